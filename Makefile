@@ -1,0 +1,54 @@
+# `make quickstart` and `make test` build .venv if needed, then run; `make help` lists the rest.
+# PYTHON=/path/to/python chooses the interpreter that .venv is made from.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON := $(shell for p in python3.11 python3; do $$p -c "" 2>/dev/null && echo $$p && break; done)
+VENV := .venv
+BIN := $(VENV)/bin
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
+REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
+WORKERS := 2
+
+# Parallelism is over test processes; threads of torch or BLAS within them would fight for cores.
+test lint: export OMP_NUM_THREADS := 1
+# Examples draw into files here, never into a window.
+quickstart test: export MPLBACKEND := Agg
+
+.PHONY: help quickstart test lint clean
+
+help: ## List the targets
+	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
+
+quickstart: $(VENV)/.examples-installed ## Run the first example: pre-train, fine-tune, predict
+	$(BIN)/python examples/plot_quickstart.py
+
+test: $(VENV)/.test-installed lint ## Run the linters, type checks, tests and doctests
+	$(BIN)/python -m pytest -n $(WORKERS) --dist worksteal --durations 10
+
+lint: $(VENV)/.test-installed ## Run the linters and type checks alone
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+clean: ## Remove .venv, caches and build leftovers
+	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	find gnnpre tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
+
+# One stamp for each extra: made again when a requirement changes. Both extras fit in one .venv.
+$(VENV)/.%-installed: $(REQUIREMENTS) | $(VENV)/bin/python
+	@echo "Installing gnnpre[$*] into $(VENV) (the first time takes minutes)"
+	@$(PIP) install --editable ".[$*]" --constraint constraints.txt
+	@touch $@
+
+$(VENV)/bin/python:
+	@if [ -z "$(PYTHON)" ]; then \
+	    echo "gnnpre needs Python 3.11 or newer, and neither python3.11 nor python3 runs here." \
+	        "Install one, or name one: make PYTHON=/path/to/python3.11" >&2; exit 1; fi
+	@$(PYTHON) -c 'import sys; sys.version_info >= (3, 11) or sys.exit("gnnpre needs Python 3.11 " \
+	    "or newer; $(PYTHON) is %d.%d. Name another: make PYTHON=/path/to/python3.11" \
+	    % sys.version_info[:2])'
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); exit 1; }

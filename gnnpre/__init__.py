@@ -1,0 +1,68 @@
+"""Pre-train graph neural networks on crystals and fine-tune them, in the manner of scikit-learn.
+
+The public names are resolved on first use (PEP 562), so that ``import gnnpre`` costs
+milliseconds and loads none of torch, torch-geometric, skorch or pymatgen.
+"""
+
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from ._version import __version__
+
+if TYPE_CHECKING:
+    from . import backbones, datasets, estimators, graphs, objectives, training
+    from .backbones import CGCNN
+    from .estimators import Pretrainer, PropertyRegressor
+    from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
+    from .objectives import ForceField, PropertyTargets
+
+__all__ = [
+    "CGCNN",
+    "CrystalGraphs",
+    "ForceField",
+    "FrameLabels",
+    "Pretrainer",
+    "PropertyRegressor",
+    "PropertyTargets",
+    "StructureToGraph",
+    "__version__",
+    "backbones",
+    "datasets",
+    "estimators",
+    "graphs",
+    "objectives",
+    "training",
+]
+
+_HOME = {
+    "CGCNN": "backbones",
+    "CrystalGraphs": "graphs",
+    "ForceField": "objectives",
+    "FrameLabels": "graphs",
+    "Pretrainer": "estimators",
+    "PropertyRegressor": "estimators",
+    "PropertyTargets": "objectives",
+    "StructureToGraph": "graphs",
+}
+_SUBPACKAGES = ("backbones", "datasets", "estimators", "graphs", "objectives", "training")
+
+
+def __getattr__(name: str) -> Any:
+    if name in _SUBPACKAGES:
+        return import_module(f".{name}", __name__)
+    if name in _HOME:
+        value = getattr(import_module(f".{_HOME[name]}", __name__), name)
+        globals()[name] = value  # the next access no longer comes here
+        return value
+    # With name and obj given, Python's traceback adds "Did you mean ...?".
+    raise AttributeError(
+        f"module {__name__!r} has no attribute {name!r}; its public names are "
+        f"{', '.join(__all__)}. Others live in the subpackages.",
+        name=name,
+        obj=sys.modules[__name__],
+    )
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

@@ -1,0 +1,78 @@
+"""What every backbone is: a config that builds a module from crystals to atom features."""
+
+from abc import ABC, abstractmethod
+from typing import NamedTuple
+
+from sklearn.base import BaseEstimator
+from torch import Tensor, nn
+
+__all__ = ["AtomFeatures", "Backbone"]
+
+
+class AtomFeatures(NamedTuple):
+    """Features of N atoms, as a backbone gives them.
+
+    Parameters
+    ----------
+    scalars : Tensor of shape (N, C)
+        Invariant features.
+    vectors : Tensor of shape (N, 3, C), optional
+        Equivariant features, where the architecture has them.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gnnpre.backbones import AtomFeatures
+    >>> AtomFeatures(torch.zeros(2, 8)).vectors is None
+    True
+    """
+
+    scalars: Tensor
+    vectors: Tensor | None = None
+
+
+class Backbone(BaseEstimator, ABC):
+    """Config of an architecture: visible parameters for clone and search, and :meth:`build`.
+
+    A subclass assigns its parameters in ``__init__`` and does no more there. Its module takes a
+    :class:`~gnnpre.graphs.CrystalBatch` and returns :class:`AtomFeatures`; positions and strain
+    reach it through ``batch.edge_vectors`` alone.
+
+    Examples
+    --------
+    >>> from gnnpre.backbones import Backbone, CGCNN
+    >>> isinstance(CGCNN(), Backbone)
+    True
+    """
+
+    #: Largest atomic number that the element embedding holds.
+    max_atomic_number: int = 100
+
+    @abstractmethod
+    def build(self, cutoff: float, mean_neighbors: float = 1.0) -> nn.Module:
+        """Make the module with fresh weights.
+
+        Parameters
+        ----------
+        cutoff : float
+            Largest edge length of the graphs, in Å.
+        mean_neighbors : float
+            Mean number of neighbours of an atom in the training set; part of the model from then
+            on.
+
+        Returns
+        -------
+        torch.nn.Module
+            With ``forward(batch) -> AtomFeatures`` and an attribute ``out_channels``.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+
+        Examples
+        --------
+        >>> from gnnpre import CGCNN
+        >>> CGCNN(hidden_channels=16).build(cutoff=5.0).out_channels
+        16
+        """

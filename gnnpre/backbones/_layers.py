@@ -1,0 +1,115 @@
+"""Layers and small functions that backbones and heads share."""
+
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+__all__ = [
+    "ACTIVATIONS",
+    "ENVELOPES",
+    "ElementEmbedding",
+    "GaussianSmearing",
+    "PolynomialEnvelope",
+    "check_choice",
+    "check_positive",
+    "make_mlp",
+    "sum_by_index",
+]
+
+ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "softplus": nn.Softplus}
+
+
+class ElementEmbedding(nn.Module):
+    """A linear layer on one-hot elements 1 to ``n_elements``, read as a table."""
+
+    def __init__(self, n_elements: int, channels: int) -> None:
+        super().__init__()
+        self.linear = nn.Linear(n_elements, channels)
+
+    def forward(self, atomic_numbers: Tensor) -> Tensor:
+        table = self.linear.weight.t() + self.linear.bias  # (n_elements, C)
+        return table.index_select(0, atomic_numbers - 1)  # (N, C)
+
+
+class GaussianSmearing(nn.Module):
+    """Distances as Gaussians on an even grid from 0 to the cutoff (Jia et al. 2024).
+
+    ``width`` is their standard deviation as a part of the cutoff.
+    """
+
+    centers: Tensor
+
+    def __init__(self, cutoff: float, n_radial: int, width: float) -> None:
+        super().__init__()
+        self.register_buffer("centers", torch.linspace(0.0, cutoff, n_radial))
+        self.coefficient = -0.5 / (width * cutoff) ** 2
+
+    def forward(self, distances: Tensor) -> Tensor:
+        offsets = distances[:, None] - self.centers  # (E, n_radial)
+        return torch.exp(self.coefficient * offsets * offsets)
+
+
+class PolynomialEnvelope(nn.Module):
+    """``1 - 28 x^6 + 48 x^7 - 21 x^8`` with x = distance / cutoff: zero at 1, twice smoothly.
+
+    Equation 8 of Gasteiger et al., "Directional Message Passing for Molecular Graphs" (2020),
+    with p = 6.
+    """
+
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+
+    def forward(self, distances: Tensor) -> Tensor:
+        x = (distances / self.cutoff).clamp(max=1.0)  # (E,)
+        x3 = x * x * x
+        return 1.0 + x3 * x3 * (-28.0 + x * (48.0 - 21.0 * x))
+
+
+class CosineEnvelope(nn.Module):
+    """``(1 + cos(pi x)) / 2`` with x = distance / cutoff: zero at 1, once smoothly."""
+
+    def __init__(self, cutoff: float) -> None:
+        super().__init__()
+        self.cutoff = cutoff
+
+    def forward(self, distances: Tensor) -> Tensor:
+        x = (distances / self.cutoff).clamp(max=1.0)  # (E,)
+        return 0.5 * (1.0 + torch.cos(torch.pi * x))
+
+
+ENVELOPES: dict[str, type[nn.Module]] = {
+    "polynomial": PolynomialEnvelope,
+    "cosine": CosineEnvelope,
+}
+
+
+def make_mlp(
+    in_channels: int, hidden_channels: int, n_layers: int, out_channels: int
+) -> nn.Sequential:
+    """``n_layers`` hidden layers with SiLU, then a linear one."""
+    layers: list[nn.Module] = []
+    for _ in range(n_layers):
+        layers += [nn.Linear(in_channels, hidden_channels), nn.SiLU()]
+        in_channels = hidden_channels
+    return nn.Sequential(*layers, nn.Linear(in_channels, out_channels))
+
+
+def sum_by_index(values: Tensor, index: Tensor, size: int) -> Tensor:
+    """Sum rows of ``values`` that share an index: ``(E, ...) -> (size, ...)``."""
+    # index_add, as segment_reduce has no second derivative.
+    return values.new_zeros((size, *values.shape[1:])).index_add(0, index, values)
+
+
+def check_choice(name: str, value: Any, choices: Any) -> None:
+    """Refuse a value that is not among ``choices``."""
+    if value not in choices:
+        raise ValueError(f"{name}={value!r}; expected one of {list(choices)}.")
+
+
+def check_positive(name: str, value: Any, kind: type = int) -> None:
+    """Refuse what is no positive number, or no positive int."""
+    right_type = isinstance(value, int if kind is int else (int, float))
+    if not right_type or isinstance(value, bool) or not value > 0:
+        raise ValueError(f"{name}={value!r}; expected a positive {kind.__name__}.")

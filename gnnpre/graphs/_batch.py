@@ -1,0 +1,145 @@
+"""A batch of crystals as tensors: what a backbone sees."""
+
+from dataclasses import dataclass, fields, replace
+from functools import cached_property
+
+import torch
+from torch import Tensor
+
+__all__ = ["CrystalBatch"]
+
+
+@dataclass(frozen=True)
+class CrystalBatch:
+    """n crystals with N atoms and E edges, ready for a backbone.
+
+    ``edge_vectors`` is the only door through which positions and strain reach a backbone, so one
+    gradient with respect to it gives forces and stress.
+
+    Parameters
+    ----------
+    atomic_numbers : Tensor of shape (N,)
+        Atomic numbers, int64.
+    positions : Tensor of shape (N, 3)
+        Positions in Å.
+    cell : Tensor of shape (n, 3, 3)
+        Cell vectors in Å, as rows.
+    pbc : Tensor of shape (n, 3)
+        Periodic directions.
+    n_atoms : Tensor of shape (n,)
+        Atoms of each crystal.
+    edge_index : Tensor of shape (2, E)
+        Source (row 0) and target (row 1) of each edge, int64; targets do not decrease.
+    edge_shift : Tensor of shape (E, 3)
+        Cells between the source and its image, int8.
+    edge_vectors : Tensor of shape (E, 3)
+        ``r[source] + shift @ cell - r[target]`` in Å.
+    batch : Tensor of shape (N,)
+        Crystal of each atom.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from gnnpre.graphs import StructureToGraph
+    >>> copper = Structure(Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    >>> batch = StructureToGraph(cutoff=4.0).transform([copper, copper]).batch([1, 0])
+    >>> len(batch), batch.edge_vectors.shape
+    (2, torch.Size([12, 3]))
+    """
+
+    atomic_numbers: Tensor
+    positions: Tensor
+    cell: Tensor
+    pbc: Tensor
+    n_atoms: Tensor
+    edge_index: Tensor
+    edge_shift: Tensor
+    edge_vectors: Tensor
+    batch: Tensor
+
+    def __len__(self) -> int:
+        return len(self.n_atoms)
+
+    @property
+    def source(self) -> Tensor:
+        """Atoms that send, ``(E,)``."""
+        return self.edge_index[0]
+
+    @property
+    def target(self) -> Tensor:
+        """Atoms that receive, ``(E,)``."""
+        return self.edge_index[1]
+
+    @cached_property
+    def distances(self) -> Tensor:
+        """Edge lengths in Å, ``(E,)``."""
+        return self.edge_vectors.norm(dim=1)
+
+    @cached_property
+    def volume(self) -> Tensor:
+        """Cell volumes in Å^3, ``(n,)``; NaN where a direction is not periodic."""
+        volume = torch.linalg.det(self.cell).abs()
+        return torch.where(self.pbc.all(dim=1), volume, torch.nan)
+
+    def with_edge_vectors(self, edge_vectors: Tensor) -> "CrystalBatch":
+        """Give the same batch with other edge vectors.
+
+        Parameters
+        ----------
+        edge_vectors : Tensor of shape (E, 3)
+            New edge vectors in Å.
+
+        Returns
+        -------
+        CrystalBatch
+            The rest is shared with this batch.
+
+        Examples
+        --------
+        >>> # batch.with_edge_vectors(batch.edge_vectors.requires_grad_())
+        """
+        return replace(self, edge_vectors=edge_vectors)
+
+    def displaced(self, displacements: Tensor) -> "CrystalBatch":
+        """Move atoms and keep the edges.
+
+        Parameters
+        ----------
+        displacements : Tensor of shape (N, 3)
+            How far each atom moves, in Å.
+
+        Returns
+        -------
+        CrystalBatch
+            The batch with moved atoms; edges are those found before the move.
+
+        Examples
+        --------
+        >>> # batch.displaced(0.1 * torch.randn_like(batch.positions))
+        """
+        moved = displacements[self.source] - displacements[self.target]
+        return replace(
+            self,
+            positions=self.positions + displacements,
+            edge_vectors=self.edge_vectors + moved,
+        )
+
+    def to(self, device: torch.device | str) -> "CrystalBatch":
+        """Copy the batch to a device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            Where to.
+
+        Returns
+        -------
+        CrystalBatch
+            The copy.
+
+        Examples
+        --------
+        >>> # batch.to("cuda")
+        """
+        names = [field.name for field in fields(self)]
+        return CrystalBatch(**{name: getattr(self, name).to(device) for name in names})

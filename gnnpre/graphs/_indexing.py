@@ -1,0 +1,65 @@
+"""Indexing shared by the containers that hold n crystals in flat arrays."""
+
+from typing import Any
+
+import numpy as np
+
+__all__ = ["flat_indices", "normalise_key", "offsets_from_counts"]
+
+
+def offsets_from_counts(counts: np.ndarray) -> np.ndarray:
+    """Start of each block, and the end of the last: ``(n + 1,)`` int64."""
+    offsets = np.zeros(len(counts) + 1, dtype=np.int64)
+    np.cumsum(counts, out=offsets[1:])
+    return offsets
+
+
+def flat_indices(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Positions, in a flat array, of the rows that belong to the blocks ``indices``."""
+    counts = offsets[indices + 1] - offsets[indices]
+    starts = offsets_from_counts(counts)[:-1]
+    shift = np.repeat(offsets[indices] - starts, counts)
+    return np.arange(counts.sum(), dtype=np.int64) + shift
+
+
+def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:
+    """Turn a slice, index array, mask or ``(key, Ellipsis)`` into indices ``(m,)``.
+
+    scikit-learn's splitters index an object that has a shape with ``(key, ...)``.
+    """
+    if isinstance(key, tuple):
+        key = _strip_ellipsis(key, owner)
+    if isinstance(key, slice):
+        return np.arange(n)[key]
+    indices = np.asarray(key)
+    if indices.size == 0:
+        return np.empty(0, dtype=np.int64)
+    if indices.ndim != 1:
+        raise IndexError(f"{owner} has one axis; an index of shape {indices.shape} does not fit.")
+    if indices.dtype == bool:
+        return _indices_from_mask(indices, n, owner)
+    if indices.dtype.kind not in "iu":
+        raise TypeError(
+            f"{owner} takes an int, a slice, an array of ints or a boolean mask as index; "
+            f"got {indices.dtype}."
+        )
+    return _check_bounds(indices.astype(np.int64), n, owner)
+
+
+def _strip_ellipsis(key: tuple[Any, ...], owner: str) -> Any:
+    if len(key) == 1 or (len(key) == 2 and key[1] is Ellipsis):
+        return key[0]
+    raise IndexError(f"{owner} has one axis; index it as [key] or [key, ...].")
+
+
+def _indices_from_mask(mask: np.ndarray, n: int, owner: str) -> np.ndarray:
+    if len(mask) != n:
+        raise IndexError(f"The mask has {len(mask)} entries; {owner} has {n} crystals.")
+    return np.flatnonzero(mask)
+
+
+def _check_bounds(indices: np.ndarray, n: int, owner: str) -> np.ndarray:
+    if indices.min() < -n or indices.max() >= n:
+        bad = indices[(indices < -n) | (indices >= n)][0]
+        raise IndexError(f"Index {bad} is out of bounds for {owner} with {n} crystals.")
+    return np.where(indices < 0, indices + n, indices)

@@ -1,0 +1,217 @@
+"""The transformer from structures to graphs."""
+
+from numbers import Integral, Real
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator, TransformerMixin
+
+from ._crystal_graphs import CrystalGraphs
+from ._neighbors import Edges, find_edges
+from ._settings import GraphSettings
+from ._structures import PackedCrystals, as_structure_list, pack_crystals
+
+__all__ = ["StructureToGraph"]
+
+# Crystals searched together: few enough for their pairs to stay in the cache.
+CHUNK = 64
+
+
+class StructureToGraph(TransformerMixin, BaseEstimator):
+    """Turn crystal structures into graphs with every neighbour within a cutoff.
+
+    Every periodic image within the cutoff is a neighbour, an atom's own images too, in small and
+    skewed cells as well. An atom without any neighbour is allowed: it receives no messages, and a
+    backbone sees its element alone.
+
+    Parameters
+    ----------
+    cutoff : float
+        Largest distance between neighbours in Å.
+    max_neighbors : int, optional
+        Keep the nearest neighbours of each atom only; all of them by default. A cut makes forces
+        discontinuous, so objectives that learn forces warn when it is set.
+    neighbor_cut : {"shell", "exact"}
+        What ``max_neighbors`` does when it falls into a shell of equal distances: keep that shell
+        whole (more than ``max_neighbors`` stay then, and symmetry with them), or cut it, as the
+        published models do.
+    shell_tolerance : float
+        Distances that differ by less than this (Å) belong to one shell.
+    n_jobs : int, optional
+        Processes for the neighbour search, as in scikit-learn.
+
+    See Also
+    --------
+    CrystalGraphs : What :meth:`transform` returns.
+
+    Notes
+    -----
+    A graph is no table: there are no feature names, and :meth:`set_output` does nothing.
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from gnnpre import StructureToGraph
+    >>> salt = Structure.from_spacegroup(
+    ...     "Fm-3m", Lattice.cubic(5.64), ["Na", "Cl"], [[0, 0, 0], [0.5, 0.5, 0.5]]
+    ... )
+    >>> StructureToGraph(cutoff=3.0).fit_transform([salt])
+    CrystalGraphs(n=1, atoms=8, edges=48, cutoff=3.0 Å, cpu)
+    """
+
+    def __init__(
+        self,
+        cutoff: float = 6.0,
+        *,
+        max_neighbors: int | None = None,
+        neighbor_cut: str = "shell",
+        shell_tolerance: float = 0.01,
+        n_jobs: int | None = None,
+    ) -> None:
+        self.cutoff = cutoff
+        self.max_neighbors = max_neighbors
+        self.neighbor_cut = neighbor_cut
+        self.shell_tolerance = shell_tolerance
+        self.n_jobs = n_jobs
+
+    def fit(self, X: Any, y: Any = None) -> "StructureToGraph":
+        """Check parameters and the container of structures; there is nothing to learn.
+
+        Parameters
+        ----------
+        X : list, tuple, Series or object array of n structures
+            pymatgen ``Structure`` or ASE ``Atoms``.
+        y : object, optional
+            Ignored.
+
+        Returns
+        -------
+        StructureToGraph
+            This transformer.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range or there are no structures.
+        TypeError
+            If ``X`` is no container of structures.
+
+        Examples
+        --------
+        See :class:`StructureToGraph`.
+        """
+        self._settings()
+        self._structures(X)
+        return self
+
+    def transform(self, X: Any) -> CrystalGraphs:
+        """Build the graphs.
+
+        Parameters
+        ----------
+        X : list, tuple, Series or object array of n structures
+            pymatgen ``Structure`` or ASE ``Atoms`` (periodic in any direction or none). They are
+            left as they were.
+
+        Returns
+        -------
+        CrystalGraphs
+            The graphs of the n structures, in order.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a structure is no crystal of ordered elements 1 to 118 with finite, distinct
+            positions in a regular cell; the message names it.
+
+        Examples
+        --------
+        See :class:`StructureToGraph`.
+        """
+        settings = self._settings()
+        crystals = pack_crystals(self._structures(X))
+        parts = crystals.split(CHUNK)
+        return _join_graphs(crystals, self._find_all(parts, settings), settings)
+
+    def set_output(self, *, transform: str | None = None) -> "StructureToGraph":
+        """Do nothing: a graph is no table, whatever container is asked for.
+
+        Parameters
+        ----------
+        transform : str, optional
+            Ignored.
+
+        Returns
+        -------
+        StructureToGraph
+            This transformer.
+
+        Examples
+        --------
+        >>> from gnnpre import StructureToGraph
+        >>> StructureToGraph().set_output(transform="pandas")
+        StructureToGraph()
+        """
+        return self
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.requires_fit = False
+        tags.input_tags.two_d_array = False
+        tags.input_tags.one_d_array = False
+        return tags
+
+    def _structures(self, X: Any) -> list[Any]:
+        if isinstance(X, CrystalGraphs):
+            raise TypeError("X holds graphs already: leave StructureToGraph out of the pipeline.")
+        return as_structure_list(X)
+
+    def _settings(self) -> GraphSettings:
+        self._check_parameters()
+        return GraphSettings(
+            cutoff=float(self.cutoff),
+            max_neighbors=None if self.max_neighbors is None else int(self.max_neighbors),
+            neighbor_cut=self.neighbor_cut,
+            shell_tolerance=float(self.shell_tolerance),
+        )
+
+    def _check_parameters(self) -> None:
+        if not _is_number(self.cutoff, Real) or not 0 < self.cutoff < np.inf:
+            raise ValueError(f"cutoff={self.cutoff!r}; expected a positive distance in Å.")
+        if self.max_neighbors is not None and (
+            not _is_number(self.max_neighbors, Integral) or self.max_neighbors < 1
+        ):
+            raise ValueError(f"max_neighbors={self.max_neighbors!r}; expected None or an int >= 1.")
+        if self.neighbor_cut not in ("shell", "exact"):
+            raise ValueError(f"neighbor_cut={self.neighbor_cut!r}; expected 'shell' or 'exact'.")
+        if not _is_number(self.shell_tolerance, Real) or not 0 <= self.shell_tolerance < np.inf:
+            raise ValueError(f"shell_tolerance={self.shell_tolerance!r}; expected a number >= 0.")
+
+    def _find_all(self, parts: list[PackedCrystals], settings: GraphSettings) -> list[Edges]:
+        jobs = [(part, settings, CHUNK * index) for index, part in enumerate(parts)]
+        if self.n_jobs in (None, 1) or len(jobs) == 1:
+            return [find_edges(*job) for job in jobs]
+        from joblib import Parallel, delayed
+
+        return list(Parallel(n_jobs=self.n_jobs)(delayed(find_edges)(*job) for job in jobs))
+
+
+def _is_number(value: Any, kind: type) -> bool:
+    return isinstance(value, kind) and not isinstance(value, bool)
+
+
+def _join_graphs(
+    crystals: PackedCrystals, edges: list[Edges], settings: GraphSettings
+) -> CrystalGraphs:
+    return CrystalGraphs(
+        atomic_numbers=torch.from_numpy(crystals.atomic_numbers),
+        positions=torch.from_numpy(crystals.positions),
+        cell=torch.from_numpy(crystals.cell),
+        pbc=torch.from_numpy(crystals.pbc),
+        n_atoms=torch.from_numpy(crystals.n_atoms),
+        edge_index=torch.from_numpy(np.concatenate([part.index for part in edges], axis=1)),
+        edge_shift=torch.from_numpy(np.concatenate([part.shift for part in edges])),
+        n_edges=torch.from_numpy(np.concatenate([part.n_edges for part in edges])),
+        settings=settings,
+    )
