@@ -1,7 +1,8 @@
 """Architectures: a config and its module a file, and the layers that they share."""
 
-from ._base import AtomFeatures, Backbone
+from ._base import AtomFeatures, Backbone, BackboneModule
 from ._cgcnn import CGCNN
-from ._readout import Readout
+from ._layers import sum_by_index
+from ._readout import Readout, pool
 
-__all__ = ["CGCNN", "AtomFeatures", "Backbone", "Readout"]
+__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "pool", "sum_by_index"]

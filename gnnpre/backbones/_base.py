@@ -6,7 +6,7 @@ from typing import NamedTuple
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
-__all__ = ["AtomFeatures", "Backbone"]
+__all__ = ["AtomFeatures", "Backbone", "BackboneModule"]
 
 
 class AtomFeatures(NamedTuple):
@@ -31,6 +31,29 @@ class AtomFeatures(NamedTuple):
     vectors: Tensor | None = None
 
 
+class BackboneModule(nn.Module):
+    """Base class of the modules that backbones build: ``forward(batch) -> AtomFeatures``.
+
+    Parameters
+    ----------
+    out_channels : int
+        Channels C of the features.
+    n_elements : int
+        Largest atomic number that the module takes.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN
+    >>> CGCNN(hidden_channels=16).build(cutoff=5.0).n_elements
+    100
+    """
+
+    def __init__(self, out_channels: int, n_elements: int) -> None:
+        super().__init__()
+        self.out_channels = out_channels
+        self.n_elements = n_elements
+
+
 class Backbone(BaseEstimator, ABC):
     """Config of an architecture: visible parameters for clone and search, and :meth:`build`.
 
@@ -49,7 +72,7 @@ class Backbone(BaseEstimator, ABC):
     max_atomic_number: int = 100
 
     @abstractmethod
-    def build(self, cutoff: float, mean_neighbors: float = 1.0) -> nn.Module:
+    def build(self, cutoff: float, mean_neighbors: float = 1.0) -> BackboneModule:
         """Make the module with fresh weights.
 
         Parameters
@@ -62,8 +85,8 @@ class Backbone(BaseEstimator, ABC):
 
         Returns
         -------
-        torch.nn.Module
-            With ``forward(batch) -> AtomFeatures`` and an attribute ``out_channels``.
+        BackboneModule
+            The network.
 
         Raises
         ------

@@ -5,16 +5,15 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gnnpre._validation import check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
-from ._base import AtomFeatures, Backbone
+from ._base import AtomFeatures, Backbone, BackboneModule
 from ._layers import (
     ACTIVATIONS,
     ENVELOPES,
     ElementEmbedding,
     GaussianSmearing,
-    check_choice,
-    check_positive,
     sum_by_index,
 )
 
@@ -104,8 +103,8 @@ class CGCNN(Backbone):
 
         Returns
         -------
-        torch.nn.Module
-            With ``forward(batch) -> AtomFeatures``.
+        BackboneModule
+            The network.
 
         Raises
         ------
@@ -119,23 +118,22 @@ class CGCNN(Backbone):
         16
         """
         for name in ("hidden_channels", "n_layers", "n_radial"):
-            check_positive(name, getattr(self, name))
-        check_positive("smearing_width", self.smearing_width, float)
+            check_number(name, getattr(self, name), integer=True)
+        check_number("smearing_width", self.smearing_width)
         check_choice("envelope", self.envelope, [None, *ENVELOPES])
         check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_choice("activation", self.activation, ACTIVATIONS)
         return CGCNNModule(self, cutoff, mean_neighbors)
 
 
-class CGCNNModule(nn.Module):
+class CGCNNModule(BackboneModule):
     """The network that :class:`CGCNN` describes."""
 
     mean_neighbors: Tensor
 
     def __init__(self, config: CGCNN, cutoff: float, mean_neighbors: float) -> None:
-        super().__init__()
         channels = config.hidden_channels
-        self.out_channels = channels
+        super().__init__(channels, config.max_atomic_number)
         self.aggregation = config.aggregation
         self.embedding = ElementEmbedding(config.max_atomic_number, channels)
         self.radial = GaussianSmearing(cutoff, config.n_radial, config.smearing_width)
@@ -157,7 +155,7 @@ class CGCNNModule(nn.Module):
         return AtomFeatures(x)
 
     def _scale(self, batch: CrystalBatch) -> Tensor | None:
-        """What the sum of messages is multiplied with."""
+        """Give the factor of the sum of messages."""
         if self.aggregation == "sum":
             return None
         if self.aggregation == "scaled_sum":

@@ -1,18 +1,15 @@
 """Layers and small functions that backbones and heads share."""
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
 __all__ = [
     "ACTIVATIONS",
     "ENVELOPES",
+    "CosineEnvelope",
     "ElementEmbedding",
     "GaussianSmearing",
     "PolynomialEnvelope",
-    "check_choice",
-    "check_positive",
     "make_mlp",
     "sum_by_index",
 ]
@@ -100,16 +97,3 @@ def sum_by_index(values: Tensor, index: Tensor, size: int) -> Tensor:
     """Sum rows of ``values`` that share an index: ``(E, ...) -> (size, ...)``."""
     # index_add, as segment_reduce has no second derivative.
     return values.new_zeros((size, *values.shape[1:])).index_add(0, index, values)
-
-
-def check_choice(name: str, value: Any, choices: Any) -> None:
-    """Refuse a value that is not among ``choices``."""
-    if value not in choices:
-        raise ValueError(f"{name}={value!r}; expected one of {list(choices)}.")
-
-
-def check_positive(name: str, value: Any, kind: type = int) -> None:
-    """Refuse what is no positive number, or no positive int."""
-    right_type = isinstance(value, int if kind is int else (int, float))
-    if not right_type or isinstance(value, bool) or not value > 0:
-        raise ValueError(f"{name}={value!r}; expected a positive {kind.__name__}.")

@@ -2,9 +2,10 @@
 
 from torch import Tensor, nn
 
+from gnnpre._validation import check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
-from ._layers import check_choice, check_positive, make_mlp, sum_by_index
+from ._layers import make_mlp, sum_by_index
 
 __all__ = ["POOLINGS", "READOUTS", "Readout", "pool"]
 
@@ -60,9 +61,8 @@ class Readout(nn.Module):
         check_choice("readout", order, READOUTS)
         check_choice("pooling", pooling, POOLINGS)
         if hidden_channels is not None:
-            check_positive("head_channels", hidden_channels)
-        if isinstance(n_layers, bool) or not isinstance(n_layers, int) or n_layers < 0:
-            raise ValueError(f"head_layers={n_layers!r}; expected an int >= 0.")
+            check_number("head_channels", hidden_channels, integer=True)
+        check_number("head_layers", n_layers, integer=True, low_included=True)
         self.order = order
         self.pooling = pooling
         self.mlp = make_mlp(in_channels, hidden_channels or in_channels, n_layers, out_channels)

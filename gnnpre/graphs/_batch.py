@@ -11,7 +11,7 @@ __all__ = ["CrystalBatch"]
 
 @dataclass(frozen=True)
 class CrystalBatch:
-    """n crystals with N atoms and E edges, ready for a backbone.
+    """A batch of n crystals with N atoms and E edges, ready for a backbone.
 
     ``edge_vectors`` is the only door through which positions and strain reach a backbone, so one
     gradient with respect to it gives forces and stress.

@@ -9,10 +9,11 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._storage import load_tensors, save_tensors
+
 from ._batch import CrystalBatch
 from ._indexing import normalise_key
 from ._settings import GraphSettings
-from ._storage import load_tensors, save_tensors
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -36,7 +37,7 @@ DTYPES = {
 
 
 class CrystalGraphs:
-    """n crystal graphs with N atoms and E edges in all, in flat tensors.
+    """Graphs of n crystals with N atoms and E edges in all, in flat tensors.
 
     :class:`StructureToGraph` makes it, every estimator takes it as ``X``. scikit-learn splits it
     as it splits an array (``len``, ``shape`` and an index array or mask), joblib memory-maps it
@@ -374,7 +375,9 @@ class CrystalGraphs:
         ]
 
     @classmethod
-    def from_data_list(cls, data_list: "Sequence[Data]", settings: GraphSettings) -> "CrystalGraphs":
+    def from_data_list(
+        cls, data_list: "Sequence[Data]", settings: GraphSettings
+    ) -> "CrystalGraphs":
         """Pack torch-geometric ``Data`` objects that have the fields of :meth:`to_data_list`.
 
         Parameters
@@ -392,16 +395,19 @@ class CrystalGraphs:
         Raises
         ------
         ValueError
-            If an object lacks a field.
+            If there is no object, or one lacks a field or has a shift beyond -128 to 127.
 
         Examples
         --------
         >>> # CrystalGraphs.from_data_list(graphs.to_data_list(), graphs.settings)
         """
+        if not data_list:
+            raise ValueError("data_list is empty: there is nothing to pack.")
         for index, data in enumerate(data_list):
             missing = {"z", "pos", "cell", "pbc", "edge_index", "edge_shift"} - set(data.keys())
             if missing:
                 raise ValueError(f"data_list[{index}] has no {sorted(missing)}.")
+            _check_shift_range(f"data_list[{index}].edge_shift", data.edge_shift)
         orders = [torch.argsort(data.edge_index[1], stable=True) for data in data_list]
         pairs = list(zip(data_list, orders, strict=True))
         return cls(
@@ -419,6 +425,16 @@ class CrystalGraphs:
 
 def _offsets(counts: Tensor) -> Tensor:
     return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
+
+
+def _check_shift_range(name: str, shift: Tensor) -> None:
+    limits = torch.iinfo(DTYPES["edge_shift"])
+    bad = shift[(shift < limits.min) | (shift > limits.max)]
+    if len(bad):
+        raise ValueError(
+            f"{name} holds {bad[0].item()}; shifts are int8, {limits.min} to {limits.max}. Wrap "
+            "the atoms into the cell."
+        )
 
 
 def _edge_vectors(

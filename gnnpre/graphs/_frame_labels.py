@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 import torch
 
+from gnnpre._storage import load_tensors, save_tensors
+
 from ._indexing import flat_indices, normalise_key, offsets_from_counts
-from ._storage import load_tensors, save_tensors
 
 __all__ = ["FrameLabels"]
 

@@ -30,19 +30,19 @@ def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:
     if isinstance(key, tuple):
         key = _strip_ellipsis(key, owner)
     if isinstance(key, slice):
-        return np.arange(n)[key]
+        return np.ascontiguousarray(np.arange(n)[key])  # torch takes no negative strides
     indices = np.asarray(key)
-    if indices.size == 0:
+    if indices.shape == (0,) and indices.dtype != bool:
         return np.empty(0, dtype=np.int64)
-    if indices.ndim != 1:
-        raise IndexError(f"{owner} has one axis; an index of shape {indices.shape} does not fit.")
-    if indices.dtype == bool:
-        return _indices_from_mask(indices, n, owner)
-    if indices.dtype.kind not in "iu":
+    if indices.dtype.kind not in "biu":
         raise TypeError(
             f"{owner} takes an int, a slice, an array of ints or a boolean mask as index; "
             f"got {indices.dtype}."
         )
+    if indices.ndim != 1:
+        raise IndexError(f"{owner} has one axis; an index of shape {indices.shape} does not fit.")
+    if indices.dtype == bool:
+        return _indices_from_mask(indices, n, owner)
     return _check_bounds(indices.astype(np.int64), n, owner)
 
 

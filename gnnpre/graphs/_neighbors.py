@@ -94,6 +94,7 @@ def _nearest(
     crystal: np.ndarray, target: np.ndarray, distance: np.ndarray, settings: GraphSettings
 ) -> np.ndarray:
     """Which edges stay when each atom keeps ``max_neighbors``: sorted by target and distance."""
+    count = settings.max_neighbors or 0
     order = np.lexsort((distance, target, crystal))
     new_atom = np.ones(len(order), dtype=bool)
     new_atom[1:] = np.diff(target[order]) != 0
@@ -102,8 +103,8 @@ def _nearest(
     counts = np.diff(np.append(starts, len(order)))
     rank = np.arange(len(order)) - np.repeat(starts, counts)
     if settings.neighbor_cut == "exact":
-        return order[rank < settings.max_neighbors]
-    last = starts + np.minimum(counts, settings.max_neighbors) - 1
+        return order[rank < count]
+    last = starts + np.minimum(counts, count) - 1
     reach = distance[order][last] + settings.shell_tolerance
     return order[distance[order] <= np.repeat(reach, counts)]
 

@@ -1,11 +1,12 @@
 """The transformer from structures to graphs."""
 
-from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
+
+from gnnpre._validation import check_choice, check_number
 
 from ._crystal_graphs import CrystalGraphs
 from ._neighbors import Edges, find_edges
@@ -81,7 +82,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series or object array of n structures
-            pymatgen ``Structure`` or ASE ``Atoms``.
+            Each a pymatgen ``Structure`` or ASE ``Atoms``.
         y : object, optional
             Ignored.
 
@@ -111,8 +112,8 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         Parameters
         ----------
         X : list, tuple, Series or object array of n structures
-            pymatgen ``Structure`` or ASE ``Atoms`` (periodic in any direction or none). They are
-            left as they were.
+            Each a pymatgen ``Structure`` or ASE ``Atoms``, periodic in any direction or none. They
+            are left as they were.
 
         Returns
         -------
@@ -177,16 +178,11 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         )
 
     def _check_parameters(self) -> None:
-        if not _is_number(self.cutoff, Real) or not 0 < self.cutoff < np.inf:
-            raise ValueError(f"cutoff={self.cutoff!r}; expected a positive distance in Å.")
-        if self.max_neighbors is not None and (
-            not _is_number(self.max_neighbors, Integral) or self.max_neighbors < 1
-        ):
-            raise ValueError(f"max_neighbors={self.max_neighbors!r}; expected None or an int >= 1.")
-        if self.neighbor_cut not in ("shell", "exact"):
-            raise ValueError(f"neighbor_cut={self.neighbor_cut!r}; expected 'shell' or 'exact'.")
-        if not _is_number(self.shell_tolerance, Real) or not 0 <= self.shell_tolerance < np.inf:
-            raise ValueError(f"shell_tolerance={self.shell_tolerance!r}; expected a number >= 0.")
+        check_number("cutoff", self.cutoff)
+        if self.max_neighbors is not None:
+            check_number("max_neighbors", self.max_neighbors, integer=True)
+        check_choice("neighbor_cut", self.neighbor_cut, ("shell", "exact"))
+        check_number("shell_tolerance", self.shell_tolerance, low_included=True)
 
     def _find_all(self, parts: list[PackedCrystals], settings: GraphSettings) -> list[Edges]:
         jobs = [(part, settings, CHUNK * index) for index, part in enumerate(parts)]
@@ -195,10 +191,6 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         from joblib import Parallel, delayed
 
         return list(Parallel(n_jobs=self.n_jobs)(delayed(find_edges)(*job) for job in jobs))
-
-
-def _is_number(value: Any, kind: type) -> bool:
-    return isinstance(value, kind) and not isinstance(value, bool)
 
 
 def _join_graphs(

@@ -109,9 +109,7 @@ def _pack_pymatgen(structures: Sequence[Any], first: int = 0) -> PackedCrystals:
     fractional = np.concatenate([site.frac_coords for sites in all_sites for site in sites])
     cell = np.concatenate([structure.lattice.matrix for structure in structures]).reshape(-1, 3, 3)
     pbc = np.array([structure.lattice.pbc for structure in structures], dtype=bool)
-    positions = np.einsum(
-        "ni,nij->nj", fractional.reshape(-1, 3), np.repeat(cell, n_atoms, axis=0)
-    )
+    positions = np.einsum("ni,nij->nj", fractional.reshape(-1, 3), np.repeat(cell, n_atoms, axis=0))
     return PackedCrystals(_clip_numbers(numbers), positions, cell, pbc, n_atoms)
 
 

@@ -2,19 +2,22 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any, ClassVar, NamedTuple
+from dataclasses import dataclass
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 __all__ = ["LossTerm", "Objective", "ObjectiveModel", "Targets"]
 
 
-class LossTerm(NamedTuple):
+@dataclass(frozen=True)
+class LossTerm:
     """One named part of a loss, as a sum and what it is divided by.
 
     Sums and counts are added up over an epoch, so that a mean over a data set does not depend on
@@ -149,7 +152,7 @@ class ObjectiveModel(nn.Module):
 
     Parameters
     ----------
-    backbone : torch.nn.Module
+    backbone : BackboneModule
         What a :class:`~gnnpre.backbones.Backbone` built.
 
     Examples
@@ -160,7 +163,7 @@ class ObjectiveModel(nn.Module):
     ['backbone', 'head']
     """
 
-    def __init__(self, backbone: nn.Module) -> None:
+    def __init__(self, backbone: BackboneModule) -> None:
         super().__init__()
         self.backbone = backbone
 
@@ -303,12 +306,12 @@ class Objective(BaseEstimator, ABC):
         return {}
 
     @abstractmethod
-    def build(self, backbone: nn.Module, layout: dict[str, Any]) -> ObjectiveModel:
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> ObjectiveModel:
         """Put the head of this objective on a backbone.
 
         Parameters
         ----------
-        backbone : torch.nn.Module
+        backbone : BackboneModule
             What a backbone config built.
         layout : dict
             What :meth:`layout` returned.

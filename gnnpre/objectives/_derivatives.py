@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor
 
-from gnnpre.backbones._layers import sum_by_index
+from gnnpre.backbones import sum_by_index
 from gnnpre.graphs import CrystalBatch
 
 __all__ = ["forces_and_stress"]

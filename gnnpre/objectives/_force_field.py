@@ -2,15 +2,14 @@
 
 import warnings
 from collections.abc import Sequence
-from numbers import Real
 from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gnnpre.backbones import Readout
-from gnnpre.backbones._layers import check_choice, check_positive
+from gnnpre._validation import check_choice, check_number
+from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
@@ -160,12 +159,12 @@ class ForceField(Objective):
         crystal = {"energy": torch.from_numpy(y.energy), "stress": torch.from_numpy(y.stress)}
         return Targets(y.n_atoms, crystal, {"forces": torch.from_numpy(y.forces)})
 
-    def build(self, backbone: nn.Module, layout: dict[str, Any]) -> "ForceFieldModel":
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "ForceFieldModel":
         """Put an energy readout on a backbone.
 
         Parameters
         ----------
-        backbone : torch.nn.Module
+        backbone : BackboneModule
             What a backbone config built.
         layout : dict
             Empty.
@@ -193,20 +192,18 @@ class ForceField(Objective):
         FrameLabels
             Energy (eV per cell), forces (eV/Å), stress (eV/Å^3; NaN where not fully periodic).
         """
-        joined = {name: np.concatenate([part[name] for part in parts]) for name in LABELS}
-        return FrameLabels(graphs.atom_counts, **joined)
+        energy, forces, stress = (np.concatenate([part[name] for part in parts]) for name in LABELS)
+        return FrameLabels(graphs.atom_counts, energy=energy, forces=forces, stress=stress)
 
     def _check_parameters(self) -> None:
         for name in LABELS:
-            weight = getattr(self, name)
-            if not isinstance(weight, Real) or isinstance(weight, bool) or not weight >= 0:
-                raise ValueError(f"{name}={weight!r}; expected a weight >= 0.")
+            check_number(name, getattr(self, name), low_included=True)
         if not (self.energy or self.forces or self.stress):
             raise ValueError("energy, forces and stress all have weight 0: nothing to learn.")
         check_choice("energy_per", self.energy_per, ("atom", "cell"))
         check_choice("loss", self.loss, LOSSES)
         check_choice("reference_energies", self.reference_energies, (None, *REFERENCES))
-        check_positive("huber_delta", self.huber_delta, float)
+        check_number("huber_delta", self.huber_delta)
 
 
 def _check_labels(graphs: CrystalGraphs, y: Any) -> None:
@@ -232,7 +229,7 @@ class ForceFieldModel(ObjectiveModel):
     reference_energies: Tensor
     scale: Tensor
 
-    def __init__(self, backbone: nn.Module, config: ForceField) -> None:
+    def __init__(self, backbone: BackboneModule, config: ForceField) -> None:
         super().__init__(backbone)
         self.config = config
         self.head = Readout(
@@ -243,7 +240,7 @@ class ForceFieldModel(ObjectiveModel):
             hidden_channels=config.head_channels,
             n_layers=config.head_layers,
         )
-        self.register_buffer("reference_energies", torch.zeros(_n_elements(backbone)))
+        self.register_buffer("reference_energies", torch.zeros(backbone.n_elements))
         self.register_buffer("scale", torch.ones(()))
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
@@ -321,7 +318,3 @@ class ForceFieldModel(ObjectiveModel):
                     sample_weight=rows,
                 )
         return terms
-
-
-def _n_elements(backbone: nn.Module) -> int:
-    return int(getattr(backbone, "n_elements", 100))

@@ -5,10 +5,10 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from gnnpre.backbones import Readout
-from gnnpre.backbones._layers import check_choice, check_positive
+from gnnpre._validation import check_choice, check_number
+from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
@@ -104,12 +104,12 @@ class PropertyTargets(Objective):
         """
         return {"n_outputs": targets.crystal["properties"].shape[1]}
 
-    def build(self, backbone: nn.Module, layout: dict[str, Any]) -> "PropertyModel":
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "PropertyModel":
         """Put a readout with one output a property on a backbone.
 
         Parameters
         ----------
-        backbone : torch.nn.Module
+        backbone : BackboneModule
             What a backbone config built.
         layout : dict
             ``{"n_outputs": k}``.
@@ -141,7 +141,7 @@ class PropertyTargets(Objective):
 
     def _check_parameters(self) -> None:
         check_choice("loss", self.loss, LOSSES)
-        check_positive("huber_delta", self.huber_delta, float)
+        check_number("huber_delta", self.huber_delta)
 
 
 def _check_properties(y: Any, n: int) -> np.ndarray:
@@ -169,7 +169,7 @@ class PropertyModel(ObjectiveModel):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, backbone: nn.Module, config: PropertyTargets, n_outputs: int) -> None:
+    def __init__(self, backbone: BackboneModule, config: PropertyTargets, n_outputs: int) -> None:
         super().__init__(backbone)
         self.config = config
         self.head = Readout(

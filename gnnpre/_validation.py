@@ -1,0 +1,37 @@
+"""Checks of parameters that every layer of the package shares."""
+
+from collections.abc import Iterable
+from numbers import Integral, Real
+from typing import Any
+
+__all__ = ["check_choice", "check_number"]
+
+
+def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
+    """Refuse a value that is not among ``choices``."""
+    allowed = list(choices)
+    if not isinstance(value, (str, type(None))) or value not in allowed:
+        raise ValueError(f"{name}={value!r}; expected one of {allowed}.")
+
+
+def check_number(
+    name: str,
+    value: Any,
+    *,
+    integer: bool = False,
+    low: float = 0.0,
+    high: float = float("inf"),
+    low_included: bool = False,
+) -> None:
+    """Refuse what is no finite number (or no int) between ``low`` and ``high``."""
+    right_type = not isinstance(value, bool) and isinstance(value, Integral if integer else Real)
+    if right_type:
+        number = float(value)
+        above = number >= low if low_included else number > low
+        if above and number <= high and number != float("inf"):
+            return
+    noun = "an int" if integer else "a number"
+    bound = f"{'>=' if low_included else '>'} {low:g}"
+    if high != float("inf"):
+        bound += f" and <= {high:g}"
+    raise ValueError(f"{name}={value!r}; expected {noun} {bound}.")

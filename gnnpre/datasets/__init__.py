@@ -1,0 +1,14 @@
+"""Crystals to learn from: made from a potential, read from files, fetched from MatBench."""
+
+from ._emt import make_emt_frames, make_emt_property
+from ._frames import filter_frames, read_frames
+from ._matbench import fetch_matbench, read_matbench
+
+__all__ = [
+    "fetch_matbench",
+    "filter_frames",
+    "make_emt_frames",
+    "make_emt_property",
+    "read_frames",
+    "read_matbench",
+]

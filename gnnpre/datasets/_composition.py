@@ -1,0 +1,42 @@
+"""Names of compositions and structures from plain arrays."""
+
+from collections import Counter
+from functools import lru_cache
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from pymatgen.core import Structure
+
+__all__ = ["chemical_system", "reduced_formula", "structure_from_arrays"]
+
+
+def reduced_formula(numbers: np.ndarray) -> str:
+    """Reduced formula as pymatgen writes it, such as ``Cu3Au``."""
+    counts = Counter(np.asarray(numbers).tolist())
+    return _reduced_formula(tuple(sorted(counts.items())))
+
+
+@lru_cache(maxsize=65536)
+def _reduced_formula(counts: tuple[tuple[int, int], ...]) -> str:
+    from pymatgen.core import Composition, Element
+
+    return str(Composition({Element.from_Z(z): count for z, count in counts}).reduced_formula)
+
+
+def chemical_system(numbers: np.ndarray) -> str:
+    """Elements in alphabetical order, such as ``Au-Cu``."""
+    from ase.data import chemical_symbols
+
+    return "-".join(sorted(chemical_symbols[z] for z in set(np.asarray(numbers).tolist())))
+
+
+def structure_from_arrays(
+    numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray
+) -> "Structure":
+    """Build a pymatgen Structure, sites where they are: no wrapping into the cell."""
+    from pymatgen.core import Element, Lattice, Structure
+
+    species = [Element.from_Z(z) for z in np.asarray(numbers).tolist()]
+    return Structure(Lattice(cell), species, positions, coords_are_cartesian=True)

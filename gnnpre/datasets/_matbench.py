@@ -1,0 +1,242 @@
+"""MatBench's tables of structures and properties."""
+
+import gzip
+import json
+import os
+import zlib
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from . import _matbench_files as files
+
+if TYPE_CHECKING:
+    import pandas as pd
+    from pymatgen.core import Structure
+
+__all__ = ["fetch_matbench", "read_matbench"]
+
+_COLUMN = "structure"
+
+
+def read_matbench(
+    path: str | os.PathLike[str], target: str | Sequence[str] | None = None
+) -> tuple[list["Structure"], "pd.Series | pd.DataFrame"]:
+    """Read structures and their properties from a file in MatBench's format.
+
+    The format [1]_ is the JSON of a pandas table (``orient="split"``), gzip or not, whose column
+    ``structure`` has pymatgen structures as dictionaries; the other columns are targets. Units
+    are not stated in such files: see their documentation.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The ``.json.gz``.
+    target : str or list of str, optional
+        The target or targets to return; all by default.
+
+    Returns
+    -------
+    structures : list of n pymatgen Structure
+        The crystals, in the order of the file, in which MatBench's folds are defined.
+    y : Series of shape (n,) or DataFrame of shape (n, n_targets)
+        The targets, with the index of the file (such as Materials Project's ids): a Series if
+        ``target`` is one name or the file has one target only.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, of another format, or has no structures or no such target.
+    FileNotFoundError
+        If there is no such file.
+
+    See Also
+    --------
+    fetch_matbench : Download one of MatBench's own files.
+
+    References
+    ----------
+    .. [1] A. Dunn, Q. Wang, A. Ganose, D. Dopp, A. Jain, "Benchmarking materials property
+       prediction methods: the Matbench test set and Automatminer reference algorithm",
+       npj Comput. Mater. 6, 138 (2020).
+
+    Examples
+    --------
+    >>> import json, pathlib, tempfile
+    >>> from gnnpre.datasets import make_emt_property, read_matbench
+    >>> structures, y = make_emt_property(1, random_state=0)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "alloys.json"
+    >>> table = {"index": ["a"], "columns": ["structure", "K"]}
+    >>> _ = path.write_text(json.dumps(table | {"data": [[structures[0].as_dict(), 120.0]]}))
+    >>> structures, y = read_matbench(path)
+    >>> len(structures), y.name, y.to_dict()
+    (1, 'K', {'a': 120.0})
+    """
+    import pandas as pd
+
+    table = _load_table(Path(path))
+    columns = [str(column) for column in table["columns"]]
+    if _COLUMN not in columns:
+        raise ValueError(
+            f"{path} has no column {_COLUMN!r} but {columns}; tables of compositions (steels, "
+            "glass, expt_gap, expt_is_metal) have no crystals to make graphs of."
+        )
+    place = columns.index(_COLUMN)
+    names = _choose_targets(target, columns, path)
+    structures = _to_structures([row[place] for row in table["data"]], table["index"], path)
+    data = {name: [row[columns.index(name)] for row in table["data"]] for name in names}
+    y = pd.DataFrame(data, index=pd.Index(table["index"]))
+    single = isinstance(target, str) or (target is None and len(names) == 1)
+    return structures, y[names[0]] if single else y
+
+
+def fetch_matbench(
+    name: str, data_home: str | os.PathLike[str] | None = None
+) -> tuple[list["Structure"], "pd.Series"]:
+    """Download one of MatBench's tables of structures, or take it from the cache.
+
+    The tables are dielectric (refractive index), jdft2d, log_gvrh, log_kvrh, mp_e_form, mp_gap,
+    mp_is_metal, perovskites and phonons. MatBench's five folds of a regression are those of
+    ``KFold(5, shuffle=True, random_state=18012019)``, of a classification those of
+    ``StratifiedKFold``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the table, with or without the leading ``matbench_``.
+    data_home : str or path-like, optional
+        Folder of the cache. By default that of the environment variable ``GNNPRE_HOME``, or
+        else the user's cache folder.
+
+    Returns
+    -------
+    structures : list of n pymatgen Structure
+        The crystals.
+    y : Series of shape (n,)
+        The target; its name is that of the column.
+
+    Raises
+    ------
+    ValueError
+        If the name is unknown, names a table of compositions, or the file that arrived is not
+        the one that MatBench publishes (it is then removed).
+    OSError
+        If the download fails.
+
+    See Also
+    --------
+    read_matbench : Read such a file.
+
+    Examples
+    --------
+    >>> from gnnpre.datasets import fetch_matbench
+    >>> structures, y = fetch_matbench("jdft2d")  # doctest: +SKIP
+    """
+    full_name = _check_name(name)
+    structures, y = read_matbench(_download(full_name, _cache_folder(data_home)))
+    return structures, y
+
+
+def _load_table(path: Path) -> dict[str, Any]:
+    raw = path.read_bytes()
+    try:
+        table = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
+    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
+        raise ValueError(f"{path} is truncated or damaged ({error}); get the file anew.") from error
+    except (ValueError, RecursionError) as error:
+        raise ValueError(f"{path} is no JSON ({error}); MatBench's files are .json.gz.") from error
+    if not isinstance(table, dict) or not {"index", "columns", "data"} <= set(table):
+        raise ValueError(
+            f"{path} is no table in MatBench's format: it should have the keys 'index', 'columns' "
+            f"and 'data', as DataFrame.to_json(orient='split') writes; it is {_summary(table)}."
+        )
+    _check_rows(table, path)
+    return table
+
+
+def _summary(table: Any) -> str:
+    return f"a dict of {sorted(table)[:6]}" if isinstance(table, dict) else type(table).__name__
+
+
+def _check_rows(table: dict[str, Any], path: Path) -> None:
+    if len(table["index"]) != len(table["data"]):
+        raise ValueError(
+            f"{path} has {len(table['index'])} entries of 'index' and {len(table['data'])} rows."
+        )
+    width = len(table["columns"])
+    for number, row in enumerate(table["data"]):
+        if not isinstance(row, list) or len(row) != width:
+            raise ValueError(f"Row {number} of {path} has not the {width} entries of 'columns'.")
+
+
+def _choose_targets(
+    target: str | Sequence[str] | None, columns: list[str], path: str | os.PathLike[str]
+) -> list[str]:
+    available = [column for column in columns if column != _COLUMN]
+    if target is None:
+        if not available:
+            raise ValueError(f"{path} has no column besides {_COLUMN!r}: there is no target.")
+        return available
+    names = [target] if isinstance(target, str) else list(target)
+    unknown = [name for name in names if name not in available]
+    if unknown or not names:
+        raise ValueError(f"target={target!r}: {path} has the targets {available}.")
+    return names
+
+
+def _to_structures(
+    cells: list[Any], index: list[Any], path: str | os.PathLike[str]
+) -> list["Structure"]:
+    from pymatgen.core import Structure
+
+    structures = []
+    for number, cell in enumerate(cells):
+        try:
+            structures.append(Structure.from_dict(cell))
+        except Exception as error:  # from_dict says nothing of what it raises
+            raise ValueError(
+                f"Row {number} (index {index[number]!r}) of {path} has no pymatgen Structure in "
+                f"column {_COLUMN!r}: {type(error).__name__}: {error}."
+            ) from error
+    return structures
+
+
+def _check_name(name: str) -> str:
+    full_name = name if name.startswith("matbench_") else f"matbench_{name}"
+    if full_name in files.COMPOSITION_FILES:
+        raise ValueError(
+            f"{full_name} lists compositions, not structures: there is nothing to make graphs of."
+        )
+    if full_name not in files.STRUCTURE_FILES:
+        known = ", ".join(known.removeprefix("matbench_") for known in files.STRUCTURE_FILES)
+        raise ValueError(f"There is no MatBench table {name!r}; known are {known}.")
+    return full_name
+
+
+def _cache_folder(data_home: str | os.PathLike[str] | None) -> Path:
+    import pooch
+
+    folder = data_home or os.environ.get("GNNPRE_HOME") or pooch.os_cache("gnnpre")
+    return Path(folder).expanduser()
+
+
+def _download(name: str, folder: Path) -> Path:
+    """Path of the verified file, downloaded if the cache has it not or has another."""
+    import pooch
+
+    file_name = f"{name}.json.gz"
+    url, target = files.BASE_URL + file_name, folder / file_name
+    known_hash = f"sha256:{files.STRUCTURE_FILES[name]}"
+    try:
+        return Path(pooch.retrieve(url, known_hash=known_hash, fname=file_name, path=folder))
+    except OSError as error:
+        raise OSError(
+            f"{url} could not be fetched ({error}). Check the connection, or download it elsewhere "
+            f"and put it at {target}."
+        ) from error
+    except ValueError as error:
+        target.unlink(missing_ok=True)  # what the cache had was another file, too
+        raise ValueError(
+            f"{url} gave a file whose SHA-256 is not the one that MatBench publishes: the download "
+            "was damaged or the file replaced. Nothing was kept; try again."
+        ) from error

@@ -1,0 +1,263 @@
+"""What all estimators share: from X to a trained net, predictions, files."""
+
+import platform
+import warnings
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import fields
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
+
+from gnnpre import backbones, objectives, training
+from gnnpre._version import __version__
+from gnnpre.backbones import Backbone, pool
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, GraphSettings
+from gnnpre.objectives import Objective, ObjectiveModel, Targets
+from gnnpre.training import (
+    BatchLoader,
+    CrystalDataset,
+    LossTotals,
+    ModelSpec,
+    TrainingSettings,
+    from_spec,
+    load_checkpoint,
+    predict_batches,
+    restore_net,
+    save_checkpoint,
+    split_train_valid,
+    to_spec,
+    train,
+)
+
+from ._inputs import as_graphs, check_elements, elements_of, warn_unseen_elements
+
+__all__ = ["CrystalEstimator"]
+
+
+class CrystalEstimator(BaseEstimator):
+    """Base class of the estimators on crystals; they hold a skorch net and are none."""
+
+    #: Classes, beside the configs, that may occur among the parameters in a file.
+    _loadable: ClassVar[tuple[type, ...]] = ()
+
+    def _training_settings(self) -> TrainingSettings:
+        names = [field.name for field in fields(TrainingSettings) if hasattr(self, field.name)]
+        settings = TrainingSettings(**{name: getattr(self, name) for name in names})
+        settings.validate()
+        return settings
+
+    def _fit_model(
+        self,
+        graphs: CrystalGraphs,
+        targets: Targets,
+        backbone: Backbone,
+        objective: Objective,
+        *,
+        groups: Any,
+        seed: int,
+        prepare: Callable[[ObjectiveModel], None] | None = None,
+        run: Mapping[str, Any] | None = None,
+    ) -> None:
+        """Train a model and keep it, with all that predictions need."""
+        settings = self._training_settings()
+        indices, valid = split_train_valid(len(graphs), self.validation_fraction, groups, seed)
+        check_elements(graphs, backbone.max_atomic_number)
+        spec = ModelSpec(
+            backbone=backbone,
+            objective=objective,
+            cutoff=graphs.cutoff,
+            mean_neighbors=_mean_neighbors(graphs, indices),
+            layout=objective.layout(targets),
+            dtype=self.dtype,
+        )
+        dataset = CrystalDataset(graphs, targets, np.arange(len(graphs)))
+        self.net_ = train(
+            spec,
+            dataset,
+            indices,
+            valid,
+            settings,
+            seed,
+            prepare=prepare,
+            callbacks=self.callbacks,
+            run=run,
+        )
+        self.spec_ = spec
+        self.graph_settings_ = graphs.settings
+        self.elements_ = elements_of(graphs)
+        self.data_ = {"n_crystals": len(graphs), "n_train": len(indices), "n_valid": len(valid)}
+
+    @property
+    def history_(self) -> list[dict[str, Any]]:
+        """Losses of each epoch, a dict an epoch."""
+        check_is_fitted(self, "net_")
+        return [
+            {key: value for key, value in row.items() if key != "batches"}
+            for row in self.net_.history
+        ]
+
+    def _model(self) -> ObjectiveModel:
+        check_is_fitted(self, "net_")
+        model: ObjectiveModel = self.net_.module_
+        return model
+
+    def _graphs_to_predict(self, X: Any) -> CrystalGraphs:
+        check_is_fitted(self, "net_")
+        graphs = as_graphs(X, self.graph_settings_)
+        check_elements(graphs, self.spec_.backbone.max_atomic_number)
+        warn_unseen_elements(graphs, self.elements_)
+        return graphs
+
+    def _predict(self, X: Any) -> Any:
+        model = self._model()
+        graphs = self._graphs_to_predict(X)
+        return self.spec_.objective.collect(predict_batches(model, graphs), graphs)
+
+    def _embed(self, X: Any) -> np.ndarray:
+        model = self._model()
+
+        def embed(batch: CrystalBatch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                return {"embedding": pool(model.backbone(batch).scalars, batch, "mean")}
+
+        parts = predict_batches(model, self._graphs_to_predict(X), embed)
+        return np.concatenate([part["embedding"] for part in parts])
+
+    def _loss(self, graphs: CrystalGraphs, targets: Targets) -> dict[str, float]:
+        """Mean losses on a data set, with the same noise each time."""
+        model = self._model()
+        device = next(model.parameters()).device
+        dataset = CrystalDataset(graphs.to(device), targets.to(device), np.arange(len(graphs)))
+        loader = BatchLoader(
+            dataset,
+            model,
+            batch_size=self.batch_size,
+            max_edges=self.max_edges,
+            dtype=next(model.parameters()).dtype,
+        )
+        model.eval()
+        totals = LossTotals()
+        with torch.no_grad():
+            for batch, batch_targets in loader:
+                totals.add(model.losses(model(batch), batch_targets, batch))
+        return totals.means()
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted model to disk: safetensors and JSON, nothing that is executed.
+
+        Parameters
+        ----------
+        path : str or Path
+            One zip file where it has a suffix (``model.gnnpre``), else a folder.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        TypeError
+            If a parameter cannot be written as JSON.
+        """
+        model = self._model()
+        config = {
+            "kind": type(self).__name__,
+            "parameters": self._saved_parameters(),
+            "spec": self.spec_.to_dict(),
+            "graphs": self.graph_settings_.to_dict(),
+            "elements": self.elements_,
+            "data": self.data_,
+            "versions": _versions(),
+            "extra": self._extra_state(),
+            "history": self.history_,
+        }
+        save_checkpoint(path, model.state_dict(), config)
+
+    @classmethod
+    def load(cls, path: str | Path, *, classes: Iterable[type] = ()) -> Any:
+        """Read a fitted model that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            File or folder.
+        classes : iterable of type
+            Backbones and objectives of your own that the file may name.
+
+        Returns
+        -------
+        estimator
+            The fitted estimator.
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, of another format, or holds another kind of model.
+        FileNotFoundError
+            If there is no such file.
+        """
+        weights, config = load_checkpoint(path, cls.__name__)
+        known = known_classes([*cls._loadable, *classes])
+        parameters = {key: from_spec(item, known) for key, item in config["parameters"].items()}
+        estimator = cls(**parameters)
+        spec = ModelSpec.from_dict(config["spec"], known)
+        estimator.net_ = restore_net(spec, weights, estimator._training_settings())
+        estimator.net_.history.extend(config["history"])
+        estimator.spec_ = spec
+        estimator.graph_settings_ = GraphSettings(**config["graphs"])
+        estimator.elements_ = config["elements"]
+        estimator.data_ = config["data"]
+        estimator._set_extra_state(config["extra"])
+        return estimator
+
+    def _saved_parameters(self) -> dict[str, Any]:
+        """Parameters as JSON; those that only a new fit would use may stay behind."""
+        saved, left = {}, []
+        for name, value in self.get_params(deep=False).items():
+            try:
+                saved[name] = to_spec(value, name)
+            except TypeError:
+                left.append(name)
+        if left:
+            warnings.warn(
+                f"{', '.join(left)} cannot be written as JSON and will have default values in "
+                "the loaded estimator: its predictions are the same, a new fit would differ.",
+                UserWarning,
+                stacklevel=3,
+            )
+        return saved
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {}
+
+    def _set_extra_state(self, state: dict[str, Any]) -> None:
+        """Take up what :meth:`_extra_state` gave."""
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.input_tags.two_d_array = False
+        tags.non_deterministic = False
+        return tags
+
+
+def known_classes(extra: Iterable[type]) -> dict[str, type]:
+    """Classes that a file may name: the package's configs, and those given."""
+    modules = (backbones, objectives, training)
+    ours = [getattr(module, name) for module in modules for name in module.__all__]
+    configs = [c for c in ours if isinstance(c, type) and issubclass(c, BaseEstimator)]
+    return {c.__name__: c for c in [*configs, *extra]}
+
+
+def _mean_neighbors(graphs: CrystalGraphs, indices: np.ndarray) -> float:
+    """Mean number of neighbours of an atom; 1 where none has any."""
+    mean = graphs.edge_counts[indices].sum() / graphs.atom_counts[indices].sum()
+    return float(mean) if mean > 0 else 1.0
+
+
+def _versions() -> dict[str, str]:
+    others = {name: version(name) for name in ("torch", "skorch", "scikit-learn", "numpy")}
+    return {"gnnpre": __version__, "python": platform.python_version(), **others}

@@ -1,0 +1,89 @@
+"""What estimators take: graphs or structures as X, weights of samples."""
+
+import warnings
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
+from gnnpre.objectives import Targets
+
+__all__ = [
+    "add_sample_weight",
+    "as_graphs",
+    "check_elements",
+    "elements_of",
+    "warn_unseen_elements",
+]
+
+
+def as_graphs(X: Any, settings: GraphSettings | None) -> CrystalGraphs:
+    """Give ``X`` as graphs, built with ``settings`` where there are some."""
+    if not isinstance(X, CrystalGraphs):
+        parameters = {} if settings is None else settings.to_dict()
+        return StructureToGraph(**parameters).fit_transform(X)
+    if len(X) == 0:
+        raise ValueError("X has 0 crystals; a minimum of 1 is required.")
+    difference = "" if settings is None else X.settings.difference(settings)
+    if difference:
+        raise ValueError(
+            f"X was built with other settings than the model was trained on: {difference}. Build "
+            f"it with StructureToGraph({_arguments(settings)}), or pass structures."
+        )
+    return X
+
+
+def _arguments(settings: GraphSettings | None) -> str:
+    default, values = GraphSettings(cutoff=0.0).to_dict(), settings.to_dict() if settings else {}
+    return ", ".join(f"{k}={v!r}" for k, v in values.items() if v != default[k])
+
+
+def elements_of(graphs: CrystalGraphs) -> list[int]:
+    """Atomic numbers that occur, ascending."""
+    return [int(z) for z in torch.unique(graphs.atomic_numbers).tolist()]
+
+
+def check_elements(graphs: CrystalGraphs, largest: int) -> None:
+    """Refuse crystals with an element that the embedding does not hold."""
+    numbers = graphs.atomic_numbers.cpu().numpy()
+    rows = np.flatnonzero((numbers < 1) | (numbers > largest))
+    if len(rows):
+        crystal = int(np.searchsorted(np.cumsum(graphs.atom_counts), rows[0], side="right"))
+        raise ValueError(
+            f"Crystal {crystal} of X holds an element of atomic number {numbers[rows[0]]}; the "
+            f"backbone knows 1 to {largest}. Leave that crystal out."
+        )
+
+
+def warn_unseen_elements(graphs: CrystalGraphs, seen: list[int]) -> None:
+    """Warn once of elements that the model never saw in training."""
+    unseen = [z for z in elements_of(graphs) if z not in set(seen)]
+    if unseen:
+        from ase.data import chemical_symbols
+
+        names = ", ".join(chemical_symbols[z] for z in unseen)
+        warnings.warn(
+            f"X holds elements that the model was not trained on: {names}. Predictions for "
+            "crystals with them rest on untrained weights.",
+            UserWarning,
+            stacklevel=3,
+        )
+
+
+def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
+    """Add weights of crystals to the targets, where there are some."""
+    if sample_weight is None:
+        return targets
+    weights = np.asarray(sample_weight, dtype=np.float64)
+    if weights.shape != (len(targets),):
+        raise ValueError(
+            f"sample_weight has shape {weights.shape}; X has {len(targets)} crystals: expected "
+            f"({len(targets)},)."
+        )
+    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
+        raise ValueError("sample_weight must be finite, not negative, and not all zero.")
+    # A mean of one, so that the scale of the weights does not change the loss.
+    weights = weights / weights.mean()
+    crystal = {**targets.crystal, "sample_weight": torch.from_numpy(weights)}
+    return Targets(targets.n_atoms, crystal, targets.atom)

@@ -1,0 +1,289 @@
+"""The estimator that pre-trains a backbone."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import TransformerMixin, clone
+
+from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import ForceField, Objective, Targets
+from gnnpre.training import draw_seed
+
+from ._base import CrystalEstimator
+from ._inputs import add_sample_weight, as_graphs
+
+__all__ = ["Pretrainer"]
+
+
+class Pretrainer(TransformerMixin, CrystalEstimator):
+    """Pre-train a backbone on crystals by an objective.
+
+    A fitted pre-trainer predicts what its objective speaks of, embeds crystals
+    (:meth:`transform`), and gives its weights to a :class:`PropertyRegressor`.
+
+    Parameters
+    ----------
+    backbone : Backbone, optional
+        Config of the network; ``CGCNN()`` by default.
+    objective : Objective, optional
+        Config of what is learnt; ``ForceField()`` by default.
+    max_epochs : int
+        Passes through the training set.
+    batch_size : int
+        Most crystals in a batch.
+    max_edges : int, optional
+        Most edges in a batch, so that large crystals come in smaller batches; no limit by
+        default.
+    learning_rate : float
+        Largest learning rate of AdamW.
+    weight_decay : float
+        Weight decay of AdamW.
+    schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
+        How the learning rate changes; None keeps it.
+    gradient_clip : float, optional
+        Largest norm of the gradient of all weights.
+    ema_decay : float, optional
+        Decay, per step, of an average of the weights that validation and the result use; no
+        average by default.
+    validation_fraction : float or splitter
+        Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
+        or a scikit-learn splitter whose first split is taken.
+    patience : int, optional
+        Epochs without a better validation loss after which training stops; never by default.
+    restore_best : bool
+        Keep the weights of the lowest validation loss, not the last ones.
+    device : str
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    dtype : {"float32", "float64"}
+        Precision.
+    random_state : int, RandomState instance or None
+        Seed of weights, batches and the validation split; equal seeds give equal weights on a
+        CPU. Global random states are neither used nor changed.
+    callbacks : list, optional
+        skorch callbacks, or pairs of name and callback.
+    checkpoint_dir : str, optional
+        Folder that keeps the state of the training after each epoch, one file for each set of
+        parameters and data.
+    resume : bool
+        Go on from the state in ``checkpoint_dir`` where there is one; the weights at the end are
+        those of an uninterrupted training. A finished training is not repeated.
+    verbose : int
+        0 for silence, 1 for a progress bar.
+
+    Attributes
+    ----------
+    net_ : CrystalNet
+        The skorch net.
+    history_ : list of dict
+        Losses of each epoch.
+    graph_settings_ : GraphSettings
+        How the graphs were built.
+    elements_ : list of int
+        Atomic numbers seen in training.
+
+    See Also
+    --------
+    PropertyRegressor : Fine-tunes what was pre-trained.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN, ForceField, Pretrainer
+    >>> from gnnpre.datasets import make_emt_frames
+    >>> structures, labels = make_emt_frames(12, random_state=0)
+    >>> pretrainer = Pretrainer(CGCNN(8, 1), ForceField(), max_epochs=1, random_state=0)
+    >>> pretrainer.fit(structures, labels).predict(structures[:2]).energy.shape
+    (2,)
+    """
+
+    # Used by scikit-learn's metadata routing where it is enabled: requested by default.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        objective: Objective | None = None,
+        *,
+        max_epochs: int = 100,
+        batch_size: int = 32,
+        max_edges: int | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        schedule: Any = "cosine",
+        gradient_clip: float | None = 10.0,
+        ema_decay: float | None = None,
+        validation_fraction: Any = 0.1,
+        patience: int | None = None,
+        restore_best: bool = True,
+        device: str = "auto",
+        dtype: str = "float32",
+        random_state: Any = None,
+        callbacks: Any = None,
+        checkpoint_dir: str | None = None,
+        resume: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.objective = objective
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.max_edges = max_edges
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.restore_best = restore_best
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
+        self.verbose = verbose
+
+    def fit(
+        self, X: Any, y: Any = None, groups: Any = None, sample_weight: Any = None
+    ) -> "Pretrainer":
+        """Pre-train on crystals.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs with the defaults of ``StructureToGraph``.
+        y : object, optional
+            The labels that the objective asks for: ``FrameLabels`` for ``ForceField``. Objectives
+            without labels ignore it.
+        groups : array-like of shape (n,), optional
+            Crystals of one group are never on both sides of the validation split.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals in the loss.
+
+        Returns
+        -------
+        Pretrainer
+            This estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, a crystal or a label is not as expected; the message names it.
+        """
+        self._training_settings()
+        backbone, objective = self._configs()
+        graphs = as_graphs(X, None)
+        targets = self._targets(graphs, y, sample_weight, objective)
+        objective.check_graphs(graphs)
+        self._fit_model(
+            graphs,
+            targets,
+            backbone,
+            objective,
+            groups=groups,
+            seed=draw_seed(self.random_state),
+        )
+        return self
+
+    def _configs(self) -> tuple[Backbone, Objective]:
+        """Copy the configs, so that a later change of the parameters changes no model."""
+        for name, kind in (("backbone", Backbone), ("objective", Objective)):
+            value = getattr(self, name)
+            if value is not None and not isinstance(value, kind):
+                raise TypeError(
+                    f"{name} is {value!r}; expected a {kind.__name__} config such as "
+                    f"{'CGCNN()' if kind is Backbone else 'ForceField()'}."
+                )
+        backbone = CGCNN() if self.backbone is None else clone(self.backbone)
+        objective = ForceField() if self.objective is None else clone(self.objective)
+        return backbone, objective
+
+    def _targets(
+        self, graphs: CrystalGraphs, y: Any, sample_weight: Any, objective: Objective
+    ) -> Targets:
+        if y is None and objective.needs_labels:
+            raise ValueError(
+                f"y is None, but {type(objective).__name__} learns from labels. This estimator "
+                "requires y to be passed, or an objective that needs none."
+            )
+        targets = objective.make_targets(graphs, y)
+        return add_sample_weight(targets, sample_weight)
+
+    def predict(self, X: Any) -> Any:
+        """Predict what the objective speaks of.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs as those of the training did.
+
+        Returns
+        -------
+        FrameLabels or ndarray
+            Energy, forces and stress for ``ForceField``, properties for ``PropertyTargets``.
+
+        Raises
+        ------
+        ValueError
+            If the graphs were built with other settings, or hold an element out of range.
+        """
+        return self._predict(X)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embed crystals: the mean of the backbone's features over the atoms.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n, hidden_channels)
+            The embeddings.
+        """
+        return self._embed(X)
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the columns of :meth:`transform`.
+
+        Parameters
+        ----------
+        input_features : object, optional
+            Ignored: crystals have no feature names.
+
+        Returns
+        -------
+        ndarray of str
+            Such as ``"cgcnn0"``.
+        """
+        name = type(self.spec_.backbone).__name__.lower()
+        n_channels = self._model().backbone.out_channels
+        return np.array([f"{name}{channel}" for channel in range(n_channels)], dtype=object)
+
+    def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
+        """Give minus the loss on a data set, so that more is better.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+        y : object, optional
+            Their labels.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals.
+
+        Returns
+        -------
+        float
+            Minus the loss; noise, where the objective has any, is the same each time.
+        """
+        graphs = self._graphs_to_predict(X)
+        targets = self._targets(graphs, y, sample_weight, self.spec_.objective)
+        return -self._loss(graphs, targets)["loss"]
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.required = self.objective is None or self.objective.needs_labels
+        return tags

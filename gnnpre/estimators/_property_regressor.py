@@ -1,0 +1,395 @@
+"""The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
+
+import warnings
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import RegressorMixin, clone
+from sklearn.metrics import r2_score
+
+from gnnpre._validation import check_choice
+from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.objectives import ObjectiveModel, PropertyTargets
+from gnnpre.training import draw_seed
+
+from ._base import CrystalEstimator
+from ._inputs import add_sample_weight, as_graphs
+from ._pretrained import PretrainedWeights, find_pretrained, fit_pretraining
+from ._pretrainer import Pretrainer
+
+__all__ = ["PropertyRegressor"]
+
+TRANSFERS = ("backbone", "matching")
+
+
+class PropertyRegressor(RegressorMixin, CrystalEstimator):
+    """Learn one or many properties of crystals, from scratch or from a pre-trained backbone.
+
+    Parameters
+    ----------
+    backbone : Backbone, optional
+        Config of the network; ``CGCNN()`` by default. A pre-trained model brings its own, so it
+        cannot be given together with one.
+    pretrained : str, Path or FrozenEstimator, optional
+        What to start from: a file or folder that ``Pretrainer.save`` wrote, or
+        ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`. Its weights are
+        copied in each ``fit``, never changed.
+    pretraining : Pretrainer, optional
+        Unfitted, with an objective that needs no labels: it is fitted within each ``fit``, on
+        the crystals of that fit alone.
+    transfer : {"backbone", "matching"}
+        What a pre-trained model gives: its backbone, or all weights whose name and shape fit, the
+        readout's too (the papers' form).
+    freeze : bool
+        Keep the backbone as it is and train the readout alone.
+    backbone_lr_scale : float
+        Learning rate of the backbone as a part of that of the readout.
+    pooling : {"mean", "sum"}
+        Over atoms: mean for intensive properties, sum for those that grow with the cell.
+    readout : {"late", "early"}
+        Values of atoms that are pooled, or the papers' perceptron on pooled features.
+    head_channels : int, optional
+        Width of the hidden layers of the readout; that of the backbone by default.
+    head_layers : int
+        Hidden layers of the readout.
+    loss : {"l1", "huber", "mse"}
+        Loss of each property.
+    huber_delta : float
+        Where the Huber loss turns linear, in units of the (standardised) property.
+    standardize : bool
+        Learn each property less its mean, over its standard deviation, both of the training
+        part. The papers do without.
+    max_epochs : int
+        Passes through the training set.
+    batch_size : int
+        Most crystals in a batch.
+    max_edges : int, optional
+        Most edges in a batch; no limit by default.
+    learning_rate : float
+        Largest learning rate of AdamW.
+    weight_decay : float
+        Weight decay of AdamW.
+    schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
+        How the learning rate changes; None keeps it.
+    gradient_clip : float, optional
+        Largest norm of the gradient of all weights.
+    ema_decay : float, optional
+        Decay, per step, of an average of the weights that validation and the result use; no
+        average by default.
+    validation_fraction : float or splitter
+        Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
+        or a scikit-learn splitter whose first split is taken.
+    patience : int, optional
+        Epochs without a better validation loss after which training stops; never by default.
+    restore_best : bool
+        Keep the weights of the lowest validation loss, not the last ones.
+    device : str
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    dtype : {"float32", "float64"}
+        Precision.
+    random_state : int, RandomState instance or None
+        Seed of weights, batches and the validation split; equal seeds give equal weights on a
+        CPU. Global random states are neither used nor changed.
+    callbacks : list, optional
+        skorch callbacks, or pairs of name and callback.
+    checkpoint_dir : str, optional
+        Folder that keeps the state of the training after each epoch, one file for each set of
+        parameters and data.
+    resume : bool
+        Go on from the state in ``checkpoint_dir`` where there is one.
+    verbose : int
+        0 for silence, 1 for a progress bar.
+
+    Attributes
+    ----------
+    net_ : CrystalNet
+        The skorch net.
+    history_ : list of dict
+        Losses of each epoch, in units of the standard deviation of the properties where these
+        are standardised.
+    transferred_ : list of str
+        Names of the weights that a pre-trained model gave.
+    graph_settings_ : GraphSettings
+        How the graphs were built.
+    elements_ : list of int
+        Atomic numbers seen in training, pre-training included.
+
+    See Also
+    --------
+    Pretrainer : Makes what ``pretrained`` takes.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN, PropertyRegressor
+    >>> from gnnpre.datasets import make_emt_property
+    >>> structures, y = make_emt_property(12, random_state=0)
+    >>> regressor = PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0)
+    >>> regressor.fit(structures, y).predict(structures[:2]).shape
+    (2,)
+    """
+
+    # Used by scikit-learn's metadata routing where it is enabled: requested by default.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
+    _loadable: ClassVar[tuple[type, ...]] = (Pretrainer,)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        *,
+        pretrained: Any = None,
+        pretraining: Pretrainer | None = None,
+        transfer: str = "backbone",
+        freeze: bool = False,
+        backbone_lr_scale: float = 1.0,
+        pooling: str = "mean",
+        readout: str = "late",
+        head_channels: int | None = None,
+        head_layers: int = 1,
+        loss: str = "l1",
+        huber_delta: float = 0.1,
+        standardize: bool = True,
+        max_epochs: int = 100,
+        batch_size: int = 32,
+        max_edges: int | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        schedule: Any = "cosine",
+        gradient_clip: float | None = 10.0,
+        ema_decay: float | None = None,
+        validation_fraction: Any = 0.1,
+        patience: int | None = None,
+        restore_best: bool = True,
+        device: str = "auto",
+        dtype: str = "float32",
+        random_state: Any = None,
+        callbacks: Any = None,
+        checkpoint_dir: str | None = None,
+        resume: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.pretrained = pretrained
+        self.pretraining = pretraining
+        self.transfer = transfer
+        self.freeze = freeze
+        self.backbone_lr_scale = backbone_lr_scale
+        self.pooling = pooling
+        self.readout = readout
+        self.head_channels = head_channels
+        self.head_layers = head_layers
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.standardize = standardize
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.max_edges = max_edges
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.restore_best = restore_best
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
+        self.verbose = verbose
+
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
+    ) -> "PropertyRegressor":
+        """Learn properties of crystals.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs as those of the pre-trained model did, or with
+            the defaults of ``StructureToGraph``.
+        y : array-like of shape (n,) or (n, k)
+            Their properties. In several columns NaN marks what is missing; one column must be
+            complete.
+        groups : array-like of shape (n,), optional
+            Crystals of one group are never on both sides of the validation split.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals in the loss.
+
+        Returns
+        -------
+        PropertyRegressor
+            This estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, a crystal or a property is not as expected; the message names it.
+        """
+        self._training_settings()
+        self._check_parameters()
+        objective = self._objective()
+        seed = draw_seed(self.random_state)
+        fixed = None if self.pretrained is None else find_pretrained(self.pretrained)
+        graphs = as_graphs(X, None if fixed is None else fixed.graphs)
+        targets = objective.make_targets(graphs, _complete(y))
+        targets = add_sample_weight(targets, sample_weight)
+        source = fixed
+        if self.pretraining is not None:
+            source = fit_pretraining(self.pretraining, graphs, seed)
+        self.n_outputs_ = targets.crystal["properties"].shape[1]
+        self.y_ndim_ = np.ndim(y)
+        self._fit_from(source, graphs, targets, objective, groups, seed)
+        return self
+
+    def _fit_from(
+        self,
+        source: PretrainedWeights | None,
+        graphs: Any,
+        targets: Any,
+        objective: PropertyTargets,
+        groups: Any,
+        seed: int,
+    ) -> None:
+        transferred: list[str] = []
+
+        def prepare(model: ObjectiveModel) -> None:
+            if source is not None:
+                transferred.extend(source.load_into(model, self.transfer))
+
+        if source is None:
+            backbone = CGCNN() if self.backbone is None else clone(self.backbone)
+        else:
+            backbone = source.backbone
+        run = {} if source is None else {"transfer": self.transfer, "source": source.fingerprint}
+        self._fit_model(
+            graphs,
+            targets,
+            backbone,
+            objective,
+            groups=groups,
+            seed=seed,
+            prepare=prepare,
+            run=run,
+        )
+        self.transferred_ = transferred
+        if source is not None:
+            self.elements_ = sorted({*self.elements_, *source.elements})
+            self._check_transfer()
+
+    def _check_transfer(self) -> None:
+        head = [name for name in self.transferred_ if name.startswith("head.")]
+        if self.transfer == "matching" and not head:
+            warnings.warn(
+                "transfer='matching', but no weight of the pre-trained readout has the shape of "
+                "this one: only the backbone was transferred. head_channels, head_layers and the "
+                "number of outputs decide the shapes.",
+                UserWarning,
+                stacklevel=3,
+            )
+
+    def _check_parameters(self) -> None:
+        check_choice("transfer", self.transfer, TRANSFERS)
+        starts = ("backbone", "pretrained", "pretraining")
+        given = [name for name in starts if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} are both given: a pre-trained model brings its own "
+                "backbone, and there is one place to start from. Leave all but one at None."
+            )
+        if self.backbone is not None and not isinstance(self.backbone, Backbone):
+            raise TypeError(f"backbone is {self.backbone!r}; expected a config such as CGCNN().")
+        if self.freeze and self.pretrained is None and self.pretraining is None:
+            raise ValueError(
+                "freeze=True without pretrained or pretraining would freeze random weights. Give "
+                "a pre-trained model, or set freeze=False."
+            )
+
+    def _objective(self) -> PropertyTargets:
+        names = PropertyTargets().get_params()
+        return PropertyTargets(**{name: getattr(self, name) for name in names})
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the properties of crystals.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs as those of the training did.
+
+        Returns
+        -------
+        ndarray of shape (n,) or (n, k)
+            The properties in their own units, in the form that ``fit`` got them in.
+
+        Raises
+        ------
+        ValueError
+            If the graphs were built with other settings, or hold an element out of range.
+        """
+        values = self._predict(X).astype(np.float64)
+        return values[:, 0] if self.y_ndim_ == 1 else values
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Give the coefficient of determination, averaged over properties.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+        y : array-like of shape (n,) or (n, k)
+            Their properties; missing ones (NaN) are left out.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals.
+
+        Returns
+        -------
+        float
+            R^2; 1 is perfect, 0 as good as the mean.
+        """
+        true = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
+        predicted = self.predict(X).reshape(len(true), -1)
+        weights = None if sample_weight is None else np.asarray(sample_weight)
+        scores = []
+        for column in range(true.shape[1]):
+            known = np.isfinite(true[:, column])
+            rows = None if weights is None else weights[known]
+            pair = true[known, column], predicted[known, column]
+            scores.append(r2_score(*pair, sample_weight=rows))
+        return float(np.mean(scores))
+
+    def _extra_state(self) -> dict[str, Any]:
+        names = ("n_outputs_", "y_ndim_", "transferred_")
+        return {name: getattr(self, name) for name in names}
+
+    def _set_extra_state(self, state: dict[str, Any]) -> None:
+        for name, value in state.items():
+            setattr(self, name, value)
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = True
+        return tags
+
+
+def _complete(y: Any) -> Any:
+    """Give ``y``, refused where its only column has missing values."""
+    if y is None:
+        raise ValueError("y is None: this estimator requires y to be passed, shape (n,) or (n, k).")
+    shape = np.shape(y)
+    if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
+        missing = np.flatnonzero(_is_missing(y))
+        if len(missing):
+            raise ValueError(
+                f"y is missing (NaN) at row {missing[0]} and {len(missing) - 1} more: leave these "
+                "crystals out. Only y of several columns may have gaps."
+            )
+    return y
+
+
+def _is_missing(y: Any) -> np.ndarray:
+    try:
+        return np.isnan(np.asarray(y, dtype=np.float64)).ravel()
+    except (TypeError, ValueError):
+        return np.zeros(0, dtype=bool)

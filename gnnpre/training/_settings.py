@@ -1,0 +1,89 @@
+"""How a model is trained: the part of an estimator's parameters that concerns the loop."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+
+from gnnpre._validation import check_choice, check_number
+
+from ._schedules import resolve_schedule
+
+__all__ = ["DTYPES", "TrainingSettings", "draw_seed", "resolve_device"]
+
+DTYPES = {"float32": torch.float32, "float64": torch.float64}
+
+
+@dataclass(frozen=True)
+class TrainingSettings:
+    """Settings of one training; the estimators document them."""
+
+    max_epochs: int
+    batch_size: int
+    max_edges: int | None
+    learning_rate: float
+    weight_decay: float
+    schedule: Any
+    gradient_clip: float | None
+    ema_decay: float | None
+    patience: int | None
+    restore_best: bool
+    device: str
+    dtype: str
+    verbose: int
+    checkpoint_dir: str | None
+    resume: bool
+    backbone_lr_scale: float = 1.0
+    freeze: bool = False
+
+    def validate(self) -> None:
+        """Refuse settings out of range, each by its name."""
+        check_number("max_epochs", self.max_epochs, integer=True)
+        check_number("batch_size", self.batch_size, integer=True)
+        check_number("learning_rate", self.learning_rate)
+        check_number("weight_decay", self.weight_decay, low_included=True)
+        check_number("verbose", self.verbose, integer=True, low_included=True)
+        check_number("backbone_lr_scale", self.backbone_lr_scale, low_included=True)
+        check_choice("dtype", self.dtype, DTYPES)
+        resolve_schedule(self.schedule)
+        self._validate_optional()
+
+    def _validate_optional(self) -> None:
+        if self.max_edges is not None:
+            check_number("max_edges", self.max_edges, integer=True)
+        if self.gradient_clip is not None:
+            check_number("gradient_clip", self.gradient_clip)
+        if self.ema_decay is not None:
+            check_number("ema_decay", self.ema_decay, high=0.9999999)
+        if self.patience is not None:
+            check_number("patience", self.patience, integer=True)
+        for name in ("restore_best", "resume", "freeze"):
+            if not isinstance(getattr(self, name), (bool, np.bool_)):
+                raise ValueError(f"{name}={getattr(self, name)!r}; expected True or False.")
+        if self.resume and self.checkpoint_dir is None:
+            raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")
+
+
+def resolve_device(device: Any) -> torch.device:
+    """Give the device that ``device`` names; ``"auto"`` is a GPU where there is one."""
+    if device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(
+            f"device={device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:0'."
+        ) from error
+    if resolved.type == "cuda" and not torch.cuda.is_available():
+        raise ValueError(f"device={device!r}, but torch sees no GPU; expected 'auto' or 'cpu'.")
+    return resolved
+
+
+def draw_seed(random_state: Any) -> int:
+    """Draw the seed of one training; None draws from the system, never from global states."""
+    if random_state is None:
+        return int(np.random.default_rng().integers(2**31 - 1))
+    from sklearn.utils import check_random_state
+
+    return int(check_random_state(random_state).randint(2**31 - 1))

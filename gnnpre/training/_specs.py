@@ -1,0 +1,53 @@
+"""Configs as JSON and back: class names and parameters, never an import path."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator
+
+__all__ = ["from_spec", "to_spec"]
+
+
+def to_spec(value: Any, name: str = "value") -> Any:
+    """Turn a config (an estimator with JSON-able or config parameters) into JSON."""
+    if isinstance(value, BaseEstimator):
+        params = value.get_params(deep=False)
+        return {
+            "class": type(value).__name__,
+            "params": {key: to_spec(item, f"{name}.{key}") for key, item in params.items()},
+        }
+    if isinstance(value, np.generic):
+        value = value.item()
+    if value is None or isinstance(value, (bool, int, float, str)):
+        return value
+    if isinstance(value, (list, tuple)):
+        items = [to_spec(item, f"{name}[{index}]") for index, item in enumerate(value)]
+        return {"tuple" if isinstance(value, tuple) else "list": items}
+    raise TypeError(
+        f"{name} is of type {type(value).__name__} and cannot be written as JSON; expected "
+        "numbers, strings, None, lists, tuples, or configs made of these."
+    )
+
+
+def from_spec(spec: Any, classes: Mapping[str, type]) -> Any:
+    """Make again what :func:`to_spec` wrote, from the classes that are allowed."""
+    if not isinstance(spec, dict):
+        return spec
+    if "list" in spec or "tuple" in spec:
+        kind = "tuple" if "tuple" in spec else "list"
+        items = [from_spec(item, classes) for item in spec[kind]]
+        return tuple(items) if kind == "tuple" else items
+    name = str(spec.get("class"))
+    if name not in classes:
+        raise ValueError(
+            f"The file names a class {name!r} that is none of gnnpre's ({sorted(classes)}). Pass "
+            f"your own with classes=[{name}]."
+        )
+    params = {key: from_spec(item, classes) for key, item in spec["params"].items()}
+    try:
+        return classes[name](**params)
+    except TypeError as error:
+        raise ValueError(
+            f"The file's parameters do not fit {name}: {error}. It was written by another version."
+        ) from error

@@ -1,0 +1,195 @@
+"""One training, from a spec and data to a trained net; and predictions with it."""
+
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from skorch.callbacks import GradientNormClipping
+from torch import Tensor
+
+from gnnpre.backbones import Backbone
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import Objective, ObjectiveModel
+
+from ._callbacks import BestModel, CosineRate, Divergence, PlateauRate, Progress
+from ._loader import CrystalDataset, plan_batches
+from ._net import CrystalNet, TrainingData
+from ._resume import ResumeState, run_fingerprint
+from ._schedules import CosineSchedule, resolve_schedule
+from ._settings import DTYPES, TrainingSettings, resolve_device
+from ._specs import from_spec, to_spec
+
+__all__ = ["ModelSpec", "predict_batches", "restore_net", "train"]
+
+# Crystals and edges in a batch of prediction; derivatives of 64 channels then take about 0.5 GB.
+PREDICTION_BATCH, PREDICTION_EDGES = 512, 100_000
+
+
+@dataclass(frozen=True)
+class ModelSpec:
+    """All that is needed to build a model anew: configs, cutoff and what the data decided."""
+
+    backbone: Backbone
+    objective: Objective
+    cutoff: float
+    mean_neighbors: float
+    layout: dict[str, Any]
+    dtype: str
+
+    def __call__(self) -> ObjectiveModel:
+        """Build the model with fresh weights."""
+        backbone = self.backbone.build(self.cutoff, self.mean_neighbors)
+        return self.objective.build(backbone, self.layout).to(DTYPES[self.dtype])
+
+    def to_dict(self) -> dict[str, Any]:
+        """Give the spec as JSON."""
+        return {
+            "backbone": to_spec(self.backbone, "backbone"),
+            "objective": to_spec(self.objective, "objective"),
+            "cutoff": self.cutoff,
+            "mean_neighbors": self.mean_neighbors,
+            "layout": self.layout,
+            "dtype": self.dtype,
+        }
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any], classes: Mapping[str, type]) -> "ModelSpec":
+        """Make again what :meth:`to_dict` gave."""
+        configs = {key: from_spec(values[key], classes) for key in ("backbone", "objective")}
+        return cls(**{**values, **configs})
+
+
+def train(
+    spec: ModelSpec,
+    dataset: CrystalDataset,
+    train_indices: np.ndarray,
+    valid_indices: np.ndarray,
+    settings: TrainingSettings,
+    seed: int,
+    *,
+    prepare: Callable[[ObjectiveModel], None] | None = None,
+    callbacks: Any = None,
+    run: Mapping[str, Any] | None = None,
+) -> CrystalNet:
+    """Train the model that ``spec`` describes; global random states stay as they were.
+
+    ``prepare`` changes the fresh model before training (weights of another one, say). ``run`` is
+    what else decides how the training goes, for the name of its state.
+    """
+    device = resolve_device(settings.device)
+    dataset = CrystalDataset(dataset.graphs.to(device), dataset.targets.to(device), dataset.indices)
+    valid = dataset.subset(valid_indices) if len(valid_indices) else None
+    data = TrainingData(dataset.subset(train_indices), valid)
+    description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings), **(run or {})}
+    with seeded(seed, device):
+        net = _make_net(spec, settings, device)
+        net.callbacks = _make_callbacks(settings, data, description, callbacks)
+        net.initialize()
+        net.module_.set_statistics(dataset.graphs, dataset.targets, train_indices)
+        if prepare is not None:
+            prepare(net.module_)
+        if settings.freeze:
+            net.module_.backbone.requires_grad_(False)
+        net.train(data, torch.Generator().manual_seed(seed))
+    return net
+
+
+def _deciding(settings: TrainingSettings) -> dict[str, Any]:
+    """Give the settings that a resumed training must share."""
+    free = {"device", "verbose", "checkpoint_dir", "resume", "schedule"}
+    values = {key: value for key, value in asdict(settings).items() if key not in free}
+    schedule = resolve_schedule(settings.schedule)
+    if not isinstance(schedule, CosineSchedule):
+        # Only the cosine looks at where the training ends.
+        del values["max_epochs"]
+    return {**values, "schedule": to_spec(schedule, "schedule")}
+
+
+def _make_net(spec: ModelSpec, settings: TrainingSettings, device: torch.device) -> CrystalNet:
+    groups = []
+    if settings.backbone_lr_scale != 1.0:
+        rate = settings.learning_rate * settings.backbone_lr_scale
+        groups = [("backbone.*", {"lr": rate})]
+    return CrystalNet(
+        module=spec,
+        optimizer=torch.optim.AdamW,
+        optimizer__weight_decay=settings.weight_decay,
+        optimizer__param_groups=groups,
+        lr=settings.learning_rate,
+        max_epochs=settings.max_epochs,
+        batch_size=settings.batch_size,
+        max_edges=settings.max_edges,
+        ema_decay=settings.ema_decay,
+        freeze=settings.freeze,
+        device=str(device),
+        verbose=0,
+    )
+
+
+def restore_net(
+    spec: ModelSpec, weights: Mapping[str, Tensor], settings: TrainingSettings
+) -> CrystalNet:
+    """Make a net with given weights, as it was after training."""
+    device = resolve_device(settings.device)
+    with seeded(0, device):
+        net = _make_net(spec, settings, device).initialize()
+    net.module_.load_state_dict(weights)
+    return net
+
+
+def _make_callbacks(
+    settings: TrainingSettings, data: TrainingData, description: dict[str, Any], extra: Any
+) -> list[Any]:
+    """Ours, then the user's, then the state of the run, so that it has all of the epoch."""
+    callbacks: list[Any] = [("divergence", Divergence())]
+    schedule = resolve_schedule(settings.schedule)
+    if schedule is not None:
+        kind = CosineRate if isinstance(schedule, CosineSchedule) else PlateauRate
+        callbacks.append(("schedule", kind(schedule)))
+    if settings.gradient_clip is not None:
+        clip = GradientNormClipping(gradient_clip_value=settings.gradient_clip)
+        callbacks.append(("gradient_clip", clip))
+    callbacks.append(("best", BestModel(settings.restore_best, settings.patience)))
+    if settings.verbose:
+        callbacks.append(("progress", Progress()))
+    callbacks += list(extra or [])
+    if settings.checkpoint_dir is not None:
+        fingerprint = run_fingerprint(description, data)
+        state = ResumeState(settings.checkpoint_dir, fingerprint, settings.resume)
+        callbacks.append(("resume", state))
+    return callbacks
+
+
+@contextmanager
+def seeded(seed: int, device: torch.device) -> Iterator[None]:
+    """Seed torch inside the block, and leave its global states as they were."""
+    devices = [device] if device.type == "cuda" else []
+    with torch.random.fork_rng(devices=devices):
+        torch.random.default_generator.manual_seed(seed)
+        if devices:
+            torch.cuda.manual_seed(seed)
+        yield
+
+
+def predict_batches(
+    model: ObjectiveModel,
+    graphs: CrystalGraphs,
+    function: Callable[[Any], dict[str, Tensor]] | None = None,
+) -> list[dict[str, np.ndarray]]:
+    """Predict in batches, in order: what ``model.predict`` (or ``function``) gives, as arrays."""
+    function = model.predict if function is None else function
+    parameter = next(model.parameters())
+    graphs = graphs.to(parameter.device)
+    model.eval()
+    order = np.arange(len(graphs))
+    plan = plan_batches(order, graphs.edge_counts, PREDICTION_BATCH, PREDICTION_EDGES)
+    return [
+        {
+            name: value.cpu().numpy()
+            for name, value in function(graphs.batch(indices, parameter.dtype)).items()
+        }
+        for indices in plan
+    ]
