@@ -1,0 +1,273 @@
+"""MatBench's files: reading, and fetching from a local server."""
+
+import gzip
+import hashlib
+import json
+import subprocess
+import sys
+import threading
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
+
+import numpy as np
+import pandas as pd
+import pytest
+from pymatgen.core import Lattice, Structure
+
+from gnnpre.datasets import _matbench_files, fetch_matbench, read_matbench
+
+FILE = "matbench_jdft2d.json.gz"
+
+
+def some_structures():
+    silicon = Structure(Lattice.cubic(3.8), ["Si", "Si"], [[0, 0, 0], [0.25, 0.25, 0.25]])
+    slab = Structure(
+        Lattice([[4, 0, 0], [1, 3, 0], [0, 0, 20]], pbc=(1, 1, 0)), ["Au"], [[0, 0, 1.2]]
+    )
+    salt = Structure(Lattice.cubic(4.1), ["Na+", "Cl-"], [[0, 0, 0], [0.5, 0.5, 0.5]])
+    return [silicon, slab, salt]
+
+
+def table(**columns):
+    structures = {"structure": [structure.as_dict() for structure in some_structures()]}
+    frame = pd.DataFrame(structures | columns, index=["a", "b", "c"])
+    return json.loads(frame.to_json(orient="split"))
+
+
+@pytest.fixture
+def write_table(tmp_path):
+    def write(content, name="table.json.gz"):
+        path = tmp_path / name
+        path.write_bytes(gzip.compress(json.dumps(content).encode()))
+        return path
+
+    return write
+
+
+def test_structures_and_target_in_order(write_table):
+    structures, y = read_matbench(write_table(table(gap=[0.5, 1.5, 2.5])))
+    assert structures == some_structures()
+    assert structures[1].lattice.pbc == (True, True, False)
+    pd.testing.assert_series_equal(y, pd.Series([0.5, 1.5, 2.5], index=list("abc"), name="gap"))
+
+
+def test_several_targets(write_table):
+    path = write_table(table(gap=[0.5, None, 2.5], metal=[True, False, False]))
+    _, y = read_matbench(path)
+    assert isinstance(y, pd.DataFrame)
+    assert list(y.columns) == ["gap", "metal"]
+    np.testing.assert_array_equal(y["gap"], [0.5, np.nan, 2.5])
+    assert y["metal"].dtype == bool
+    assert read_matbench(path, "gap")[1].name == "gap"
+    assert list(read_matbench(path, ["metal", "gap"])[1].columns) == ["metal", "gap"]
+    assert isinstance(read_matbench(path, ["gap"])[1], pd.DataFrame)
+
+
+def test_the_structure_column_is_found_by_its_name(write_table):
+    content = table(gap=[0.5, 1.5, 2.5])
+    content["columns"] = content["columns"][::-1]
+    content["data"] = [row[::-1] for row in content["data"]]
+    structures, y = read_matbench(write_table(content))
+    assert structures == some_structures()
+    assert y.tolist() == [0.5, 1.5, 2.5]
+
+
+def test_a_file_that_is_not_zipped(tmp_path):
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(table(gap=[0.5, 1.5, 2.5])))
+    assert len(read_matbench(path)[0]) == 3
+
+
+def test_bad_targets(write_table):
+    path = write_table(table(gap=[0.5, 1.5, 2.5]))
+    with pytest.raises(ValueError, match=r"target='n': .* has the targets \['gap'\]"):
+        read_matbench(path, "n")
+    with pytest.raises(ValueError, match="has the targets"):
+        read_matbench(path, [])
+    with pytest.raises(ValueError, match="has the targets"):
+        read_matbench(path, "structure")
+    with pytest.raises(ValueError, match="there is no target"):
+        read_matbench(write_table(table()))
+
+
+@pytest.mark.parametrize(
+    ("content", "message"),
+    [
+        ([1, 2], "no table in MatBench's format: .* it is list"),
+        ({"a": 1}, r"it is a dict of \['a'\]"),
+        ({"index": [0], "columns": ["composition", "gfa"], "data": [["Cu", 1]]}, "no column 'str"),
+        ({"index": [0], "columns": ["structure", "n"], "data": []}, "1 entries of 'index' and 0"),
+        ({"index": [0], "columns": ["structure", "n"], "data": [[1]]}, "Row 0 of .* the 2 entries"),
+        (
+            {"index": ["x"], "columns": ["structure", "n"], "data": [[{}, 1]]},
+            r"Row 0 \(index 'x'\)",
+        ),
+        ({"index": ["x"], "columns": ["structure", "n"], "data": [[None, 1]]}, "no pymatgen Struc"),
+    ],
+)
+def test_tables_of_another_format(write_table, content, message):
+    with pytest.raises(ValueError, match=message):
+        read_matbench(write_table(content))
+
+
+def test_damaged_files(write_table, tmp_path):
+    path = write_table(table(gap=[0.5, 1.5, 2.5]))
+    path.write_bytes(path.read_bytes()[:-40])
+    with pytest.raises(ValueError, match="truncated or damaged"):
+        read_matbench(path)
+    path.write_text("no json")
+    with pytest.raises(ValueError, match="is no JSON"):
+        read_matbench(path)
+    path.write_bytes(b"\xff\xfe\x00\x80")
+    with pytest.raises(ValueError, match="is no JSON"):
+        read_matbench(path)
+    with pytest.raises(FileNotFoundError):
+        read_matbench(tmp_path / "none.json.gz")
+
+
+@pytest.mark.parametrize(
+    ("name", "n", "target"),
+    [
+        ("jdft2d", 636, "exfoliation_energy_meV_per_atom"),
+        ("phonons", 1265, "last_phdos_peak_cm-1"),
+        ("perovskites", 12117, "e_form_eV"),
+    ],
+)
+def test_real_tables(data_dir, name, n, target):
+    structures, y = read_matbench(data_dir / "downstream" / f"{name}.json.gz")
+    assert len(structures) == len(y) == n
+    assert y.name == target
+    assert np.isfinite(y).all()
+
+
+@pytest.mark.parametrize(("name", "error"), [("jdft2d", 67.2851), ("phonons", 323.9822)])
+def test_real_rows_are_in_matbench_order(data_dir, name, error):
+    # The leaderboard's own dummy scores.
+    from sklearn.dummy import DummyRegressor
+    from sklearn.model_selection import KFold, cross_val_score
+
+    _, y = read_matbench(data_dir / "downstream" / f"{name}.json.gz")
+    folds = KFold(5, shuffle=True, random_state=18012019)
+    scoring = "neg_mean_absolute_error"
+    scores = cross_val_score(DummyRegressor(), np.zeros((len(y), 1)), y, cv=folds, scoring=scoring)
+    assert -scores.mean() == pytest.approx(error, abs=1e-4)
+
+
+class _QuietHandler(SimpleHTTPRequestHandler):
+    def log_message(self, *args):
+        pass
+
+
+class Server:
+    """A folder served over HTTP, and how often its file was asked for."""
+
+    def __init__(self, folder, requests):
+        self.folder = folder
+        self.requests = requests
+
+
+@pytest.fixture
+def server(tmp_path, monkeypatch):
+    folder, requests = tmp_path / "remote", []
+    folder.mkdir()
+
+    class Handler(_QuietHandler):
+        def do_GET(self):
+            requests.append(self.path)
+            super().do_GET()
+
+    http = ThreadingHTTPServer(("127.0.0.1", 0), partial(Handler, directory=str(folder)))
+    thread = threading.Thread(target=http.serve_forever, daemon=True)
+    thread.start()
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(_matbench_files, "BASE_URL", f"http://127.0.0.1:{http.server_port}/")
+    yield Server(folder, requests)
+    http.shutdown()
+    http.server_close()
+    thread.join()
+
+
+@pytest.fixture
+def published(server, monkeypatch):
+    """Put a small file on the server, as if MatBench had published it."""
+    content = gzip.compress(json.dumps(table(exfoliation_en=[0.5, 1.5, 2.5])).encode())
+    (server.folder / FILE).write_bytes(content)
+    checksum = hashlib.sha256(content).hexdigest()
+    monkeypatch.setitem(_matbench_files.STRUCTURE_FILES, "matbench_jdft2d", checksum)
+    return server
+
+
+@pytest.mark.parametrize("name", ["jdft2d", "matbench_jdft2d"])
+def test_fetch_downloads_once(published, tmp_path, name):
+    for _ in range(2):
+        structures, y = fetch_matbench(name, data_home=tmp_path / "cache")
+        assert structures == some_structures()
+        assert y.name == "exfoliation_en"
+    assert published.requests == [f"/{FILE}"]
+    assert [path.name for path in (tmp_path / "cache").iterdir()] == [FILE]
+
+
+def test_fetch_into_the_folder_of_the_environment(published, tmp_path, monkeypatch):
+    monkeypatch.setenv("GNNPRE_HOME", str(tmp_path / "home"))
+    fetch_matbench("jdft2d")
+    assert (tmp_path / "home" / FILE).exists()
+    fetch_matbench("jdft2d", data_home=str(tmp_path / "elsewhere"))
+    assert (tmp_path / "elsewhere" / FILE).exists()
+
+
+def test_a_corrupted_download_is_refused_and_removed(published, tmp_path):
+    content = bytearray((published.folder / FILE).read_bytes())
+    content[len(content) // 2] ^= 1
+    (published.folder / FILE).write_bytes(content)
+    with pytest.raises(ValueError, match="SHA-256 is not the one that MatBench publishes"):
+        fetch_matbench("jdft2d", data_home=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_corrupted_cache_is_downloaded_anew(published, tmp_path):
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / FILE).write_bytes(b"half a file")
+    assert len(fetch_matbench("jdft2d", data_home=tmp_path / "cache")[0]) == 3
+
+
+def test_a_corrupted_cache_and_download_leave_nothing(published, tmp_path):
+    (published.folder / FILE).write_bytes(b"other")
+    (tmp_path / "cache").mkdir()
+    (tmp_path / "cache" / FILE).write_bytes(b"half a file")
+    with pytest.raises(ValueError, match="Nothing was kept"):
+        fetch_matbench("jdft2d", data_home=tmp_path / "cache")
+    assert not list((tmp_path / "cache").iterdir())
+
+
+def test_a_file_that_the_server_has_not(server, tmp_path):
+    with pytest.raises(
+        OSError, match=r"could not be fetched .*download it elsewhere and put it at"
+    ):
+        fetch_matbench("jdft2d", data_home=tmp_path / "cache")
+
+
+def test_no_server(tmp_path, monkeypatch):
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    monkeypatch.setattr(_matbench_files, "BASE_URL", "http://127.0.0.1:1/")
+    with pytest.raises(OSError, match="Check the connection"):
+        fetch_matbench("jdft2d", data_home=tmp_path)
+
+
+def test_unknown_tables(tmp_path):
+    with pytest.raises(ValueError, match=r"no MatBench table 'jdft3d'; known are .*jdft2d"):
+        fetch_matbench("jdft3d", data_home=tmp_path)
+    for name in ("steels", "matbench_expt_gap", "glass", "expt_is_metal"):
+        with pytest.raises(ValueError, match=f"{name} lists compositions"):
+            fetch_matbench(name, data_home=tmp_path)
+
+
+def test_the_thirteen_tables_have_checksums():
+    names = {*_matbench_files.STRUCTURE_FILES, *_matbench_files.COMPOSITION_FILES}
+    assert len(names) == 13
+    assert all(len(int(h, 16).to_bytes(32)) == 32 for h in _matbench_files.STRUCTURE_FILES.values())
+
+
+def test_import_is_light():
+    code = "import sys, gnnpre.datasets; print({'pymatgen', 'ase', 'pooch'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "set()"
