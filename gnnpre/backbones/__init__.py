@@ -2,7 +2,8 @@
 
 from ._base import AtomFeatures, Backbone, BackboneModule
 from ._cgcnn import CGCNN
-from ._layers import sum_by_index
-from ._readout import Readout, pool
+from ._layers import sum_by_index as sum_by_index
+from ._readout import Readout
+from ._readout import pool as pool
 
-__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "pool", "sum_by_index"]
+__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout"]

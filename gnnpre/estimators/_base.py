@@ -249,6 +249,7 @@ def known_classes(extra: Iterable[type]) -> dict[str, type]:
     modules = (backbones, objectives, training)
     ours = [getattr(module, name) for module in modules for name in module.__all__]
     configs = [c for c in ours if isinstance(c, type) and issubclass(c, BaseEstimator)]
+    configs.remove(training.CrystalNet)
     return {c.__name__: c for c in [*configs, *extra]}
 
 

@@ -61,7 +61,7 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         Seed of weights, batches and the validation split; equal seeds give equal weights on a
         CPU. Global random states are neither used nor changed.
     callbacks : list, optional
-        skorch callbacks, or pairs of name and callback.
+        Callbacks of skorch, or pairs of name and callback.
     checkpoint_dir : str, optional
         Folder that keeps the state of the training after each epoch, one file for each set of
         parameters and data.
@@ -258,8 +258,8 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         ndarray of str
             Such as ``"cgcnn0"``.
         """
-        name = type(self.spec_.backbone).__name__.lower()
         n_channels = self._model().backbone.out_channels
+        name = type(self.spec_.backbone).__name__.lower()
         return np.array([f"{name}{channel}" for channel in range(n_channels)], dtype=object)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:

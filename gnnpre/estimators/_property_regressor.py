@@ -91,7 +91,7 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         Seed of weights, batches and the validation split; equal seeds give equal weights on a
         CPU. Global random states are neither used nor changed.
     callbacks : list, optional
-        skorch callbacks, or pairs of name and callback.
+        Callbacks of skorch, or pairs of name and callback.
     checkpoint_dir : str, optional
         Folder that keeps the state of the training after each epoch, one file for each set of
         parameters and data.

@@ -201,6 +201,11 @@ class FrameLabels:
         FrameLabels
             All frames.
 
+        Raises
+        ------
+        ValueError
+            If there is nothing to join.
+
         Examples
         --------
         >>> from gnnpre.graphs import FrameLabels
@@ -208,7 +213,9 @@ class FrameLabels:
         >>> len(FrameLabels.concatenate([one, one]))
         2
         """
-        shared = set.intersection(*(set(part.info) for part in parts)) if parts else set()
+        if not parts:
+            raise ValueError("parts is empty: there is nothing to concatenate.")
+        shared = set.intersection(*(set(part.info) for part in parts))
         names = ("energy", "forces", "stress")
         return cls(
             np.concatenate([part.n_atoms for part in parts]),

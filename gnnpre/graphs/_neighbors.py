@@ -65,7 +65,7 @@ def _search(crystals: PackedCrystals, cutoff: float) -> tuple[np.ndarray, ...]:
     index = np.empty((2, n_found.sum()), dtype=np.int32)
     np.concatenate(sources, out=index[0], casting="unsafe")
     np.concatenate(targets, out=index[1], casting="unsafe")
-    shift = np.concatenate(shifts, dtype=np.int16, casting="unsafe")
+    shift = np.concatenate(shifts, dtype=np.int32, casting="unsafe")
     return index, shift, np.concatenate(distances), n_found
 
 

@@ -15,6 +15,8 @@ SINGULAR_CELL = 1e-6
 LARGEST_ATOMIC_NUMBER = 118
 # Atoms per Å^3; solid hydrogen at 500 GPa has about one.
 LARGEST_DENSITY = 10.0
+# Å^3 that a structure may span: the search lays out images and bins over all of it.
+LARGEST_SPAN = 1e8
 
 
 @dataclass(frozen=True)
@@ -92,8 +94,9 @@ def pack_crystals(structures: Sequence[Any]) -> PackedCrystals:
         crystals = _pack_pymatgen(structures)
     else:
         crystals = _join([_pack_one(i, s, IStructure) for i, s in enumerate(structures)])
-    _check_atoms(crystals)
     _check_cells(crystals)
+    _check_atoms(crystals)
+    _check_spread(crystals)
     return crystals
 
 
@@ -181,6 +184,20 @@ def _check_atoms(crystals: PackedCrystals) -> None:
         raise ValueError(
             f"Structure {crystal}: atom {atom} has coordinates {crystals.positions[bad[0]]} that "
             "are not finite (NaN or infinity)."
+        )
+
+
+def _check_spread(crystals: PackedCrystals) -> None:
+    starts = offsets_from_counts(crystals.n_atoms)[:-1]
+    span = np.maximum.reduceat(crystals.positions, starts)
+    span -= np.minimum.reduceat(crystals.positions, starts)
+    # With a margin, so that a line of atoms, which has no volume, is seen too.
+    bad = np.flatnonzero((span + 20.0).prod(axis=1) > LARGEST_SPAN)
+    if len(bad):
+        raise ValueError(
+            f"Structure {bad[0]}: its atoms span "
+            f"{' x '.join(f'{x:.3g}' for x in span[bad[0]])} Å, too far apart to search. Are the "
+            "coordinates in Å? Wrap atoms that lie far outside of the cell into it."
         )
 
 

@@ -309,6 +309,9 @@ class ForceFieldModel(ObjectiveModel):
                     prediction, target = prediction / batch.n_atoms, target / batch.n_atoms
                 if name == "forces" and rows is not None:
                     rows = rows[batch.batch]
+                if name == "stress":  # where not fully periodic there is none to predict
+                    periodic = batch.pbc.all(dim=1)[:, None, None]
+                    target = torch.where(periodic, target, torch.nan)
                 terms[name] = masked_term(
                     prediction,
                     target,

@@ -19,11 +19,12 @@ def masked_term(
     weight: float,
     sample_weight: Tensor | None = None,
 ) -> LossTerm:
-    """Loss over the entries whose target and prediction are there (not NaN).
+    """Loss over the entries whose target is there (not NaN).
 
-    ``sample_weight`` has a weight for each row of ``target``.
+    A prediction that is NaN where there is a target makes the loss NaN: a training that diverged
+    must not look perfect. ``sample_weight`` has a weight for each row of ``target``.
     """
-    present = ~(torch.isnan(target) | torch.isnan(prediction))
+    present = ~torch.isnan(target)
     error = torch.where(present, prediction - torch.where(present, target, 0.0), 0.0)
     values = _entry_loss(error, loss, huber_delta)
     counts = present.to(values.dtype)

@@ -1,32 +1,23 @@
-"""The training loop on skorch, its batches, its schedules, and models on disk."""
+"""The training loop on skorch, its batches, its schedules, and models on disk.
 
-from ._average import LossTotals
-from ._checkpoint import load_checkpoint, save_checkpoint
-from ._loader import BatchLoader, CrystalDataset
-from ._net import CrystalNet, StopTraining
+The schedules are for users. The other names serve the estimators.
+"""
+
+from ._average import LossTotals as LossTotals
+from ._checkpoint import load_checkpoint as load_checkpoint
+from ._checkpoint import save_checkpoint as save_checkpoint
+from ._loader import BatchLoader as BatchLoader
+from ._loader import CrystalDataset as CrystalDataset
+from ._net import CrystalNet as CrystalNet
 from ._schedules import CosineSchedule, PlateauSchedule
-from ._settings import TrainingSettings, draw_seed
-from ._specs import from_spec, to_spec
-from ._split import split_train_valid
-from ._trainer import ModelSpec, predict_batches, restore_net, train
+from ._settings import TrainingSettings as TrainingSettings
+from ._settings import draw_seed as draw_seed
+from ._specs import from_spec as from_spec
+from ._specs import to_spec as to_spec
+from ._split import split_train_valid as split_train_valid
+from ._trainer import ModelSpec as ModelSpec
+from ._trainer import predict_batches as predict_batches
+from ._trainer import restore_net as restore_net
+from ._trainer import train as train
 
-__all__ = [
-    "BatchLoader",
-    "CosineSchedule",
-    "CrystalDataset",
-    "CrystalNet",
-    "LossTotals",
-    "ModelSpec",
-    "PlateauSchedule",
-    "StopTraining",
-    "TrainingSettings",
-    "draw_seed",
-    "from_spec",
-    "load_checkpoint",
-    "predict_batches",
-    "restore_net",
-    "save_checkpoint",
-    "split_train_valid",
-    "to_spec",
-    "train",
-]
+__all__ = ["CosineSchedule", "PlateauSchedule"]

@@ -71,7 +71,8 @@ class CrystalNet(NeuralNet):
         freeze: bool = False,
         **kwargs: Any,
     ) -> None:
-        super().__init__(module, criterion=_NoCriterion, **kwargs)
+        # A clone passes the criterion that get_params gave.
+        super().__init__(module, **{"criterion": _NoCriterion, **kwargs})
         self.max_edges = max_edges
         self.ema_decay = ema_decay
         self.freeze = freeze

@@ -64,11 +64,9 @@ class ResumeState(Callback):
             leftover.unlink()
         if self.resume and self.path.exists():
             tensors, state = load_tensors(self.path, kind=KIND)
-            _load_weights(net, tensors)
-            _load_optimizer(net, tensors, state["optimizer"])
-            _load_randomness(net, tensors)
-            _load_callbacks(net, tensors, state)
-            net.history = History(_from_json(state["history"]))
+            # Without a cosine a longer training has the same name; its weights are not these.
+            if len(state["history"]) <= net.max_epochs:
+                _load_state(net, tensors, state)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the state."""
@@ -97,6 +95,14 @@ def _prefixed(tensors: dict[str, Tensor], prefix: str) -> dict[str, Tensor]:
     return {
         key.removeprefix(start): value for key, value in tensors.items() if key.startswith(start)
     }
+
+
+def _load_state(net: Any, tensors: dict[str, Tensor], state: dict[str, Any]) -> None:
+    _load_weights(net, tensors)
+    _load_optimizer(net, tensors, state["optimizer"])
+    _load_randomness(net, tensors)
+    _load_callbacks(net, tensors, state)
+    net.history = History(_from_json(state["history"]))
 
 
 def _load_weights(net: Any, tensors: dict[str, Tensor]) -> None:

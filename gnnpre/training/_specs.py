@@ -5,13 +5,15 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator
+from sklearn.frozen import FrozenEstimator
 
 __all__ = ["from_spec", "to_spec"]
 
 
 def to_spec(value: Any, name: str = "value") -> Any:
     """Turn a config (an estimator with JSON-able or config parameters) into JSON."""
-    if isinstance(value, BaseEstimator):
+    # A frozen estimator is fitted: its parameters do not say what it is.
+    if isinstance(value, BaseEstimator) and not isinstance(value, FrozenEstimator):
         params = value.get_params(deep=False)
         return {
             "class": type(value).__name__,

@@ -20,7 +20,7 @@ def split_train_valid(
     """
     if groups is not None:
         groups = _check_groups(groups, n)
-    if hasattr(validation, "split"):
+    if hasattr(validation, "split") and not isinstance(validation, str):
         train, valid = next(iter(validation.split(np.zeros((n, 1)), None, groups)))
         return np.sort(train), np.sort(valid)
     _check_fraction(validation)

@@ -1,0 +1,137 @@
+"""Radial basis, envelopes, element table and sums."""
+
+import numpy as np
+import pytest
+import torch
+from torch.autograd import gradcheck, gradgradcheck
+
+from gnnpre.backbones import sum_by_index
+from gnnpre.backbones._layers import (
+    CosineEnvelope,
+    ElementEmbedding,
+    GaussianSmearing,
+    PolynomialEnvelope,
+    make_mlp,
+)
+
+CUTOFF = 5.0
+
+
+def derivatives(envelope, distance: float) -> list[float]:
+    """Value, first and second derivative."""
+    x = torch.tensor([distance], dtype=torch.float64, requires_grad=True)
+    values = [envelope(x)]
+    for _ in range(2):
+        values.append(torch.autograd.grad(values[-1].sum(), x, create_graph=True)[0])
+    return [value.item() for value in values]
+
+
+class TestEnvelopes:
+    @pytest.mark.parametrize("envelope", [PolynomialEnvelope, CosineEnvelope])
+    def test_falls_from_one_to_zero(self, envelope):
+        distances = torch.linspace(0, CUTOFF, 101, dtype=torch.float64)
+        values = envelope(CUTOFF)(distances)
+        assert values[0] == 1.0
+        assert abs(values[-1]) < 1e-15
+        assert (values.diff() < 1e-15).all()
+
+    @pytest.mark.parametrize("envelope", [PolynomialEnvelope, CosineEnvelope])
+    def test_is_zero_beyond_the_cutoff(self, envelope):
+        # Edges are found to within a tolerance, so some are longer by a little.
+        beyond = torch.tensor([CUTOFF + 1e-8, CUTOFF + 1.0], dtype=torch.float64)
+        assert envelope(CUTOFF)(beyond).abs().max() < 1e-15
+
+    def test_polynomial_is_smooth_to_the_second_derivative(self):
+        value, first, second = derivatives(PolynomialEnvelope(CUTOFF), CUTOFF * (1 - 1e-12))
+        assert abs(value) < 1e-13
+        assert abs(first) < 1e-13
+        assert abs(second) < 1e-9
+
+    def test_cosine_is_smooth_to_the_first_derivative(self):
+        value, first, second = derivatives(CosineEnvelope(CUTOFF), CUTOFF * (1 - 1e-12))
+        assert abs(value) < 1e-13
+        assert abs(first) < 1e-11
+        assert second == pytest.approx(0.5 * (np.pi / CUTOFF) ** 2)
+
+    def test_values(self):
+        distances = torch.tensor([1.0, 2.5, 4.0], dtype=torch.float64)
+        x = distances.numpy() / CUTOFF
+        p = 6  # Gasteiger et al. 2020, equation 8
+        polynomial = (
+            1
+            - (p + 1) * (p + 2) / 2 * x**p
+            + p * (p + 2) * x ** (p + 1)
+            - p * (p + 1) / 2 * x ** (p + 2)
+        )
+        np.testing.assert_allclose(PolynomialEnvelope(CUTOFF)(distances), polynomial, rtol=1e-14)
+        cosine = np.cos(np.pi * x / 2) ** 2
+        np.testing.assert_allclose(CosineEnvelope(CUTOFF)(distances), cosine, rtol=1e-14)
+
+
+class TestGaussianSmearing:
+    @pytest.mark.parametrize("width", [0.05, 0.2])
+    def test_formula(self, width):
+        distances = np.random.default_rng(0).uniform(0.5, 8.0, size=20)
+        centers = np.linspace(0.0, 8.0, 50)
+        c = -0.5 / ((8.0 - 0.0) * width) ** 2
+        expected = np.exp(c * (distances[:, None] - centers) ** 2)
+        smearing = GaussianSmearing(8.0, 50, width).double()
+        np.testing.assert_allclose(smearing(torch.tensor(distances)), expected, atol=2e-6)
+
+    def test_width_is_the_standard_deviation_as_a_part_of_the_cutoff(self):
+        smearing = GaussianSmearing(4.0, 5, 0.25).double()
+        # Its centres are 1 Å apart, and so is its width: one step away is one sigma.
+        values = smearing(torch.tensor([2.0], dtype=torch.float64))
+        expected = np.exp(-0.5 * np.array([[4.0, 1.0, 0.0, 1.0, 4.0]]))
+        np.testing.assert_allclose(values, expected, rtol=1e-14)
+
+    def test_centers_follow_the_model_to_another_precision_and_a_file(self):
+        smearing = GaussianSmearing(4.0, 5, 0.25)
+        assert "centers" in smearing.state_dict()
+        assert smearing.double()(torch.ones(1, dtype=torch.float64)).dtype == torch.float64
+
+
+class TestElementEmbedding:
+    def test_is_a_linear_layer_on_one_hot_elements(self):
+        embedding = ElementEmbedding(100, 7)
+        numbers = torch.tensor([1, 26, 26, 100])
+        one_hot = torch.nn.functional.one_hot(numbers - 1, 100).float()
+        torch.testing.assert_close(embedding(numbers), embedding.linear(one_hot))
+
+
+class TestSumByIndex:
+    def test_sums_rows(self):
+        values = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
+        found = sum_by_index(values, torch.tensor([2, 0, 2]), 4)
+        expected = torch.tensor([[3.0, 4.0], [0.0, 0.0], [6.0, 8.0], [0.0, 0.0]])
+        assert torch.equal(found, expected)
+
+    def test_no_rows(self):
+        found = sum_by_index(torch.empty(0, 3), torch.empty(0, dtype=torch.long), 2)
+        assert torch.equal(found, torch.zeros(2, 3))
+
+    def test_has_two_derivatives(self):
+        index = torch.tensor([2, 0, 2, 1, 1])
+        values = torch.randn(
+            5,
+            2,
+            dtype=torch.float64,
+            requires_grad=True,
+            generator=torch.Generator().manual_seed(0),
+        )
+
+        def cubed(v: torch.Tensor) -> torch.Tensor:
+            return sum_by_index(v, index, 4) ** 3
+
+        assert gradcheck(cubed, (values,))
+        assert gradgradcheck(cubed, (values,))
+
+
+def test_mlp_has_as_many_hidden_layers_as_asked():
+    sizes = [
+        (layer.in_features, layer.out_features)
+        for layer in make_mlp(4, 6, 2, 3)
+        if isinstance(layer, torch.nn.Linear)
+    ]
+    assert sizes == [(4, 6), (6, 6), (6, 3)]
+    assert [type(layer).__name__ for layer in make_mlp(4, 6, 0, 3)] == ["Linear"]

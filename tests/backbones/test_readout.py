@@ -1,0 +1,73 @@
+"""Readout and pooling."""
+
+import pytest
+import torch
+
+from cases import CUTOFF, READOUTS, random_structures
+from gnnpre import StructureToGraph
+from gnnpre.backbones import Readout, pool
+
+
+@pytest.fixture(scope="module")
+def batch():
+    structures = [random_structures()[name] for name in ("small", "random", "wire")]
+    return StructureToGraph(CUTOFF).transform(structures).batch(dtype=torch.float64)
+
+
+@pytest.fixture(scope="module")
+def features(batch):
+    generator = torch.Generator().manual_seed(0)
+    return torch.randn(len(batch.atomic_numbers), 4, dtype=torch.float64, generator=generator)
+
+
+def crystals(values: torch.Tensor, batch) -> list[torch.Tensor]:
+    assert batch.n_atoms.tolist() == [1, 5, 3]
+    return list(values.split([1, 5, 3]))
+
+
+@pytest.mark.parametrize("pooling", ["sum", "mean"])
+def test_pool(batch, features, pooling):
+    expected = torch.stack([getattr(part, pooling)(dim=0) for part in crystals(features, batch)])
+    torch.testing.assert_close(pool(features, batch, pooling), expected)
+
+
+@pytest.mark.parametrize("pooling", ["sum", "mean"])
+def test_late_reads_atoms_and_early_reads_crystals(batch, features, pooling):
+    for order in ("late", "early"):
+        torch.manual_seed(0)
+        head = Readout(4, 2, order=order, pooling=pooling, hidden_channels=6, n_layers=2).double()
+        rows = []
+        for part in crystals(features, batch):
+            read = head.mlp(part) if order == "late" else part
+            pooled = getattr(read, pooling)(dim=0)
+            rows.append(pooled if order == "late" else head.mlp(pooled))
+        torch.testing.assert_close(head(features, batch), torch.stack(rows))
+
+
+@pytest.mark.parametrize("name", READOUTS)
+def test_declares_what_it_keeps(name):
+    form = READOUTS[name]
+    head = Readout(4, 1, order=form.order, pooling=form.pooling)
+    assert head.extensive is form.value_extensive
+
+
+def test_hidden_width_is_that_of_the_features_by_default():
+    assert Readout(5, 1).mlp[0].out_features == 5
+    assert Readout(5, 1, hidden_channels=7).mlp[0].out_features == 7
+
+
+@pytest.mark.parametrize(
+    ("parameters", "name"),
+    [
+        ({"order": "last"}, "readout"),
+        ({"order": None}, "readout"),
+        ({"pooling": "max"}, "pooling"),
+        ({"hidden_channels": 0}, "head_channels"),
+        ({"hidden_channels": 1.5}, "head_channels"),
+        ({"n_layers": -1}, "head_layers"),
+        ({"n_layers": 1.0}, "head_layers"),
+    ],
+)
+def test_bad_parameters_are_named_as_objectives_name_them(parameters, name):
+    with pytest.raises(ValueError, match=f"^{name}="):
+        Readout(4, 1, **parameters)

@@ -1,0 +1,235 @@
+"""PropertyTargets: y in, losses, standardisation, and back to the units of y."""
+
+import numpy as np
+import pytest
+import torch
+
+from cases import BACKBONES, CUTOFF, READOUTS, SMALL, make_model, random_structures
+from gnnpre import CGCNN, PropertyTargets, StructureToGraph
+from gnnpre.objectives._losses import LOSSES
+from gnnpre.training._average import LossTotals, combine
+
+STRUCTURES = list(random_structures().values())
+N = len(STRUCTURES)
+
+
+@pytest.fixture(scope="module")
+def graphs():
+    return StructureToGraph(CUTOFF).transform(STRUCTURES)
+
+
+@pytest.fixture
+def y() -> np.ndarray:
+    """Two properties of very different size, some values missing."""
+    values = np.random.default_rng(0).normal([100.0, 2e-4], [30.0, 1e-4], size=(N, 2))
+    values[2, 0] = values[5, 1] = values[6] = np.nan
+    return values
+
+
+def fit(graphs, y, train=None, **parameters):
+    """A model with the statistics of ``train``, and the targets."""
+    objective = PropertyTargets(**parameters)
+    targets = objective.make_targets(graphs, y)
+    model = make_model(CGCNN(**SMALL), objective, layout=objective.layout(targets))
+    model.set_statistics(graphs, targets, np.arange(len(graphs)) if train is None else train)
+    return model, targets
+
+
+def compute_losses(model, graphs, targets, indices=None):
+    indices = np.arange(len(graphs)) if indices is None else np.asarray(indices)
+    batch = graphs.batch(indices, torch.float64)
+    return model.losses(model(batch), targets.batch(indices, torch.float64), batch)
+
+
+def network(model, graphs) -> np.ndarray:
+    """What the readout gives, before it is put in the units of y."""
+    batch = graphs.batch(dtype=torch.float64)
+    with torch.no_grad():
+        return model.head(model.backbone(batch).scalars, batch).numpy()
+
+
+def predict(model, graphs) -> np.ndarray:
+    return model.predict(graphs.batch(dtype=torch.float64))["properties"].numpy()
+
+
+class TestTargets:
+    @pytest.mark.parametrize("shape", [(N,), (N, 1), (N, 3)])
+    def test_shapes(self, graphs, shape):
+        y = np.arange(np.prod(shape), dtype=float).reshape(shape)
+        objective = PropertyTargets()
+        targets = objective.make_targets(graphs, y)
+        found = targets.crystal["properties"]
+        assert found.dtype == torch.float64
+        np.testing.assert_array_equal(found, y.reshape(N, -1))
+        assert objective.layout(targets) == {"n_outputs": y.reshape(N, -1).shape[1]}
+
+    def test_lists_and_ints(self, graphs):
+        targets = PropertyTargets().make_targets(graphs, list(range(N)))
+        np.testing.assert_array_equal(targets.crystal["properties"][:, 0], np.arange(N))
+
+    @pytest.mark.parametrize(
+        ("bad", "match"),
+        [
+            (None, "y is None"),
+            (["a"] * N, "cannot be read as numbers"),
+            ([[1.0], [1.0, 2.0]] * (N // 2), "cannot be read as numbers"),
+            (np.zeros(N - 1), rf"y has shape \({N - 1},\); X has {N} crystals"),
+            (np.zeros((2, N)), rf"y has shape \(2, {N}\)"),
+            (np.zeros((N, 1, 1)), r"y has shape"),
+            (np.r_[np.zeros(N - 1), np.inf], rf"y is infinite at row {N - 1}"),
+            (np.full(N, np.nan), "only missing values.*column 0"),
+        ],
+    )
+    def test_bad_y(self, graphs, bad, match):
+        with pytest.raises(ValueError, match=match):
+            PropertyTargets().make_targets(graphs, bad)
+
+    def test_column_of_gaps_is_named(self, graphs, y):
+        y = np.column_stack([y, np.full(N, np.nan)])
+        with pytest.raises(ValueError, match="column 2"):
+            PropertyTargets().make_targets(graphs, y)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "match"),
+    [
+        ({"loss": "mae"}, "^loss='mae'"),
+        ({"huber_delta": -1}, "^huber_delta=-1"),
+        ({"readout": None}, "^readout=None"),
+        ({"pooling": "max"}, "^pooling='max'"),
+        ({"head_channels": "wide"}, "^head_channels='wide'"),
+        ({"head_layers": 1.5}, "^head_layers=1.5"),
+    ],
+)
+def test_bad_parameters_are_named(parameters, match):
+    backbone = CGCNN(**SMALL).build(CUTOFF)
+    with pytest.raises(ValueError, match=match):
+        PropertyTargets(**parameters).build(backbone, {"n_outputs": 1})
+
+
+class TestStandardisation:
+    def test_mean_and_spread_of_the_training_part(self, graphs, y):
+        train = np.array([0, 1, 2, 5, 6])
+        model, _ = fit(graphs, y, train)
+        np.testing.assert_allclose(model.mean, np.nanmean(y[train], axis=0), rtol=1e-12)
+        np.testing.assert_allclose(model.std, np.nanstd(y[train], axis=0), rtol=1e-12)
+
+    def test_the_rest_is_not_looked_at(self, graphs, y):
+        train = np.array([0, 1, 2, 5, 6])
+        model, _ = fit(graphs, y, train)
+        y[[3, 4, 7]] *= 1000.0
+        other, _ = fit(graphs, y, train)
+        assert torch.equal(model.mean, other.mean)
+        assert torch.equal(model.std, other.std)
+
+    def test_sum_pooling_standardises_per_atom(self, graphs):
+        """A property that is 3.0 an atom, give or take: its mean grows with the cell."""
+        noise = np.random.default_rng(0).normal(size=N)
+        y = 3.0 * graphs.atom_counts + noise
+        model, _ = fit(graphs, y, pooling="sum")
+        mean = (y / graphs.atom_counts).mean()
+        assert float(model.mean) == pytest.approx(mean, rel=1e-12)
+        spread = (y - mean * graphs.atom_counts).std()
+        assert float(model.std) == pytest.approx(spread, rel=1e-12)
+        offset = predict(model, graphs) - network(model, graphs) * spread
+        np.testing.assert_allclose(offset[:, 0], mean * graphs.atom_counts, rtol=1e-9)
+
+    def test_off(self, graphs, y):
+        model, _ = fit(graphs, y, standardize=False)
+        assert model.mean.tolist() == [0.0, 0.0]
+        assert model.std.tolist() == [1.0, 1.0]
+
+    def test_a_constant_property_is_not_divided_by_zero(self, graphs):
+        model, targets = fit(graphs, np.full(N, 5.0))
+        assert float(model.mean) == 5.0
+        assert float(model.std) == 1.0
+        assert torch.isfinite(combine(compute_losses(model, graphs, targets)))
+
+    def test_a_column_without_values_in_the_training_part_stays_as_it_is(self, graphs, y):
+        y[:3, 1] = np.nan
+        model, _ = fit(graphs, y, np.array([0, 1, 2]))
+        assert (float(model.mean[1]), float(model.std[1])) == (0.0, 1.0)
+        assert float(model.mean[0]) == pytest.approx(np.nanmean(y[:3, 0]))
+
+    @pytest.mark.parametrize("pooling", ["mean", "sum"])
+    def test_units_there_and_back(self, graphs, y, pooling):
+        """A network that gives the standardised property exactly predicts the property."""
+        model, targets = fit(graphs, y, pooling=pooling)
+        sizes = graphs.atom_counts[:, None] if pooling == "sum" else 1
+        perfect = torch.from_numpy((y - model.mean.numpy() * sizes) / model.std.numpy())
+        model.head.forward = lambda scalars, batch: perfect
+        np.testing.assert_allclose(predict(model, graphs), y, rtol=1e-12)
+        assert float(compute_losses(model, graphs, targets)["properties"].mean) < 1e-12
+
+    def test_another_unit_scales_predictions_and_leaves_the_loss(self, graphs, y):
+        model, targets = fit(graphs, y)
+        factor = np.array([1e3, -1e-2])
+        other, other_targets = fit(graphs, y * factor)
+        # The sign of a property is the network's business: compare sizes and offsets.
+        np.testing.assert_allclose(other.std, model.std.numpy() * np.abs(factor), rtol=1e-12)
+        np.testing.assert_allclose(other.mean, model.mean.numpy() * factor, rtol=1e-12)
+        model, targets = fit(graphs, y[:, 0])
+        other, other_targets = fit(graphs, y[:, 0] * 1e3 + 7.0)
+        np.testing.assert_allclose(
+            predict(other, graphs), predict(model, graphs) * 1e3 + 7.0, rtol=1e-10
+        )
+        losses = [
+            float(combine(compute_losses(m, graphs, t)))
+            for m, t in ((model, targets), (other, other_targets))
+        ]
+        assert losses[0] == pytest.approx(losses[1], rel=1e-10)
+
+    def test_are_kept_with_the_weights(self, graphs, y):
+        model, _ = fit(graphs, y)
+        assert {"mean", "std"} <= model.state_dict().keys()
+
+
+class TestLosses:
+    @pytest.mark.parametrize("weighted", [False, True], ids=["", "sample_weight"])
+    def test_is_in_units_of_the_spread_and_skips_gaps(self, graphs, y, weighted):
+        model, targets = fit(graphs, y)
+        weights = np.ones(N)
+        if weighted:
+            weights = np.linspace(0.0, 2.0, N)
+            targets.crystal["sample_weight"] = torch.from_numpy(weights)
+        errors = np.abs(predict(model, graphs) - y) / np.nanstd(y, axis=0)
+        known = np.isfinite(y)
+        rows = np.broadcast_to(weights[:, None], y.shape)
+        expected = np.average(errors[known], weights=rows[known])
+        found = compute_losses(model, graphs, targets)
+        assert set(found) == {"properties"}
+        assert float(found["properties"].mean) == pytest.approx(expected, rel=1e-10)
+
+    @pytest.mark.parametrize("loss", LOSSES)
+    @pytest.mark.parametrize("readout", READOUTS)
+    @pytest.mark.parametrize("backbone", BACKBONES)
+    def test_every_gradient_is_finite_with_gaps(self, graphs, y, backbone, readout, loss):
+        form = READOUTS[readout]
+        objective = PropertyTargets(loss, readout=form.order, pooling=form.pooling)
+        targets = objective.make_targets(graphs, y)
+        model = make_model(BACKBONES[backbone], objective, layout={"n_outputs": 2}).train()
+        model.set_statistics(graphs, targets, np.arange(N))
+        combine(compute_losses(model, graphs, targets)).backward()
+        for name, parameter in model.named_parameters():
+            assert parameter.grad is not None, name
+            assert torch.isfinite(parameter.grad).all(), name
+        assert model.backbone.layers[0].edge.weight.grad.abs().max() > 1e-8
+
+    def test_add_up_over_batches_to_the_mean_of_the_data_set(self, graphs, y):
+        model, targets = fit(graphs, y)
+        totals = LossTotals()
+        for indices in ([6], [0, 4, 2], [1, 3, 5, 7]):
+            totals.add(compute_losses(model, graphs, targets, indices))
+        expected = float(combine(compute_losses(model, graphs, targets)))
+        assert totals.means()["loss"] == pytest.approx(expected, rel=1e-12)
+
+
+def test_collected_predictions_are_an_array_in_the_order_of_the_crystals(graphs, y):
+    model, _ = fit(graphs, y)
+    parts = []
+    for indices in ([0, 1], [2, 3, 4, 5, 6, 7]):
+        values = model.predict(graphs.batch(indices, torch.float64))["properties"]
+        parts.append({"properties": values.numpy()})
+    found = PropertyTargets().collect(parts, graphs)
+    assert found.shape == (N, 2)
+    np.testing.assert_allclose(found, predict(model, graphs), rtol=1e-10)

@@ -1,0 +1,47 @@
+"""Each example runs at its smallest scale, in a folder of its own."""
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+NEEDS_DATA = {"plot_real_crystals.py"}
+
+
+def run_example(name: str, folder: Path) -> str:
+    environment = {**os.environ, "GNNPRE_SCALE": "smallest", "MPLBACKEND": "Agg"}
+    command = [sys.executable, str(EXAMPLES / name)]
+    done = subprocess.run(
+        command, cwd=folder, env=environment, capture_output=True, text=True, timeout=300
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    return done.stdout
+
+
+def test_every_example_is_tested():
+    assert {path.name for path in EXAMPLES.glob("*.py")} == NEEDS_DATA | {"plot_quickstart.py"}
+
+
+def test_quickstart(tmp_path):
+    printed = run_example("plot_quickstart.py", tmp_path)
+    assert [line.split()[1] for line in printed.splitlines() if line.startswith("MAE")] == [
+        "mean",
+        "scratch",
+        "pre-trained",
+    ]
+    assert (tmp_path / "quickstart_parity.png").stat().st_size > 5000
+
+
+def test_real_crystals(tmp_path, data_dir):
+    assert (data_dir / "upstream").is_dir()
+    run_example("plot_real_crystals.py", tmp_path)
+    table = (tmp_path / "real_crystals.md").read_text(encoding="utf-8")
+    assert "| pre-trained |" in table
+    assert (tmp_path / "real_crystals_parity.png").stat().st_size > 5000
+
+
+def test_examples_say_what_they_are():
+    for path in EXAMPLES.glob("*.py"):
+        assert path.read_text(encoding="utf-8").startswith('"""\n'), path
+        assert path.name.startswith("plot_"), path

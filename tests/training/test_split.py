@@ -1,0 +1,84 @@
+"""The inner split into training and validation."""
+
+import numpy as np
+import pytest
+from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit
+
+from gnnpre.training import split_train_valid
+
+
+def assert_partition(parts, n):
+    train, valid = parts
+    assert sorted([*train, *valid]) == list(range(n))
+
+
+@pytest.mark.parametrize("fraction", [0.1, 0.25, 0.5, np.float32(0.2)])
+def test_fraction_of_the_crystals_validates(fraction):
+    parts = split_train_valid(100, fraction, None, 0)
+    assert_partition(parts, 100)
+    assert len(parts[1]) == pytest.approx(100 * fraction, abs=1)
+
+
+def test_seed_decides_the_split():
+    first, same, other = (split_train_valid(50, 0.2, None, seed)[1].tolist() for seed in (0, 0, 1))
+    assert first == same
+    assert first != other
+
+
+@pytest.mark.parametrize("zero", [0, 0.0])
+def test_zero_trains_on_all(zero, recwarn):
+    train, valid = split_train_valid(5, zero, None, 0)
+    assert train.tolist() == list(range(5))
+    assert len(valid) == 0
+    assert not recwarn
+
+
+@pytest.mark.parametrize("groups", [np.repeat(np.arange(8), 5), list("aabbccddee" * 4)])
+@pytest.mark.parametrize("seed", range(5))
+def test_groups_stay_together(groups, seed):
+    train, valid = split_train_valid(40, 0.25, groups, seed)
+    assert_partition((train, valid), 40)
+    groups = np.asarray(groups)
+    assert len(valid)
+    assert not set(groups[train]) & set(groups[valid])
+
+
+def test_first_split_of_a_splitter_is_taken():
+    train, valid = split_train_valid(10, KFold(5), None, 0)
+    assert valid.tolist() == [0, 1]
+    assert train.tolist() == list(range(2, 10))
+
+
+def test_splitter_gets_groups():
+    groups = np.repeat(["a", "b", "c"], 4)
+    train, valid = split_train_valid(12, GroupKFold(3), groups, 0)
+    assert not set(groups[train]) & set(groups[valid])
+
+
+def test_predefined_validation_set():
+    fold = -np.ones(8, dtype=int)
+    fold[[2, 5]] = 0
+    assert split_train_valid(8, PredefinedSplit(fold), None, 0)[1].tolist() == [2, 5]
+
+
+@pytest.mark.parametrize(
+    ("n", "groups", "word"), [(4, None, "4 crystals"), (1, None, "1 crystals"), (9, [0] * 9, "1 g")]
+)
+def test_tiny_sets_train_on_all_with_a_warning(n, groups, word):
+    with pytest.warns(UserWarning, match=f"{word}.*too few.*validation_fraction=0.1"):
+        train, valid = split_train_valid(n, 0.1, groups, 0)
+    assert train.tolist() == list(range(n))
+    assert len(valid) == 0
+
+
+@pytest.mark.parametrize("value", [-0.1, 1.0, 1.5, np.nan, True, None, "0.1", [0.1]])
+def test_bad_values_are_named(value):
+    with pytest.raises(ValueError, match=r"validation_fraction=.*expected a number from 0"):
+        split_train_valid(20, value, None, 0)
+
+
+@pytest.mark.parametrize("fraction", [0, 0.2, KFold(2)])
+@pytest.mark.parametrize("groups", [[0, 1, 2], np.zeros((5, 1))])
+def test_groups_of_another_length_or_shape_are_refused(groups, fraction):
+    with pytest.raises(ValueError, match=r"groups has shape .*X has 5 crystals"):
+        split_train_valid(5, fraction, groups, 0)
