@@ -6,6 +6,8 @@ from typing import NamedTuple
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from ._elements import N_ELEMENTS
+
 __all__ = ["AtomFeatures", "Backbone", "BackboneModule"]
 
 
@@ -69,7 +71,7 @@ class Backbone(BaseEstimator, ABC):
     """
 
     #: Largest atomic number that the element embedding holds.
-    max_atomic_number: int = 100
+    max_atomic_number: int = N_ELEMENTS
 
     @abstractmethod
     def build(self, cutoff: float, mean_neighbors: float = 1.0) -> BackboneModule:

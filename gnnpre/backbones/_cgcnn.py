@@ -11,6 +11,7 @@ from gnnpre.graphs import CrystalBatch
 from ._base import AtomFeatures, Backbone, BackboneModule
 from ._layers import (
     ACTIVATIONS,
+    ELEMENT_STARTS,
     ENVELOPES,
     ElementEmbedding,
     GaussianSmearing,
@@ -31,7 +32,8 @@ class CGCNN(Backbone):
 
     with ``z_ij = [x_i, x_j, e_ij]`` (target, source, Gaussians of the distance) and ``g`` the
     activation. The published form is ``envelope=None, aggregation="mean",
-    activation="softplus"``, whose energy jumps when a neighbour crosses the cutoff.
+    activation="softplus", element_start="uniform"``, whose energy jumps when a neighbour crosses
+    the cutoff.
 
     Parameters
     ----------
@@ -47,11 +49,15 @@ class CGCNN(Backbone):
     envelope : {"polynomial", "cosine"} or None
         What takes messages to zero at the cutoff; None for nothing.
     aggregation : {"scaled_sum", "mean", "sum"}
-        How messages are gathered: their sum over the mean number of neighbours in the training
-        set (a constant kept with the weights), their mean (which jumps when a neighbour enters),
-        or their sum.
+        How messages are gathered: their sum over the square root of the mean number of
+        neighbours in the training set (a constant kept with the weights), their mean (which jumps
+        when a neighbour enters), or their sum.
     activation : {"silu", "softplus"}
         ``g`` above; SiLU has the cheaper second derivative.
+    element_start : {"properties", "uniform"}
+        Where the (trained) embedding of the elements starts: at random projections of period,
+        group, block, covalent radius and electronegativity, so that similar elements start alike;
+        or at random, as in the papers. With few thousand crystals the first learns far more.
     batch_norm : bool
         Normalise what is gathered over the batch, as the original does. Crystals of one batch
         then see each other in training.
@@ -79,6 +85,7 @@ class CGCNN(Backbone):
         envelope: str | None = "polynomial",
         aggregation: str = "scaled_sum",
         activation: str = "silu",
+        element_start: str = "properties",
         batch_norm: bool = False,
     ) -> None:
         self.hidden_channels = hidden_channels
@@ -88,6 +95,7 @@ class CGCNN(Backbone):
         self.envelope = envelope
         self.aggregation = aggregation
         self.activation = activation
+        self.element_start = element_start
         self.batch_norm = batch_norm
 
     def build(self, cutoff: float, mean_neighbors: float = 1.0) -> "CGCNNModule":
@@ -99,7 +107,7 @@ class CGCNN(Backbone):
             Largest edge length of the graphs, in Å.
         mean_neighbors : float
             Mean number of neighbours of an atom in the training set; ``"scaled_sum"`` divides by
-            it.
+            its square root.
 
         Returns
         -------
@@ -123,6 +131,7 @@ class CGCNN(Backbone):
         check_choice("envelope", self.envelope, [None, *ENVELOPES])
         check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_choice("activation", self.activation, ACTIVATIONS)
+        check_choice("element_start", self.element_start, ELEMENT_STARTS)
         return CGCNNModule(self, cutoff, mean_neighbors)
 
 
@@ -135,7 +144,7 @@ class CGCNNModule(BackboneModule):
         channels = config.hidden_channels
         super().__init__(channels, config.max_atomic_number)
         self.aggregation = config.aggregation
-        self.embedding = ElementEmbedding(config.max_atomic_number, channels)
+        self.embedding = ElementEmbedding(channels, config.element_start)
         self.radial = GaussianSmearing(cutoff, config.n_radial, config.smearing_width)
         self.envelope = ENVELOPES[config.envelope](cutoff) if config.envelope else None
         self.layers = nn.ModuleList(
@@ -159,7 +168,8 @@ class CGCNNModule(BackboneModule):
         if self.aggregation == "sum":
             return None
         if self.aggregation == "scaled_sum":
-            return 1.0 / self.mean_neighbors
+            # The root keeps the spread of what is gathered; the number itself makes it vanish.
+            return self.mean_neighbors.rsqrt()
         counts = torch.bincount(batch.target, minlength=len(batch.atomic_numbers))
         return 1.0 / counts.clamp(min=1).to(batch.edge_vectors.dtype)[:, None]  # (N, 1)
 

@@ -3,8 +3,11 @@
 import torch
 from torch import Tensor, nn
 
+from ._elements import N_ELEMENTS, element_properties
+
 __all__ = [
     "ACTIVATIONS",
+    "ELEMENT_STARTS",
     "ENVELOPES",
     "CosineEnvelope",
     "ElementEmbedding",
@@ -14,15 +17,28 @@ __all__ = [
     "sum_by_index",
 ]
 
+ELEMENT_STARTS = ("properties", "uniform")
 ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "softplus": nn.Softplus}
 
 
 class ElementEmbedding(nn.Module):
-    """A linear layer on one-hot elements 1 to ``n_elements``, read as a table."""
+    """A linear layer on one-hot elements, read as a table.
 
-    def __init__(self, n_elements: int, channels: int) -> None:
+    It starts as any linear layer does (``"uniform"``), or as random projections of the properties
+    of the elements (``"properties"``), so that what is learnt of one holds for its neighbours in
+    the periodic table until data say otherwise.
+    """
+
+    def __init__(self, channels: int, start: str) -> None:
         super().__init__()
-        self.linear = nn.Linear(n_elements, channels)
+        self.linear = nn.Linear(N_ELEMENTS, channels)
+        if start == "properties":
+            properties = element_properties().to(self.linear.weight.dtype)
+            projections = 0.5 * torch.randn(properties.shape[1], channels)
+            own = 0.1 * torch.randn(N_ELEMENTS, channels)
+            with torch.no_grad():
+                self.linear.weight.copy_((properties @ projections + own).t())
+                self.linear.bias.copy_(0.3 * torch.randn(channels))
 
     def forward(self, atomic_numbers: Tensor) -> Tensor:
         table = self.linear.weight.t() + self.linear.bias  # (n_elements, C)

@@ -201,6 +201,18 @@ class CrystalEstimator(BaseEstimator):
             If there is no such file.
         """
         weights, config = load_checkpoint(path, cls.__name__)
+        try:
+            return cls._restore(weights, config, classes)
+        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            raise ValueError(
+                f"{str(path)!r} does not hold what this version of gnnpre expects "
+                f"({type(error).__name__}: {error}). It was written by another one, or changed."
+            ) from error
+
+    @classmethod
+    def _restore(
+        cls, weights: dict[str, Tensor], config: dict[str, Any], classes: Iterable[type]
+    ) -> Any:
         known = known_classes([*cls._loadable, *classes])
         parameters = {key: from_spec(item, known) for key, item in config["parameters"].items()}
         estimator = cls(**parameters)
@@ -249,7 +261,6 @@ def known_classes(extra: Iterable[type]) -> dict[str, type]:
     modules = (backbones, objectives, training)
     ours = [getattr(module, name) for module in modules for name in module.__all__]
     configs = [c for c in ours if isinstance(c, type) and issubclass(c, BaseEstimator)]
-    configs.remove(training.CrystalNet)
     return {c.__name__: c for c in [*configs, *extra]}
 
 

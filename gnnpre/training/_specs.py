@@ -1,6 +1,7 @@
 """Configs as JSON and back: class names and parameters, never an import path."""
 
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -21,6 +22,8 @@ def to_spec(value: Any, name: str = "value") -> Any:
         }
     if isinstance(value, np.generic):
         value = value.item()
+    if isinstance(value, Path):
+        value = str(value)
     if value is None or isinstance(value, (bool, int, float, str)):
         return value
     if isinstance(value, (list, tuple)):
