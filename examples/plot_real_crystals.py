@@ -53,10 +53,10 @@ print(f"{len(train)} frames to train on, {len(test)} to test on: {graphs}")
 # Pre-training. Small batches: a step costs what its edges cost, and many steps learn more.
 pretrainer = Pretrainer(
     CGCNN(hidden_channels=64, n_layers=3),
-    ForceField(energy=1, forces=10, stress=10),
+    ForceField(energy=5, forces=10, stress=20),
     max_epochs=pretraining_epochs,
     batch_size=4,
-    learning_rate=1e-3,
+    learning_rate=4e-3,
     ema_decay=0.99,
     random_state=0,
     checkpoint_dir="real_crystals_state",

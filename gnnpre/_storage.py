@@ -23,10 +23,15 @@ def save_tensors(
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     partial = Path(f"{path}.partial-{os.getpid()}")
     try:
-        save_file(contiguous, str(partial), metadata={"gnnpre": json.dumps(header)})
+        save_file(contiguous, str(partial), metadata={"gnnpre": json.dumps(header, default=_plain)})
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
+
+
+def _plain(value: Any) -> Any:
+    """Give a NumPy scalar as a Python one, and anything else as text."""
+    return value.item() if hasattr(value, "item") else str(value)
 
 
 def load_tensors(path: str | Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:

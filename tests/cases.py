@@ -28,7 +28,13 @@ BACKBONES: dict[str, Backbone] = {
     "cgcnn_cosine": CGCNN(**SMALL, envelope="cosine"),
     "cgcnn_sum": CGCNN(**SMALL, aggregation="sum"),
     "cgcnn_batch_norm": CGCNN(**SMALL, batch_norm=True),
-    "cgcnn_papers": CGCNN(**SMALL, envelope=None, aggregation="mean", activation="softplus"),
+    "cgcnn_papers": CGCNN(
+        **SMALL,
+        envelope=None,
+        aggregation="mean",
+        activation="softplus",
+        element_start="uniform",
+    ),
 }
 
 #: Published forms whose energy jumps when a neighbour crosses the cutoff. Tests assert the jump.

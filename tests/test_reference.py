@@ -129,6 +129,7 @@ def papers_backbone(channels: int = 12, n_layers: int = 3, **parameters) -> CGCN
         envelope=None,
         aggregation="mean",
         activation="softplus",
+        element_start="uniform",
         **parameters,
     )
 

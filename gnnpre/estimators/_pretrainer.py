@@ -98,6 +98,7 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
 
     # Used by scikit-learn's metadata routing where it is enabled: requested by default.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
+    __metadata_request__score: ClassVar[dict[str, bool]] = {"sample_weight": True}
 
     def __init__(
         self,

@@ -3,9 +3,18 @@
 import numpy as np
 import pytest
 import torch
+from ase.data import covalent_radii
+from pymatgen.core import Element
 from torch.autograd import gradcheck, gradgradcheck
 
 from gnnpre.backbones import sum_by_index
+from gnnpre.backbones._elements import (
+    COVALENT_RADII,
+    ELECTRONEGATIVITIES,
+    N_ELEMENTS,
+    _place,
+    element_properties,
+)
 from gnnpre.backbones._layers import (
     CosineEnvelope,
     ElementEmbedding,
@@ -92,11 +101,59 @@ class TestGaussianSmearing:
 
 
 class TestElementEmbedding:
-    def test_is_a_linear_layer_on_one_hot_elements(self):
-        embedding = ElementEmbedding(100, 7)
+    @pytest.mark.parametrize("start", ["uniform", "properties"])
+    def test_is_a_linear_layer_on_one_hot_elements(self, start):
+        embedding = ElementEmbedding(7, start)
         numbers = torch.tensor([1, 26, 26, 100])
         one_hot = torch.nn.functional.one_hot(numbers - 1, 100).float()
         torch.testing.assert_close(embedding(numbers), embedding.linear(one_hot))
+
+    def test_uniform_start_is_that_of_a_linear_layer(self):
+        torch.manual_seed(0)
+        expected = torch.nn.Linear(100, 7)
+        torch.manual_seed(0)
+        assert torch.equal(ElementEmbedding(7, "uniform").linear.weight, expected.weight)
+
+    def test_elements_that_are_alike_start_alike(self):
+        torch.manual_seed(0)
+        embedding = ElementEmbedding(64, "properties")
+        table = embedding(torch.arange(1, 101)).detach()
+
+        def distance(one: str, other: str) -> float:
+            pair = table[[Element(one).Z - 1, Element(other).Z - 1]]
+            return float((pair[0] - pair[1]).norm())
+
+        assert distance("Nb", "Ta") < 0.5 * distance("Nb", "O")
+        assert distance("Cl", "Br") < 0.5 * distance("Cl", "Na")
+        assert distance("Nb", "Ta") > 0.1
+
+
+class TestElementProperties:
+    """Before they are standardised, against pymatgen's table and ASE's."""
+
+    def test_period_group_and_block(self):
+        for z in range(1, N_ELEMENTS + 1):
+            element = Element.from_Z(z)
+            expected = "s" if element.symbol == "He" else element.block  # "p" to pymatgen
+            place = [element.row, element.group, *(int(expected == block) for block in "spdf")]
+            assert _place(z) == place, element
+
+    def test_covalent_radii(self):
+        found = np.array(COVALENT_RADII.split(), dtype=float) / 100
+        np.testing.assert_allclose(found[:96], covalent_radii[1:97], atol=1e-9)
+
+    def test_electronegativities(self):
+        found = np.array(ELECTRONEGATIVITIES.split(), dtype=float) / 100
+        assert len(found) == N_ELEMENTS
+        for z in range(1, N_ELEMENTS + 1):
+            if z not in (2, 10, 18):  # not on Pauling's scale
+                assert found[z - 1] == pytest.approx(Element.from_Z(z).X, abs=0.006)
+
+    def test_are_standardised(self):
+        table = element_properties()
+        assert table.shape == (N_ELEMENTS, 8)
+        np.testing.assert_allclose(table.mean(dim=0), 0.0, atol=1e-12)
+        np.testing.assert_allclose(table.std(dim=0), 1.0)
 
 
 class TestSumByIndex:

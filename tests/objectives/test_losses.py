@@ -70,7 +70,7 @@ class TestAgainstNumPy:
     def test_all_missing_is_zero_with_zero_gradient(self, loss, shape):
         prediction = torch.ones(shape, requires_grad=True)
         found = term(prediction, torch.full(shape, torch.nan), loss)
-        assert float(found.mean) == 0.0
+        assert found.mean.item() == 0.0
         found.mean.backward()
         assert torch.equal(prediction.grad, torch.zeros(shape))
 

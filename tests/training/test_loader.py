@@ -82,7 +82,7 @@ def test_generator_shuffles_and_decides_the_order(dataset):
     assert epochs[0] != epochs[1]
     assert epochs[0] != orders(other)
     for epoch in epochs:
-        assert sorted(sum(epoch, [])) == list(range(len(dataset)))
+        assert sorted(np.concatenate(epoch)) == list(range(len(dataset)))
 
 
 def test_crystal_and_targets_of_a_shuffled_batch_belong_together(dataset):

@@ -269,6 +269,7 @@ def test_other_data_do_not_take_up_the_state(estimator, graphs, labels):
 
 
 def test_sample_weight_and_groups_are_part_of_the_run(estimator, graphs, labels):
+    estimator.set_params(validation_fraction=0.3)
     crash(estimator, (graphs, labels))
     n = len(graphs)
     assert fit_counting(estimator, (graphs, labels, None, np.arange(1.0, n + 1)))[1] == 6
