@@ -45,6 +45,8 @@ class CrystalBatch:
     >>> batch = StructureToGraph(cutoff=4.0).transform([copper, copper]).batch([1, 0])
     >>> len(batch), batch.edge_vectors.shape
     (2, torch.Size([12, 3]))
+    >>> batch.with_edge_vectors(1.1 * batch.edge_vectors).distances[0]
+    tensor(3.9600)
     """
 
     atomic_numbers: Tensor
@@ -93,10 +95,6 @@ class CrystalBatch:
         -------
         CrystalBatch
             The rest is shared with this batch.
-
-        Examples
-        --------
-        >>> # batch.with_edge_vectors(batch.edge_vectors.requires_grad_())
         """
         return replace(self, edge_vectors=edge_vectors)
 
@@ -112,10 +110,6 @@ class CrystalBatch:
         -------
         CrystalBatch
             The batch with moved atoms; edges are those found before the move.
-
-        Examples
-        --------
-        >>> # batch.displaced(0.1 * torch.randn_like(batch.positions))
         """
         moved = displacements[self.source] - displacements[self.target]
         return replace(
@@ -136,10 +130,6 @@ class CrystalBatch:
         -------
         CrystalBatch
             The copy.
-
-        Examples
-        --------
-        >>> # batch.to("cuda")
         """
         names = [field.name for field in fields(self)]
         return CrystalBatch(**{name: getattr(self, name).to(device) for name in names})

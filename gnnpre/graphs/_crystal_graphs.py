@@ -69,13 +69,17 @@ class CrystalGraphs:
     Examples
     --------
     >>> from pymatgen.core import Lattice, Structure
-    >>> from gnnpre.graphs import StructureToGraph
+    >>> from gnnpre.graphs import CrystalGraphs, StructureToGraph
     >>> copper = Structure(Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
     >>> graphs = StructureToGraph(cutoff=4.0).transform([copper, copper, copper])
     >>> graphs
     CrystalGraphs(n=3, atoms=3, edges=18, cutoff=4.0 Å, cpu)
     >>> graphs[[True, False, True]].shape
     (2,)
+    >>> graphs[0]
+    Data(edge_index=[2, 6], pos=[1, 3], z=[1], cell=[1, 3, 3], pbc=[1, 3], edge_shift=[6, 3])
+    >>> CrystalGraphs.concatenate([graphs, graphs]).shape
+    (6,)
     """
 
     def __init__(
@@ -208,10 +212,6 @@ class CrystalGraphs:
         -------
         CrystalBatch
             The batch, atoms counted through all of it.
-
-        Examples
-        --------
-        See :class:`CrystalBatch`.
         """
         key = slice(None) if indices is None else indices
         chosen = normalise_key(key, len(self), "CrystalGraphs")
@@ -249,10 +249,6 @@ class CrystalGraphs:
         -------
         CrystalGraphs
             The graphs on that device.
-
-        Examples
-        --------
-        >>> # graphs.to("cuda")
         """
         if torch.device(device) == self.device:
             return self
@@ -277,10 +273,6 @@ class CrystalGraphs:
         ----------
         path : str or Path
             The file to write.
-
-        Examples
-        --------
-        >>> # graphs.save("graphs.safetensors"); CrystalGraphs.load("graphs.safetensors")
         """
         tensors = {name: getattr(self, name) for name in FIELDS}
         metadata = {"settings": self.settings.to_dict()}
@@ -304,10 +296,6 @@ class CrystalGraphs:
         ------
         ValueError
             If the file is truncated or holds something else.
-
-        Examples
-        --------
-        >>> # CrystalGraphs.load("graphs.safetensors")
         """
         tensors, metadata = load_tensors(path, kind="CrystalGraphs")
         return cls(**tensors, settings=GraphSettings(**metadata["settings"]))
@@ -330,10 +318,6 @@ class CrystalGraphs:
         ------
         ValueError
             If settings differ, or there is nothing to join.
-
-        Examples
-        --------
-        >>> # CrystalGraphs.concatenate([graphs, graphs])
         """
         if not parts:
             raise ValueError("parts is empty: there is nothing to concatenate.")
@@ -354,10 +338,6 @@ class CrystalGraphs:
         list of torch_geometric.data.Data
             With ``z``, ``pos`` (Å), ``cell`` (1, 3, 3), ``pbc`` (1, 3), ``edge_index`` (int64)
             and ``edge_shift``.
-
-        Examples
-        --------
-        >>> # graphs.to_data_list()[0].edge_index
         """
         from torch_geometric.data import Data
 
@@ -396,10 +376,6 @@ class CrystalGraphs:
         ------
         ValueError
             If there is no object, or one lacks a field or has a shift beyond -128 to 127.
-
-        Examples
-        --------
-        >>> # CrystalGraphs.from_data_list(graphs.to_data_list(), graphs.settings)
         """
         if not data_list:
             raise ValueError("data_list is empty: there is nothing to pack.")

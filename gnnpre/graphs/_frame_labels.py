@@ -178,10 +178,6 @@ class FrameLabels:
         ------
         ValueError
             If the file is truncated or holds something else.
-
-        Examples
-        --------
-        See :meth:`save`.
         """
         tensors, metadata = load_tensors(path, kind="FrameLabels")
         arrays = {name: tensor.numpy() for name, tensor in tensors.items()}

@@ -97,10 +97,6 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
             If a parameter is out of range or there are no structures.
         TypeError
             If ``X`` is no container of structures.
-
-        Examples
-        --------
-        See :class:`StructureToGraph`.
         """
         self._settings()
         self._structures(X)
@@ -125,10 +121,6 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         ValueError, TypeError
             If a structure is no crystal of ordered elements 1 to 118 with finite, distinct
             positions in a regular cell; the message names it.
-
-        Examples
-        --------
-        See :class:`StructureToGraph`.
         """
         settings = self._settings()
         crystals = pack_crystals(self._structures(X))

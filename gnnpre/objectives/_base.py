@@ -99,10 +99,6 @@ class Targets:
         -------
         dict of str to Tensor
             Rows of these crystals, or of their atoms.
-
-        Examples
-        --------
-        See :class:`Targets`.
         """
         crystals = torch.from_numpy(indices)
         batch = {name: _take(values, crystals, dtype) for name, values in self.crystal.items()}
@@ -129,10 +125,6 @@ class Targets:
         -------
         Targets
             The copy.
-
-        Examples
-        --------
-        >>> # targets.to("cuda")
         """
         crystal = {name: values.to(device) for name, values in self.crystal.items()}
         atom = {name: values.to(device) for name, values in self.atom.items()}

@@ -133,7 +133,9 @@ def restore_net(
     spec: ModelSpec, weights: Mapping[str, Tensor], settings: TrainingSettings
 ) -> CrystalNet:
     """Make a net with given weights, as it was after training."""
-    device = resolve_device(settings.device)
+    # A model that was trained on a GPU loads on a machine without one.
+    usable = settings.device if torch.cuda.is_available() else "cpu"
+    device = resolve_device(usable)
     with seeded(0, device):
         net = _make_net(spec, settings, device).initialize()
     net.module_.load_state_dict(weights)
