@@ -22,7 +22,7 @@ from gnnpre import CGCNN, ForceField, Pretrainer, PropertyRegressor, StructureTo
 from gnnpre.datasets import make_emt_frames, make_emt_property
 
 SMALLEST = os.environ.get("GNNPRE_SCALE") == "smallest"
-n_frames, n_labels, n_test, epochs = (40, 10, 5, 2) if SMALLEST else (1000, 50, 150, 40)
+n_frames, n_labels, n_test, epochs = (40, 10, 5, 2) if SMALLEST else (1000, 50, 150, 30)
 
 frames, labels = make_emt_frames(n_frames, random_state=0)
 structures, y = make_emt_property(n_labels + n_test, target="formation_energy", random_state=0)

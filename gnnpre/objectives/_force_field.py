@@ -149,12 +149,14 @@ class ForceField(Objective):
         """
         self._check_parameters()
         _check_labels(graphs, y)
+        periodic = graphs.pbc.cpu().numpy().all(axis=1)
+        usable = {"energy": y.energy, "forces": y.forces, "stress": y.stress[periodic]}
         for name, unit in LABELS.items():
-            if getattr(self, name) and not np.isfinite(getattr(y, name)).any():
+            if getattr(self, name) and not np.isfinite(usable[name]).any():
                 raise ValueError(
-                    f"y has no {name} ({unit}; all are missing), but ForceField gives them the "
-                    f"weight {getattr(self, name)}. Set {name}=0, or read the labels with the "
-                    "right key."
+                    f"y has no {name} ({unit}; all are missing, or stress of cells that are not "
+                    f"periodic in all directions), but ForceField gives it the weight "
+                    f"{getattr(self, name)}. Set {name}=0, or read the labels with the right key."
                 )
         crystal = {"energy": torch.from_numpy(y.energy), "stress": torch.from_numpy(y.stress)}
         return Targets(y.n_atoms, crystal, {"forces": torch.from_numpy(y.forces)})

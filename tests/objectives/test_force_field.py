@@ -89,10 +89,10 @@ class TestLosses:
             known = np.isfinite(errors)
             rows = np.broadcast_to(rows.reshape(-1, *[1] * (errors.ndim - 1)), errors.shape)
             mean = np.average(np.abs(errors[known]), weights=rows[known])
-            assert float(found[name].mean) == pytest.approx(mean, rel=1e-10)
+            assert found[name].mean.item() == pytest.approx(mean, rel=1e-10)
             assert found[name].weight == weight
             loss += weight * mean
-        assert float(combine(found)) == pytest.approx(loss, rel=1e-10)
+        assert combine(found).item() == pytest.approx(loss, rel=1e-10)
 
     def test_stress_of_slabs_is_left_out_though_labelled(self, graphs, labels):
         objective = ForceField()
@@ -147,7 +147,7 @@ class TestLosses:
             for step in (-1e-5, 1e-5):
                 with torch.no_grad():
                     parameter.view(-1)[index] += step
-                losses.append(float(combine(compute_losses(model, graphs, targets)).detach()))
+                losses.append(combine(compute_losses(model, graphs, targets)).item())
                 with torch.no_grad():
                     parameter.view(-1)[index] -= step
             expected = (losses[1] - losses[0]) / 2e-5
@@ -162,8 +162,8 @@ class TestLosses:
         for indices in ([3], [7, 0, 5], [1, 2], [4, 6]):
             totals.add(compute_losses(model, graphs, targets, indices))
         whole = compute_losses(model, graphs, targets)
-        expected = {name: float(term.mean) for name, term in whole.items()}
-        expected["loss"] = float(combine(whole))
+        expected = {name: term.mean.item() for name, term in whole.items()}
+        expected["loss"] = combine(whole).item()
         assert totals.means() == pytest.approx(expected, rel=1e-10)
 
 

@@ -159,7 +159,7 @@ class TestStandardisation:
         perfect = torch.from_numpy((y - model.mean.numpy() * sizes) / model.std.numpy())
         model.head.forward = lambda scalars, batch: perfect
         np.testing.assert_allclose(predict(model, graphs), y, rtol=1e-12)
-        assert float(compute_losses(model, graphs, targets)["properties"].mean) < 1e-12
+        assert compute_losses(model, graphs, targets)["properties"].mean.item() < 1e-12
 
     def test_another_unit_scales_predictions_and_leaves_the_loss(self, graphs, y):
         model, targets = fit(graphs, y)
@@ -174,7 +174,7 @@ class TestStandardisation:
             predict(other, graphs), predict(model, graphs) * 1e3 + 7.0, rtol=1e-10
         )
         losses = [
-            float(combine(compute_losses(m, graphs, t)))
+            combine(compute_losses(m, graphs, t)).item()
             for m, t in ((model, targets), (other, other_targets))
         ]
         assert losses[0] == pytest.approx(losses[1], rel=1e-10)
@@ -198,7 +198,7 @@ class TestLosses:
         expected = np.average(errors[known], weights=rows[known])
         found = compute_losses(model, graphs, targets)
         assert set(found) == {"properties"}
-        assert float(found["properties"].mean) == pytest.approx(expected, rel=1e-10)
+        assert found["properties"].mean.item() == pytest.approx(expected, rel=1e-10)
 
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("readout", READOUTS)
@@ -220,7 +220,7 @@ class TestLosses:
         totals = LossTotals()
         for indices in ([6], [0, 4, 2], [1, 3, 5, 7]):
             totals.add(compute_losses(model, graphs, targets, indices))
-        expected = float(combine(compute_losses(model, graphs, targets)))
+        expected = combine(compute_losses(model, graphs, targets)).item()
         assert totals.means()["loss"] == pytest.approx(expected, rel=1e-12)
 
 
