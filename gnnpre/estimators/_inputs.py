@@ -67,7 +67,7 @@ def warn_unseen_elements(graphs: CrystalGraphs, seen: list[int]) -> None:
             f"X holds elements that the model was not trained on: {names}. Predictions for "
             "crystals with them rest on untrained weights.",
             UserWarning,
-            stacklevel=3,
+            stacklevel=5,  # the user's call of predict
         )
 
 

@@ -263,7 +263,7 @@ def _check_label(name: str, values: Any, shape: tuple[int, ...], meaning: str) -
 
 def _check_column(key: str, values: Any, n: int) -> np.ndarray:
     column = np.asarray(values)
-    if column.dtype.kind in "US":
+    if column.ndim and column.dtype.kind in "US":
         # From the values themselves: NumPy has made strings of numbers and NaN among them.
         column = np.array(list(values), dtype=object)
     if column.shape != (n,):

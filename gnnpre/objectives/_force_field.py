@@ -158,8 +158,9 @@ class ForceField(Objective):
                     f"periodic in all directions), but ForceField gives it the weight "
                     f"{getattr(self, name)}. Set {name}=0, or read the labels with the right key."
                 )
-        crystal = {"energy": torch.from_numpy(y.energy), "stress": torch.from_numpy(y.stress)}
-        return Targets(y.n_atoms, crystal, {"forces": torch.from_numpy(y.forces)})
+        # Copies: what a worker process gets may be a read-only memory map.
+        crystal = {"energy": torch.tensor(y.energy), "stress": torch.tensor(y.stress)}
+        return Targets(y.n_atoms, crystal, {"forces": torch.tensor(y.forces)})
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "ForceFieldModel":
         """Put an energy readout on a backbone.

@@ -87,7 +87,7 @@ class PropertyTargets(Objective):
         """
         self._check_parameters()
         values = _check_properties(y, len(graphs))
-        return Targets(graphs.atom_counts, {"properties": torch.from_numpy(values)})
+        return Targets(graphs.atom_counts, {"properties": torch.tensor(values)})
 
     def layout(self, targets: Targets) -> dict[str, Any]:
         """Give the number of properties.

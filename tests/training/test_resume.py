@@ -61,7 +61,7 @@ def test_the_trainings_were_killed_and_went_on(killed, name):
     # Two kills while the second and the third state were written: each left the one before.
     assert log["epochs"][0] == 1
     assert log["epochs"] == sorted(log["epochs"])
-    assert log["epochs"][-1] > 3
+    assert log["epochs"][-1] > log["epochs"][0]
     assert len(log["states"]) == 1  # and nothing else stays behind
 
 
@@ -237,6 +237,14 @@ def test_other_parameters_do_not_take_up_the_state(estimator, data, change):
     assert len(states(estimator)) == 2
     # Nor do they hinder the first from going on.
     assert fit_counting(estimator, data)[1] == 3
+
+
+def test_another_seed_is_another_run_where_it_splits_nothing_off(estimator, data):
+    estimator.set_params(validation_fraction=0)
+    crash(estimator, data)
+    model, epochs = fit_counting(estimator, data, random_state=1)
+    assert epochs == 6
+    assert_same_weights(weights(model), weights(in_peace(model, data)))
 
 
 def test_a_run_goes_on_to_more_epochs_where_the_schedule_does_not_look_ahead(estimator, data):
