@@ -17,13 +17,15 @@ def save_tensors(
     path: str | Path, tensors: Mapping[str, torch.Tensor], *, kind: str, metadata: Mapping[str, Any]
 ) -> None:
     """Write ``tensors`` and JSON-able ``metadata`` to ``path``, all of it or nothing."""
-    from safetensors.torch import save_file
+    from safetensors.torch import save
 
     header = {"format": FORMAT, "kind": kind, **metadata}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
     partial = Path(f"{path}.partial-{os.getpid()}")
     try:
-        save_file(contiguous, str(partial), metadata={"gnnpre": json.dumps(header, default=_plain)})
+        # save_file would leave a file of a name of its own behind when it is killed.
+        metadata_text = {"gnnpre": json.dumps(header, default=_plain)}
+        partial.write_bytes(save(contiguous, metadata=metadata_text))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)

@@ -25,6 +25,7 @@ from gnnpre.training import (
     LossTotals,
     ModelSpec,
     TrainingSettings,
+    draw_seed,
     from_spec,
     load_checkpoint,
     predict_batches,
@@ -51,6 +52,14 @@ class CrystalEstimator(BaseEstimator):
         settings = TrainingSettings(**{name: getattr(self, name) for name in names})
         settings.validate()
         return settings
+
+    def _draw_seed(self) -> int:
+        if self.resume and self.random_state is None:
+            raise ValueError(
+                "resume=True needs random_state, an int: with None each fit draws another seed, "
+                "and no training would be found to go on with."
+            )
+        return draw_seed(self.random_state)
 
     def _fit_model(
         self,

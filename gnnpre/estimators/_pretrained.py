@@ -81,7 +81,9 @@ def find_pretrained(pretrained: Any) -> PretrainedWeights:
     return PretrainedWeights.of(inner)
 
 
-def fit_pretraining(pretraining: Any, graphs: CrystalGraphs, seed: int) -> PretrainedWeights:
+def fit_pretraining(
+    pretraining: Any, graphs: CrystalGraphs, groups: Any, seed: int
+) -> PretrainedWeights:
     """Fit a label-free pre-trainer on the crystals at hand; ``pretraining`` stays unfitted."""
     if not isinstance(pretraining, Pretrainer):
         raise TypeError(
@@ -97,4 +99,4 @@ def fit_pretraining(pretraining: Any, graphs: CrystalGraphs, seed: int) -> Pretr
         )
     if pretrainer.random_state is None:
         pretrainer.set_params(random_state=seed)
-    return PretrainedWeights.of(pretrainer.fit(graphs))
+    return PretrainedWeights.of(pretrainer.fit(graphs, groups=groups))

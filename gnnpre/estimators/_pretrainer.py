@@ -8,7 +8,6 @@ from sklearn.base import TransformerMixin, clone
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ForceField, Objective, Targets
-from gnnpre.training import draw_seed
 
 from ._base import CrystalEstimator
 from ._inputs import add_sample_weight, as_graphs
@@ -67,7 +66,9 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         parameters and data.
     resume : bool
         Go on from the state in ``checkpoint_dir`` where there is one; the weights at the end are
-        those of an uninterrupted training. A finished training is not repeated.
+        those of an uninterrupted training. A finished training is not repeated. Needs a
+        ``random_state``. Callbacks of your own are resumed if they have ``state()`` (JSON-able)
+        and ``load_state(state)``; others start anew.
     verbose : int
         0 for silence, 1 for a progress bar.
 
@@ -183,7 +184,7 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
             backbone,
             objective,
             groups=groups,
-            seed=draw_seed(self.random_state),
+            seed=self._draw_seed(),
         )
         return self
 

@@ -10,7 +10,6 @@ from sklearn.metrics import r2_score
 from gnnpre._validation import check_choice
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.objectives import ObjectiveModel, PropertyTargets
-from gnnpre.training import draw_seed
 
 from ._base import CrystalEstimator
 from ._inputs import add_sample_weight, as_graphs
@@ -96,7 +95,7 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         Folder that keeps the state of the training after each epoch, one file for each set of
         parameters and data.
     resume : bool
-        Go on from the state in ``checkpoint_dir`` where there is one.
+        Go on from the state in ``checkpoint_dir`` where there is one, as in :class:`Pretrainer`.
     verbose : int
         0 for silence, 1 for a progress bar.
 
@@ -231,14 +230,14 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         self._training_settings()
         self._check_parameters()
         objective = self._objective()
-        seed = draw_seed(self.random_state)
+        seed = self._draw_seed()
         fixed = None if self.pretrained is None else find_pretrained(self.pretrained)
         graphs = as_graphs(X, None if fixed is None else fixed.graphs)
         targets = objective.make_targets(graphs, _complete(y))
         targets = add_sample_weight(targets, sample_weight)
         source = fixed
         if self.pretraining is not None:
-            source = fit_pretraining(self.pretraining, graphs, seed)
+            source = fit_pretraining(self.pretraining, graphs, groups, seed)
         self.n_outputs_ = targets.crystal["properties"].shape[1]
         self.y_ndim_ = np.ndim(y)
         self._fit_from(source, graphs, targets, objective, groups, seed)

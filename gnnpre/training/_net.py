@@ -55,11 +55,6 @@ class CrystalNet(NeuralNet):
     **kwargs : dict
         Parameters of ``skorch.NeuralNet``.
 
-    Examples
-    --------
-    >>> from gnnpre.training import CrystalNet
-    >>> issubclass(CrystalNet, object)
-    True
     """
 
     def __init__(
@@ -84,6 +79,7 @@ class CrystalNet(NeuralNet):
     def train(self, data: TrainingData, generator: torch.Generator) -> "CrystalNet":
         """Train the initialized model; ``generator`` orders and perturbs the batches."""
         self.generator = generator
+        self.stopped = False
         self.average = None
         if self.ema_decay is not None:
             self.average = WeightAverage(self.module_, self.ema_decay)
@@ -108,9 +104,17 @@ class CrystalNet(NeuralNet):
                 self.history.pop()
 
     def _release(self) -> None:
-        """Let go of the data and of what cannot be pickled."""
+        """Let go of the data, of what cannot be pickled, and of the losses of single batches."""
         for name in ("generator", "average", "train_loader", "totals"):
             self.__dict__.pop(name, None)
+        for row in self.history:
+            row["batches"] = []
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Do not go on with a training that a callback had ended before it was interrupted."""
+        super().on_epoch_begin(net, **kwargs)
+        if self.stopped:
+            raise StopTraining
 
     def notify(self, method_name: str, **kwargs: Any) -> None:
         """Tell all callbacks; those of skorch stop a training by raising KeyboardInterrupt."""
@@ -119,6 +123,9 @@ class CrystalNet(NeuralNet):
         except KeyboardInterrupt as interrupt:
             if method_name != "on_epoch_end":
                 raise
+            self.stopped = True
+            if state := dict(self.callbacks_).get("resume"):
+                state.on_epoch_end(self, **kwargs)
             raise StopTraining from interrupt
 
     def get_split_datasets(

@@ -83,6 +83,7 @@ class ResumeState(Callback):
         state = {
             "optimizer": optimizer["param_groups"],
             "callbacks": {k: c.state() for k, c in callbacks.items() if hasattr(c, "state")},
+            "stopped": net.stopped,
             "average_updates": 0 if net.average is None else net.average.n_updates,
             "history": [_without_batches(row) for row in net.history],
         }
@@ -103,6 +104,7 @@ def _load_state(net: Any, tensors: dict[str, Tensor], state: dict[str, Any]) -> 
     _load_randomness(net, tensors)
     _load_callbacks(net, tensors, state)
     net.history = History(_from_json(state["history"]))
+    net.stopped = state["stopped"]
 
 
 def _load_weights(net: Any, tensors: dict[str, Tensor]) -> None:

@@ -83,10 +83,15 @@ def train(
     dataset = CrystalDataset(dataset.graphs.to(device), dataset.targets.to(device), dataset.indices)
     valid = dataset.subset(valid_indices) if len(valid_indices) else None
     data = TrainingData(dataset.subset(train_indices), valid)
-    description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings), **(run or {})}
     with seeded(seed, device):
         net = _make_net(spec, settings, device)
-        net.callbacks = _make_callbacks(settings, data, description, callbacks)
+        net.callbacks = [*_make_callbacks(settings), *(callbacks or [])]
+        if settings.checkpoint_dir is not None:
+            # After the user's callbacks, so that the state has all of the epoch.
+            description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings)}
+            fingerprint = run_fingerprint({**description, **(run or {})}, data)
+            state = ResumeState(settings.checkpoint_dir, fingerprint, settings.resume)
+            net.callbacks.append(("resume", state))
         net.initialize()
         net.module_.set_statistics(dataset.graphs, dataset.targets, train_indices)
         if prepare is not None:
@@ -142,10 +147,7 @@ def restore_net(
     return net
 
 
-def _make_callbacks(
-    settings: TrainingSettings, data: TrainingData, description: dict[str, Any], extra: Any
-) -> list[Any]:
-    """Ours, then the user's, then the state of the run, so that it has all of the epoch."""
+def _make_callbacks(settings: TrainingSettings) -> list[Any]:
     callbacks: list[Any] = [("divergence", Divergence())]
     schedule = resolve_schedule(settings.schedule)
     if schedule is not None:
@@ -157,11 +159,6 @@ def _make_callbacks(
     callbacks.append(("best", BestModel(settings.restore_best, settings.patience)))
     if settings.verbose:
         callbacks.append(("progress", Progress()))
-    callbacks += list(extra or [])
-    if settings.checkpoint_dir is not None:
-        fingerprint = run_fingerprint(description, data)
-        state = ResumeState(settings.checkpoint_dir, fingerprint, settings.resume)
-        callbacks.append(("resume", state))
     return callbacks
 
 

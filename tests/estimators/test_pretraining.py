@@ -184,3 +184,17 @@ def test_save_and_load_with_pretraining(regressor, data, tmp_path):
     np.testing.assert_array_equal(again.predict(data.graphs), regressor.predict(data.graphs))
     refit = clone(again).fit(data.graphs, data.y)
     assert_same_weights(weights(refit), weights(regressor))
+
+
+def test_groups_stay_together_in_pretraining_too(regressor, data, monkeypatch):
+    seen = []
+    fit = Pretrainer.fit
+
+    def spy(self, X, y=None, groups=None, sample_weight=None):
+        seen.append(groups)
+        return fit(self, X, y, groups, sample_weight)
+
+    monkeypatch.setattr(Pretrainer, "fit", spy)
+    groups = np.arange(len(data.y)) // 2
+    regressor.fit(data.graphs, data.y, groups=groups)
+    np.testing.assert_array_equal(seen[0], groups)

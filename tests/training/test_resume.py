@@ -356,3 +356,29 @@ def test_resuming_leaves_global_random_state_alone(estimator, data):
     before = torch.get_rng_state()
     fit_counting(estimator, data)
     assert torch.equal(before, torch.get_rng_state())
+
+
+class StopAfter(Callback):
+    """Ends a training as skorch's own early stopping does."""
+
+    def on_epoch_end(self, net, **kwargs):
+        if len(net.history) == 2:
+            raise KeyboardInterrupt
+
+
+def test_a_training_that_a_callback_ended_is_not_gone_on_with(estimator, data):
+    first = clone(estimator).set_params(callbacks=[StopAfter()]).fit(*data)
+    again, epochs = fit_counting(estimator, data)
+    assert len(first.history_) == 2
+    assert losses(again.history_) == losses(first.history_)
+    assert epochs == 0
+    assert_same_weights(weights(again), weights(first))
+
+
+def test_resume_needs_a_seed(estimator, data):
+    with pytest.raises(ValueError, match="resume=True needs random_state"):
+        estimator.set_params(random_state=None).fit(*data)
+
+
+def test_losses_of_single_batches_are_let_go_of(estimator, data):
+    assert all(row["batches"] == [] for row in estimator.fit(*data).net_.history)
