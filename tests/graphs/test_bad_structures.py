@@ -51,7 +51,9 @@ def test_one_bare_structure(bare):
         StructureToGraph().fit(bare)
 
 
-@pytest.mark.parametrize("X", ["NaCl.cif", {"a": 1}, 3, None, iter([])], ids=repr)
+@pytest.mark.parametrize(
+    "X", ["NaCl.cif", {"a": 1}, 3, None, iter([])], ids=lambda X: type(X).__name__
+)
 def test_no_container(X):
     kind = type(X).__name__
     with pytest.raises(TypeError, match=f"X is of type {kind}; expected a list, tuple, Series"):
