@@ -382,8 +382,8 @@ def _complete(y: Any) -> Any:
         missing = np.flatnonzero(_is_missing(y))
         if len(missing):
             raise ValueError(
-                f"y is missing (NaN) at row {missing[0]} and {len(missing) - 1} more: leave these "
-                "crystals out. Only y of several columns may have gaps."
+                f"y is missing (NaN) for {len(missing)} of {shape[0]} crystals, the first at row "
+                f"{missing[0]}: leave them out. Only y of several columns may have gaps."
             )
     return y
 

@@ -85,7 +85,7 @@ def train(
     data = TrainingData(dataset.subset(train_indices), valid)
     with seeded(seed, device):
         net = _make_net(spec, settings, device)
-        net.callbacks = [*_make_callbacks(settings), *(callbacks or [])]
+        net.callbacks = [*_make_callbacks(settings), *_check_callbacks(callbacks)]
         if settings.checkpoint_dir is not None:
             # After the user's callbacks, so that the state has all of the epoch.
             description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings)}
@@ -145,6 +145,23 @@ def restore_net(
         net = _make_net(spec, settings, device).initialize()
     net.module_.load_state_dict(weights)
     return net
+
+
+def _check_callbacks(callbacks: Any) -> list[Any]:
+    given = [] if callbacks is None else callbacks
+    if not isinstance(given, (list, tuple)):
+        raise TypeError(
+            f"callbacks is of type {type(given).__name__}; expected a list of skorch callbacks, or "
+            "of pairs of name and callback."
+        )
+    for index, item in enumerate(given):
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        if not hasattr(callback, "on_epoch_end"):
+            raise TypeError(
+                f"callbacks[{index}] is {item!r}; expected a skorch callback (skorch.callbacks), "
+                "or a pair of name and callback."
+            )
+    return list(given)
 
 
 def _make_callbacks(settings: TrainingSettings) -> list[Any]:

@@ -327,3 +327,16 @@ def test_not_fitted(pretrainer, data, tmp_path, method):
     with pytest.raises(NotFittedError):
         pretrainer.get_feature_names_out()
     assert not hasattr(pretrainer, "history_")
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ("print", "callbacks is of type str; expected a list of skorch callbacks"),
+        ([1], r"callbacks\[0\] is 1; expected a skorch callback"),
+        ([("name", print)], r"callbacks\[0\] is \('name', .*; expected a skorch callback"),
+    ],
+)
+def test_callbacks_that_are_none(regressor, data, callbacks, message):
+    with pytest.raises(TypeError, match=message):
+        regressor.set_params(callbacks=callbacks).fit(data.graphs, data.y)
