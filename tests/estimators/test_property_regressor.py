@@ -275,3 +275,16 @@ def test_devices(regressor, data, device):
     model = regressor.set_params(device=device).fit(data.graphs, data.y)
     expected = "cuda" if device == "auto" and torch.cuda.is_available() else "cpu"
     assert next(model.net_.module_.parameters()).device.type == expected
+
+
+@pytest.mark.parametrize(
+    ("callbacks", "message"),
+    [
+        ("print", "callbacks is of type str; expected a list of skorch callbacks"),
+        ([1], r"callbacks\[0\] is 1; expected a skorch callback"),
+        ([("name", print)], r"callbacks\[0\] is \('name', .*; expected a skorch callback"),
+    ],
+)
+def test_callbacks_that_are_none(regressor, data, callbacks, message):
+    with pytest.raises(TypeError, match=message):
+        regressor.set_params(callbacks=callbacks).fit(data.graphs, data.y)
