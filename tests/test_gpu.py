@@ -1,0 +1,66 @@
+"""The main road on a GPU; skipped where torch sees none."""
+
+import pickle
+
+import numpy as np
+import pytest
+import torch
+
+from gnnpre import CGCNN, Pretrainer, PropertyRegressor, StructureToGraph
+from gnnpre.datasets import make_emt_frames
+
+pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
+
+
+@pytest.fixture(scope="module")
+def data():
+    structures, labels = make_emt_frames(24, random_state=0)
+    return StructureToGraph(cutoff=4.0).transform(structures), labels
+
+
+def make_pretrainer(device, **changes):
+    return Pretrainer(
+        CGCNN(8, 2), max_epochs=2, batch_size=8, random_state=0, device=device, **changes
+    )
+
+
+def test_batches_are_those_of_the_cpu(data):
+    graphs, _ = data
+    order = [5, 3, 3, 0]
+    here, there = graphs.batch(order, torch.float64), graphs.to("cuda").batch(order, torch.float64)
+    assert there.edge_vectors.device.type == "cuda"
+    for name in ("edge_index", "edge_vectors", "batch", "atomic_numbers"):
+        torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name))
+
+
+def test_training_is_that_of_the_cpu(data):
+    graphs, labels = data
+    models = [make_pretrainer(d, dtype="float64").fit(graphs, labels) for d in ("cpu", "cuda")]
+    assert next(models[1].net_.module_.parameters()).device.type == "cuda"
+    here, there = (model.predict(graphs) for model in models)
+    np.testing.assert_allclose(there.energy, here.energy, rtol=1e-6)
+    np.testing.assert_allclose(there.forces, here.forces, rtol=1e-5, atol=1e-8)
+
+
+def test_fitted_models_go_to_a_machine_without_a_gpu(data, tmp_path):
+    graphs, labels = data
+    model = make_pretrainer("cuda").fit(graphs, labels)
+    copy = pickle.loads(pickle.dumps(graphs.to("cuda")))
+    assert copy.device.type == "cpu"
+    model.save(tmp_path / "model.gnnpre")
+    loaded = Pretrainer.load(tmp_path / "model.gnnpre")
+    np.testing.assert_allclose(loaded.predict(graphs).energy, model.predict(copy).energy, rtol=1e-5)
+    regressor = PropertyRegressor(
+        pretrained=str(tmp_path / "model.gnnpre"), max_epochs=1, random_state=0, device="cuda"
+    )
+    y = labels.energy / labels.n_atoms
+    assert regressor.fit(graphs, y).predict(graphs).shape == (24,)
+
+
+def test_resume(data, tmp_path):
+    graphs, labels = data
+    state = {"checkpoint_dir": str(tmp_path), "resume": True, "ema_decay": 0.9}
+    once = make_pretrainer("cuda", **state).fit(graphs, labels)
+    again = make_pretrainer("cuda", **state).fit(graphs, labels)
+    assert len(again.history_) == 2
+    np.testing.assert_array_equal(again.predict(graphs).energy, once.predict(graphs).energy)
