@@ -138,7 +138,11 @@ class Progress(Callback):
         """Show the bar."""
         from tqdm import tqdm
 
-        self.bar_ = tqdm(total=net.max_epochs, initial=len(net.history), unit="epoch")
+        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
+
+    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
+        """Count the epochs that a resumed training does not repeat."""
+        self.bar_.update(len(net.history) - 1 - self.bar_.n)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Move it on."""
