@@ -8,7 +8,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["load_tensors", "save_tensors"]
+__all__ = ["load_tensors", "plain", "save_tensors"]
 
 FORMAT = 1
 
@@ -24,14 +24,14 @@ def save_tensors(
     partial = Path(f"{path}.partial-{os.getpid()}")
     try:
         # save_file would leave a file of a name of its own behind when it is killed.
-        metadata_text = {"gnnpre": json.dumps(header, default=_plain)}
+        metadata_text = {"gnnpre": json.dumps(header, default=plain)}
         partial.write_bytes(save(contiguous, metadata=metadata_text))
         os.replace(partial, path)
     finally:
         partial.unlink(missing_ok=True)
 
 
-def _plain(value: Any) -> Any:
+def plain(value: Any) -> Any:
     """Give a NumPy scalar as a Python one, and anything else as text."""
     return value.item() if hasattr(value, "item") else str(value)
 

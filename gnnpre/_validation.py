@@ -4,7 +4,9 @@ from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["check_choice", "check_number"]
+import numpy as np
+
+__all__ = ["check_bool", "check_choice", "check_number"]
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
@@ -12,6 +14,12 @@ def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
     allowed = list(choices)
     if not isinstance(value, (str, type(None))) or value not in allowed:
         raise ValueError(f"{name}={value!r}; expected one of {allowed}.")
+
+
+def check_bool(name: str, value: Any) -> None:
+    """Refuse what is neither True nor False."""
+    if not isinstance(value, (bool, np.bool_)):
+        raise ValueError(f"{name}={value!r}; expected True or False.")
 
 
 def check_number(

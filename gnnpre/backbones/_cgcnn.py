@@ -5,7 +5,7 @@ import math
 import torch
 from torch import Tensor, nn
 
-from gnnpre._validation import check_choice, check_number
+from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
@@ -132,6 +132,7 @@ class CGCNN(Backbone):
         check_choice("aggregation", self.aggregation, AGGREGATIONS)
         check_choice("activation", self.activation, ACTIVATIONS)
         check_choice("element_start", self.element_start, ELEMENT_STARTS)
+        check_bool("batch_norm", self.batch_norm)
         return CGCNNModule(self, cutoff, mean_neighbors)
 
 

@@ -165,6 +165,8 @@ def _stated_factor(frame: Frame, label: str, key: str) -> float:
 
 def _unit_names(label: str, key: str) -> list[str]:
     stems = dict.fromkeys((key, label, _SINGULAR.get(label, label)))
+    if label == "stress":
+        stems["pressure"] = None
     return [stem + suffix for stem in stems for suffix in ("_unit", "_units")]
 
 

@@ -5,6 +5,7 @@ import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import fields
 from importlib.metadata import version
+from numbers import Integral
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -54,10 +55,10 @@ class CrystalEstimator(BaseEstimator):
         return settings
 
     def _draw_seed(self) -> int:
-        if self.resume and self.random_state is None:
+        if self.resume and not isinstance(self.random_state, Integral):
             raise ValueError(
-                "resume=True needs random_state, an int: with None each fit draws another seed, "
-                "and no training would be found to go on with."
+                f"resume=True needs random_state, an int; with {self.random_state} each fit draws "
+                "another seed, and no training would be found to go on with."
             )
         return draw_seed(self.random_state)
 

@@ -75,7 +75,10 @@ def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
     """Add weights of crystals to the targets, where there are some."""
     if sample_weight is None:
         return targets
-    weights = np.asarray(sample_weight, dtype=np.float64)
+    try:
+        weights = np.asarray(sample_weight, dtype=np.float64)
+    except (TypeError, ValueError) as error:
+        raise ValueError(f"sample_weight cannot be read as numbers: {error}") from error
     if weights.shape != (len(targets),):
         raise ValueError(
             f"sample_weight has shape {weights.shape}; X has {len(targets)} crystals: expected "

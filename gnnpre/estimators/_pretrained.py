@@ -8,6 +8,7 @@ import joblib
 from sklearn.base import clone
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from gnnpre.backbones import Backbone
@@ -31,7 +32,7 @@ class PretrainedWeights:
     @classmethod
     def of(cls, pretrainer: Pretrainer) -> "PretrainedWeights":
         """Copy them out of a fitted pre-trainer."""
-        state = pretrainer.net_.module_.state_dict()
+        state = pretrainer.net_.module_.transferable_weights()
         return cls(
             backbone=clone(pretrainer.spec_.backbone),
             graphs=pretrainer.graph_settings_,
@@ -66,6 +67,11 @@ def find_pretrained(pretrained: Any) -> PretrainedWeights:
     if isinstance(pretrained, (str, Path)):
         return PretrainedWeights.of(Pretrainer.load(pretrained))
     inner = getattr(pretrained, "estimator", None)
+    if isinstance(inner, Pipeline):
+        raise TypeError(
+            "pretrained holds a Pipeline; expected the Pretrainer at its end: "
+            "FrozenEstimator(pipeline[-1])."
+        )
     if not isinstance(pretrained, FrozenEstimator) or not isinstance(inner, Pretrainer):
         raise TypeError(
             f"pretrained is of type {type(pretrained).__name__}; expected the path of a saved "

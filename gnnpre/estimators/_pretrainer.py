@@ -279,7 +279,8 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         Returns
         -------
         float
-            Minus the loss; noise, where the objective has any, is the same each time.
+            Minus the loss, which scales with the weights in the objective: a search over those
+            needs a scorer of its own. Noise, where the objective has any, is the same each time.
         """
         graphs = self._graphs_to_predict(X)
         targets = self._targets(graphs, y, sample_weight, self.spec_.objective)

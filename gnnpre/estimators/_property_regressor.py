@@ -4,6 +4,7 @@ import warnings
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.base import RegressorMixin, clone
 from sklearn.metrics import r2_score
 
@@ -19,6 +20,7 @@ from ._pretrainer import Pretrainer
 __all__ = ["PropertyRegressor"]
 
 TRANSFERS = ("backbone", "matching")
+EXTRA = ("y_ndim_", "transferred_")
 
 
 class PropertyRegressor(RegressorMixin, CrystalEstimator):
@@ -112,6 +114,8 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         How the graphs were built.
     elements_ : list of int
         Atomic numbers seen in training, pre-training included.
+    y_ndim_ : int
+        Whether ``fit`` got one property as ``(n,)`` (1), or columns (2).
 
     See Also
     --------
@@ -238,9 +242,8 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         source = fixed
         if self.pretraining is not None:
             source = fit_pretraining(self.pretraining, graphs, groups, seed)
-        self.n_outputs_ = targets.crystal["properties"].shape[1]
-        self.y_ndim_ = np.ndim(y)
         self._fit_from(source, graphs, targets, objective, groups, seed)
+        self.y_ndim_ = np.ndim(y)
         return self
 
     def _fit_from(
@@ -348,24 +351,28 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         float
             R^2; 1 is perfect, 0 as good as the mean.
         """
-        true = np.asarray(y, dtype=np.float64).reshape(len(y), -1)
-        predicted = self.predict(X).reshape(len(true), -1)
-        weights = None if sample_weight is None else np.asarray(sample_weight)
+        graphs = self._graphs_to_predict(X)
+        targets = add_sample_weight(self.spec_.objective.make_targets(graphs, y), sample_weight)
+        true = targets.crystal["properties"].numpy()
+        predicted = np.asarray(self.predict(graphs)).reshape(len(graphs), -1)
+        if true.shape != predicted.shape:
+            raise ValueError(
+                f"y has {true.shape[1]} columns; this estimator was fitted on {predicted.shape[1]}."
+            )
+        weights = targets.crystal.get("sample_weight", torch.ones(len(true))).numpy()
         scores = []
         for column in range(true.shape[1]):
             known = np.isfinite(true[:, column])
-            rows = None if weights is None else weights[known]
             pair = true[known, column], predicted[known, column]
-            scores.append(r2_score(*pair, sample_weight=rows))
+            scores.append(r2_score(*pair, sample_weight=weights[known]))
         return float(np.mean(scores))
 
     def _extra_state(self) -> dict[str, Any]:
-        names = ("n_outputs_", "y_ndim_", "transferred_")
-        return {name: getattr(self, name) for name in names}
+        return {name: getattr(self, name) for name in EXTRA}
 
     def _set_extra_state(self, state: dict[str, Any]) -> None:
-        for name, value in state.items():
-            setattr(self, name, value)
+        for name in EXTRA:
+            setattr(self, name, state[name])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

@@ -384,6 +384,7 @@ class CrystalGraphs:
             if missing:
                 raise ValueError(f"data_list[{index}] has no {sorted(missing)}.")
             _check_shift_range(f"data_list[{index}].edge_shift", data.edge_shift)
+            _check_data(index, data)
         orders = [torch.argsort(data.edge_index[1], stable=True) for data in data_list]
         pairs = list(zip(data_list, orders, strict=True))
         return cls(
@@ -396,6 +397,21 @@ class CrystalGraphs:
             edge_shift=torch.cat([data.edge_shift[order] for data, order in pairs]),
             n_edges=torch.tensor([data.edge_index.shape[1] for data in data_list]),
             settings=settings,
+        )
+
+
+def _check_data(index: int, data: "Data") -> None:
+    n_atoms = len(data.z)
+    if not (data.z >= 1).all() or data.z.is_floating_point():
+        raise ValueError(f"data_list[{index}].z must hold atomic numbers, ints from 1.")
+    for name in ("pos", "cell"):
+        if not torch.isfinite(getattr(data, name)).all():
+            raise ValueError(f"data_list[{index}].{name} holds NaN or infinity.")
+    edges = data.edge_index
+    if edges.numel() and not (int(edges.min()) >= 0 and int(edges.max()) < n_atoms):
+        raise ValueError(
+            f"data_list[{index}].edge_index runs from {int(edges.min())} to {int(edges.max())}; "
+            f"the crystal has atoms 0 to {n_atoms - 1}."
         )
 
 

@@ -17,6 +17,8 @@ __all__ = ["StructureToGraph"]
 
 # Crystals searched together: few enough for their pairs to stay in the cache.
 CHUNK = 64
+# In Å; beyond this every atom has a hundred thousand neighbours, and the unit is another one.
+LARGEST_CUTOFF = 60.0
 
 
 class StructureToGraph(TransformerMixin, BaseEstimator):
@@ -170,7 +172,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         )
 
     def _check_parameters(self) -> None:
-        check_number("cutoff", self.cutoff)
+        check_number("cutoff", self.cutoff, high=LARGEST_CUTOFF)
         if self.max_neighbors is not None:
             check_number("max_neighbors", self.max_neighbors, integer=True)
         check_choice("neighbor_cut", self.neighbor_cut, ("shell", "exact"))

@@ -31,6 +31,9 @@ class LossTerm:
         Number of entries, or the sum of their weights.
     weight : float
         What the mean is multiplied with in the loss.
+    entries : Tensor, optional
+        Number of entries, where ``count`` is a sum of weights: what a step of training divides
+        by, as weights divided out batch by batch would have no effect between batches.
 
     Examples
     --------
@@ -43,11 +46,21 @@ class LossTerm:
     total: Tensor
     count: Tensor
     weight: float
+    entries: Tensor | None = None
 
     @property
     def mean(self) -> Tensor:
         """Mean over the entries; 0 where there is none."""
-        return self.total / self.count.clamp(min=torch.finfo(self.total.dtype).tiny)
+        return _divide(self.total, self.count)
+
+    @property
+    def step_mean(self) -> Tensor:
+        """Mean over the entries of a batch, in which each weighs what its weight says."""
+        return _divide(self.total, self.count if self.entries is None else self.entries)
+
+
+def _divide(total: Tensor, count: Tensor) -> Tensor:
+    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 class Targets:
@@ -158,6 +171,25 @@ class ObjectiveModel(nn.Module):
     def __init__(self, backbone: BackboneModule) -> None:
         super().__init__()
         self.backbone = backbone
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether :meth:`forward` differentiates features with respect to the edge vectors.
+
+        The parts of a mixture share one pass through the backbone, which has to know.
+        """
+        return False
+
+    def transferable_weights(self) -> dict[str, Tensor]:
+        """Give what another model may take over by name, ``backbone.*`` and ``head.*``.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The state of this model, by default.
+        """
+        weights: dict[str, Tensor] = self.state_dict()
+        return weights
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Learn from the training part what is no weight: scales, reference energies.

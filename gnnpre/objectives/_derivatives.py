@@ -1,16 +1,51 @@
 """Forces and stress from one gradient of the energy with respect to the edge vectors."""
 
+from collections.abc import Callable
+
 import torch
 from torch import Tensor
 
 from gnnpre.backbones import sum_by_index
 from gnnpre.graphs import CrystalBatch
 
-__all__ = ["forces_and_stress"]
+__all__ = ["differentiable", "energy_and_derivatives", "forces_and_stress"]
+
+
+def energy_and_derivatives(
+    energy_of: Callable[[CrystalBatch], Tensor], batch: CrystalBatch, *, create_graph: bool
+) -> dict[str, Tensor]:
+    """Give ``energy``, ``forces`` and ``stress`` by :func:`forces_and_stress`.
+
+    Without ``create_graph`` they are detached.
+    """
+    # Who made the batch differentiable may ask for more derivatives of the same features.
+    retain_graph = batch.edge_vectors.requires_grad or create_graph
+    # Validation and prediction run under no_grad, which derivatives have to leave.
+    with torch.enable_grad():
+        batch = differentiable(batch)
+        energy = energy_of(batch)
+        forces, stress = forces_and_stress(
+            energy, batch, create_graph=create_graph, retain_graph=retain_graph
+        )
+    predictions = {"energy": energy, "forces": forces, "stress": stress}
+    if create_graph:
+        return predictions
+    return {name: value.detach() for name, value in predictions.items()}
+
+
+def differentiable(batch: CrystalBatch) -> CrystalBatch:
+    """Give a batch whose edge vectors require a gradient: this one, where they do already."""
+    if batch.edge_vectors.requires_grad:
+        return batch
+    return batch.with_edge_vectors(batch.edge_vectors.detach().requires_grad_())
 
 
 def forces_and_stress(
-    energy: Tensor, batch: CrystalBatch, *, create_graph: bool
+    energy: Tensor,
+    batch: CrystalBatch,
+    *,
+    create_graph: bool,
+    retain_graph: bool | None = None,
 ) -> tuple[Tensor, Tensor]:
     """Differentiate ``energy`` (n,), which was computed from ``batch.edge_vectors``.
 
@@ -18,7 +53,11 @@ def forces_and_stress(
     positive in tension, NaN for crystals that are not periodic in all directions.
     """
     (gradient,) = torch.autograd.grad(
-        energy.sum(), batch.edge_vectors, create_graph=create_graph, materialize_grads=True
+        energy.sum(),
+        batch.edge_vectors,
+        create_graph=create_graph,
+        retain_graph=retain_graph,
+        materialize_grads=True,
     )  # (E, 3)
     # An edge vector is r[source] - r[target] plus what no atom moves.
     n_atoms = len(batch.atomic_numbers)

@@ -8,12 +8,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._validation import check_choice, check_number
+from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._derivatives import forces_and_stress
+from ._derivatives import energy_and_derivatives
 from ._losses import LOSSES, masked_term
 from ._references import REFERENCES, element_counts, fit_reference_energies
 
@@ -207,6 +207,7 @@ class ForceField(Objective):
         check_choice("loss", self.loss, LOSSES)
         check_choice("reference_energies", self.reference_energies, (None, *REFERENCES))
         check_number("huber_delta", self.huber_delta)
+        check_bool("scale", self.scale)
 
 
 def _check_labels(graphs: CrystalGraphs, y: Any) -> None:
@@ -270,27 +271,20 @@ class ForceFieldModel(ObjectiveModel):
             size = float(np.std(per_atom))
         return size if size > 0 else 1.0
 
+    @property
+    def differentiates(self) -> bool:
+        """Whether the losses need derivatives: those of forces and stress do."""
+        return bool(self.config.forces or self.config.stress)
+
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict what the losses need: derivatives only where they have a weight."""
-        if not (self.config.forces or self.config.stress):
+        if not self.differentiates:
             return {"energy": self._energy(batch)}
-        return self._with_derivatives(batch, create_graph=self.training)
+        return energy_and_derivatives(self._energy, batch, create_graph=self.training)
 
     def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict energy (eV per cell), forces (eV/Å) and stress (eV/Å^3)."""
-        return self._with_derivatives(batch, create_graph=False)
-
-    def _with_derivatives(self, batch: CrystalBatch, create_graph: bool) -> dict[str, Tensor]:
-        # Validation and prediction run under no_grad, which derivatives have to leave.
-        with torch.enable_grad():
-            vectors = batch.edge_vectors.detach().requires_grad_()
-            batch = batch.with_edge_vectors(vectors)
-            energy = self._energy(batch)
-            forces, stress = forces_and_stress(energy, batch, create_graph=create_graph)
-        predictions = {"energy": energy, "forces": forces, "stress": stress}
-        if create_graph:
-            return predictions
-        return {name: value.detach() for name, value in predictions.items()}
+        return energy_and_derivatives(self._energy, batch, create_graph=False)
 
     def _energy(self, batch: CrystalBatch) -> Tensor:
         value = self.head(self.backbone(batch).scalars, batch)[:, 0] * self.scale  # (n,)

@@ -28,10 +28,11 @@ def masked_term(
     error = torch.where(present, prediction - torch.where(present, target, 0.0), 0.0)
     values = _entry_loss(error, loss, huber_delta)
     counts = present.to(values.dtype)
+    entries = counts.sum()
     if sample_weight is not None:
         rows = sample_weight.reshape(-1, *[1] * (values.ndim - 1))
         values, counts = values * rows, counts * rows
-    return LossTerm(values.sum(), counts.sum(), weight)
+    return LossTerm(values.sum(), counts.sum(), weight, entries)
 
 
 def _entry_loss(error: Tensor, loss: str, huber_delta: float) -> Tensor:

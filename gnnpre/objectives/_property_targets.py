@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._validation import check_choice, check_number
+from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -15,6 +15,10 @@ from ._base import LossTerm, Objective, ObjectiveModel, Targets
 from ._losses import LOSSES, masked_term
 
 __all__ = ["PropertyTargets"]
+
+
+# Beyond this, single precision overflows in the course of a training.
+LARGEST_VALUE = 1e30
 
 
 class PropertyTargets(Objective):
@@ -142,21 +146,28 @@ class PropertyTargets(Objective):
     def _check_parameters(self) -> None:
         check_choice("loss", self.loss, LOSSES)
         check_number("huber_delta", self.huber_delta)
+        check_bool("standardize", self.standardize)
 
 
 def _check_properties(y: Any, n: int) -> np.ndarray:
     if y is None:
         raise ValueError("y is None; expected properties, an array of shape (n,) or (n, k).")
     try:
+        if np.asarray(y).dtype.kind not in "biufO":
+            raise TypeError(f"it is of dtype {np.asarray(y).dtype}")
         values = np.asarray(y, dtype=np.float64)
     except (TypeError, ValueError) as error:
         raise ValueError(f"y cannot be read as numbers of shape (n,) or (n, k): {error}") from error
     if values.ndim == 1:
         values = values[:, None]
-    if values.ndim != 2 or len(values) != n:
+    if values.ndim != 2 or len(values) != n or values.shape[1] == 0:
         raise ValueError(f"y has shape {np.shape(y)}; X has {n} crystals: expected (n,) or (n, k).")
-    if np.isinf(values).any():
-        raise ValueError(f"y is infinite at row {int(np.argwhere(np.isinf(values))[0][0])}.")
+    large = np.argwhere(np.abs(values) > LARGEST_VALUE)
+    if len(large):
+        raise ValueError(
+            f"y is {values[tuple(large[0])]} at row {large[0][0]}; expected finite numbers up to "
+            f"{LARGEST_VALUE:g}. Mark what is missing as NaN, or use another unit."
+        )
     empty = np.flatnonzero(np.isnan(values).all(axis=0))
     if len(empty):
         raise ValueError(f"y has only missing values (NaN) in column {empty[0]}: drop that column.")

@@ -10,10 +10,11 @@ from gnnpre.objectives import LossTerm
 __all__ = ["LossTotals", "WeightAverage", "combine"]
 
 
-def combine(terms: Mapping[str, LossTerm]) -> Tensor:
-    """Give the loss: the weighted sum of the means of its terms."""
-    weighted = [term.weight * term.mean for term in terms.values()]
-    return torch.stack(weighted).sum()
+def combine(terms: Mapping[str, LossTerm], *, step: bool = False) -> Tensor:
+    """Give the loss: the weighted sum of the means of its terms, over a data set or for a step."""
+    means = [term.step_mean if step else term.mean for term in terms.values()]
+    weights = [term.weight for term in terms.values()]
+    return torch.stack([w * mean for w, mean in zip(weights, means, strict=True)]).sum()
 
 
 class LossTotals:

@@ -12,6 +12,8 @@ from typing import Any
 
 from torch import Tensor
 
+from gnnpre._storage import plain
+
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
@@ -23,9 +25,11 @@ def save_checkpoint(path: str | Path, weights: dict[str, Tensor], config: dict[s
     from safetensors.torch import save
 
     tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    text = json.dumps({"format": FORMAT, **config}, indent=1)
+    text = json.dumps({"format": FORMAT, **config}, indent=1, default=plain)
     files = {WEIGHTS: save(tensors), CONFIG: text.encode()}
     path = Path(path)
+    if not path.parent.is_dir():
+        raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to save {path.name} in.")
     partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
     try:
         (_write_zip if path.suffix else _write_folder)(partial, files)

@@ -1,5 +1,6 @@
 """The skorch net: batches of packed crystals through a model, under an objective's losses."""
 
+import math
 from contextlib import contextmanager
 from typing import Any
 
@@ -157,6 +158,10 @@ class CrystalNet(NeuralNet):
             super().run_single_epoch(iterator, training, prefix, *args, **kw)
         for name, value in self.totals.means().items():
             self.history.record(f"{prefix}_{name}", value)
+        if self.totals.terms:
+            # What skorch's own Checkpoint looks for.
+            losses = [row.get(f"{prefix}_loss", math.inf) for row in self.history]
+            self.history.record(f"{prefix}_loss_best", losses[-1] <= min(losses))
 
     @contextmanager
     def _averaged_weights(self, wanted: bool) -> Any:
@@ -195,4 +200,4 @@ class CrystalNet(NeuralNet):
         """Add the terms of the objective up, for this step and for the epoch."""
         terms = self.module_.losses(y_pred, y_true, X)
         self.totals.add(terms)
-        return combine(terms)
+        return combine(terms, step=training)

@@ -138,6 +138,11 @@ def _load_callbacks(net: Any, tensors: dict[str, Tensor], state: dict[str, Any])
         net.average.load_state_dict(_prefixed(tensors, "average"), state["average_updates"])
     callbacks = dict(net.callbacks_)
     for name, saved in state["callbacks"].items():
+        if not hasattr(callbacks.get(name), "load_state"):
+            raise ValueError(
+                f"The state to resume from holds that of a callback {name!r}, which this training "
+                "does not have. Give the same callbacks, or another checkpoint_dir."
+            )
         callbacks[name].load_state(_from_json(saved))
     if best := _prefixed(tensors, "best"):
         callbacks["best"].weights_ = {

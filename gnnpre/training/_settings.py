@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from gnnpre._validation import check_choice, check_number
+from gnnpre._validation import check_bool, check_choice, check_number
 
 from ._schedules import resolve_schedule
 
@@ -48,6 +48,7 @@ class TrainingSettings:
         check_choice("dtype", self.dtype, DTYPES)
         resolve_schedule(self.schedule)
         self._validate_optional()
+        resolve_device(self.device)
 
     def _validate_optional(self) -> None:
         if self.max_edges is not None:
@@ -59,8 +60,7 @@ class TrainingSettings:
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
         for name in ("restore_best", "resume", "freeze"):
-            if not isinstance(getattr(self, name), (bool, np.bool_)):
-                raise ValueError(f"{name}={getattr(self, name)!r}; expected True or False.")
+            check_bool(name, getattr(self, name))
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")
 
@@ -75,8 +75,13 @@ def resolve_device(device: Any) -> torch.device:
         raise ValueError(
             f"device={device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:0'."
         ) from error
-    if resolved.type == "cuda" and not torch.cuda.is_available():
-        raise ValueError(f"device={device!r}, but torch sees no GPU; expected 'auto' or 'cpu'.")
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:0'.")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device!r}, but torch sees {torch.cuda.device_count()} GPUs; expected 'auto' "
+            "or 'cpu'."
+        )
     return resolved
 
 

@@ -1,5 +1,6 @@
 """The inner split into training and validation."""
 
+import copy
 import warnings
 from numbers import Real
 from typing import Any
@@ -21,13 +22,12 @@ def split_train_valid(
     if groups is not None:
         groups = _check_groups(groups, n)
     if hasattr(validation, "split") and not isinstance(validation, str):
-        train, valid = next(iter(validation.split(np.zeros((n, 1)), None, groups)))
-        return np.sort(train), np.sort(valid)
+        return _split_by(validation, n, groups, seed)
     _check_fraction(validation)
     if validation == 0:
         return np.arange(n), np.empty(0, dtype=np.int64)
     units = n if groups is None else len(np.unique(groups))
-    if units * validation < 1 or units < 2:
+    if units - np.ceil(units * validation) < 1 or units * validation < 1:
         what = "crystals" if groups is None else "groups"
         warnings.warn(
             f"{units} {what} are too few to hold out validation_fraction={validation}: the model "
@@ -42,11 +42,40 @@ def split_train_valid(
     return np.sort(train), np.sort(valid)
 
 
+def _split_by(
+    splitter: Any, n: int, groups: np.ndarray | None, seed: int
+) -> tuple[np.ndarray, np.ndarray]:
+    """Take the first split of a splitter, seeded where it is not: never by global states."""
+    splitter = copy.deepcopy(splitter)
+    if getattr(splitter, "random_state", 0) is None:
+        splitter.random_state = seed
+    try:
+        train, valid = next(iter(splitter.split(np.zeros((n, 1)), None, groups)))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"validation_fraction={splitter!r} cannot split {n} crystals "
+            f"{'without' if groups is None else 'with'} groups, and without y: {error}"
+        ) from error
+    if len(train) == 0:
+        raise ValueError(f"validation_fraction={splitter!r} leaves no crystal to train on.")
+    return np.sort(train), np.sort(valid)
+
+
 def _check_groups(groups: Any, n: int) -> np.ndarray:
-    array = np.asarray(groups)
-    if array.shape != (n,):
-        raise ValueError(f"groups has shape {array.shape}; X has {n} crystals: expected ({n},).")
-    return array
+    """Give groups as numbers; labels of any hashable kind will do, but none may be missing."""
+    labels = list(groups)
+    if len(labels) != n or getattr(groups, "ndim", 1) != 1:
+        raise ValueError(
+            f"groups has shape {np.shape(groups)}; X has {n} crystals: expected ({n},)."
+        )
+    for index, label in enumerate(labels):
+        if label is None or label != label:
+            raise ValueError(
+                f"groups is missing ({label}) for crystal {index}. Fill it in, with the formula "
+                "for example, or leave that crystal out."
+            )
+    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
+    return np.array([numbers[label] for label in labels])
 
 
 def _check_fraction(validation: Any) -> None:

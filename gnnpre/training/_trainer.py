@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import GradientNormClipping
+from skorch.callbacks import BatchScoring, EpochScoring, GradientNormClipping
 from torch import Tensor
 
 from gnnpre.backbones import Backbone
@@ -139,8 +139,10 @@ def restore_net(
 ) -> CrystalNet:
     """Make a net with given weights, as it was after training."""
     # A model that was trained on a GPU loads on a machine without one.
-    usable = settings.device if torch.cuda.is_available() else "cpu"
-    device = resolve_device(usable)
+    try:
+        device = resolve_device(settings.device)
+    except ValueError:
+        device = torch.device("cpu")
     with seeded(0, device):
         net = _make_net(spec, settings, device).initialize()
     net.module_.load_state_dict(weights)
@@ -156,10 +158,15 @@ def _check_callbacks(callbacks: Any) -> list[Any]:
         )
     for index, item in enumerate(given):
         callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
-        if not hasattr(callback, "on_epoch_end"):
+        if isinstance(callback, type) or not hasattr(callback, "on_epoch_end"):
             raise TypeError(
                 f"callbacks[{index}] is {item!r}; expected a skorch callback (skorch.callbacks), "
                 "or a pair of name and callback."
+            )
+        if isinstance(callback, (BatchScoring, EpochScoring)):
+            raise TypeError(
+                f"callbacks[{index}] is {item!r}: scoring callbacks take arrays, which crystals "
+                "are not. history_ has the losses of training and validation."
             )
     return list(given)
 
@@ -186,7 +193,8 @@ def seeded(seed: int, device: torch.device) -> Iterator[None]:
     with torch.random.fork_rng(devices=devices):
         torch.random.default_generator.manual_seed(seed)
         if devices:
-            torch.cuda.manual_seed(seed)
+            with torch.cuda.device(device):
+                torch.cuda.manual_seed(seed)
         yield
 
 

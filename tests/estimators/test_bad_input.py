@@ -54,8 +54,8 @@ def _torch_stays_out(monkeypatch):
         ([NAN] * 20, r"missing \(NaN\) for 20 of 20 crystals"),
         ([1.0] * 19 + [None], r"missing \(NaN\) for 1 of 20 crystals, the first at row 19"),
         (np.array([[1.0, NAN]] * 20), r"only missing values \(NaN\) in column 1"),
-        ([np.inf] + [1.0] * 19, "infinite at row 0"),
-        ([[1.0, 2.0]] * 19 + [[1.0, -np.inf]], "infinite at row 19"),
+        ([np.inf] + [1.0] * 19, "y is inf at row 0"),
+        ([[1.0, 2.0]] * 19 + [[1.0, -np.inf]], "y is -inf at row 19"),
     ],
 )
 def test_property_labels(regressor, data, y, message):

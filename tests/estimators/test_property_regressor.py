@@ -61,7 +61,7 @@ def test_several_columns(regressor, data, make):
     y = np.stack([data.y, -data.y, data.y**2], axis=1)
     model = clone(regressor).fit(data.graphs, make(y))
     assert model.predict(data.graphs).shape == (20, 3)
-    assert model.n_outputs_ == 3
+    assert model.y_ndim_ == 2
     assert np.isfinite(model.score(data.graphs, make(y)))
 
 
@@ -288,3 +288,44 @@ def test_devices(regressor, data, device):
 def test_callbacks_that_are_none(regressor, data, callbacks, message):
     with pytest.raises(TypeError, match=message):
         regressor.set_params(callbacks=callbacks).fit(data.graphs, data.y)
+
+
+def test_sample_weight_counts_in_batches_of_one(regressor, data):
+    weights = np.linspace(0.01, 10, len(data.y))
+    settings = {"batch_size": 1, "validation_fraction": 0}
+    models = [
+        clone(regressor).set_params(**settings).fit(data.graphs, data.y, sample_weight=w)
+        for w in (None, weights)
+    ]
+    one, two = (model.net_.module_.state_dict()["head.mlp.0.weight"] for model in models)
+    assert (one - two).abs().max() > 1e-4
+
+
+def test_a_failed_refit_leaves_the_old_model(regressor, data):
+    regressor.fit(data.graphs, np.c_[data.y, data.y])
+    with pytest.raises(ValueError, match="groups has shape"):
+        regressor.fit(data.graphs, data.y, groups=[1])
+    assert regressor.predict(data.graphs).shape == (len(data.y), 2)
+
+
+@pytest.mark.parametrize(
+    ("y", "message"),
+    [
+        (None, "y is None"),
+        (np.zeros(5), r"y has shape \(5,\)"),
+        (np.zeros((20, 2)), "y has 2 columns; this estimator was fitted on 1"),
+        (np.full(20, np.nan), "only missing values"),
+    ],
+)
+def test_score_of_bad_y(regressor, data, y, message):
+    regressor.fit(data.graphs, data.y)
+    with pytest.raises(ValueError, match=message):
+        regressor.score(data.graphs, y)
+
+
+@pytest.mark.parametrize(
+    "y", [np.zeros((20, 0)), np.full(20, 1e300), np.full(20, 1j), np.full(20, "2020", "M8[Y]")]
+)
+def test_y_that_makes_no_sense(regressor, data, y):
+    with pytest.raises(ValueError, match="y "):
+        regressor.fit(data.graphs, y)

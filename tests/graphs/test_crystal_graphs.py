@@ -434,3 +434,19 @@ def test_bytes_per_edge_stay_at_eleven():
     graphs = StructureToGraph(8.0).transform([carbon])
     edge_bytes = graphs.edge_index.nbytes + graphs.edge_shift.nbytes
     assert edge_bytes == 11 * len(graphs.edge_shift)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        (lambda d: d.edge_index.add_(len(d.z)), "edge_index runs from"),
+        (lambda d: d.edge_index.sub_(1), "edge_index runs from -1"),
+        (lambda d: d.pos.fill_(float("nan")), "pos holds NaN"),
+        (lambda d: d.z.zero_(), "atomic numbers, ints from 1"),
+    ],
+)
+def test_data_that_are_no_crystal(graphs, change, message):
+    data = [d.clone() for d in graphs.to_data_list()]
+    change(data[1])
+    with pytest.raises(ValueError, match=rf"data_list\[1\].*{message}"):
+        CrystalGraphs.from_data_list(data, graphs.settings)

@@ -193,7 +193,7 @@ class TestRatios:
         def refuse(*args, **kwargs):
             raise AssertionError("derivatives were taken")
 
-        monkeypatch.setattr("gnnpre.objectives._force_field.forces_and_stress", refuse)
+        monkeypatch.setattr("gnnpre.objectives._derivatives.forces_and_stress", refuse)
         batch = graphs.batch(dtype=torch.float64)
         assert set(make_model(CGCNN(**SMALL), ForceField(1, 0, 0))(batch)) == {"energy"}
         with pytest.raises(AssertionError, match="derivatives were taken"):

@@ -76,7 +76,7 @@ class TestTargets:
             (np.zeros(N - 1), rf"y has shape \({N - 1},\); X has {N} crystals"),
             (np.zeros((2, N)), rf"y has shape \(2, {N}\)"),
             (np.zeros((N, 1, 1)), r"y has shape"),
-            (np.r_[np.zeros(N - 1), np.inf], rf"y is infinite at row {N - 1}"),
+            (np.r_[np.zeros(N - 1), np.inf], rf"y is inf at row {N - 1}"),
             (np.full(N, np.nan), "only missing values.*column 0"),
         ],
     )

@@ -2,7 +2,7 @@
 
 import numpy as np
 import pytest
-from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit
+from sklearn.model_selection import GroupKFold, KFold, PredefinedSplit, ShuffleSplit
 
 from gnnpre.training import split_train_valid
 
@@ -82,3 +82,31 @@ def test_bad_values_are_named(value):
 def test_groups_of_another_length_or_shape_are_refused(groups, fraction):
     with pytest.raises(ValueError, match=r"groups has shape .*X has 5 crystals"):
         split_train_valid(5, fraction, groups, 0)
+
+
+def test_an_unseeded_splitter_is_seeded():
+    state = np.random.get_state()[1].copy()  # noqa: NPY002 - that one is to stay
+    splitter = ShuffleSplit(1, test_size=0.25)
+    one, two = (split_train_valid(40, splitter, None, 3) for _ in range(2))
+    np.testing.assert_array_equal(one[1], two[1])
+    np.testing.assert_array_equal(np.random.get_state()[1], state)  # noqa: NPY002
+    assert splitter.random_state is None
+
+
+def test_groups_of_any_kind():
+    groups = ["a", 1, ("x", 2), "a"] * 10
+    train, valid = split_train_valid(40, 0.4, groups, 0)
+    assert not {groups[i] for i in train} & {groups[i] for i in valid}
+
+
+@pytest.mark.parametrize("missing", [None, float("nan")])
+def test_a_missing_group_is_named(missing):
+    with pytest.raises(ValueError, match=r"groups is missing .* for crystal 2"):
+        split_train_valid(4, 0.5, ["a", "b", missing, "c"], 0)
+
+
+def test_splitters_that_cannot_split():
+    with pytest.raises(ValueError, match=r"validation_fraction=GroupKFold.* without groups"):
+        split_train_valid(10, GroupKFold(2), None, 0)
+    with pytest.raises(ValueError, match="leaves no crystal to train on"):
+        split_train_valid(10, PredefinedSplit(np.zeros(10)), None, 0)
