@@ -12,7 +12,7 @@ from ._version import __version__
 
 if TYPE_CHECKING:
     from . import backbones, datasets, estimators, graphs, objectives, training
-    from .backbones import CGCNN
+    from .backbones import CGCNN, TorchMDNet
     from .estimators import Pretrainer, PropertyRegressor
     from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
     from .objectives import ForceField, PropertyTargets
@@ -26,6 +26,7 @@ __all__ = [
     "PropertyRegressor",
     "PropertyTargets",
     "StructureToGraph",
+    "TorchMDNet",
     "__version__",
     "backbones",
     "datasets",
@@ -44,6 +45,7 @@ _HOME = {
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",
     "StructureToGraph": "graphs",
+    "TorchMDNet": "backbones",
 }
 _SUBPACKAGES = ("backbones", "datasets", "estimators", "graphs", "objectives", "training")
 

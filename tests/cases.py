@@ -14,7 +14,7 @@ from ase.geometry import cellpar_to_cell
 from ase.neighborlist import neighbor_list
 from sklearn.base import clone
 
-from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.backbones import CGCNN, Backbone, TorchMDNet
 from gnnpre.graphs import CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import ForceField, Objective, ObjectiveModel, PropertyTargets
 
@@ -23,6 +23,7 @@ CUTOFF = 4.0
 MEAN_NEIGHBORS = 12.5
 
 SMALL = {"hidden_channels": 8, "n_layers": 2, "n_radial": 16}
+SMALL_ET = {"hidden_channels": 8, "n_layers": 2, "n_heads": 2, "n_radial": 8}
 BACKBONES: dict[str, Backbone] = {
     "cgcnn": CGCNN(**SMALL),
     "cgcnn_cosine": CGCNN(**SMALL, envelope="cosine"),
@@ -35,10 +36,14 @@ BACKBONES: dict[str, Backbone] = {
         activation="softplus",
         element_start="uniform",
     ),
+    "torchmdnet": TorchMDNet(**SMALL_ET),
+    "torchmdnet_papers": TorchMDNet(
+        **SMALL_ET, vector_cutoff=False, aggregation="sum", element_start="normal"
+    ),
 }
 
 #: Published forms whose energy jumps when a neighbour crosses the cutoff. Tests assert the jump.
-JUMPS_AT_CUTOFF = frozenset({"cgcnn_papers"})
+JUMPS_AT_CUTOFF = frozenset({"cgcnn_papers", "torchmdnet_papers"})
 
 
 class ReadoutCase(NamedTuple):
@@ -124,6 +129,8 @@ def make_model(
             elif name.endswith(("scale", "running_var")):
                 buffer.uniform_(1.5, 2.5)
         for parameter in model.parameters():
+            if not parameter.any():
+                parameter.data.normal_(0.0, 0.03)
             parameter.data *= 3.0
     return model.to(dtype).eval()
 

@@ -5,5 +5,6 @@ from ._cgcnn import CGCNN
 from ._layers import sum_by_index as sum_by_index
 from ._readout import Readout
 from ._readout import pool as pool
+from ._torchmdnet import TorchMDNet
 
-__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout"]
+__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "TorchMDNet"]

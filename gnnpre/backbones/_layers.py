@@ -1,5 +1,7 @@
 """Layers and small functions that backbones and heads share."""
 
+import math
+
 import torch
 from torch import Tensor, nn
 
@@ -11,8 +13,10 @@ __all__ = [
     "ENVELOPES",
     "CosineEnvelope",
     "ElementEmbedding",
+    "ExpNormalSmearing",
     "GaussianSmearing",
     "PolynomialEnvelope",
+    "WhitenedNorm",
     "make_mlp",
     "sum_by_index",
 ]
@@ -24,14 +28,17 @@ ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "softplus": nn.Softp
 class ElementEmbedding(nn.Module):
     """A linear layer on one-hot elements, read as a table.
 
-    It starts as any linear layer does (``"uniform"``), or as random projections of the properties
-    of the elements (``"properties"``), so that what is learnt of one holds for its neighbours in
-    the periodic table until data say otherwise.
+    It starts as any linear layer does (``"uniform"``), as ``nn.Embedding`` does (``"normal"``), or
+    as random projections of the properties of the elements (``"properties"``), so that what is
+    learnt of one holds for its neighbours in the periodic table until data say otherwise.
     """
 
     def __init__(self, channels: int, start: str) -> None:
         super().__init__()
         self.linear = nn.Linear(N_ELEMENTS, channels)
+        if start == "normal":
+            nn.init.normal_(self.linear.weight)
+            nn.init.zeros_(self.linear.bias)
         if start == "properties":
             properties = element_properties().to(self.linear.weight.dtype)
             projections = 0.5 * torch.randn(properties.shape[1], channels)
@@ -61,6 +68,77 @@ class GaussianSmearing(nn.Module):
     def forward(self, distances: Tensor) -> Tensor:
         offsets = distances[:, None] - self.centers  # (E, n_radial)
         return torch.exp(self.coefficient * offsets * offsets)
+
+
+class ExpNormalSmearing(nn.Module):
+    """Gaussians of ``t = exp(-5 d / cutoff)`` on an even grid from ``exp(-cutoff)`` to 1.
+
+    Unke and Meuwly, J. Chem. Theory Comput. 15, 3678 (2019), with the grid, the widths and the
+    factor 5 / cutoff of TorchMD-Net, all in Å. Without the cutoff function, which is an envelope.
+    """
+
+    means: Tensor
+    betas: Tensor
+
+    def __init__(self, cutoff: float, n_radial: int, trainable: bool) -> None:
+        super().__init__()
+        self.rate = 5.0 / cutoff
+        start = math.exp(-cutoff)
+        values = {
+            "means": torch.linspace(start, 1.0, n_radial),
+            "betas": torch.full((n_radial,), (2.0 / n_radial * (1.0 - start)) ** -2),
+        }
+        for name, value in values.items():
+            if trainable:
+                self.register_parameter(name, nn.Parameter(value))
+            else:
+                self.register_buffer(name, value)
+
+    def forward(self, distances: Tensor) -> Tensor:
+        offsets = torch.exp(-self.rate * distances)[:, None] - self.means  # (E, n_radial)
+        return torch.exp(-self.betas * offsets * offsets)
+
+
+class WhitenedNorm(nn.Module):
+    """Vectors of each atom, centred and then stretched until their covariance is the identity.
+
+    ``v -> weight * (S + eps)^(-1/2) (v - mean)``, mean and covariance ``S`` (3, 3) taken over
+    the channels of an atom. The published form adds ``eps * diag(1, 2, 3)``, which depends on the
+    axes: https://github.com/shehzaidi/pre-training-via-denoising/issues/5.
+    """
+
+    eps = 1e-5
+
+    def __init__(self, channels: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(channels))
+
+    def forward(self, vectors: Tensor) -> Tensor:
+        # In double precision, as variances may differ by more than single precision has digits.
+        wide = vectors.double()
+        centred = wide - wide.mean(dim=-1, keepdim=True)  # (N, 3, C)
+        covariance = centred @ centred.mT / vectors.shape[-1]  # (N, 3, 3)
+        white = _inverse_root(covariance, self.eps) @ centred
+        return white.to(vectors.dtype) * self.weight
+
+
+def _inverse_root(matrix: Tensor, eps: float) -> Tensor:
+    """``(matrix + eps)^(-1/2)`` of symmetric positive matrices, with safe derivatives.
+
+    The gradient of an eigendecomposition divides by differences of eigenvalues: NaN for zero,
+    collinear or symmetric vectors. So it only gives the value X, without a gradient, and two
+    steps of Newton's method on X A X = 1 (with the derivative of the start, which is diagonal
+    between eigenvectors) leave the value and give its first two derivatives exactly.
+    """
+    identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
+    eigenvalues, axes = torch.linalg.eigh(matrix.detach())
+    roots = (eigenvalues.clamp(min=0.0) + eps).sqrt()
+    step = 1.0 / (roots[..., :, None] + roots[..., None, :])
+    a = axes.mT @ matrix @ axes + eps * identity
+    x = torch.diag_embed(1.0 / roots)
+    for _ in range(2):
+        x = x + step * (identity - x @ a @ x)
+    return axes @ x @ axes.mT
 
 
 class PolynomialEnvelope(nn.Module):

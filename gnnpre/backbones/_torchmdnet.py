@@ -1,0 +1,324 @@
+"""Equivariant transformer of TorchMD-Net."""
+
+import math
+from typing import NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre.graphs import CrystalBatch
+
+from ._base import AtomFeatures, Backbone, BackboneModule
+from ._layers import (
+    ELEMENT_STARTS,
+    CosineEnvelope,
+    ElementEmbedding,
+    ExpNormalSmearing,
+    WhitenedNorm,
+    sum_by_index,
+)
+
+AGGREGATIONS = ("scaled_sum", "sum")
+STARTS = (*ELEMENT_STARTS, "normal")
+VECTOR_NORMS = (None, "whitened")
+
+__all__ = ["TorchMDNet"]
+
+
+class TorchMDNet(Backbone):
+    """Equivariant transformer of TorchMD-Net: attention, with scalars and vectors for each atom.
+
+    Each layer gathers, from the neighbours j of an atom i and for each head h, with
+    ``y = LayerNorm(x)``, ``f`` the cosine cutoff, ``u_ij`` the unit vector from i to j and
+    filters ``F = silu(linear(radial(d_ij)))``::
+
+        a_ij = f silu(sum_head (Q y_i) * (K y_j) * F_k)
+        s_i = sum_j a_ij (V_s y_j) * F_s
+        w_i = sum_j f ((V_g y_j) * F_g * v_j + (V_u y_j) * F_u * u_ij)
+
+    and updates, with ``o_1, o_2, o_3`` linear in ``s_i``::
+
+        x_i <- x_i + o_3 + o_2 * <U_1 v_i, U_2 v_i>
+        v_i <- v_i + o_1 * U_3 v_i + w_i
+
+    Scalars start at ``linear([z_i, sum_j f linear(radial) * z'_j])`` with two embeddings of the
+    elements, vectors at zero; a last LayerNorm acts on the scalars.
+
+    The papers' setting is ``n_layers=8, vector_cutoff=False, aggregation="sum",
+    element_start="normal"`` with graphs of 8 Å. Its energy jumps when a neighbour crosses the
+    cutoff.
+
+    Parameters
+    ----------
+    hidden_channels : int
+        Channels of the scalars and of the vectors.
+    n_layers : int
+        Rounds of attention. The papers have 8.
+    n_heads : int
+        Heads of attention; divides ``hidden_channels``.
+    n_radial : int
+        Functions that a distance is expanded in: Gaussians of ``exp(-5 d / cutoff)`` times the
+        cosine cutoff.
+    trainable_radial : bool
+        Whether centres and widths of these functions are trained.
+    vector_cutoff : bool
+        Whether the ``f`` in ``w_i`` is there. Published without, whereby energies jump at the
+        cutoff; torchmd-net has had it as an option of the same name since.
+    aggregation : {"scaled_sum", "sum"}
+        Sums over neighbours, divided by the square root of the mean number of neighbours in the
+        training set (a constant kept with the weights), or plain as published.
+    vector_norm : {"whitened"} or None
+        Whether the vectors that come out are whitened, which steadies denoising by a head on
+        them. Scalars do not depend on it. The original adds a term that depends on the axes, and
+        is left out here.
+    element_start : {"properties", "uniform", "normal"}
+        Where both (trained) embeddings of the elements start: at random projections of period,
+        group, block, covalent radius and electronegativity, so that similar elements start alike;
+        as a linear layer; or at a standard normal distribution, as published.
+
+    Notes
+    -----
+    ``u_ij`` is ``batch.edge_vectors`` at unit length, from the atom that receives to the one that
+    sends, as in the published code. The other sign would turn all vectors round and leave all
+    scalars. No atom is its own neighbour at distance zero, as in the papers' code for crystals and
+    other than in torchmd-net. Its periodic images are its neighbours, in the first embedding too,
+    where the published code leaves them out.
+
+    In the first layer all ``v_j`` are zero, and weights that act on them do not exist here: 105,216
+    of the papers' setting, which is the same function without them.
+
+    References
+    ----------
+    P. Thölke and G. De Fabritiis, "Equivariant Transformers for Neural Network based Molecular
+    Potentials", ICLR (2022), section 3; S. Zaidi et al., "Pre-training via Denoising for Molecular
+    Property Prediction", ICLR (2023), whitened vectors; S. Jia et al., "Derivative-based
+    pre-training of graph neural networks for materials property predictions", Digital Discovery
+    (2024), the papers' setting.
+
+    Examples
+    --------
+    >>> from gnnpre import TorchMDNet
+    >>> TorchMDNet(hidden_channels=64, n_layers=2)
+    TorchMDNet(hidden_channels=64, n_layers=2)
+    """
+
+    def __init__(
+        self,
+        hidden_channels: int = 128,
+        n_layers: int = 4,
+        *,
+        n_heads: int = 8,
+        n_radial: int = 50,
+        trainable_radial: bool = True,
+        vector_cutoff: bool = True,
+        aggregation: str = "scaled_sum",
+        vector_norm: str | None = None,
+        element_start: str = "properties",
+    ) -> None:
+        self.hidden_channels = hidden_channels
+        self.n_layers = n_layers
+        self.n_heads = n_heads
+        self.n_radial = n_radial
+        self.trainable_radial = trainable_radial
+        self.vector_cutoff = vector_cutoff
+        self.aggregation = aggregation
+        self.vector_norm = vector_norm
+        self.element_start = element_start
+
+    def build(self, cutoff: float, mean_neighbors: float = 1.0) -> "TorchMDNetModule":
+        """Make the module with fresh weights.
+
+        Parameters
+        ----------
+        cutoff : float
+            Largest edge length of the graphs, in Å.
+        mean_neighbors : float
+            Mean number of neighbours of an atom in the training set; ``"scaled_sum"`` divides by
+            its square root.
+
+        Returns
+        -------
+        BackboneModule
+            The network.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range.
+
+        Examples
+        --------
+        >>> from gnnpre import TorchMDNet
+        >>> TorchMDNet(hidden_channels=16).build(cutoff=5.0).out_channels
+        16
+        """
+        for name in ("hidden_channels", "n_layers", "n_heads", "n_radial"):
+            check_number(name, getattr(self, name), integer=True)
+        if self.hidden_channels % self.n_heads:
+            raise ValueError(
+                f"n_heads={self.n_heads!r}; expected a divisor of "
+                f"hidden_channels={self.hidden_channels!r}."
+            )
+        check_bool("trainable_radial", self.trainable_radial)
+        check_bool("vector_cutoff", self.vector_cutoff)
+        check_choice("aggregation", self.aggregation, AGGREGATIONS)
+        check_choice("vector_norm", self.vector_norm, VECTOR_NORMS)
+        check_choice("element_start", self.element_start, STARTS)
+        return TorchMDNetModule(self, cutoff, mean_neighbors)
+
+
+class _Edges(NamedTuple):
+    """What all layers need of the edges."""
+
+    source: Tensor  # (E,)
+    target: Tensor  # (E,)
+    radial: Tensor  # (E, n_radial)
+    envelope: Tensor  # (E, 1)
+    directions: Tensor  # (E, 3), times the envelope with vector_cutoff
+    scale: Tensor | None  # of sums over neighbours
+
+
+class TorchMDNetModule(BackboneModule):
+    """The network that :class:`TorchMDNet` describes."""
+
+    mean_neighbors: Tensor
+
+    def __init__(self, config: TorchMDNet, cutoff: float, mean_neighbors: float) -> None:
+        channels = config.hidden_channels
+        super().__init__(channels, config.max_atomic_number)
+        self.scaled = config.aggregation == "scaled_sum"
+        self.vector_cutoff = config.vector_cutoff
+        self.radial = ExpNormalSmearing(cutoff, config.n_radial, config.trainable_radial)
+        self.envelope = CosineEnvelope(cutoff)
+        self.embedding = NeighborEmbedding(channels, config.n_radial, config.element_start)
+        self.layers = nn.ModuleList(
+            AttentionLayer(
+                channels, config.n_heads, config.n_radial, config.vector_cutoff, first=layer == 0
+            )
+            for layer in range(config.n_layers)
+        )
+        self.norm = nn.LayerNorm(channels)
+        self.vector_norm = WhitenedNorm(channels) if config.vector_norm else None
+        self.register_buffer("mean_neighbors", torch.tensor(float(mean_neighbors)))
+
+    def forward(self, batch: CrystalBatch) -> AtomFeatures:
+        edges = self._edges(batch)
+        x = self.embedding(batch.atomic_numbers, edges)  # (N, C)
+        vectors = None  # of zeros, until the first layer
+        for layer in self.layers:
+            x, vectors = layer(x, vectors, edges)  # (N, C), (N, 3, C)
+        if self.vector_norm is not None:
+            vectors = self.vector_norm(vectors)
+        return AtomFeatures(self.norm(x), vectors)
+
+    def _edges(self, batch: CrystalBatch) -> _Edges:
+        envelope = self.envelope(batch.distances)[:, None]  # (E, 1)
+        directions = batch.edge_vectors / batch.distances[:, None]  # (E, 3)
+        return _Edges(
+            source=batch.source,
+            target=batch.target,
+            radial=self.radial(batch.distances) * envelope,
+            envelope=envelope,
+            directions=directions * envelope if self.vector_cutoff else directions,
+            # The root keeps the spread of what is gathered; the number itself makes it vanish.
+            scale=self.mean_neighbors.rsqrt() if self.scaled else None,
+        )
+
+
+class NeighborEmbedding(nn.Module):
+    """Scalars to start from: an atom's element and those of its neighbours."""
+
+    def __init__(self, channels: int, n_radial: int, start: str) -> None:
+        super().__init__()
+        self.own = ElementEmbedding(channels, start)
+        self.neighbor = ElementEmbedding(channels, start)
+        self.edge = xavier_linear(n_radial, [channels])
+        self.combine = xavier_linear(2 * channels, [channels])
+
+    def forward(self, atomic_numbers: Tensor, edges: _Edges) -> Tensor:
+        neighbors = self.neighbor(atomic_numbers).index_select(0, edges.source)  # (E, C)
+        messages = self.edge(edges.radial) * edges.envelope * neighbors  # (E, C)
+        gathered = _gather(messages, edges, len(atomic_numbers))  # (N, C)
+        return self.combine(torch.cat([self.own(atomic_numbers), gathered], dim=1))
+
+
+class AttentionLayer(nn.Module):
+    """One round of attention.
+
+    Key and values (of scalars, directions and, but in the first layer, vectors) are parts of one
+    linear map made once an atom, and so are their filters, made once an edge.
+    """
+
+    def __init__(
+        self, channels: int, n_heads: int, n_radial: int, vector_cutoff: bool, *, first: bool
+    ) -> None:
+        super().__init__()
+        self.n_heads = n_heads
+        self.vector_cutoff = vector_cutoff
+        self.norm = nn.LayerNorm(channels)
+        self.query = xavier_linear(channels, [channels])
+        values = 2 * channels if first else 3 * channels
+        published = [channels, 3 * channels]
+        self.send = xavier_linear(channels, [channels, values], published)
+        self.edge = xavier_linear(n_radial, [channels, values], published)
+        outputs = channels if first else 3 * channels
+        self.output = xavier_linear(channels, [outputs], [3 * channels])
+        self.mix = None if first else nn.Linear(channels, 3 * channels, bias=False)
+        if self.mix is not None:
+            nn.init.xavier_uniform_(self.mix.weight)
+
+    def forward(self, x: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, Tensor]:
+        scalars, gathered = self._attend(self.norm(x), vectors, edges)  # (N, C), (N, 3, C)
+        if self.mix is None or vectors is None:
+            return x + self.output(scalars), gathered
+        o_vector, o_dot, o_scalar = self.output(scalars).chunk(3, dim=-1)  # (N, C) each
+        first, second, third = self.mix(vectors).chunk(3, dim=-1)  # (N, 3, C) each
+        x = x + o_scalar + o_dot * (first * second).sum(dim=1)
+        return x, vectors + o_vector[:, None] * third + gathered
+
+    def _attend(self, y: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, Tensor]:
+        """Gather what neighbours send: ``(N, C)`` and ``(N, 3, C)``."""
+        key, scalar, direction, *gate = self._sent(y, edges)  # (E, C) each
+        logits = self.query(y).index_select(0, edges.target) * key  # (E, C)
+        logits = logits.unflatten(1, (self.n_heads, -1)).sum(dim=2)  # (E, n_heads)
+        attention = nn.functional.silu(logits) * edges.envelope
+        scalar = scalar.unflatten(1, (self.n_heads, -1)) * attention[:, :, None]
+        along = edges.directions[:, :, None], direction[:, None]
+        if vectors is None:
+            vector = along[0] * along[1]  # (E, 3, C)
+        else:
+            weight = gate[0] * edges.envelope if self.vector_cutoff else gate[0]  # (E, C)
+            vector = vectors.index_select(0, edges.source) * weight[:, None]  # (E, 3, C)
+            vector = torch.addcmul(vector, *along)
+        return _gather(scalar.flatten(1), edges, len(y)), _gather(vector, edges, len(y))
+
+    def _sent(self, y: Tensor, edges: _Edges) -> list[Tensor]:
+        """Give what meets on each edge, part by part: ``(E, C)`` each."""
+        size = y.shape[1]
+        parts = self.send(y).split(size, dim=1)  # (N, C) each
+        # Parts of a wide (E, 4C) would cost a copy of it in every derivative.
+        filters = zip(self.edge.weight.split(size), self.edge.bias.split(size), strict=True)
+        return [
+            part.index_select(0, edges.source)
+            * nn.functional.silu(nn.functional.linear(edges.radial, weight, bias))
+            for part, (weight, bias) in zip(parts, filters, strict=True)
+        ]
+
+
+def xavier_linear(
+    in_channels: int, parts: list[int], published: list[int] | None = None
+) -> nn.Linear:
+    """Linear layer whose parts start as (parts of) layers with the published numbers of outputs."""
+    linear = nn.Linear(in_channels, sum(parts))
+    nn.init.zeros_(linear.bias)
+    for weight, size in zip(linear.weight.split(parts), published or parts, strict=True):
+        bound = math.sqrt(6.0 / (in_channels + size))
+        nn.init.uniform_(weight, -bound, bound)
+    return linear
+
+
+def _gather(messages: Tensor, edges: _Edges, n_atoms: int) -> Tensor:
+    """Sum messages over the neighbours of each atom."""
+    gathered = sum_by_index(messages, edges.target, n_atoms)
+    return gathered if edges.scale is None else gathered * edges.scale
