@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from .backbones import CGCNN, TorchMDNet
     from .estimators import Pretrainer, PropertyRegressor
     from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
-    from .objectives import ForceField, PropertyTargets
+    from .objectives import Denoising, ForceField, Mixture, PropertyTargets
 
 __all__ = [
     "CGCNN",
     "CrystalGraphs",
+    "Denoising",
     "ForceField",
     "FrameLabels",
+    "Mixture",
     "Pretrainer",
     "PropertyRegressor",
     "PropertyTargets",
@@ -39,8 +41,10 @@ __all__ = [
 _HOME = {
     "CGCNN": "backbones",
     "CrystalGraphs": "graphs",
+    "Denoising": "objectives",
     "ForceField": "objectives",
     "FrameLabels": "graphs",
+    "Mixture": "objectives",
     "Pretrainer": "estimators",
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",

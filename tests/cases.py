@@ -16,7 +16,14 @@ from sklearn.base import clone
 
 from gnnpre.backbones import CGCNN, Backbone, TorchMDNet
 from gnnpre.graphs import CrystalGraphs, FrameLabels, StructureToGraph
-from gnnpre.objectives import ForceField, Objective, ObjectiveModel, PropertyTargets
+from gnnpre.objectives import (
+    Denoising,
+    ForceField,
+    Mixture,
+    Objective,
+    ObjectiveModel,
+    PropertyTargets,
+)
 
 #: Cutoff (Å) of the graphs in tests of physics; small, so that graphs are too.
 CUTOFF = 4.0
@@ -76,10 +83,15 @@ READOUTS = {
 OBJECTIVES: dict[str, Objective] = {
     "force_field": ForceField(),
     "properties": PropertyTargets(),
+    "denoising": Denoising(),
+    "denoising_head": Denoising(through="head", scale="running"),
+    "mixture": Mixture([("forces", ForceField(), 1.0), ("noise", Denoising(0.05), 0.1)]),
 }
 
 #: Those whose model predicts an energy, and forces and stress as its derivatives.
-DERIVATIVE_OBJECTIVES: dict[str, Objective] = {"force_field": OBJECTIVES["force_field"]}
+DERIVATIVE_OBJECTIVES: dict[str, Objective] = {
+    name: OBJECTIVES[name] for name in ("force_field", "denoising")
+}
 
 
 def make_labels(objective: Objective, graphs: CrystalGraphs, seed: int = 0) -> Any:
@@ -87,7 +99,7 @@ def make_labels(objective: Objective, graphs: CrystalGraphs, seed: int = 0) -> A
     rng = np.random.default_rng(seed)
     if not objective.needs_labels:
         return None
-    if isinstance(objective, ForceField):
+    if isinstance(objective, (ForceField, Mixture)):
         return make_frame_labels(graphs.atom_counts, seed)
     return rng.normal(size=len(graphs))
 

@@ -222,8 +222,10 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
 
         Returns
         -------
-        FrameLabels or ndarray
-            Energy, forces and stress for ``ForceField``, properties for ``PropertyTargets``.
+        object
+            Energy, forces and stress (``FrameLabels``) for ``ForceField``, properties (an array)
+            for ``PropertyTargets``, displacements (a list of arrays) for ``Denoising``, a dict with
+            what each part predicts for ``Mixture``.
 
         Raises
         ------

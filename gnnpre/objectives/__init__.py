@@ -1,12 +1,16 @@
 """What a backbone is asked to learn."""
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._denoising import Denoising
 from ._force_field import ForceField
+from ._mixture import Mixture
 from ._property_targets import PropertyTargets
 
 __all__ = [
+    "Denoising",
     "ForceField",
     "LossTerm",
+    "Mixture",
     "Objective",
     "ObjectiveModel",
     "PropertyTargets",

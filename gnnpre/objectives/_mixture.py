@@ -1,0 +1,481 @@
+"""Several objectives on one backbone."""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, fields, replace
+from typing import Any, TypeVar
+
+import numpy as np
+import torch
+from sklearn.utils.metaestimators import _BaseComposition
+from torch import Tensor, nn
+
+from gnnpre._validation import check_number
+from gnnpre.backbones import AtomFeatures, BackboneModule
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels
+
+from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._derivatives import differentiable
+from ._property_targets import PropertyTargets
+
+__all__ = ["Mixture"]
+
+T = TypeVar("T")
+
+
+class Mixture(_BaseComposition, Objective):
+    """Learn several objectives at once, by the weighted sum of their losses.
+
+    The parts share one backbone, and each has its own head. One pass through the backbone serves
+    all parts that see the same crystals: all that perturb nothing, and all whose perturbation is
+    the same. ``predict`` gives a dict, from the name of each part to what that part predicts.
+
+    Parts and their weights are parameters by name, as in scikit-learn's compositions: ``forces``
+    (the part), ``forces__stress`` (a parameter of it), ``forces_weight``.
+
+    Parameters
+    ----------
+    parts : list of (str, Objective, float)
+        Name, objective and weight (positive) of each part. The losses of a part have its name in
+        front, as in ``"forces.energy"``; the weight is on top of the objective's own.
+
+    Notes
+    -----
+    There is one y, and each part that learns from labels gets it. If it is ``FrameLabels``, a
+    part that is ``PropertyTargets`` gets the column of ``info`` that has the name of the part.
+    Labels that are missing (NaN) for one part leave the crystal to the others.
+
+    ``transfer="matching"`` of an estimator that starts from a mixture takes the readout of the
+    first part that has one.
+
+    Examples
+    --------
+    >>> from gnnpre import Denoising, ForceField, Mixture
+    >>> mixture = Mixture([("forces", ForceField(), 1.0), ("noise", Denoising(0.05), 0.1)])
+    >>> mixture.set_params(forces__stress=20, noise_weight=0.5)
+    Mixture(parts=[('forces', ForceField(stress=20), 1.0),
+                   ('noise', Denoising(noise=0.05), 0.5)])
+    """
+
+    def __init__(self, parts: Sequence[tuple[str, Objective, float]]) -> None:
+        self.parts = parts
+
+    @property
+    def _parts(self) -> list[tuple[str, Objective]]:
+        """Pairs of name and part, which is what scikit-learn's compositions are made of."""
+        try:
+            return [(name, part) for name, part, _ in self.parts]
+        except (TypeError, ValueError):  # fit says what is wrong
+            return []
+
+    @_parts.setter
+    def _parts(self, pairs: list[tuple[str, Objective]]) -> None:
+        weights = [weight for _, _, weight in self.parts]
+        self.parts = [(*pair, weight) for pair, weight in zip(pairs, weights, strict=True)]
+
+    @property
+    def needs_labels(self) -> bool:  # type: ignore[override]
+        """Whether a part needs a y."""
+        return any(getattr(part, "needs_labels", False) for _, part in self._parts)
+
+    def get_params(self, deep: bool = True) -> dict[str, Any]:
+        """Give the parameters.
+
+        Parameters
+        ----------
+        deep : bool
+            Whether to give the parts by name, their parameters and their weights too.
+
+        Returns
+        -------
+        dict
+            From name to value.
+        """
+        params: dict[str, Any] = self._get_params("_parts", deep=deep)
+        if deep and self._parts:
+            params |= {_weight_name(name): weight for name, _, weight in self.parts}
+        return params
+
+    def set_params(self, **params: Any) -> "Mixture":
+        """Set parameters.
+
+        Parameters
+        ----------
+        **params : dict
+            From name to value; see :meth:`get_params`.
+
+        Returns
+        -------
+        Mixture
+            This mixture.
+        """
+        if "parts" in params:
+            self.parts = params.pop("parts")
+        weights = {name: params.pop(key) for name, key in self._weights() if key in params}
+        if weights:
+            self.parts = [
+                (name, part, weights.get(name, weight)) for name, part, weight in self.parts
+            ]
+        self._set_params("_parts", **params)
+        return self
+
+    def _weights(self) -> list[tuple[str, str]]:
+        return [(name, _weight_name(name)) for name, _ in self._parts]
+
+    def check_graphs(self, graphs: CrystalGraphs) -> None:
+        """Let every part refuse graphs, or warn of them.
+
+        Parameters
+        ----------
+        graphs : CrystalGraphs
+            The crystals.
+        """
+        for name, part, _ in self._checked():
+            with _about(name):
+                part.check_graphs(graphs)
+
+    def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
+        """Make the targets of all parts, their names in front.
+
+        Parameters
+        ----------
+        graphs : CrystalGraphs
+            The n crystals.
+        y : object
+            The labels, which each part that needs some gets.
+
+        Returns
+        -------
+        Targets
+            Such as ``"forces.energy"``.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If the parts are not as expected, or a part refuses its parameters or labels.
+        """
+        crystal: dict[str, Tensor] = {}
+        atom: dict[str, Tensor] = {}
+        for name, part, _ in self._checked():
+            with _about(name):
+                targets = part.make_targets(graphs, _labels_of(name, part, y))
+            crystal |= _prefixed(name, targets.crystal)
+            atom |= _prefixed(name, targets.atom)
+        return Targets(graphs.atom_counts, crystal, atom)
+
+    def layout(self, targets: Targets) -> dict[str, Any]:
+        """Give the layout of each part.
+
+        Parameters
+        ----------
+        targets : Targets
+            What :meth:`make_targets` returned.
+
+        Returns
+        -------
+        dict
+            From the name of a part to its layout.
+        """
+        return {name: part.layout(_targets_of(name, targets)) for name, part, _ in self.parts}
+
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "MixtureModel":
+        """Put the heads of all parts on a backbone.
+
+        Parameters
+        ----------
+        backbone : BackboneModule
+            What a backbone config built.
+        layout : dict
+            What :meth:`layout` returned.
+
+        Returns
+        -------
+        ObjectiveModel
+            The model to train.
+        """
+        models, weights = {}, {}
+        for name, part, weight in self._checked():
+            with _about(name):
+                models[name] = part.build(backbone, layout.get(name, {}))
+            weights[name] = float(weight)
+        return MixtureModel(backbone, models, weights)
+
+    def collect(
+        self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs
+    ) -> dict[str, Any]:
+        """Join the predictions of each part.
+
+        Parameters
+        ----------
+        parts : sequence of dict of str to ndarray
+            Predictions batch by batch.
+        graphs : CrystalGraphs
+            The crystals.
+
+        Returns
+        -------
+        dict
+            From the name of a part to what it predicts.
+        """
+        return {
+            name: part.collect([_own(name, batch) for batch in parts], graphs)
+            for name, part, _ in self.parts
+        }
+
+    def _checked(self) -> Sequence[tuple[str, Objective, float]]:
+        """Give the parts, refused where they are no parts."""
+        if not isinstance(self.parts, (list, tuple)) or not len(self.parts):
+            raise ValueError(
+                f"parts={self.parts!r}; expected a list of (name, objective, weight) such as "
+                "[('forces', ForceField(), 1.0)], with at least one."
+            )
+        for index, part in enumerate(self.parts):
+            _check_part(index, part)
+        self._check_names()
+        return self.parts
+
+    def _check_names(self) -> None:
+        names = [name for name, _ in self._parts]
+        self._validate_names(names)
+        clash = {key for _, key in self._weights()} & set(names)
+        if clash:
+            raise ValueError(
+                f"The part {min(clash)!r} has the name of another part's weight: rename it."
+            )
+
+
+def _weight_name(name: str) -> str:
+    return f"{name}_weight"
+
+
+def _check_part(index: int, part: Any) -> None:
+    if not isinstance(part, (list, tuple)) or len(part) != 3:
+        raise ValueError(f"parts[{index}] is {part!r}; expected (name, objective, weight).")
+    name, objective, weight = part
+    # torch keeps modules by name, among its own attributes.
+    if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ModuleDict, name):
+        raise ValueError(
+            f"parts[{index}] has the name {name!r}; expected a word of letters, digits and _ that "
+            "is no method of torch's modules, such as 'forces'."
+        )
+    if not isinstance(objective, Objective) or isinstance(objective, Mixture):
+        raise TypeError(
+            f"Part {name!r} of the mixture is {objective!r}; expected an objective such as "
+            "ForceField(), and no further Mixture: put the parts of that one into this list."
+        )
+    check_number(_weight_name(name), weight)
+
+
+@contextmanager
+def _about(name: str) -> Iterator[None]:
+    """Name the part in errors."""
+    try:
+        yield
+    except (TypeError, ValueError) as error:
+        kind = TypeError if isinstance(error, TypeError) else ValueError
+        raise kind(f"Part {name!r} of the mixture: {error}") from error
+
+
+def _labels_of(name: str, part: Objective, y: Any) -> Any:
+    """Labels for one part."""
+    if not isinstance(part, PropertyTargets) or not isinstance(y, FrameLabels):
+        return y
+    if name not in y.info:
+        raise ValueError(
+            f"y is FrameLabels, whose info has no column {name!r} to learn as a property; it has "
+            f"{sorted(y.info)}. Give the part the name of a column."
+        )
+    return y.info[name]
+
+
+def _prefixed(name: str, values: Mapping[str, T]) -> dict[str, T]:
+    return {f"{name}.{key}": value for key, value in values.items()}
+
+
+def _own(name: str, values: Mapping[str, T]) -> dict[str, T]:
+    """Pick what :func:`_prefixed` named, and the weights of samples, which all share."""
+    start = f"{name}."
+    own = {key.removeprefix(start): v for key, v in values.items() if key.startswith(start)}
+    if "sample_weight" in values:
+        own["sample_weight"] = values["sample_weight"]
+    return own
+
+
+def _targets_of(name: str, targets: Targets) -> Targets:
+    return Targets(targets.n_atoms, _own(name, targets.crystal), _own(name, targets.atom))
+
+
+@dataclass(frozen=True)
+class MixtureBatch(CrystalBatch):
+    """A batch with what it became for those parts that perturb it."""
+
+    perturbed: dict[str, CrystalBatch]
+
+    def to(self, device: torch.device | str) -> "MixtureBatch":
+        """Copy all to a device."""
+        copies = {id(batch): batch.to(device) for batch in self.perturbed.values()}
+        perturbed = {name: copies[id(batch)] for name, batch in self.perturbed.items()}
+        return _mixture_batch(super().to(device), perturbed)
+
+
+def _mixture_batch(batch: CrystalBatch, perturbed: dict[str, CrystalBatch]) -> MixtureBatch:
+    values = {field.name: getattr(batch, field.name) for field in fields(CrystalBatch)}
+    return MixtureBatch(**values, perturbed=perturbed)
+
+
+class SharedBackbone:
+    """The backbone as the parts see it: its features of the batch at hand are there already."""
+
+    def __init__(self, module: BackboneModule) -> None:
+        self.module = module
+        self.out_channels = module.out_channels
+        self.n_elements = module.n_elements
+        self._batch: CrystalBatch | None = None
+        self._features: AtomFeatures | None = None
+
+    def __call__(self, batch: CrystalBatch) -> AtomFeatures:
+        if self._features is not None and batch is self._batch:
+            return self._features
+        features: AtomFeatures = self.module(batch)
+        return features
+
+    @contextmanager
+    def holding(self, batch: CrystalBatch) -> Iterator[None]:
+        """Keep the features of a batch."""
+        self._batch, self._features = batch, self.module(batch)
+        try:
+            yield
+        finally:
+            self._batch = self._features = None
+
+
+class MixtureModel(ObjectiveModel):
+    """A backbone, and the models of all parts, which share it."""
+
+    def __init__(
+        self, backbone: BackboneModule, models: dict[str, ObjectiveModel], weights: dict[str, float]
+    ) -> None:
+        super().__init__(backbone)
+        self.shared = SharedBackbone(backbone)
+        for model in models.values():
+            # No module any more, so that its weights have one name, and one copy on disk.
+            del model.backbone
+            model.__dict__["backbone"] = self.shared
+        self.parts = nn.ModuleDict(models)
+        self.weights = weights
+
+    def _models(self) -> dict[str, ObjectiveModel]:
+        return dict(self.parts.items())  # type: ignore[arg-type]
+
+    def transferable_weights(self) -> dict[str, Tensor]:
+        """Give the state, and the readout of the first part that has one as ``head.*``."""
+        weights = super().transferable_weights()
+        for model in self._models().values():
+            state = model.state_dict()
+            head = {key: value for key, value in state.items() if key.startswith("head.")}
+            if head:
+                return {**weights, **head}
+        return weights
+
+    def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
+        """Let each part learn from the training part what is no weight."""
+        for name, model in self._models().items():
+            model.set_statistics(graphs, _targets_of(name, targets), train)
+
+    def perturb(
+        self, batch: CrystalBatch, targets: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[CrystalBatch, dict[str, Tensor]]:
+        """Let parts perturb copies of the batch, all from one seed.
+
+        Parts whose perturbation is the same then come out with the same crystals, and share them.
+        """
+        models = {
+            name: model
+            for name, model in self._models().items()
+            if type(model).perturb is not ObjectiveModel.perturb
+        }
+        if not models:
+            return batch, targets
+        seed = int(torch.randint(2**62, (), generator=generator))
+        perturbed: dict[str, CrystalBatch] = {}
+        for name, model in models.items():
+            own = torch.Generator().manual_seed(seed)
+            seen, changed = model.perturb(batch, _own(name, targets), own)
+            twins = (other for other in (batch, *perturbed.values()) if _same(seen, other))
+            perturbed[name] = next(twins, seen)
+            targets = {**targets, **_prefixed(name, changed)}
+        return _mixture_batch(batch, perturbed), targets
+
+    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict what the losses need."""
+        return self._run(batch, lambda model, seen: model(seen))
+
+    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict everything that the parts speak of."""
+        with torch.no_grad():
+            return self._run(batch, lambda model, seen: model.predict(seen))
+
+    def _run(
+        self,
+        batch: CrystalBatch,
+        run: Callable[[ObjectiveModel, CrystalBatch], dict[str, Tensor]],
+    ) -> dict[str, Tensor]:
+        predictions: dict[str, Tensor] = {}
+        models = self._models()
+        for seen, names in self._groups(batch):
+            with self._one_pass(seen, [models[name] for name in names]) as shared:
+                for name in names:
+                    predictions |= _prefixed(name, run(models[name], shared))
+        if torch.is_grad_enabled():
+            return predictions
+        return {name: value.detach() for name, value in predictions.items()}
+
+    def _groups(self, batch: CrystalBatch) -> list[tuple[CrystalBatch, list[str]]]:
+        """Give each batch that parts see, with their names."""
+        groups: dict[int, tuple[CrystalBatch, list[str]]] = {}
+        for name in self.parts:
+            seen = _seen_by(name, batch)
+            groups.setdefault(id(seen), (seen, []))[1].append(name)
+        return list(groups.values())
+
+    @contextmanager
+    def _one_pass(
+        self, batch: CrystalBatch, models: Sequence[ObjectiveModel]
+    ) -> Iterator[CrystalBatch]:
+        """Give the batch that these models share, its features at hand."""
+        if len(models) == 1:
+            yield batch
+            return
+        differentiates = any(model.differentiates for model in models)
+        with torch.set_grad_enabled(differentiates or torch.is_grad_enabled()):
+            shared = differentiable(batch) if differentiates else batch
+            with self.shared.holding(shared):
+                yield shared
+
+    def losses(
+        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
+    ) -> dict[str, LossTerm]:
+        """Losses of all parts, times their weights."""
+        terms: dict[str, LossTerm] = {}
+        for name, model in self._models().items():
+            own = model.losses(_own(name, predictions), _own(name, targets), _seen_by(name, batch))
+            weighted = {
+                key: replace(term, weight=self.weights[name] * term.weight)
+                for key, term in own.items()
+            }
+            terms |= _prefixed(name, weighted)
+        return terms
+
+
+def _seen_by(name: str, batch: CrystalBatch) -> CrystalBatch:
+    """Give what a part sees of a batch."""
+    perturbed: dict[str, CrystalBatch] = getattr(batch, "perturbed", {})
+    return perturbed.get(name, batch)
+
+
+def _same(one: CrystalBatch, two: CrystalBatch) -> bool:
+    """Whether two batches hold the same crystals with the same edges."""
+    if one is two:
+        return True
+    pairs = [(getattr(one, field.name), getattr(two, field.name)) for field in fields(CrystalBatch)]
+    return all(a is b or torch.equal(a, b) for a, b in pairs)
