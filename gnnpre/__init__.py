@@ -11,14 +11,18 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import backbones, datasets, estimators, graphs, objectives, training
+    from . import backbones, datasets, estimators, fingerprints, graphs, objectives, training
     from .backbones import CGCNN, TorchMDNet
     from .estimators import Pretrainer, PropertyRegressor
+    from .fingerprints import EAD, GMP, WACSF
     from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
     from .objectives import Denoising, ForceField, Mixture, PropertyTargets
 
 __all__ = [
     "CGCNN",
+    "EAD",
+    "GMP",
+    "WACSF",
     "CrystalGraphs",
     "Denoising",
     "ForceField",
@@ -33,6 +37,7 @@ __all__ = [
     "backbones",
     "datasets",
     "estimators",
+    "fingerprints",
     "graphs",
     "objectives",
     "training",
@@ -42,16 +47,27 @@ _HOME = {
     "CGCNN": "backbones",
     "CrystalGraphs": "graphs",
     "Denoising": "objectives",
+    "EAD": "fingerprints",
     "ForceField": "objectives",
     "FrameLabels": "graphs",
+    "GMP": "fingerprints",
     "Mixture": "objectives",
     "Pretrainer": "estimators",
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",
     "StructureToGraph": "graphs",
     "TorchMDNet": "backbones",
+    "WACSF": "fingerprints",
 }
-_SUBPACKAGES = ("backbones", "datasets", "estimators", "graphs", "objectives", "training")
+_SUBPACKAGES = (
+    "backbones",
+    "datasets",
+    "estimators",
+    "fingerprints",
+    "graphs",
+    "objectives",
+    "training",
+)
 
 
 def __getattr__(name: str) -> Any:

@@ -432,9 +432,12 @@ def _check_shift_range(name: str, shift: Tensor) -> None:
 def _edge_vectors(
     positions: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: Tensor, edge_crystal: Tensor
 ) -> Tensor:
-    vectors = positions[edge_index[0]] - positions[edge_index[1]]  # (E, 3)
+    vectors = positions.index_select(0, edge_index[0])  # (E, 3)
+    vectors -= positions.index_select(0, edge_index[1])
+    rows = cell.flatten(1).index_select(0, edge_crystal).view(-1, 3, 3)
+    shift = edge_shift.to(cell.dtype)
     for axis in range(3):
-        vectors += edge_shift[:, axis, None] * cell[edge_crystal, axis]
+        vectors += shift[:, axis, None] * rows[:, axis]
     return vectors
 
 

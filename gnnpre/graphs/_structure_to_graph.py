@@ -13,7 +13,7 @@ from ._neighbors import Edges, find_edges
 from ._settings import GraphSettings
 from ._structures import PackedCrystals, as_structure_list, pack_crystals
 
-__all__ = ["StructureToGraph"]
+__all__ = ["StructureToGraph", "join_graphs"]
 
 # Crystals searched together: few enough for their pairs to stay in the cache.
 CHUNK = 64
@@ -127,7 +127,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         settings = self._settings()
         crystals = pack_crystals(self._structures(X))
         parts = crystals.split(CHUNK)
-        return _join_graphs(crystals, self._find_all(parts, settings), settings)
+        return join_graphs(crystals, self._find_all(parts, settings), settings)
 
     def set_output(self, *, transform: str | None = None) -> "StructureToGraph":
         """Do nothing: a graph is no table, whatever container is asked for.
@@ -187,9 +187,10 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         return list(Parallel(n_jobs=self.n_jobs)(delayed(find_edges)(*job) for job in jobs))
 
 
-def _join_graphs(
+def join_graphs(
     crystals: PackedCrystals, edges: list[Edges], settings: GraphSettings
 ) -> CrystalGraphs:
+    """Put crystals and the edges found in their parts together."""
     return CrystalGraphs(
         atomic_numbers=torch.from_numpy(crystals.atomic_numbers),
         positions=torch.from_numpy(crystals.positions),

@@ -34,22 +34,20 @@ class PackedCrystals:
 
     def split(self, size: int) -> list["PackedCrystals"]:
         """Cut into parts of at most ``size`` crystals, as views."""
-        offsets = offsets_from_counts(self.n_atoms)
-        parts = []
-        for start in range(0, len(self), size):
-            crystals = slice(start, start + size)
-            stop = min(start + size, len(self))
-            atoms = slice(offsets[start], offsets[stop])
-            parts.append(
-                PackedCrystals(
-                    self.atomic_numbers[atoms],
-                    self.positions[atoms],
-                    self.cell[crystals],
-                    self.pbc[crystals],
-                    self.n_atoms[crystals],
-                )
-            )
-        return parts
+        starts = range(0, len(self), size)
+        return [self.part(start, min(start + size, len(self))) for start in starts]
+
+    def part(self, start: int, stop: int) -> "PackedCrystals":
+        """Give the crystals from ``start`` up to ``stop``, as views."""
+        first, count = int(self.n_atoms[:start].sum()), int(self.n_atoms[start:stop].sum())
+        atoms, crystals = slice(first, first + count), slice(start, stop)
+        return PackedCrystals(
+            self.atomic_numbers[atoms],
+            self.positions[atoms],
+            self.cell[crystals],
+            self.pbc[crystals],
+            self.n_atoms[crystals],
+        )
 
 
 def as_structure_list(X: Any) -> list[Any]:

@@ -1,0 +1,23 @@
+"""Checks of the grids of parameters that fingerprints take."""
+
+from collections.abc import Iterable
+from typing import Any
+
+import numpy as np
+
+from gnnpre._validation import check_number
+
+__all__ = ["check_grid"]
+
+
+def check_grid(name: str, values: Any, *, empty: bool = False, **bounds: Any) -> None:
+    """Refuse what is no sequence of numbers within the bounds of ``check_number``."""
+    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+        raise ValueError(f"{name}={values!r}; expected a sequence of numbers, such as (1.0, 2.0).")
+    numbers = list(values)
+    if not numbers and not empty:
+        raise ValueError(f"{name} is empty; expected at least one number.")
+    for index, value in enumerate(numbers):
+        check_number(f"{name}[{index}]", value, **bounds)
+    if len(np.unique(numbers)) < len(numbers):
+        raise ValueError(f"{name}={values!r} repeats a number; each gives one feature.")

@@ -1,0 +1,323 @@
+"""Weighted atom-centred symmetry functions."""
+
+from collections.abc import Sequence
+from math import comb
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnpre._validation import check_number
+from gnnpre.graphs import CrystalBatch
+
+from ._base import Fingerprint
+from ._checks import check_grid
+from ._moments import moments, monomials, shell_norms
+from ._neighbors import Neighbors, cosine_cutoff, gaussians, neighbors_within
+from ._pairs import Angular, angular_terms, neighbor_tables
+
+__all__ = ["WACSF"]
+
+# Up to this zeta G5 is made of moments, whose number grows with its cube; of pairs above.
+LARGEST_SEPARABLE_ZETA = 6
+# Beyond this, (1 + cos)^zeta is a spike that no neighbour hits.
+LARGEST_ZETA = 256
+
+
+class WACSF(Fingerprint):
+    r"""Weighted atom-centred symmetry functions: distances and angles around an atom.
+
+    With the cosine cutoff f_c, and over the unordered pairs of neighbours j < k,
+
+    .. math::
+        G^2_i &= \sum_j Z_j e^{-\eta (r_{ij} - r_s)^2} f_c(r_{ij}) \\
+        G^4_i &= 2^{1-\zeta} \sum_{j<k} Z_j Z_k (1 + \lambda \cos\theta_{jik})^\zeta
+                 e^{-\eta (r_{ij}^2 + r_{ik}^2 + r_{jk}^2)}
+                 f_c(r_{ij}) f_c(r_{ik}) f_c(r_{jk}) \\
+        G^5_i &= 2^{1-\zeta} \sum_{j<k} Z_j Z_k (1 + \lambda \cos\theta_{jik})^\zeta
+                 e^{-\eta (r_{ij}^2 + r_{ik}^2)} f_c(r_{ij}) f_c(r_{ik})
+
+    Weights by atomic number keep their count independent of the number of elements. An atom
+    without neighbours has zeros, one with a single neighbour has no angles.
+
+    Parameters
+    ----------
+    cutoff : float
+        Distance in Å at which neighbours have faded out.
+    g2_eta : sequence of float
+        Exponents of G2 in 1/Å^2. Each is combined with each ``g2_rs``.
+    g2_rs : sequence of float
+        Centres of G2 in Å; by default eight from 1 to 4.5 Å with Gaussians of 0.35 Å, which
+        resolve the shells of neighbours up to the cutoff.
+    g4_eta, g4_zeta, g4_lambda : sequence of float
+        Exponents (1/Å^2), powers and signs of G4, all combined. The default exponent keeps
+        triangles of 3 Å sides at e^-0.8; powers of 1 and 4 with both signs tell wide from narrow
+        angles. An empty ``g4_eta`` leaves G4 out.
+    g5_eta, g5_zeta, g5_lambda : sequence of float
+        The same for G5, which also sees pairs whose members are far from each other.
+    pooling : {"mean", "sum", "cumulants"} or None
+        Rows of a crystal's atoms become one row: their mean, their sum, or their first three
+        cumulants (mean, variance, third central moment). None keeps a row an atom.
+    dtype : {"float64", "float32"}
+        Precision.
+    device : str, optional
+        Where to compute, such as ``"cuda"``; by default where graphs are, and the CPU for
+        structures.
+
+    Notes
+    -----
+    G4 is summed over triangles, each once for its three corners. G5 of whole ``zeta`` up to 6
+    separates into moments of single neighbours, at a cost that grows with their number and not
+    its square.
+
+    References
+    ----------
+    M. Gastegger, L. Schwiedrzik, M. Bittermann, F. Berzsenyi and P. Marquetand, "wACSF - Weighted
+    atom-centered symmetry functions as descriptors in machine learning potentials", J. Chem.
+    Phys. 148, 241709 (2018); J. Behler, "Atom-centered symmetry functions for constructing
+    high-dimensional neural network potentials", J. Chem. Phys. 134, 074106 (2011).
+
+    Examples
+    --------
+    >>> from pymatgen.core import Lattice, Structure
+    >>> from gnnpre import WACSF
+    >>> copper = Structure(Lattice.cubic(3.6), ["Cu"], [[0, 0, 0]])
+    >>> WACSF().transform([copper])[0].shape
+    (1, 16)
+    >>> WACSF(pooling="sum").get_feature_names_out()[-1]
+    'sum_g5_eta0.03_zeta4_lambda1'
+    """
+
+    def __init__(
+        self,
+        cutoff: float = 5.0,
+        *,
+        g2_eta: Sequence[float] = (4.0,),
+        g2_rs: Sequence[float] = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5),
+        g4_eta: Sequence[float] = (0.03,),
+        g4_zeta: Sequence[float] = (1.0, 4.0),
+        g4_lambda: Sequence[float] = (-1.0, 1.0),
+        g5_eta: Sequence[float] = (0.03,),
+        g5_zeta: Sequence[float] = (1.0, 4.0),
+        g5_lambda: Sequence[float] = (-1.0, 1.0),
+        pooling: str | None = None,
+        dtype: str = "float64",
+        device: str | None = None,
+    ) -> None:
+        self.cutoff = cutoff
+        self.g2_eta = g2_eta
+        self.g2_rs = g2_rs
+        self.g4_eta = g4_eta
+        self.g4_zeta = g4_zeta
+        self.g4_lambda = g4_lambda
+        self.g5_eta = g5_eta
+        self.g5_zeta = g5_zeta
+        self.g5_lambda = g5_lambda
+        self.pooling = pooling
+        self.dtype = dtype
+        self.device = device
+
+    @property
+    def _g4(self) -> Angular:
+        return Angular(tuple(self.g4_eta), tuple(self.g4_zeta), tuple(self.g4_lambda))
+
+    @property
+    def _g5(self) -> Angular:
+        return Angular(tuple(self.g5_eta), tuple(self.g5_zeta), tuple(self.g5_lambda))
+
+    def compute(self, batch: CrystalBatch) -> Tensor:
+        """Compute the features of each atom, with derivatives where the edge vectors want some.
+
+        Parameters
+        ----------
+        batch : CrystalBatch
+            Crystals with at least every edge within the cutoff.
+
+        Returns
+        -------
+        Tensor of shape (N, D)
+            G2, then G4, then G5; the last of their parameters runs fastest.
+        """
+        edges = neighbors_within(batch, self.cutoff)
+        fade = cosine_cutoff(edges.distances, self.cutoff)  # (E,)
+        parts = []
+        if len(self.g2_eta):
+            parts.append(self._radial(edges, fade, len(batch.positions)))
+        if self._g4:
+            numbers = batch.atomic_numbers.to(fade.dtype)
+            parts.append(triangle_terms(edges, fade, numbers, self.cutoff, self._g4))
+        if self._g5:
+            parts.append(pair_terms(edges, fade, len(batch.positions), self._g5))
+        return torch.cat(parts, dim=1)
+
+    def _radial(self, edges: Neighbors, fade: Tensor, n_atoms: int) -> Tensor:
+        values = gaussians(edges.distances, self.g2_eta, self.g2_rs)  # (E, R)
+        values = values * (fade * edges.weights)[:, None]
+        return values.new_zeros((n_atoms, values.shape[1])).index_add(0, edges.target, values)
+
+    def atom_feature_names(self) -> list[str]:
+        """Name the features of an atom.
+
+        Returns
+        -------
+        list of str
+            Such as ``"g2_eta4_rs2.5"`` and ``"g4_eta0.03_zeta4_lambda-1"``.
+        """
+        names = [f"g2_eta{eta:g}_rs{rs:g}" for eta in self.g2_eta for rs in self.g2_rs]
+        for kind, angular in (("g4", self._g4), ("g5", self._g5)):
+            names += [
+                f"{kind}_eta{eta:g}_zeta{zeta:g}_lambda{sign:g}"
+                for eta in angular.eta
+                for zeta, sign in angular.angles
+            ]
+        return names
+
+    def needed_cutoff(self, atomic_numbers: np.ndarray) -> float:
+        """Give the cutoff.
+
+        Parameters
+        ----------
+        atomic_numbers : ndarray of int
+            Ignored.
+
+        Returns
+        -------
+        float
+            ``cutoff`` in Å.
+        """
+        return float(self.cutoff)
+
+    def _check_parameters(self) -> None:
+        check_number("cutoff", self.cutoff)
+        check_grid("g2_eta", self.g2_eta, empty=True)
+        check_grid("g2_rs", self.g2_rs, low_included=True)
+        for kind in ("g4", "g5"):
+            check_grid(f"{kind}_eta", getattr(self, f"{kind}_eta"), empty=True, low_included=True)
+            zeta, sign = (getattr(self, f"{kind}_{name}") for name in ("zeta", "lambda"))
+            check_grid(f"{kind}_zeta", zeta, low=1.0, low_included=True, high=LARGEST_ZETA)
+            check_grid(f"{kind}_lambda", sign, low=-1.0, low_included=True, high=1.0)
+        if not (len(self.g2_eta) or len(self.g4_eta) or len(self.g5_eta)):
+            raise ValueError("g2_eta, g4_eta and g5_eta are all empty; at least one must not be.")
+
+
+def pair_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angular) -> Tensor:
+    """Compute G5, one column for each eta, zeta and lambda."""
+    if all(z == int(z) and z <= LARGEST_SEPARABLE_ZETA for z in angular.zeta):
+        return _separable_terms(edges, fade, n_atoms, angular)
+    return _pairwise_terms(edges, fade, n_atoms, angular)
+
+
+def _pair_weights(edges: Neighbors, fade: Tensor, eta: tuple[float, ...]) -> Tensor:
+    """Give each neighbour's part of a term, ``Z exp(-eta r^2) f_c``: ``(E, n_eta)``."""
+    square = edges.distances * edges.distances
+    widths = square.new_tensor([-e for e in eta])
+    return torch.exp(square[:, None] * widths) * (fade * edges.weights)[:, None]
+
+
+def _separable_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angular) -> Tensor:
+    """Expand ``(1 + lambda u_j . u_k)^zeta``: each power of the product is a norm of moments."""
+    degree = int(max(angular.zeta))
+    weights = _pair_weights(edges, fade, angular.eta)  # (E, n_eta)
+    directions = edges.vectors / edges.distances[:, None]
+    total = moments(monomials(directions, degree), weights, edges.target, n_atoms)
+    shells = shell_norms(total, degree)  # (N, degree + 1, n_eta)
+    own = weights.new_zeros((n_atoms, weights.shape[1]))
+    own = own.index_add(0, edges.target, weights * weights)  # the pairs j = k
+    columns = []
+    for zeta, sign in angular.angles:
+        powers = [comb(int(zeta), n) * sign**n for n in range(int(zeta) + 1)]
+        factors = shells.new_tensor(powers)[:, None]
+        all_pairs = (shells[:, : len(powers)] * factors).sum(dim=1)  # (N, n_eta)
+        columns.append(0.5 * (all_pairs - (1.0 + sign) ** zeta * own))
+    return torch.stack(columns, dim=2).flatten(1) * own.new_tensor(angular.scales)
+
+
+def _pairwise_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angular) -> Tensor:
+    """Sum over pairs, for any zeta."""
+    weights = _pair_weights(edges, fade, angular.eta)
+    n_terms = len(angular.eta) * len(angular.angles)
+    total = weights.new_zeros((n_atoms, n_terms))
+    directions = edges.vectors / edges.distances[:, None]
+    for table in neighbor_tables(edges.target, n_atoms):
+        unit = _rows(directions, table.edges)  # (n, m, 3)
+        own = _rows(weights, table.edges) * table.valid[:, :, None]  # (n, m, n_eta)
+        cosine = unit @ unit.mT  # (n, m, m)
+        sums = [
+            0.5 * ((term @ own) * own - term.diagonal(dim1=1, dim2=2)[:, :, None] * own * own)
+            for term in angular_terms(cosine, angular)
+        ]
+        values = torch.stack([s.sum(dim=1) for s in sums], dim=2).flatten(1)  # (n, n_terms)
+        total = total.index_add(0, table.atoms, values)
+    return total * total.new_tensor(angular.scales)
+
+
+def triangle_terms(
+    edges: Neighbors, fade: Tensor, numbers: Tensor, cutoff: float, angular: Angular
+) -> Tensor:
+    """Compute G4, one column for each eta, zeta and lambda.
+
+    The exponential and the cutoffs are those of the triangle, whichever of its corners is the
+    centre. So each triangle is met once, at the corner that comes first, and gives to all three.
+    """
+    first = torch.nonzero(_leads_onward(edges)).squeeze(1)
+    n_terms = len(angular.eta) * len(angular.angles)
+    total = fade.new_zeros((len(numbers), n_terms))
+    for table in neighbor_tables(edges.target[first], len(numbers)):
+        chosen = first[table.edges]  # (n, m)
+        sides = _rows(fade, chosen) * table.valid
+        centre, corner = _corner_sums(edges, chosen, sides, cutoff, angular)
+        corner = corner * numbers[table.atoms, None, None]
+        total = total.index_add(0, table.atoms, centre)
+        total = total.index_add(0, edges.source[chosen].flatten(), corner.flatten(0, 1))
+    return total * total.new_tensor(angular.scales)
+
+
+def _rows(values: Tensor, indices: Tensor) -> Tensor:
+    """``values[indices]``, faster."""
+    return values.index_select(0, indices.flatten()).unflatten(0, indices.shape)
+
+
+def _leads_onward(edges: Neighbors) -> Tensor:
+    """Tell edges to a later atom, images being ordered by cell and then by number.
+
+    Translations keep that order, so each triangle of images has one first corner.
+    """
+    shift = edges.shift.long()
+    code = (shift[:, 0] * 512 + shift[:, 1]) * 512 + shift[:, 2]
+    return (code > 0) | ((code == 0) & (edges.source > edges.target))
+
+
+def _corner_sums(
+    edges: Neighbors, chosen: Tensor, sides: Tensor, cutoff: float, angular: Angular
+) -> tuple[Tensor, Tensor]:
+    """Sum terms for the corner that triangles start from, and for their other corners.
+
+    Returns ``(n, n_terms)`` and ``(n, m, n_terms)``; the latter lacks the weight of the first
+    corner.
+    """
+    weights = _rows(edges.weights, chosen)  # (n, m)
+    vectors, distances = _rows(edges.vectors, chosen), _rows(edges.distances, chosen)
+    dot = vectors @ vectors.mT  # (n, m, m)
+    square, inverse = distances * distances, 1.0 / distances
+    sum_squares = square[:, :, None] + square[:, None, :]
+    opposite = _opposite_sides(sum_squares - 2.0 * dot, cutoff)
+    length = opposite.sqrt()
+    fade = cosine_cutoff(length, cutoff) * sides[:, :, None] * (sides * weights)[:, None, :]
+    cosine = dot * inverse[:, :, None] * inverse[:, None, :]
+    cosine_corner = (square[:, :, None] - dot) * inverse[:, :, None] / length
+    centre_terms = list(angular_terms(cosine, angular))
+    corner_terms = list(angular_terms(cosine_corner, angular))
+    centre, corner = [], []
+    for eta in angular.eta:
+        radial = torch.exp(-eta * (sum_squares + opposite)) * fade  # (n, m, m)
+        corner += [(radial * term).sum(dim=2) for term in corner_terms]
+        radial = radial * (0.5 * weights)[:, :, None]
+        centre += [(radial * term).sum(dim=(1, 2)) for term in centre_terms]
+    return torch.stack(centre, dim=1), torch.stack(corner, dim=2)
+
+
+def _opposite_sides(squares: Tensor, cutoff: float) -> Tensor:
+    """Squared lengths of opposite sides; what is no triangle gets a side that counts nothing."""
+    limit = cutoff * cutoff
+    same = torch.eye(squares.shape[1], dtype=torch.bool, device=squares.device)
+    return squares.masked_fill(same, limit).clamp(max=limit)

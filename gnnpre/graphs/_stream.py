@@ -1,0 +1,70 @@
+"""Batches of many crystals, a part at a time."""
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from ._batch import CrystalBatch
+from ._crystal_graphs import CrystalGraphs
+from ._neighbors import find_edges
+from ._settings import GraphSettings
+from ._structure_to_graph import join_graphs
+from ._structures import PackedCrystals, as_structure_list, pack_crystals
+
+__all__ = ["stream_batches"]
+
+
+def stream_batches(
+    X: Any, cutoff: Callable[[np.ndarray], float], max_atoms: int, dtype: torch.dtype
+) -> Iterator[CrystalBatch]:
+    """Yield the crystals of X part by part, in order, with every edge within a cutoff.
+
+    Parameters
+    ----------
+    X : container of structures, or CrystalGraphs
+        The crystals. Graphs that hold all edges that are asked for are used as they are, longer
+        edges included; for others the edges are found anew, on the CPU.
+    cutoff : callable
+        From the atomic numbers of a part to the cutoff (Å) that it needs.
+    max_atoms : int
+        Most atoms in a part, unless one crystal has more.
+    dtype : torch.dtype
+        Precision.
+
+    Yields
+    ------
+    CrystalBatch
+        One part, on the device of X.
+    """
+    given = X if isinstance(X, CrystalGraphs) else None
+    crystals = pack_crystals(as_structure_list(X)) if given is None else _packed(given)
+    for start, stop in _bounds(crystals.n_atoms, max_atoms):
+        part = crystals.part(start, stop)
+        settings = GraphSettings(cutoff=cutoff(part.atomic_numbers))
+        if given is not None and _holds(given.settings, settings):
+            yield given.batch(slice(start, stop), dtype)
+        else:
+            graphs = join_graphs(part, [find_edges(part, settings, start)], settings)
+            yield (graphs if given is None else graphs.to(given.device)).batch(dtype=dtype)
+
+
+def _packed(graphs: CrystalGraphs) -> PackedCrystals:
+    names = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
+    return PackedCrystals(**{name: getattr(graphs, name).cpu().numpy() for name in names})
+
+
+def _bounds(n_atoms: np.ndarray, max_atoms: int) -> Iterator[tuple[int, int]]:
+    start, count = 0, 0
+    for row, atoms in enumerate(n_atoms.tolist()):
+        if count and count + atoms > max_atoms:
+            yield start, row
+            start, count = row, 0
+        count += atoms
+    if start < len(n_atoms):
+        yield start, len(n_atoms)
+
+
+def _holds(built: GraphSettings, wanted: GraphSettings) -> bool:
+    return built.max_neighbors is None and built.cutoff >= wanted.cutoff
