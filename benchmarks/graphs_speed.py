@@ -15,22 +15,29 @@ run of one leaves what is written of the other.
 
 import argparse
 import gc
-import importlib.metadata
 import json
 import os
 import pickle
-import platform
-import statistics
-import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Callable
 from pathlib import Path
 
+from common import (
+    ROOT,
+    Peer,
+    in_words,
+    origin_lines,
+    pin_to_one_core,
+    race,
+    resident,
+    serve,
+    where_and_when,
+)
+
 os.environ.update(OMP_NUM_THREADS="1", MKL_NUM_THREADS="1", OPENBLAS_NUM_THREADS="1")
 
-ROOT = Path(__file__).resolve().parent.parent
 RESULTS = ROOT / "benchmarks" / "results" / "graphs_speed.json"
 FRAMES = ("mptrj-random-1k", "alexandria-random-1k")
 CUTOFFS = (5.0, 6.0, 8.0)
@@ -38,7 +45,6 @@ N_CRYSTALS, MOST_ATOMS = 500, 20
 SCALE_FILE, SCALE_CUTOFF = "mp_form_gap_37k.json.gz", 6.0
 OURS, PYMATGEN = "gnnpre", "pymatgen get_neighbor_list"
 ATOMS2GRAPH, STRUCTURE2GRAPH = "matgl Atoms2Graph", "matgl Structure2Graph"
-PACKAGES = ("torch", "numpy", "pymatgen", "pymatgen-core", "ase", "torch-geometric", "matgl")
 GPU_SEARCH = "nvalchemi-toolkit-ops"  # matgl takes it where installed
 # What the figures do not say: what each of them lacks of a ready, packed graph of gnnpre.
 LACKS = {
@@ -123,79 +129,30 @@ def convert_with_matgl(name: str) -> Callable[[list, float], int]:
     return convert
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for name in (*PACKAGES, GPU_SEARCH):
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            continue
-    return found
-
-
 def serve_peer(path: str) -> None:
-    """Be the subprocess: a command a line on stdin, an answer a line on stdout."""
+    """Be the subprocess that runs matgl."""
     import torch
 
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     torch.set_num_threads(1)
     crystals = pickle.loads(Path(path).read_bytes())
-    contenders = {
-        ATOMS2GRAPH: Contender(as_atoms(crystals), convert_with_matgl(ATOMS2GRAPH)),
-        STRUCTURE2GRAPH: Contender(as_structures(crystals), convert_with_matgl(STRUCTURE2GRAPH)),
-    }
-    print(json.dumps(versions()), file=answers, flush=True)
-    for line in sys.stdin:
-        command = json.loads(line)
-        answer = contenders[command["name"]](command["cutoff"])
-        print(json.dumps(answer), file=answers, flush=True)
+    serve(
+        lambda: {
+            ATOMS2GRAPH: Contender(as_atoms(crystals), convert_with_matgl(ATOMS2GRAPH)),
+            STRUCTURE2GRAPH: Contender(
+                as_structures(crystals), convert_with_matgl(STRUCTURE2GRAPH)
+            ),
+        }
+    )
 
 
-class Peer:
-    """The subprocess, from here: one contender for each of its names."""
-
-    def __init__(self, python: str, crystals: list[tuple], folder: Path) -> None:
-        path = folder / "crystals.pickle"
-        path.write_bytes(pickle.dumps(crystals))
-        command = [python, __file__, "--serve-peer", str(path)]
-        self.process = subprocess.Popen(
-            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        self.versions = self._answer()
-
-    def _answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError("the peer ended; see what it wrote above")
-        return json.loads(line)
-
-    def contender(self, name: str) -> Callable[[float], tuple[float, int]]:
-        def run(cutoff: float) -> tuple[float, int]:
-            print(json.dumps({"name": name, "cutoff": cutoff}), file=self.process.stdin, flush=True)
-            return tuple(self._answer())
-
-        return run
-
-    def close(self) -> None:
-        self.process.stdin.close()
-        self.process.wait(timeout=60)
-
-
-def race(contenders: dict[str, Callable], cutoff: float, repeats: int) -> dict[str, dict]:
-    """Let the contenders take turns; the first round warms up and does not count."""
-    seconds = {name: [] for name in contenders}
-    edges = {}
-    for _ in range(repeats + 1):
-        for name, contender in contenders.items():
-            elapsed, edges[name] = contender(cutoff)
-            seconds[name].append(elapsed)
+def race_at(contenders: dict[str, Callable], cutoff: float, repeats: int) -> dict[str, dict]:
     return {
         name: {
-            "us_per_crystal": statistics.median(seconds[name][1:]) / N_CRYSTALS * 1e6,
-            "edges": edges[name],
-            "seconds": seconds[name][1:],
+            "us_per_crystal": result["median"] / N_CRYSTALS * 1e6,
+            "edges": result["work"],
+            "seconds": result["seconds"],
         }
-        for name in contenders
+        for name, result in race(contenders, repeats, cutoff).items()
     }
 
 
@@ -207,10 +164,10 @@ def compare(folder: Path, peer_python: str | None, repeats: int) -> dict:
         PYMATGEN: Contender(structures, convert_with_pymatgen),
     }
     with tempfile.TemporaryDirectory() as temporary:
-        peer = Peer(peer_python, crystals, Path(temporary)) if peer_python else None
+        peer = Peer(peer_python, __file__, crystals, Path(temporary)) if peer_python else None
         if peer:
             contenders |= {n: peer.contender(n) for n in (ATOMS2GRAPH, STRUCTURE2GRAPH)}
-        races = {f"{cutoff:g}": race(contenders, cutoff, repeats) for cutoff in CUTOFFS}
+        races = {f"{cutoff:g}": race_at(contenders, cutoff, repeats) for cutoff in CUTOFFS}
         if peer:
             peer.close()
     return {
@@ -221,30 +178,6 @@ def compare(folder: Path, peer_python: str | None, repeats: int) -> dict:
         "peer_versions": peer.versions if peer else None,
         **where_and_when(),
     }
-
-
-def where_and_when() -> dict:
-    def git(*command: str) -> str:
-        run = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True)
-        return run.stdout.strip()
-
-    cpu_info = Path("/proc/cpuinfo")
-    models = cpu_info.read_text().splitlines() if cpu_info.exists() else []
-    model = next((line.split(":")[1].strip() for line in models if "model name" in line), "")
-    changed = " with changes" if git("status", "--porcelain", "gnnpre") else ""
-    return {
-        "machine": f"{model or platform.processor()}, {os.cpu_count()} cores, one thread",
-        "versions": versions(),
-        "commit": git("rev-parse", "--short", "HEAD") + changed,
-        "date": time.strftime("%Y-%m-%d"),
-    }
-
-
-def resident(field: str) -> float | None:
-    """``VmRSS`` (now) or ``VmHWM`` (at most) of this process in GB; None where not to be had."""
-    status = Path("/proc/self/status")
-    lines = status.read_text().splitlines() if status.exists() else []
-    return next((int(x.split()[1]) / 1e6 for x in lines if x.startswith(field)), None)
 
 
 def convert_many(folder: Path) -> dict:
@@ -326,18 +259,6 @@ def scale_lines(scale: dict) -> list[str]:
     ]
 
 
-def in_words(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
-
-
-def origin_lines(result: dict) -> list[str]:
-    return [
-        f"gnnpre at commit {result['commit']}: {in_words(result['versions'])}.",
-        "",
-        f"{result['machine']}; {result['date']}.",
-    ]
-
-
 def write(part: str, result: dict) -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
@@ -359,10 +280,9 @@ def main() -> None:
     parser.add_argument("--scale", action="store_true", help="37,000 crystals in one call")
     parser.add_argument("--serve-peer", help=argparse.SUPPRESS)
     arguments = parser.parse_args()
-    if hasattr(os, "sched_setaffinity") and not arguments.serve_peer:
-        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})  # the peer inherits it
     if arguments.serve_peer:
         return serve_peer(arguments.serve_peer)
+    pin_to_one_core()
     if "GNNPRE_DATA" not in os.environ:
         parser.error("set GNNPRE_DATA to the folder that holds upstream/ and downstream/")
     import torch

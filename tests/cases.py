@@ -15,9 +15,11 @@ from ase.neighborlist import neighbor_list
 from sklearn.base import clone
 
 from gnnpre.backbones import CGCNN, Backbone, TorchMDNet
+from gnnpre.fingerprints import EAD, GMP, WACSF
 from gnnpre.graphs import CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import (
     Denoising,
+    FingerprintTargets,
     ForceField,
     Mixture,
     Objective,
@@ -85,7 +87,16 @@ OBJECTIVES: dict[str, Objective] = {
     "properties": PropertyTargets(),
     "denoising": Denoising(),
     "denoising_head": Denoising(through="head", scale="running"),
-    "mixture": Mixture([("forces", ForceField(), 1.0), ("noise", Denoising(0.05), 0.1)]),
+    "ead": FingerprintTargets(EAD(L=1, rs=(1.5, 2.5, 3.5))),
+    "wacsf": FingerprintTargets(WACSF(4.0), loss="mse"),
+    "gmp": FingerprintTargets(GMP((0.5,), (-1, 0, 1))),
+    "mixture": Mixture(
+        [
+            ("forces", ForceField(), 1.0),
+            ("noise", Denoising(0.05), 0.1),
+            ("ead", FingerprintTargets(EAD(L=0)), 0.1),
+        ]
+    ),
 }
 
 #: Those whose model predicts an energy, and forces and stress as its derivatives.

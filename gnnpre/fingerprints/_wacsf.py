@@ -265,7 +265,8 @@ def triangle_terms(
     for table in neighbor_tables(edges.target[first], len(numbers)):
         chosen = first[table.edges]  # (n, m)
         sides = _rows(fade, chosen) * table.valid
-        centre, corner = _corner_sums(edges, chosen, sides, cutoff, angular)
+        opposite = _opposite_sides(_rows(edges.vectors, chosen), table.valid, cutoff)
+        centre, corner = _corner_sums(edges, chosen, sides, opposite, cutoff, angular)
         corner = corner * numbers[table.atoms, None, None]
         total = total.index_add(0, table.atoms, centre)
         total = total.index_add(0, edges.source[chosen].flatten(), corner.flatten(0, 1))
@@ -288,36 +289,46 @@ def _leads_onward(edges: Neighbors) -> Tensor:
 
 
 def _corner_sums(
-    edges: Neighbors, chosen: Tensor, sides: Tensor, cutoff: float, angular: Angular
+    edges: Neighbors,
+    chosen: Tensor,
+    sides: Tensor,
+    opposite: tuple[Tensor, Tensor],
+    cutoff: float,
+    angular: Angular,
 ) -> tuple[Tensor, Tensor]:
     """Sum terms for the corner that triangles start from, and for their other corners.
 
     Returns ``(n, n_terms)`` and ``(n, m, n_terms)``; the latter lacks the weight of the first
     corner.
     """
-    weights = _rows(edges.weights, chosen)  # (n, m)
-    vectors, distances = _rows(edges.vectors, chosen), _rows(edges.distances, chosen)
-    dot = vectors @ vectors.mT  # (n, m, m)
+    dot, opposite_square = opposite  # (n, m, m)
+    weights, distances = _rows(edges.weights, chosen), _rows(edges.distances, chosen)  # (n, m)
     square, inverse = distances * distances, 1.0 / distances
-    sum_squares = square[:, :, None] + square[:, None, :]
-    opposite = _opposite_sides(sum_squares - 2.0 * dot, cutoff)
-    length = opposite.sqrt()
+    length = opposite_square.sqrt()
     fade = cosine_cutoff(length, cutoff) * sides[:, :, None] * (sides * weights)[:, None, :]
     cosine = dot * inverse[:, :, None] * inverse[:, None, :]
     cosine_corner = (square[:, :, None] - dot) * inverse[:, :, None] / length
     centre_terms = list(angular_terms(cosine, angular))
     corner_terms = list(angular_terms(cosine_corner, angular))
+    perimeter = square[:, :, None] + square[:, None, :] + opposite_square
     centre, corner = [], []
     for eta in angular.eta:
-        radial = torch.exp(-eta * (sum_squares + opposite)) * fade  # (n, m, m)
+        radial = torch.exp(-eta * perimeter) * fade  # (n, m, m)
         corner += [(radial * term).sum(dim=2) for term in corner_terms]
         radial = radial * (0.5 * weights)[:, :, None]
         centre += [(radial * term).sum(dim=(1, 2)) for term in centre_terms]
     return torch.stack(centre, dim=1), torch.stack(corner, dim=2)
 
 
-def _opposite_sides(squares: Tensor, cutoff: float) -> Tensor:
-    """Squared lengths of opposite sides; what is no triangle gets a side that counts nothing."""
+def _opposite_sides(vectors: Tensor, valid: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
+    """Give products of pairs of vectors, and squared lengths of the sides between their ends.
+
+    What is no triangle, or has too long a side, gets a side at which the cutoff is zero.
+    """
+    dot = vectors @ vectors.mT  # (n, m, m)
+    square = (vectors * vectors).sum(dim=2)
+    squares = square[:, :, None] + square[:, None, :] - 2.0 * dot
+    same = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
     limit = cutoff * cutoff
-    same = torch.eye(squares.shape[1], dtype=torch.bool, device=squares.device)
-    return squares.masked_fill(same, limit).clamp(max=limit)
+    no_triangle = same | ~(valid[:, :, None] & valid[:, None, :])
+    return dot, squares.masked_fill(no_triangle, limit).clamp(max=limit)

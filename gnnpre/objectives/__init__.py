@@ -2,12 +2,14 @@
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
 from ._denoising import Denoising
+from ._fingerprint_targets import FingerprintTargets
 from ._force_field import ForceField
 from ._mixture import Mixture
 from ._property_targets import PropertyTargets
 
 __all__ = [
     "Denoising",
+    "FingerprintTargets",
     "ForceField",
     "LossTerm",
     "Mixture",

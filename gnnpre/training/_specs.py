@@ -20,6 +20,8 @@ def to_spec(value: Any, name: str = "value") -> Any:
             "class": type(value).__name__,
             "params": {key: to_spec(item, f"{name}.{key}") for key, item in params.items()},
         }
+    if isinstance(value, np.ndarray) and value.ndim == 1:
+        value = tuple(value.tolist())
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, Path):

@@ -283,7 +283,7 @@ def test_specs_hold_no_import_path():
     assert "." not in json.loads(text)["class"]
 
 
-@pytest.mark.parametrize("value", [{1: 2}, {1, 2}, np.ones(2), lambda: 0, object(), CGCNN])
+@pytest.mark.parametrize("value", [{1: 2}, {1, 2}, np.ones((2, 2)), lambda: 0, object(), CGCNN])
 def test_what_json_cannot_hold_is_named(value):
     with pytest.raises(TypeError, match=r"config\.parts\[1\] is of type .* cannot be written"):
         to_spec(Nested(parts=[1, value]), "config")

@@ -1,0 +1,154 @@
+"""What the benchmarks share: peers as subprocesses, taking turns, and where a figure comes from."""
+
+import importlib.metadata
+import json
+import os
+import pickle
+import platform
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+__all__ = [
+    "ROOT",
+    "Peer",
+    "in_words",
+    "origin_lines",
+    "pin_to_one_core",
+    "race",
+    "resident",
+    "serve",
+    "versions",
+    "where_and_when",
+]
+
+ROOT = Path(__file__).resolve().parent.parent
+PACKAGES = (
+    "torch",
+    "numpy",
+    "pymatgen",
+    "pymatgen-core",
+    "ase",
+    "torch-geometric",
+    "matgl",
+    "nvalchemi-toolkit-ops",
+    "dscribe",
+)
+
+
+def pin_to_one_core() -> None:
+    """Keep this process, and those it starts, on one core."""
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
+
+
+def versions() -> dict[str, str]:
+    found = {"python": platform.python_version()}
+    for name in PACKAGES:
+        try:
+            found[name] = importlib.metadata.version(name)
+        except importlib.metadata.PackageNotFoundError:
+            continue
+    return found
+
+
+class Peer:
+    """A script in another Python, kept alive and asked by lines of JSON (see :func:`serve`)."""
+
+    def __init__(self, python: str, script: str, payload: Any, folder: Path) -> None:
+        path = folder / "payload.pickle"
+        path.write_bytes(pickle.dumps(payload))
+        command = [python, script, "--serve-peer", str(path)]
+        self.process = subprocess.Popen(
+            command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+        self.versions = self._answer()
+
+    def _answer(self) -> Any:
+        line = self.process.stdout.readline()
+        if not line:
+            raise RuntimeError("the peer ended; see what it wrote above")
+        return json.loads(line)
+
+    def ask(self, *question: Any) -> Any:
+        print(json.dumps(question), file=self.process.stdin, flush=True)
+        return self._answer()
+
+    def contender(self, name: str) -> Callable:
+        """Give what passes its arguments on to the contender of that name over there."""
+        return lambda *arguments: tuple(self.ask(name, *arguments))
+
+    def close(self) -> None:
+        self.process.stdin.close()
+        self.process.wait(timeout=60)
+
+
+def serve(make_contenders: Callable[[], dict[str, Callable]]) -> None:
+    """Be the subprocess: a question a line on stdin, an answer a line on stdout."""
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    contenders = make_contenders()
+    print(json.dumps(versions()), file=answers, flush=True)
+    for line in sys.stdin:
+        name, *arguments = json.loads(line)
+        print(json.dumps(contenders[name](*arguments)), file=answers, flush=True)
+
+
+def race(contenders: dict[str, Callable], repeats: int, *arguments: Any) -> dict[str, dict]:
+    """Let the contenders take turns; the first round warms up and does not count.
+
+    Each returns its seconds, and what shows that it did the same work.
+    """
+    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    work = {}
+    for _ in range(repeats + 1):
+        for name, contender in contenders.items():
+            elapsed, work[name] = contender(*arguments)
+            seconds[name].append(elapsed)
+    return {
+        name: {
+            "median": statistics.median(seconds[name][1:]),
+            "work": work[name],
+            "seconds": seconds[name][1:],
+        }
+        for name in contenders
+    }
+
+
+def where_and_when() -> dict:
+    def git(*command: str) -> str:
+        run = subprocess.run(["git", *command], cwd=ROOT, capture_output=True, text=True)
+        return run.stdout.strip()
+
+    cpu_info = Path("/proc/cpuinfo")
+    models = cpu_info.read_text().splitlines() if cpu_info.exists() else []
+    model = next((line.split(":")[1].strip() for line in models if "model name" in line), "")
+    changed = " with changes" if git("status", "--porcelain", "gnnpre") else ""
+    return {
+        "machine": f"{model or platform.processor()}, {os.cpu_count()} cores, one thread",
+        "versions": versions(),
+        "commit": git("rev-parse", "--short", "HEAD") + changed,
+        "date": time.strftime("%Y-%m-%d"),
+    }
+
+
+def resident(field: str) -> float | None:
+    """``VmRSS`` (now) or ``VmHWM`` (at most) of this process in GB; None where not to be had."""
+    status = Path("/proc/self/status")
+    lines = status.read_text().splitlines() if status.exists() else []
+    return next((int(x.split()[1]) / 1e6 for x in lines if x.startswith(field)), None)
+
+
+def in_words(found: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in found.items())
+
+
+def origin_lines(result: dict) -> list[str]:
+    return [
+        f"gnnpre at commit {result['commit']}: {in_words(result['versions'])}.",
+        "",
+        f"{result['machine']}; {result['date']}.",
+    ]
