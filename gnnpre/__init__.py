@@ -13,10 +13,18 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import backbones, datasets, estimators, fingerprints, graphs, objectives, training
     from .backbones import CGCNN, TorchMDNet
-    from .estimators import Pretrainer, PropertyRegressor
+    from .estimators import (
+        Pretrainer,
+        PropertyRegressor,
+        Protocol,
+        average_improvement,
+        jia2024_cgcnn,
+        jia2024_torchmdnet,
+        jia2025_torchmdnet,
+    )
     from .fingerprints import EAD, GMP, WACSF
     from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
-    from .objectives import Denoising, ForceField, Mixture, PropertyTargets
+    from .objectives import Denoising, FingerprintTargets, ForceField, Mixture, PropertyTargets
 
 __all__ = [
     "CGCNN",
@@ -25,20 +33,26 @@ __all__ = [
     "WACSF",
     "CrystalGraphs",
     "Denoising",
+    "FingerprintTargets",
     "ForceField",
     "FrameLabels",
     "Mixture",
     "Pretrainer",
     "PropertyRegressor",
     "PropertyTargets",
+    "Protocol",
     "StructureToGraph",
     "TorchMDNet",
     "__version__",
+    "average_improvement",
     "backbones",
     "datasets",
     "estimators",
     "fingerprints",
     "graphs",
+    "jia2024_cgcnn",
+    "jia2024_torchmdnet",
+    "jia2025_torchmdnet",
     "objectives",
     "training",
 ]
@@ -48,6 +62,7 @@ _HOME = {
     "CrystalGraphs": "graphs",
     "Denoising": "objectives",
     "EAD": "fingerprints",
+    "FingerprintTargets": "objectives",
     "ForceField": "objectives",
     "FrameLabels": "graphs",
     "GMP": "fingerprints",
@@ -55,9 +70,14 @@ _HOME = {
     "Pretrainer": "estimators",
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",
+    "Protocol": "estimators",
     "StructureToGraph": "graphs",
     "TorchMDNet": "backbones",
     "WACSF": "fingerprints",
+    "average_improvement": "estimators",
+    "jia2024_cgcnn": "estimators",
+    "jia2024_torchmdnet": "estimators",
+    "jia2025_torchmdnet": "estimators",
 }
 _SUBPACKAGES = (
     "backbones",

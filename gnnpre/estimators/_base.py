@@ -7,7 +7,7 @@ from dataclasses import fields
 from importlib.metadata import version
 from numbers import Integral
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import torch
@@ -15,7 +15,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gnnpre import backbones, objectives, training
+from gnnpre import backbones, fingerprints, objectives, training
 from gnnpre._version import __version__
 from gnnpre.backbones import Backbone, pool
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, GraphSettings
@@ -26,6 +26,7 @@ from gnnpre.training import (
     LossTotals,
     ModelSpec,
     TrainingSettings,
+    WriteEpoch,
     draw_seed,
     from_spec,
     load_checkpoint,
@@ -40,6 +41,15 @@ from gnnpre.training import (
 from ._inputs import as_graphs, check_elements, elements_of, warn_unseen_elements
 
 __all__ = ["CrystalEstimator"]
+
+
+class _Facts(NamedTuple):
+    """What the data decided."""
+
+    spec: ModelSpec
+    graph_settings: GraphSettings
+    elements: list[int]
+    data: dict[str, int]
 
 
 class CrystalEstimator(BaseEstimator):
@@ -86,6 +96,9 @@ class CrystalEstimator(BaseEstimator):
             layout=objective.layout(targets),
             dtype=self.dtype,
         )
+        parts = {"n_crystals": len(graphs), "n_train": len(indices), "n_valid": len(valid)}
+        facts = _Facts(spec, graphs.settings, elements_of(graphs), parts)
+        write_epoch = None if settings.checkpoint_epochs is None else self._epoch_writer(facts)
         dataset = CrystalDataset(graphs, targets, np.arange(len(graphs)))
         self.net_ = train(
             spec,
@@ -97,20 +110,15 @@ class CrystalEstimator(BaseEstimator):
             prepare=prepare,
             callbacks=self.callbacks,
             run=run,
+            write_epoch=write_epoch,
         )
-        self.spec_ = spec
-        self.graph_settings_ = graphs.settings
-        self.elements_ = elements_of(graphs)
-        self.data_ = {"n_crystals": len(graphs), "n_train": len(indices), "n_valid": len(valid)}
+        self.spec_, self.graph_settings_, self.elements_, self.data_ = facts
 
     @property
     def history_(self) -> list[dict[str, Any]]:
         """Losses of each epoch, a dict an epoch."""
         check_is_fitted(self, "net_")
-        return [
-            {key: value for key, value in row.items() if key != "batches"}
-            for row in self.net_.history
-        ]
+        return _without_batches(self.net_.history)
 
     def _model(self) -> ObjectiveModel:
         check_is_fitted(self, "net_")
@@ -174,18 +182,35 @@ class CrystalEstimator(BaseEstimator):
             If a parameter cannot be written as JSON.
         """
         model = self._model()
-        config = {
+        facts = _Facts(self.spec_, self.graph_settings_, self.elements_, self.data_)
+        config = self._describe(facts, self._saved_parameters())
+        learnt = {"extra": self._extra_state(), "history": self.history_}
+        save_checkpoint(path, model.state_dict(), {**config, **learnt})
+
+    def _describe(self, facts: "_Facts", parameters: dict[str, Any]) -> dict[str, Any]:
+        """Give all that a file says, but for what training changes."""
+        return {
             "kind": type(self).__name__,
-            "parameters": self._saved_parameters(),
-            "spec": self.spec_.to_dict(),
-            "graphs": self.graph_settings_.to_dict(),
-            "elements": self.elements_,
-            "data": self.data_,
+            "parameters": parameters,
+            "spec": facts.spec.to_dict(),
+            "graphs": facts.graph_settings.to_dict(),
+            "elements": facts.elements,
+            "data": facts.data,
             "versions": _versions(),
-            "extra": self._extra_state(),
-            "history": self.history_,
         }
-        save_checkpoint(path, model.state_dict(), config)
+
+    def _epoch_writer(self, facts: "_Facts") -> WriteEpoch:
+        """Give the function that writes the model of an epoch."""
+        # Now, not after some hours of training, comes the word about what cannot be written.
+        config = self._describe(facts, self._saved_parameters(stacklevel=5))
+
+        def write(
+            paths: dict[int, str], weights: dict[str, Tensor], history: list[dict[str, Any]]
+        ) -> None:
+            learnt = {"extra": {"checkpoints_": paths}, "history": _without_batches(history)}
+            save_checkpoint(list(paths.values())[-1], weights, {**config, **learnt})
+
+        return write
 
     @classmethod
     def load(cls, path: str | Path, *, classes: Iterable[type] = ()) -> Any:
@@ -236,7 +261,7 @@ class CrystalEstimator(BaseEstimator):
         estimator._set_extra_state(config["extra"])
         return estimator
 
-    def _saved_parameters(self) -> dict[str, Any]:
+    def _saved_parameters(self, stacklevel: int = 3) -> dict[str, Any]:
         """Parameters as JSON; those that only a new fit would use may stay behind."""
         saved, left = {}, []
         for name, value in self.get_params(deep=False).items():
@@ -249,7 +274,7 @@ class CrystalEstimator(BaseEstimator):
                 f"{', '.join(left)} cannot be written as JSON and will have default values in "
                 "the loaded estimator: its predictions are the same, a new fit would differ.",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=stacklevel,
             )
         return saved
 
@@ -268,10 +293,14 @@ class CrystalEstimator(BaseEstimator):
 
 def known_classes(extra: Iterable[type]) -> dict[str, type]:
     """Classes that a file may name: the package's configs, and those given."""
-    modules = (backbones, objectives, training)
+    modules = (backbones, fingerprints, objectives, training)
     ours = [getattr(module, name) for module in modules for name in module.__all__]
     configs = [c for c in ours if isinstance(c, type) and issubclass(c, BaseEstimator)]
     return {c.__name__: c for c in [*configs, *extra]}
+
+
+def _without_batches(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    return [{key: value for key, value in row.items() if key != "batches"} for row in history]
 
 
 def _mean_neighbors(graphs: CrystalGraphs, indices: np.ndarray) -> float:

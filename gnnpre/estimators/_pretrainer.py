@@ -1,5 +1,7 @@
 """The estimator that pre-trains a backbone."""
 
+import warnings
+from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -64,6 +66,10 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
     checkpoint_dir : str, optional
         Folder that keeps the state of the training after each epoch, one file for each set of
         parameters and data.
+    checkpoint_epochs : list or tuple of int, optional
+        Epochs after which the model is kept too, such as ``(12, 25, 50, 100, 200)``: what
+        :meth:`save` would write of a training that ended there, in ``checkpoint_dir``. See the
+        notes.
     resume : bool
         Go on from the state in ``checkpoint_dir`` where there is one; the weights at the end are
         those of an uninterrupted training. A finished training is not repeated. Needs a
@@ -82,10 +88,26 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         How the graphs were built.
     elements_ : list of int
         Atomic numbers seen in training.
+    checkpoints_ : dict of int to str
+        Files of the ``checkpoint_epochs``, as :meth:`load` and ``PropertyRegressor(pretrained=)``
+        read them; empty where none were asked for.
 
     See Also
     --------
     PropertyRegressor : Fine-tunes what was pre-trained.
+
+    Notes
+    -----
+    ``checkpoint_epochs`` keeps, of one training, the models that trainings of fewer epochs would
+    have ended with: with ``restore_best`` the best one so far, else that of the epoch; of averaged
+    weights with ``ema_decay``. Only the cosine schedule, which looks at ``max_epochs``, has a
+    learning rate in those epochs that a shorter training would not have had: use ``schedule=None``
+    or ``"plateau"`` where the difference matters.
+
+    Files are ``checkpoint_dir/<run>/epoch_0012.gnnpre``, with a folder for each set of parameters
+    and data, the name of which is also that of the state to resume from. Each is written whole or
+    not at all. A resumed training leaves the same weights in them as an uninterrupted one. Epochs
+    that an early stop never reaches have no file, and ``fit`` warns of them.
 
     Examples
     --------
@@ -122,6 +144,7 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         random_state: Any = None,
         callbacks: Any = None,
         checkpoint_dir: str | None = None,
+        checkpoint_epochs: Sequence[int] | None = None,
         resume: bool = False,
         verbose: int = 0,
     ) -> None:
@@ -143,6 +166,7 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         self.random_state = random_state
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir
+        self.checkpoint_epochs = checkpoint_epochs
         self.resume = resume
         self.verbose = verbose
 
@@ -186,7 +210,19 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
             groups=groups,
             seed=self._draw_seed(),
         )
+        self.checkpoints_ = dict(self.net_.checkpoints_)
+        self._warn_unreached()
         return self
+
+    def _warn_unreached(self) -> None:
+        epochs = () if self.checkpoint_epochs is None else self.checkpoint_epochs
+        if missing := sorted(set(epochs) - set(self.checkpoints_)):
+            warnings.warn(
+                f"Training stopped after {len(self.history_)} epochs: there is no checkpoint of "
+                f"{', '.join(map(str, missing))}. patience and callbacks decide when it stops.",
+                UserWarning,
+                stacklevel=3,
+            )
 
     def _configs(self) -> tuple[Backbone, Objective]:
         """Copy the configs, so that a later change of the parameters changes no model."""
@@ -287,6 +323,13 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
         graphs = self._graphs_to_predict(X)
         targets = self._targets(graphs, y, sample_weight, self.spec_.objective)
         return -self._loss(graphs, targets)["loss"]
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {"checkpoints_": self.checkpoints_}
+
+    def _set_extra_state(self, state: dict[str, Any]) -> None:
+        # JSON's keys are strings.
+        self.checkpoints_ = {int(key): path for key, path in state.get("checkpoints_", {}).items()}
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

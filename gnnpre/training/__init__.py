@@ -6,6 +6,7 @@ The schedules are for users. The other names serve the estimators.
 from ._average import LossTotals as LossTotals
 from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
+from ._epochs import WriteEpoch as WriteEpoch
 from ._loader import BatchLoader as BatchLoader
 from ._loader import CrystalDataset as CrystalDataset
 from ._net import CrystalNet as CrystalNet

@@ -81,6 +81,7 @@ class CrystalNet(NeuralNet):
         """Train the initialized model; ``generator`` orders and perturbs the batches."""
         self.generator = generator
         self.stopped = False
+        self.checkpoints_: dict[int, str] = {}
         self.average = None
         if self.ema_decay is not None:
             self.average = WeightAverage(self.module_, self.ema_decay)

@@ -67,6 +67,8 @@ class ResumeState(Callback):
             # Without a cosine a longer training has the same name; its weights are not these.
             if len(state["history"]) <= net.max_epochs:
                 _load_state(net, tensors, state)
+                if kept := dict(net.callbacks_).get("epoch_checkpoints"):
+                    kept.take_up(net)
 
     def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
         """Write the state."""

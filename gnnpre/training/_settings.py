@@ -1,6 +1,8 @@
 """How a model is trained: the part of an estimator's parameters that concerns the loop."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -36,6 +38,7 @@ class TrainingSettings:
     resume: bool
     backbone_lr_scale: float = 1.0
     freeze: bool = False
+    checkpoint_epochs: Sequence[int] | None = None
 
     def validate(self) -> None:
         """Refuse settings out of range, each by its name."""
@@ -63,6 +66,32 @@ class TrainingSettings:
             check_bool(name, getattr(self, name))
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")
+        if self.checkpoint_epochs is not None:
+            _check_epochs(self.checkpoint_epochs, self.max_epochs)
+            if self.checkpoint_dir is None:
+                raise ValueError(
+                    f"checkpoint_epochs={self.checkpoint_epochs!r} needs checkpoint_dir, the "
+                    "folder to keep the models in."
+                )
+
+
+def _check_epochs(epochs: Any, max_epochs: int) -> None:
+    """Refuse what are not some different epochs of the training."""
+    start = f"checkpoint_epochs={epochs!r}"
+    expected = "expected a list or tuple of different ints from 1, such as (12, 25, 50)"
+    if not isinstance(epochs, (list, tuple)) or not epochs:
+        raise ValueError(f"{start}; {expected}, or None for no checkpoints.")
+    for epoch in epochs:
+        whole = isinstance(epoch, Integral) and not isinstance(epoch, bool)
+        if not whole or int(epoch) < 1:
+            raise ValueError(f"{start} has {epoch!r}; {expected}.")
+        if epoch > max_epochs:
+            raise ValueError(
+                f"{start} has {epoch}, but max_epochs={max_epochs}: leave that epoch out, or set "
+                f"max_epochs={epoch}."
+            )
+        if epochs.count(epoch) > 1:
+            raise ValueError(f"{start} has {epoch} more than once; {expected}.")
 
 
 def resolve_device(device: Any) -> torch.device:

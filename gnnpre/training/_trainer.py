@@ -3,6 +3,7 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel
 
 from ._callbacks import BestModel, CosineRate, Divergence, PlateauRate, Progress
+from ._epochs import EpochCheckpoints, WriteEpoch
 from ._loader import CrystalDataset, plan_batches
 from ._net import CrystalNet, TrainingData
 from ._resume import ResumeState, run_fingerprint
@@ -73,11 +75,13 @@ def train(
     prepare: Callable[[ObjectiveModel], None] | None = None,
     callbacks: Any = None,
     run: Mapping[str, Any] | None = None,
+    write_epoch: WriteEpoch | None = None,
 ) -> CrystalNet:
     """Train the model that ``spec`` describes; global random states stay as they were.
 
     ``prepare`` changes the fresh model before training (weights of another one, say). ``run`` is
-    what else decides how the training goes, for the name of its state.
+    what else decides how the training goes, for the name of its state. ``write_epoch`` writes the
+    models of ``settings.checkpoint_epochs``.
     """
     device = resolve_device(settings.device)
     dataset = CrystalDataset(dataset.graphs.to(device), dataset.targets.to(device), dataset.indices)
@@ -85,13 +89,18 @@ def train(
     data = TrainingData(dataset.subset(train_indices), valid)
     with seeded(seed, device):
         net = _make_net(spec, settings, device)
-        net.callbacks = [*_make_callbacks(settings), *_check_callbacks(callbacks)]
+        ours, theirs = _make_callbacks(settings), _check_callbacks(callbacks)
         if settings.checkpoint_dir is not None:
-            # After the user's callbacks, so that the state has all of the epoch.
             description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings)}
             fingerprint = run_fingerprint({**description, **(run or {})}, data)
-            state = ResumeState(settings.checkpoint_dir, fingerprint, settings.resume)
-            net.callbacks.append(("resume", state))
+            folder = Path(settings.checkpoint_dir)
+            if settings.checkpoint_epochs is not None and write_epoch is not None:
+                # Before the user's callbacks, of which one may end the training with this epoch.
+                epochs, place = settings.checkpoint_epochs, folder / fingerprint
+                ours.append(("epoch_checkpoints", EpochCheckpoints(epochs, place, write_epoch)))
+            # After the user's callbacks, so that the state has all of the epoch.
+            theirs.append(("resume", ResumeState(folder, fingerprint, settings.resume)))
+        net.callbacks = [*ours, *theirs]
         net.initialize()
         net.module_.set_statistics(dataset.graphs, dataset.targets, train_indices)
         if prepare is not None:
@@ -104,7 +113,7 @@ def train(
 
 def _deciding(settings: TrainingSettings) -> dict[str, Any]:
     """Give the settings that a resumed training must share."""
-    free = {"device", "verbose", "checkpoint_dir", "resume", "schedule"}
+    free = {"device", "verbose", "checkpoint_dir", "checkpoint_epochs", "resume", "schedule"}
     values = {key: value for key, value in asdict(settings).items() if key not in free}
     schedule = resolve_schedule(settings.schedule)
     if not isinstance(schedule, CosineSchedule):
