@@ -19,18 +19,36 @@ def run_example(name: str, folder: Path) -> str:
     return done.stdout
 
 
+WITHOUT_DATA = {"plot_quickstart.py", "plot_five_objectives.py", "plot_fingerprints.py"}
+
+
+def errors_printed(printed: str) -> list[str]:
+    """Names on the lines that say ``MAE name ...``."""
+    return [line.split()[1] for line in printed.splitlines() if line.startswith("MAE")]
+
+
 def test_every_example_is_tested():
-    assert {path.name for path in EXAMPLES.glob("*.py")} == NEEDS_DATA | {"plot_quickstart.py"}
+    assert {path.name for path in EXAMPLES.glob("*.py")} == NEEDS_DATA | WITHOUT_DATA
 
 
 def test_quickstart(tmp_path):
     printed = run_example("plot_quickstart.py", tmp_path)
-    assert [line.split()[1] for line in printed.splitlines() if line.startswith("MAE")] == [
-        "mean",
-        "scratch",
-        "pre-trained",
-    ]
+    assert errors_printed(printed) == ["mean", "scratch", "pre-trained"]
     assert (tmp_path / "quickstart_parity.png").stat().st_size > 5000
+
+
+def test_five_objectives(tmp_path):
+    printed = run_example("plot_five_objectives.py", tmp_path)
+    expected = ["scratch", "forces", "denoising", "EAD", "wACSF", "mixture"]
+    assert errors_printed(printed) == expected
+    assert (tmp_path / "five_objectives.png").stat().st_size > 5000
+
+
+def test_fingerprints(tmp_path):
+    printed = run_example("plot_fingerprints.py", tmp_path)
+    assert errors_printed(printed) == ["mean", "EAD", "wACSF", "GMP", "all"]
+    assert "mean_g2_eta4_rs1" in printed
+    assert (tmp_path / "fingerprints_parity.png").stat().st_size > 5000
 
 
 def test_real_crystals(tmp_path, data_dir):
