@@ -11,10 +11,19 @@ from typing import TYPE_CHECKING, Any
 from ._version import __version__
 
 if TYPE_CHECKING:
-    from . import backbones, datasets, estimators, fingerprints, graphs, objectives, training
+    from . import (
+        backbones,
+        datasets,
+        estimators,
+        fingerprints,
+        graphs,
+        objectives,
+        training,
+    )
     from .backbones import CGCNN, TorchMDNet
     from .estimators import (
         Pretrainer,
+        PropertyClassifier,
         PropertyRegressor,
         Protocol,
         average_improvement,
@@ -24,13 +33,21 @@ if TYPE_CHECKING:
     )
     from .fingerprints import EAD, GMP, WACSF
     from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
-    from .objectives import Denoising, FingerprintTargets, ForceField, Mixture, PropertyTargets
+    from .objectives import (
+        ClassTargets,
+        Denoising,
+        FingerprintTargets,
+        ForceField,
+        Mixture,
+        PropertyTargets,
+    )
 
 __all__ = [
     "CGCNN",
     "EAD",
     "GMP",
     "WACSF",
+    "ClassTargets",
     "CrystalGraphs",
     "Denoising",
     "FingerprintTargets",
@@ -38,6 +55,7 @@ __all__ = [
     "FrameLabels",
     "Mixture",
     "Pretrainer",
+    "PropertyClassifier",
     "PropertyRegressor",
     "PropertyTargets",
     "Protocol",
@@ -59,6 +77,7 @@ __all__ = [
 
 _HOME = {
     "CGCNN": "backbones",
+    "ClassTargets": "objectives",
     "CrystalGraphs": "graphs",
     "Denoising": "objectives",
     "EAD": "fingerprints",
@@ -68,6 +87,7 @@ _HOME = {
     "GMP": "fingerprints",
     "Mixture": "objectives",
     "Pretrainer": "estimators",
+    "PropertyClassifier": "estimators",
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",
     "Protocol": "estimators",

@@ -55,6 +55,20 @@ class BackboneModule(nn.Module):
         self.out_channels = out_channels
         self.n_elements = n_elements
 
+    def layer_patterns(self) -> list[tuple[str, ...]]:
+        """Name the weights of each layer by patterns, from the input to the output.
+
+        A weight belongs to the last layer that has a pattern for it. Modules in a ``layers`` list
+        are one layer each; what comes before them is the first.
+
+        Returns
+        -------
+        list of tuple of str
+            Patterns of shells, such as ``[("*",), ("layers.0.*",), ("layers.1.*",)]``.
+        """
+        layers = getattr(self, "layers", ())
+        return [("*",), *((f"layers.{index}.*",) for index in range(len(layers)))]
+
 
 class Backbone(BaseEstimator, ABC):
     """Config of an architecture: visible parameters for clone and search, and :meth:`build`.

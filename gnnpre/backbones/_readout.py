@@ -1,5 +1,6 @@
 """From atom features to values of a crystal."""
 
+import torch
 from torch import Tensor, nn
 
 from gnnpre._validation import check_choice, check_number
@@ -7,18 +8,52 @@ from gnnpre.graphs import CrystalBatch
 
 from ._layers import make_mlp, sum_by_index
 
-__all__ = ["POOLINGS", "READOUTS", "Readout", "pool"]
+__all__ = ["ENERGY_POOLINGS", "POOLINGS", "READOUTS", "Readout", "pool"]
 
 READOUTS = ("late", "early")
-POOLINGS = ("sum", "mean")
+#: Those that can make an energy: it has two derivatives, and a supercell has that of its cells.
+ENERGY_POOLINGS = ("sum", "mean")
+POOLINGS = (*ENERGY_POOLINGS, "max", "attention", "cumulants")
 
 
 def pool(values: Tensor, batch: CrystalBatch, pooling: str) -> Tensor:
-    """Sum or average values of atoms over each crystal: ``(N, C) -> (n, C)``."""
+    """Pool values of atoms over each crystal: ``(N, C) -> (n, C)``, or ``(n, 3 C)``.
+
+    ``"cumulants"`` gives the mean, the variance and the third central moment.
+    """
+    if pooling == "max":
+        return _maximum(values, batch)
     total = sum_by_index(values, batch.batch, len(batch))
     if pooling == "sum":
         return total
-    return total / batch.n_atoms[:, None].to(values.dtype)
+    mean = total / batch.n_atoms[:, None].to(values.dtype)
+    if pooling == "mean":
+        return mean
+    centred = values - mean[batch.batch]
+    square = centred * centred
+    moments = [pool(moment, batch, "mean") for moment in (square, square * centred)]
+    return torch.cat([mean, *moments], dim=1)
+
+
+def _maximum(values: Tensor, batch: CrystalBatch) -> Tensor:
+    lowest = values.new_full((len(batch), values.shape[1]), -torch.inf)
+    return lowest.scatter_reduce(0, batch.batch[:, None].expand_as(values), values, "amax")
+
+
+class AttentionPooling(nn.Module):
+    """A mean over atoms with weights that are learnt from their features."""
+
+    def __init__(self, in_channels: int) -> None:
+        super().__init__()
+        self.score = nn.Linear(in_channels, 1)
+
+    def forward(self, values: Tensor, scalars: Tensor, batch: CrystalBatch) -> Tensor:
+        scores = self.score(scalars)  # (N, 1)
+        # Any constant of a crystal cancels; this one keeps the exponential finite.
+        largest = _maximum(scores.detach(), batch)
+        weights = torch.exp(scores - largest[batch.batch])
+        total = sum_by_index(weights, batch.batch, len(batch))
+        return sum_by_index(values * weights, batch.batch, len(batch)) / total
 
 
 class Readout(nn.Module):
@@ -33,8 +68,9 @@ class Readout(nn.Module):
     order : {"late", "early"}
         Perceptron, then pooling (the sum of atomic values, size-extensive); or pooling first, the
         papers' form, which is not extensive.
-    pooling : {"sum", "mean"}
-        Over the atoms of a crystal.
+    pooling : {"sum", "mean", "max", "attention", "cumulants"}
+        Over the atoms of a crystal: sum, mean, largest value, mean with learnt weights, or mean,
+        variance and third central moment of the features (for ``"early"``).
     hidden_channels : int, optional
         Width of the hidden layers; ``in_channels`` by default.
     n_layers : int
@@ -63,9 +99,16 @@ class Readout(nn.Module):
         if hidden_channels is not None:
             check_number("head_channels", hidden_channels, integer=True)
         check_number("head_layers", n_layers, integer=True, low_included=True)
+        if pooling == "cumulants" and order == "late":
+            raise ValueError(
+                "pooling='cumulants' describes the features of atoms, which a perceptron then "
+                "reads: it needs readout='early'."
+            )
         self.order = order
         self.pooling = pooling
-        self.mlp = make_mlp(in_channels, hidden_channels or in_channels, n_layers, out_channels)
+        self.attention = AttentionPooling(in_channels) if pooling == "attention" else None
+        inputs = 3 * in_channels if pooling == "cumulants" else in_channels
+        self.mlp = make_mlp(inputs, hidden_channels or in_channels, n_layers, out_channels)
 
     @property
     def extensive(self) -> bool:
@@ -88,5 +131,10 @@ class Readout(nn.Module):
             Values of the crystals.
         """
         if self.order == "late":
-            return pool(self.mlp(scalars), batch, self.pooling)
-        return self.mlp(pool(scalars, batch, self.pooling))
+            return self._pool(self.mlp(scalars), scalars, batch)
+        return self.mlp(self._pool(scalars, scalars, batch))
+
+    def _pool(self, values: Tensor, scalars: Tensor, batch: CrystalBatch) -> Tensor:
+        if self.attention is not None:
+            return self.attention(values, scalars, batch)
+        return pool(values, batch, self.pooling)

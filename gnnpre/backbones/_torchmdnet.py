@@ -212,6 +212,11 @@ class TorchMDNetModule(BackboneModule):
             vectors = self.vector_norm(vectors)
         return AtomFeatures(self.norm(x), vectors)
 
+    def layer_patterns(self) -> list[tuple[str, ...]]:
+        """Name the weights of each layer; the norms at the end belong to the last."""
+        *others, last = super().layer_patterns()
+        return [*others, (*last, "norm.*", "vector_norm.*")]
+
     def _edges(self, batch: CrystalBatch) -> _Edges:
         envelope = self.envelope(batch.distances)[:, None]  # (E, 1)
         directions = batch.edge_vectors / batch.distances[:, None]  # (E, 3)

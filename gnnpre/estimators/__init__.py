@@ -4,11 +4,13 @@ from ._improvement import average_improvement
 from ._jia2024 import jia2024_cgcnn, jia2024_torchmdnet
 from ._jia2025 import jia2025_torchmdnet
 from ._pretrainer import Pretrainer
+from ._property_classifier import PropertyClassifier
 from ._property_regressor import PropertyRegressor
 from ._protocol import Protocol
 
 __all__ = [
     "Pretrainer",
+    "PropertyClassifier",
     "PropertyRegressor",
     "Protocol",
     "average_improvement",

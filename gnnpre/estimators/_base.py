@@ -17,8 +17,8 @@ from torch import Tensor
 
 from gnnpre import backbones, fingerprints, objectives, training
 from gnnpre._version import __version__
-from gnnpre.backbones import Backbone, pool
-from gnnpre.graphs import CrystalBatch, CrystalGraphs, GraphSettings
+from gnnpre.backbones import Backbone
+from gnnpre.graphs import CrystalGraphs, GraphSettings
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
 from gnnpre.training import (
     BatchLoader,
@@ -136,16 +136,6 @@ class CrystalEstimator(BaseEstimator):
         model = self._model()
         graphs = self._graphs_to_predict(X)
         return self.spec_.objective.collect(predict_batches(model, graphs), graphs)
-
-    def _embed(self, X: Any) -> np.ndarray:
-        model = self._model()
-
-        def embed(batch: CrystalBatch) -> dict[str, Tensor]:
-            with torch.no_grad():
-                return {"embedding": pool(model.backbone(batch).scalars, batch, "mean")}
-
-        parts = predict_batches(model, self._graphs_to_predict(X), embed)
-        return np.concatenate([part["embedding"] for part in parts])
 
     def _loss(self, graphs: CrystalGraphs, targets: Targets) -> dict[str, float]:
         """Mean losses on a data set, with the same noise each time."""

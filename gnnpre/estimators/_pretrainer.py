@@ -4,20 +4,19 @@ import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
-from sklearn.base import TransformerMixin, clone
+from sklearn.base import clone
 
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ForceField, Objective, Targets
 
-from ._base import CrystalEstimator
+from ._embedding import EmbeddingMixin
 from ._inputs import add_sample_weight, as_graphs
 
 __all__ = ["Pretrainer"]
 
 
-class Pretrainer(TransformerMixin, CrystalEstimator):
+class Pretrainer(EmbeddingMixin):
     """Pre-train a backbone on crystals by an objective.
 
     A fitted pre-trainer predicts what its objective speaks of, embeds crystals
@@ -269,38 +268,6 @@ class Pretrainer(TransformerMixin, CrystalEstimator):
             If the graphs were built with other settings, or hold an element out of range.
         """
         return self._predict(X)
-
-    def transform(self, X: Any) -> np.ndarray:
-        """Embed crystals: the mean of the backbone's features over the atoms.
-
-        Parameters
-        ----------
-        X : CrystalGraphs of shape (n,), or n structures
-            The crystals.
-
-        Returns
-        -------
-        ndarray of shape (n, hidden_channels)
-            The embeddings.
-        """
-        return self._embed(X)
-
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the columns of :meth:`transform`.
-
-        Parameters
-        ----------
-        input_features : object, optional
-            Ignored: crystals have no feature names.
-
-        Returns
-        -------
-        ndarray of str
-            Such as ``"cgcnn0"``.
-        """
-        n_channels = self._model().backbone.out_channels
-        name = type(self.spec_.backbone).__name__.lower()
-        return np.array([f"{name}{channel}" for channel in range(n_channels)], dtype=object)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Give minus the loss on a data set, so that more is better.

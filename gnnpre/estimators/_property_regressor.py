@@ -1,29 +1,23 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
-import warnings
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from sklearn.base import RegressorMixin, clone
+from sklearn.base import RegressorMixin
 from sklearn.metrics import r2_score
 
-from gnnpre._validation import check_choice
-from gnnpre.backbones import CGCNN, Backbone
-from gnnpre.objectives import ObjectiveModel, PropertyTargets
+from gnnpre.backbones import Backbone
+from gnnpre.objectives import PropertyTargets
 
-from ._base import CrystalEstimator
-from ._inputs import add_sample_weight, as_graphs
-from ._pretrained import PretrainedWeights, find_pretrained, fit_pretraining
+from ._inputs import add_sample_weight
 from ._pretrainer import Pretrainer
+from ._supervised import SupervisedEstimator
 
 __all__ = ["PropertyRegressor"]
 
-TRANSFERS = ("backbone", "matching")
-EXTRA = ("y_ndim_", "transferred_")
 
-
-class PropertyRegressor(RegressorMixin, CrystalEstimator):
+class PropertyRegressor(RegressorMixin, SupervisedEstimator):
     """Learn one or many properties of crystals, from scratch or from a pre-trained backbone.
 
     Parameters
@@ -41,12 +35,23 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
     transfer : {"backbone", "matching"}
         What a pre-trained model gives: its backbone, or all weights whose name and shape fit, the
         readout's too (the papers' form).
-    freeze : bool
-        Keep the backbone as it is and train the readout alone.
+    strategy : {"full", "head", "frozen_then_full", "layerwise"}
+        How a pre-trained backbone takes part in training. ``"full"``: as all else, which is what
+        the papers do, and best from about a thousand labels. ``"head"``: not at all, the readout
+        is trained alone; for less than about a hundred labels. ``"frozen_then_full"``: not at
+        first, then its layers join one by one, from the last to the first; for some hundred
+        labels, as it keeps a random readout from disturbing the backbone. ``"layerwise"``: all
+        of it, the slower the nearer a layer is to the input; for some hundred labels too.
+    frozen_epochs : float
+        Part of the epochs over which the layers join, for ``"frozen_then_full"``.
+    layer_decay : float
+        Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
     backbone_lr_scale : float
         Learning rate of the backbone as a part of that of the readout.
-    pooling : {"mean", "sum"}
-        Over atoms: mean for intensive properties, sum for those that grow with the cell.
+    pooling : {"mean", "sum", "max", "attention", "cumulants"}
+        Over atoms: mean for intensive properties, sum for those that grow with the cell, max for
+        those of one atom; attention learns weights for a mean; cumulants (mean, variance, third
+        central moment of the features) need ``readout="early"``.
     readout : {"late", "early"}
         Values of atoms that are pooled, or the papers' perceptron on pooled features.
     head_channels : int, optional
@@ -131,10 +136,7 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
     (2,)
     """
 
-    # Used by scikit-learn's metadata routing where it is enabled: requested by default.
-    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
-    __metadata_request__score: ClassVar[dict[str, bool]] = {"sample_weight": True}
-    _loadable: ClassVar[tuple[type, ...]] = (Pretrainer,)
+    _kept: ClassVar[tuple[str, ...]] = ("transferred_", "y_ndim_")
 
     def __init__(
         self,
@@ -143,7 +145,9 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         pretrained: Any = None,
         pretraining: Pretrainer | None = None,
         transfer: str = "backbone",
-        freeze: bool = False,
+        strategy: str = "full",
+        frozen_epochs: float = 0.25,
+        layer_decay: float = 0.7,
         backbone_lr_scale: float = 1.0,
         pooling: str = "mean",
         readout: str = "late",
@@ -175,7 +179,9 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         self.pretrained = pretrained
         self.pretraining = pretraining
         self.transfer = transfer
-        self.freeze = freeze
+        self.strategy = strategy
+        self.frozen_epochs = frozen_epochs
+        self.layer_decay = layer_decay
         self.backbone_lr_scale = backbone_lr_scale
         self.pooling = pooling
         self.readout = readout
@@ -231,83 +237,9 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
         ValueError, TypeError
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
-        self._training_settings()
-        self._check_parameters()
-        objective = self._objective()
-        seed = self._draw_seed()
-        fixed = None if self.pretrained is None else find_pretrained(self.pretrained)
-        graphs = as_graphs(X, None if fixed is None else fixed.graphs)
-        targets = objective.make_targets(graphs, _complete(y))
-        targets = add_sample_weight(targets, sample_weight)
-        source = fixed
-        if self.pretraining is not None:
-            source = fit_pretraining(self.pretraining, graphs, groups, seed)
-        self._fit_from(source, graphs, targets, objective, groups, seed)
+        self._fit_supervised(X, _complete(y), self._objective(), groups, sample_weight)
         self.y_ndim_ = np.ndim(y)
         return self
-
-    def _fit_from(
-        self,
-        source: PretrainedWeights | None,
-        graphs: Any,
-        targets: Any,
-        objective: PropertyTargets,
-        groups: Any,
-        seed: int,
-    ) -> None:
-        transferred: list[str] = []
-
-        def prepare(model: ObjectiveModel) -> None:
-            if source is not None:
-                transferred.extend(source.load_into(model, self.transfer))
-
-        if source is None:
-            backbone = CGCNN() if self.backbone is None else clone(self.backbone)
-        else:
-            backbone = source.backbone
-        run = {} if source is None else {"transfer": self.transfer, "source": source.fingerprint}
-        self._fit_model(
-            graphs,
-            targets,
-            backbone,
-            objective,
-            groups=groups,
-            seed=seed,
-            prepare=prepare,
-            run=run,
-        )
-        self.transferred_ = transferred
-        if source is not None:
-            self.elements_ = sorted({*self.elements_, *source.elements})
-            self._check_transfer()
-
-    def _check_transfer(self) -> None:
-        head = [name for name in self.transferred_ if name.startswith("head.")]
-        if self.transfer == "matching" and not head:
-            warnings.warn(
-                "transfer='matching', but no weight of the pre-trained readout has the shape of "
-                "this one: only the backbone was transferred. head_channels, head_layers and the "
-                "number of outputs decide the shapes.",
-                UserWarning,
-                stacklevel=3,
-            )
-
-    def _check_parameters(self) -> None:
-        check_choice("transfer", self.transfer, TRANSFERS)
-        starts = ("backbone", "pretrained", "pretraining")
-        given = [name for name in starts if getattr(self, name) is not None]
-        if len(given) > 1:
-            raise ValueError(
-                f"{' and '.join(given)} are both given: a pre-trained model brings its own "
-                "backbone, and there is one place to start from. Leave all but one at None."
-            )
-        if self.backbone is not None and not isinstance(self.backbone, Backbone):
-            raise TypeError(f"backbone is {self.backbone!r}; expected a config such as CGCNN().")
-        if self.freeze and self.pretrained is None and self.pretraining is None:
-            raise ValueError(
-                "freeze=True without pretrained or pretraining would freeze random weights. Give "
-                "a pre-trained model, or set freeze=False."
-            )
 
     def _objective(self) -> PropertyTargets:
         names = PropertyTargets().get_params()
@@ -366,13 +298,6 @@ class PropertyRegressor(RegressorMixin, CrystalEstimator):
             pair = true[known, column], predicted[known, column]
             scores.append(r2_score(*pair, sample_weight=weights[known]))
         return float(np.mean(scores))
-
-    def _extra_state(self) -> dict[str, Any]:
-        return {name: getattr(self, name) for name in EXTRA}
-
-    def _set_extra_state(self, state: dict[str, Any]) -> None:
-        for name in EXTRA:
-            setattr(self, name, state[name])
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

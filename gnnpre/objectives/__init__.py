@@ -1,6 +1,7 @@
 """What a backbone is asked to learn."""
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._class_targets import ClassTargets
 from ._denoising import Denoising
 from ._fingerprint_targets import FingerprintTargets
 from ._force_field import ForceField
@@ -8,6 +9,7 @@ from ._mixture import Mixture
 from ._property_targets import PropertyTargets
 
 __all__ = [
+    "ClassTargets",
     "Denoising",
     "FingerprintTargets",
     "ForceField",

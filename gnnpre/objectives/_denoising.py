@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnpre._validation import check_bool, check_choice, check_number
-from gnnpre.backbones import BackboneModule, Readout, pool
+from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule, Readout, pool
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
@@ -232,6 +232,7 @@ class Denoising(Objective):
     def _check_parameters(self) -> None:
         check_number("noise", self.noise)
         check_choice("through", self.through, FORMS)
+        check_choice("pooling", self.pooling, ENERGY_POOLINGS)
         check_choice("target", self.target, TARGETS)
         check_choice("scale", self.scale, SCALES)
         check_choice("loss", self.loss, LOSSES)

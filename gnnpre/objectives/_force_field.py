@@ -9,7 +9,7 @@ import torch
 from torch import Tensor
 
 from gnnpre._validation import check_bool, check_choice, check_number
-from gnnpre.backbones import BackboneModule, Readout
+from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
@@ -203,6 +203,7 @@ class ForceField(Objective):
             check_number(name, getattr(self, name), low_included=True)
         if not (self.energy or self.forces or self.stress):
             raise ValueError("energy, forces and stress all have weight 0: nothing to learn.")
+        check_choice("pooling", self.pooling, ENERGY_POOLINGS)
         check_choice("energy_per", self.energy_per, ("atom", "cell"))
         check_choice("loss", self.loss, LOSSES)
         check_choice("reference_energies", self.reference_energies, (None, *REFERENCES))

@@ -36,8 +36,10 @@ class PropertyTargets(Objective):
         part; predictions are in the property's own unit. The papers do without.
     readout : {"late", "early"}
         Values of atoms that are pooled, or the papers' perceptron on pooled features.
-    pooling : {"mean", "sum"}
-        Over atoms: mean for intensive properties, sum for those that grow with the cell.
+    pooling : {"mean", "sum", "max", "attention", "cumulants"}
+        Over atoms: mean for intensive properties, sum for those that grow with the cell, max for
+        those of one atom; attention learns weights for a mean; cumulants (mean, variance, third
+        central moment of the features) need ``readout="early"``.
     head_channels : int, optional
         Width of the hidden layers of the readout; that of the backbone by default.
     head_layers : int

@@ -12,8 +12,10 @@ from gnnpre._validation import check_bool, check_choice, check_number
 
 from ._schedules import resolve_schedule
 
-__all__ = ["DTYPES", "TrainingSettings", "draw_seed", "resolve_device"]
+__all__ = ["DTYPES", "STRATEGIES", "TrainingSettings", "draw_seed", "resolve_device"]
 
+#: How the backbone takes part in training; replay adds data and losses, and trains all of it.
+STRATEGIES = ("full", "head", "frozen_then_full", "layerwise", "replay")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 
@@ -37,7 +39,9 @@ class TrainingSettings:
     checkpoint_dir: str | None
     resume: bool
     backbone_lr_scale: float = 1.0
-    freeze: bool = False
+    strategy: str = "full"
+    layer_decay: float = 0.7
+    frozen_epochs: float = 0.25
     checkpoint_epochs: Sequence[int] | None = None
 
     def validate(self) -> None:
@@ -49,6 +53,9 @@ class TrainingSettings:
         check_number("verbose", self.verbose, integer=True, low_included=True)
         check_number("backbone_lr_scale", self.backbone_lr_scale, low_included=True)
         check_choice("dtype", self.dtype, DTYPES)
+        check_choice("strategy", self.strategy, STRATEGIES)
+        check_number("layer_decay", self.layer_decay, high=1.0)
+        check_number("frozen_epochs", self.frozen_epochs, high=1.0)
         resolve_schedule(self.schedule)
         self._validate_optional()
         resolve_device(self.device)
@@ -62,7 +69,7 @@ class TrainingSettings:
             check_number("ema_decay", self.ema_decay, high=0.9999999)
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
-        for name in ("restore_best", "resume", "freeze"):
+        for name in ("restore_best", "resume"):
             check_bool(name, getattr(self, name))
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")

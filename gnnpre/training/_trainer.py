@@ -23,6 +23,7 @@ from ._resume import ResumeState, run_fingerprint
 from ._schedules import CosineSchedule, resolve_schedule
 from ._settings import DTYPES, TrainingSettings, resolve_device
 from ._specs import from_spec, to_spec
+from ._strategies import GradualUnfreezing, parameter_groups
 
 __all__ = ["ModelSpec", "predict_batches", "restore_net", "train"]
 
@@ -105,7 +106,7 @@ def train(
         net.module_.set_statistics(dataset.graphs, dataset.targets, train_indices)
         if prepare is not None:
             prepare(net.module_)
-        if settings.freeze:
+        if settings.strategy == "head":
             net.module_.backbone.requires_grad_(False)
         net.train(data, torch.Generator().manual_seed(seed))
     return net
@@ -123,21 +124,17 @@ def _deciding(settings: TrainingSettings) -> dict[str, Any]:
 
 
 def _make_net(spec: ModelSpec, settings: TrainingSettings, device: torch.device) -> CrystalNet:
-    groups = []
-    if settings.backbone_lr_scale != 1.0:
-        rate = settings.learning_rate * settings.backbone_lr_scale
-        groups = [("backbone.*", {"lr": rate})]
     return CrystalNet(
         module=spec,
         optimizer=torch.optim.AdamW,
         optimizer__weight_decay=settings.weight_decay,
-        optimizer__param_groups=groups,
+        optimizer__param_groups=parameter_groups(lambda: spec().backbone, settings),
         lr=settings.learning_rate,
         max_epochs=settings.max_epochs,
         batch_size=settings.batch_size,
         max_edges=settings.max_edges,
         ema_decay=settings.ema_decay,
-        freeze=settings.freeze,
+        freeze=settings.strategy == "head",
         device=str(device),
         verbose=0,
     )
@@ -189,6 +186,8 @@ def _make_callbacks(settings: TrainingSettings) -> list[Any]:
     if settings.gradient_clip is not None:
         clip = GradientNormClipping(gradient_clip_value=settings.gradient_clip)
         callbacks.append(("gradient_clip", clip))
+    if settings.strategy == "frozen_then_full":
+        callbacks.append(("unfreezing", GradualUnfreezing(settings.frozen_epochs)))
     callbacks.append(("best", BestModel(settings.restore_best, settings.patience)))
     if settings.verbose:
         callbacks.append(("progress", Progress()))

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from cases import CUTOFF, READOUTS, random_structures
-from gnnpre import StructureToGraph
+from gnnpre import CGCNN, Denoising, ForceField, StructureToGraph
 from gnnpre.backbones import Readout, pool
 
 
@@ -44,6 +44,48 @@ def test_late_reads_atoms_and_early_reads_crystals(batch, features, pooling):
         torch.testing.assert_close(head(features, batch), torch.stack(rows))
 
 
+def test_largest_value(batch, features):
+    expected = torch.stack([part.amax(dim=0) for part in crystals(features, batch)])
+    torch.testing.assert_close(pool(features, batch, "max"), expected)
+
+
+def test_cumulants_of_features(batch, features):
+    expected = []
+    for part in crystals(features, batch):
+        centred = part - part.mean(dim=0)
+        moments = [(centred**power).mean(dim=0) for power in (2, 3)]
+        expected.append(torch.cat([part.mean(dim=0), *moments]))
+    torch.testing.assert_close(pool(features, batch, "cumulants"), torch.stack(expected))
+
+
+@pytest.mark.parametrize("order", ["late", "early"])
+def test_attention_is_a_mean_with_weights_from_the_features(batch, features, order):
+    torch.manual_seed(0)
+    head = Readout(4, 2, order=order, pooling="attention").double()
+    # Scores far beyond what an exponential holds.
+    head.attention.score.weight.data *= 2000.0
+    rows = []
+    for part in crystals(features, batch):
+        weights = torch.softmax(head.attention.score(part)[:, 0], dim=0)
+        read = head.mlp(part) if order == "late" else part
+        pooled = weights @ read
+        rows.append(pooled if order == "late" else head.mlp(pooled))
+    torch.testing.assert_close(head(features, batch), torch.stack(rows))
+
+
+def test_cumulants_are_read_early():
+    assert Readout(4, 1, order="early", pooling="cumulants").mlp[0].in_features == 12
+    with pytest.raises(ValueError, match=r"pooling='cumulants'.*readout='early'"):
+        Readout(4, 1, pooling="cumulants")
+
+
+@pytest.mark.parametrize("pooling", ["max", "attention", "cumulants"])
+@pytest.mark.parametrize("objective", [ForceField, Denoising])
+def test_energies_are_sums_or_means(objective, pooling):
+    with pytest.raises(ValueError, match=f"^pooling='{pooling}'; expected one of .'sum', 'mean'"):
+        objective(pooling=pooling, readout="early").build(CGCNN(8, 1).build(4.0), {})
+
+
 @pytest.mark.parametrize("name", READOUTS)
 def test_declares_what_it_keeps(name):
     form = READOUTS[name]
@@ -61,7 +103,7 @@ def test_hidden_width_is_that_of_the_features_by_default():
     [
         ({"order": "last"}, "readout"),
         ({"order": None}, "readout"),
-        ({"pooling": "max"}, "pooling"),
+        ({"pooling": "median"}, "pooling"),
         ({"hidden_channels": 0}, "head_channels"),
         ({"hidden_channels": 1.5}, "head_channels"),
         ({"n_layers": -1}, "head_layers"),

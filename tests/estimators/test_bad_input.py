@@ -162,7 +162,9 @@ def test_parameters_out_of_range(request, data, kind, name, value):
     ("name", "value"),
     [
         ("transfer", "all"),
-        ("freeze", None),
+        ("strategy", "frozen"),
+        ("layer_decay", 1.5),
+        ("frozen_epochs", 0),
         ("backbone_lr_scale", -1.0),
         ("backbone_lr_scale", "slow"),
         ("loss", "mae"),
@@ -285,9 +287,10 @@ def test_pretraining_of_wrong_type(regressor, data, pretrained):
             regressor.fit(data.graphs, data.y)
 
 
-def test_freeze_without_a_pretrained_model(regressor, data):
-    with pytest.raises(ValueError, match="freeze=True without pretrained or pretraining"):
-        regressor.set_params(freeze=True).fit(data.graphs, data.y)
+@pytest.mark.parametrize("strategy", ["head", "frozen_then_full", "layerwise", "replay"])
+def test_strategies_need_a_pretrained_model(regressor, data, strategy):
+    with pytest.raises(ValueError, match=f"strategy='{strategy}'.*without pretrained or"):
+        regressor.set_params(strategy=strategy).fit(data.graphs, data.y)
 
 
 def test_a_missing_file(regressor, data, tmp_path):

@@ -115,7 +115,7 @@ def test_it_is_saved_and_loaded_by_its_class(counter, data, tmp_path):
 
 
 def test_the_pretrained_backbone_is_taken(regressor, counter, data):
-    regressor.set_params(freeze=True, transfer="backbone").fit(data.graphs, data.y)
+    regressor.set_params(strategy="head", transfer="backbone").fit(data.graphs, data.y)
     source = weights(counter.fit(data.graphs))
     names = [name for name in source if name.startswith("backbone.")]
     assert sorted(names) == sorted(regressor.transferred_)

@@ -121,7 +121,7 @@ def test_a_loaded_pretrainer_is_fine_tuned(pretrained, data, path):
 
 def test_a_frozen_parameter_is_left_out_with_a_warning(pretrained, data, path):
     model = PropertyRegressor(
-        pretrained=FrozenEstimator(pretrained), freeze=True, max_epochs=2, random_state=0
+        pretrained=FrozenEstimator(pretrained), strategy="head", max_epochs=2, random_state=0
     ).fit(data.graphs, data.y)
     with pytest.warns(UserWarning, match="pretrained cannot be written as JSON") as caught:
         model.save(path)

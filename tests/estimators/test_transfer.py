@@ -91,7 +91,7 @@ def test_statistics_of_the_source_are_not_taken(finetuned, data):
 
 def test_the_source_never_changes(finetuned, pretrained, data):
     before = weights(pretrained)
-    for changes in ({}, {"transfer": "matching"}, {"freeze": True}, {"ema_decay": 0.5}):
+    for changes in ({}, {"transfer": "matching"}, {"strategy": "head"}, {"ema_decay": 0.5}):
         clone(finetuned).set_params(learning_rate=0.1, **changes).fit(data.graphs, data.y)
     assert equal_names(weights(pretrained), before) == before.keys()
 
@@ -115,7 +115,7 @@ def test_an_earlier_fold_does_not_leak_into_a_later_one(finetuned, data):
 
 @pytest.mark.parametrize("ema_decay", [None, 0.5])
 def test_freeze_keeps_the_backbone_bit_for_bit(finetuned, pretrained, data, ema_decay):
-    finetuned.set_params(freeze=True, learning_rate=0.05, ema_decay=ema_decay, weight_decay=0.1)
+    finetuned.set_params(strategy="head", learning_rate=0.05, ema_decay=ema_decay, weight_decay=0.1)
     model, first = start(finetuned, data)
     source = weights(pretrained)
     assert equal_names(weights(model), source) == backbone_names(source)  # batch norm's, too
@@ -194,12 +194,12 @@ def test_the_mean_number_of_neighbours_comes_with_the_weights(finetuned, pretrai
 
 
 def test_embeddings_right_after_transfer_are_those_of_the_source(finetuned, pretrained, data):
-    model = finetuned.set_params(freeze=True, **STILL).fit(data.graphs, data.y)
-    np.testing.assert_array_equal(model._embed(data.graphs), pretrained.transform(data.graphs))
+    model = finetuned.set_params(strategy="head", **STILL).fit(data.graphs, data.y)
+    np.testing.assert_array_equal(model.transform(data.graphs), pretrained.transform(data.graphs))
 
 
 def test_precision_may_differ_from_that_of_the_source(finetuned, pretrained, data):
-    model = finetuned.set_params(dtype="float64", freeze=True).fit(data.graphs, data.y)
+    model = finetuned.set_params(dtype="float64", strategy="head").fit(data.graphs, data.y)
     name = "backbone.layers.0.edge.weight"
     assert weights(model)[name].dtype == torch.float64
     assert torch.equal(weights(model)[name].float(), weights(pretrained)[name])
@@ -210,7 +210,11 @@ def test_other_sources_are_other_runs(finetuned, pretrained, data, tmp_path):
     other.fit(data.graphs, data.labels)
     common = {"checkpoint_dir": str(tmp_path / "states"), "resume": True}
     clone(finetuned).set_params(**common).fit(data.graphs, data.y)
-    changes = ({"pretrained": FrozenEstimator(other)}, {"transfer": "matching"}, {"freeze": True})
+    changes = (
+        {"pretrained": FrozenEstimator(other)},
+        {"transfer": "matching"},
+        {"strategy": "head"},
+    )
     for change in changes:
         alone = clone(finetuned).set_params(**change).fit(data.graphs, data.y)
         resumed = clone(finetuned).set_params(**change, **common).fit(data.graphs, data.y)

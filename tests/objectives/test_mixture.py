@@ -331,7 +331,7 @@ class TestWeightsByName:
         objective = mixture(count=1.0, forces=1.0, gap=1.0)
         source = Pretrainer(CGCNN_SMALL, objective, **FIT).fit(graphs, labels)
         model = PropertyRegressor(
-            pretrained=FrozenEstimator(source), transfer=transfer, freeze=True, **FIT
+            pretrained=FrozenEstimator(source), transfer=transfer, strategy="head", **FIT
         )
         model.set_params(max_epochs=1, learning_rate=1e-30, weight_decay=0)
         model.fit(graphs, labels.info["gap"])

@@ -193,7 +193,7 @@ def test_the_state_of_a_refit_frozen_model_goes_on(graphs, tmp_path):
     source.fit(graphs, FrameLabels(graphs.atom_counts, energy=y))
     model = PropertyRegressor(
         pretrained=FrozenEstimator(source),
-        freeze=True,
+        strategy="head",
         max_epochs=6,
         batch_size=8,
         random_state=0,

@@ -1,0 +1,135 @@
+"""Embeddings of crystals: what a layer of the backbone says of their atoms."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+import torch
+from sklearn.base import TransformerMixin
+from torch import Tensor
+
+from gnnpre._validation import check_choice
+from gnnpre.backbones import BackboneModule, pool
+from gnnpre.graphs import CrystalBatch
+from gnnpre.training import predict_batches
+
+from ._base import CrystalEstimator
+
+__all__ = ["EMBEDDING_POOLINGS", "EmbeddingMixin"]
+
+EMBEDDING_POOLINGS = ("mean", "sum", "max", "cumulants")
+CUMULANTS = ("cumulant1", "cumulant2", "cumulant3")
+
+
+class EmbeddingMixin(TransformerMixin, CrystalEstimator):
+    """Gives a fitted estimator ``embed``, and ``transform`` as transformers have it."""
+
+    def embed(self, X: Any, *, layer: int = -1, pooling: str | None = "mean") -> Any:
+        """Give the features that a layer of the backbone has of crystals, or of their atoms.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs as those of the training did.
+        layer : int
+            0 is what the first round of messages starts from, 1 to n_layers what they give; -1 is
+            what the backbone ends with.
+        pooling : {"mean", "sum", "max", "cumulants"} or None
+            Over the atoms: their mean, sum, largest value, or mean, variance and third central
+            moment beside each other. None keeps the atoms.
+
+        Returns
+        -------
+        ndarray of shape (n, C) or (n, 3 C), or list of n ndarray of shape (n_atoms, C)
+            The embeddings.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer or pooling, or the graphs were built with other settings.
+        """
+        model = self._model()
+        if pooling is not None:
+            check_choice("pooling", pooling, EMBEDDING_POOLINGS)
+        _check_layer(layer, model.backbone)
+        graphs = self._graphs_to_predict(X)
+
+        def features(batch: CrystalBatch) -> dict[str, Tensor]:
+            with torch.no_grad():
+                scalars = layer_scalars(model.backbone, batch, layer)
+                return {"scalars": scalars if pooling is None else pool(scalars, batch, pooling)}
+
+        parts = predict_batches(model, graphs, features)
+        rows = np.concatenate([part["scalars"] for part in parts])
+        return np.split(rows, np.cumsum(graphs.atom_counts)[:-1]) if pooling is None else rows
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embed crystals: the mean over the atoms of what the backbone ends with.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n, C)
+            The embeddings; :meth:`embed` gives those of other layers and poolings.
+        """
+        return np.asarray(self.embed(X))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Name the columns of :meth:`transform`.
+
+        Parameters
+        ----------
+        input_features : object, optional
+            Ignored: crystals have no feature names.
+
+        Returns
+        -------
+        ndarray of str
+            Such as ``"cgcnn0"``.
+        """
+        backbone = self._model().backbone
+        prefix = type(self.spec_.backbone).__name__.lower()
+        return np.array([f"{prefix}{i}" for i in range(backbone.out_channels)], dtype=object)
+
+
+def _check_layer(layer: Any, backbone: BackboneModule) -> None:
+    n_layers = len(backbone.layer_patterns()) - 1
+    if isinstance(layer, bool) or layer not in range(-1, n_layers + 1):
+        raise ValueError(f"layer={layer!r}; expected an int from -1 to {n_layers}.")
+
+
+def layer_scalars(backbone: BackboneModule, batch: CrystalBatch, layer: int) -> Tensor:
+    """Give the invariant features after a layer; those before the first for 0."""
+    if layer == -1:
+        scalars: Tensor = backbone(batch).scalars
+        return scalars
+    with _listening(backbone, layer) as heard:
+        backbone(batch)
+    return heard[0]
+
+
+@contextmanager
+def _listening(backbone: BackboneModule, layer: int) -> Iterator[list[Tensor]]:
+    """Catch what goes into the first layer of messages, or comes out of another."""
+    heard: list[Tensor] = []
+
+    def before(module: Any, inputs: tuple[Any, ...]) -> None:
+        heard.append(inputs[0])
+
+    def after(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
+        heard.append(output[0] if isinstance(output, tuple) else output)
+
+    layers = backbone.layers
+    if layer == 0:
+        handle = layers[0].register_forward_pre_hook(before)  # type: ignore[index, union-attr]
+    else:
+        handle = layers[layer - 1].register_forward_hook(after)  # type: ignore[index, union-attr]
+    try:
+        yield heard
+    finally:
+        handle.remove()

@@ -1,0 +1,315 @@
+"""The estimator that learns classes of crystals, from scratch or from a pre-trained model."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.base import ClassifierMixin
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import check_is_fitted
+
+from gnnpre.backbones import Backbone
+from gnnpre.objectives import ClassTargets
+
+from ._pretrainer import Pretrainer
+from ._supervised import SupervisedEstimator
+
+__all__ = ["PropertyClassifier"]
+
+
+class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
+    """Learn a class of crystals, from scratch or from a pre-trained backbone.
+
+    Two classes or more, with labels of any kind that scikit-learn takes. The network gives one
+    score a class, and learns by the cross entropy.
+
+    Parameters
+    ----------
+    backbone : Backbone, optional
+        Config of the network; ``CGCNN()`` by default. A pre-trained model brings its own.
+    pretrained : str, Path or FrozenEstimator, optional
+        What to start from: a file that ``Pretrainer.save`` wrote, or
+        ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`.
+    pretraining : Pretrainer, optional
+        Unfitted and label-free: it is fitted within each ``fit``, on the crystals of that fit.
+    transfer : {"backbone", "matching"}
+        What a pre-trained model gives: its backbone, or all weights whose name and shape fit.
+    strategy : {"full", "head", "frozen_then_full", "layerwise"}
+        How a pre-trained backbone takes part in training; see :class:`PropertyRegressor`.
+    frozen_epochs : float
+        Part of the epochs over which the layers join, for ``"frozen_then_full"``.
+    layer_decay : float
+        Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
+    backbone_lr_scale : float
+        Learning rate of the backbone as a part of that of the readout.
+    class_weight : {"balanced"}, dict or None
+        Weights of the classes in the loss: one each by label (1 for those left out), or inverse
+        to their numbers in the training part.
+    pooling : {"mean", "sum", "max", "attention", "cumulants"}
+        Over atoms; cumulants need ``readout="early"``.
+    readout : {"late", "early"}
+        Scores of atoms that are pooled, or a perceptron on pooled features.
+    head_channels : int, optional
+        Width of the hidden layers of the readout; that of the backbone by default.
+    head_layers : int
+        Hidden layers of the readout.
+    max_epochs : int
+        Passes through the training set.
+    batch_size : int
+        Most crystals in a batch.
+    max_edges : int, optional
+        Most edges in a batch; no limit by default.
+    learning_rate : float
+        Largest learning rate of AdamW.
+    weight_decay : float
+        Weight decay of AdamW.
+    schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
+        How the learning rate changes; None keeps it.
+    gradient_clip : float, optional
+        Largest norm of the gradient of all weights.
+    ema_decay : float, optional
+        Decay, per step, of an average of the weights that validation and the result use; no
+        average by default.
+    validation_fraction : float or splitter
+        Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
+        or a scikit-learn splitter whose first split is taken.
+    patience : int, optional
+        Epochs without a better validation loss after which training stops; never by default.
+    restore_best : bool
+        Keep the weights of the lowest validation loss, not the last ones.
+    device : str
+        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+    dtype : {"float32", "float64"}
+        Precision.
+    random_state : int, RandomState instance or None
+        Seed of weights, batches and the validation split.
+    callbacks : list, optional
+        Callbacks of skorch, or pairs of name and callback.
+    checkpoint_dir : str, optional
+        Folder that keeps the state of the training after each epoch.
+    resume : bool
+        Go on from the state in ``checkpoint_dir`` where there is one, as in :class:`Pretrainer`.
+    verbose : int
+        0 for silence, 1 for a progress bar.
+
+    Attributes
+    ----------
+    classes_ : ndarray of shape (k,)
+        The labels, sorted.
+    net_ : CrystalNet
+        The skorch net.
+    history_ : list of dict
+        Cross entropies of each epoch.
+    transferred_ : list of str
+        Names of the weights that a pre-trained model gave.
+
+    See Also
+    --------
+    PropertyRegressor : The same for properties that are numbers.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN, PropertyClassifier
+    >>> from gnnpre.datasets import make_emt_property
+    >>> structures, y = make_emt_property(12, random_state=0)
+    >>> labels = ["hard" if modulus > 100 else "soft" for modulus in y]
+    >>> classifier = PropertyClassifier(CGCNN(8, 1), max_epochs=1, random_state=0)
+    >>> classifier.fit(structures, labels).predict_proba(structures[:2]).shape
+    (2, 2)
+    >>> classifier.classes_
+    array(['hard', 'soft'], dtype='<U4')
+    """
+
+    _kept: ClassVar[tuple[str, ...]] = ("transferred_",)
+
+    def __init__(
+        self,
+        backbone: Backbone | None = None,
+        *,
+        pretrained: Any = None,
+        pretraining: Pretrainer | None = None,
+        transfer: str = "backbone",
+        strategy: str = "full",
+        frozen_epochs: float = 0.25,
+        layer_decay: float = 0.7,
+        backbone_lr_scale: float = 1.0,
+        class_weight: Any = None,
+        pooling: str = "mean",
+        readout: str = "late",
+        head_channels: int | None = None,
+        head_layers: int = 1,
+        max_epochs: int = 100,
+        batch_size: int = 32,
+        max_edges: int | None = None,
+        learning_rate: float = 2e-3,
+        weight_decay: float = 0.01,
+        schedule: Any = "cosine",
+        gradient_clip: float | None = 10.0,
+        ema_decay: float | None = None,
+        validation_fraction: Any = 0.1,
+        patience: int | None = None,
+        restore_best: bool = True,
+        device: str = "auto",
+        dtype: str = "float32",
+        random_state: Any = None,
+        callbacks: Any = None,
+        checkpoint_dir: str | None = None,
+        resume: bool = False,
+        verbose: int = 0,
+    ) -> None:
+        self.backbone = backbone
+        self.pretrained = pretrained
+        self.pretraining = pretraining
+        self.transfer = transfer
+        self.strategy = strategy
+        self.frozen_epochs = frozen_epochs
+        self.layer_decay = layer_decay
+        self.backbone_lr_scale = backbone_lr_scale
+        self.class_weight = class_weight
+        self.pooling = pooling
+        self.readout = readout
+        self.head_channels = head_channels
+        self.head_layers = head_layers
+        self.max_epochs = max_epochs
+        self.batch_size = batch_size
+        self.max_edges = max_edges
+        self.learning_rate = learning_rate
+        self.weight_decay = weight_decay
+        self.schedule = schedule
+        self.gradient_clip = gradient_clip
+        self.ema_decay = ema_decay
+        self.validation_fraction = validation_fraction
+        self.patience = patience
+        self.restore_best = restore_best
+        self.device = device
+        self.dtype = dtype
+        self.random_state = random_state
+        self.callbacks = callbacks
+        self.checkpoint_dir = checkpoint_dir
+        self.resume = resume
+        self.verbose = verbose
+
+    def fit(
+        self, X: Any, y: Any, groups: Any = None, sample_weight: Any = None
+    ) -> "PropertyClassifier":
+        """Learn classes of crystals.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+        y : array-like of shape (n,)
+            Their labels, of two classes or more.
+        groups : array-like of shape (n,), optional
+            Crystals of one group are never on both sides of the validation split.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals in the loss.
+
+        Returns
+        -------
+        PropertyClassifier
+            This estimator.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter, a crystal or a label is not as expected; the message names it.
+        """
+        labels = _check_labels(y)
+        classes, numbers = np.unique(labels, return_inverse=True)
+        if len(classes) < 2:
+            raise ValueError(
+                f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "
+                "cross-validation, StratifiedKFold keeps all classes in every fold."
+            )
+        objective = self._objective(classes)
+        self._fit_supervised(X, numbers, objective, groups, sample_weight)
+        self.classes_ = classes
+        return self
+
+    def _objective(self, classes: np.ndarray) -> ClassTargets:
+        return ClassTargets(
+            len(classes),
+            class_weight=_weights_in_order(self.class_weight, classes),
+            readout=self.readout,
+            pooling=self.pooling,
+            head_channels=self.head_channels,
+            head_layers=self.head_layers,
+        )
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs as those of the training did.
+
+        Returns
+        -------
+        ndarray of shape (n, k)
+            Probabilities, in the order of ``classes_``.
+        """
+        return np.asarray(self._predict(X))
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class of crystals.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Labels.
+        """
+        check_is_fitted(self, "net_")
+        labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
+        return labels
+
+    def _extra_state(self) -> dict[str, Any]:
+        classes = {"dtype": self.classes_.dtype.str, "labels": self.classes_.tolist()}
+        return {**super()._extra_state(), "classes_": classes}
+
+    def _set_extra_state(self, state: dict[str, Any]) -> None:
+        super()._set_extra_state(state)
+        classes = state["classes_"]
+        self.classes_ = np.array(classes["labels"], dtype=np.dtype(classes["dtype"]))
+
+
+def _check_labels(y: Any) -> np.ndarray:
+    if y is None:
+        raise ValueError("y is None: this estimator requires y to be passed, shape (n,).")
+    labels = np.asarray(y)
+    if labels.ndim == 2 and labels.shape[1] == 1:
+        labels = labels[:, 0]
+    if labels.ndim != 1:
+        raise ValueError(f"y has shape {labels.shape}; expected one label a crystal, shape (n,).")
+    missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
+    if missing:
+        raise ValueError(
+            f"y is missing (NaN or None) for {len(missing)} of {len(labels)} crystals, the first "
+            f"at row {missing[0]}: leave them out."
+        )
+    check_classification_targets(labels)
+    # Labels of dtype object cannot be written to a file as they are.
+    return np.array(labels.tolist()) if labels.dtype == object else labels
+
+
+def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
+    """Give weights as ``ClassTargets`` takes them, one a class in the order of ``classes``."""
+    if class_weight is None or class_weight == "balanced":
+        return class_weight
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            f"class_weight={class_weight!r}; expected None, 'balanced', or a dict from label to "
+            "weight."
+        )
+    unknown = [label for label in class_weight if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(
+            f"class_weight has a weight for {unknown[0]!r}, which is no label of y; it has "
+            f"{classes.tolist()}."
+        )
+    return tuple(float(class_weight.get(label, 1.0)) for label in classes.tolist())

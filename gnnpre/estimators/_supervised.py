@@ -1,0 +1,120 @@
+"""What the estimators that learn from labels of crystals share: where they start from."""
+
+import warnings
+from typing import Any, ClassVar
+
+from sklearn.base import clone
+
+from gnnpre._validation import check_choice
+from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import Objective, ObjectiveModel, Targets
+
+from ._embedding import EmbeddingMixin
+from ._inputs import add_sample_weight, as_graphs
+from ._pretrained import PretrainedWeights, find_pretrained, fit_pretraining
+from ._pretrainer import Pretrainer
+
+__all__ = ["SupervisedEstimator"]
+
+TRANSFERS = ("backbone", "matching")
+# Strategies that are about a backbone that knows something already.
+NEED_PRETRAINED = ("head", "frozen_then_full", "layerwise", "replay")
+
+
+class SupervisedEstimator(EmbeddingMixin):
+    """Base class: from scratch or from a pre-trained backbone, by one of several strategies."""
+
+    # Used by scikit-learn's metadata routing where it is enabled: requested by default.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
+    __metadata_request__score: ClassVar[dict[str, bool]] = {"sample_weight": True}
+    _loadable: ClassVar[tuple[type, ...]] = (Pretrainer,)
+    #: Fitted attributes that a file keeps.
+    _kept: ClassVar[tuple[str, ...]] = ("transferred_",)
+
+    def _fit_supervised(
+        self, X: Any, y: Any, objective: Objective, groups: Any, sample_weight: Any
+    ) -> None:
+        """Find where to start from, and train on the labels."""
+        self._training_settings()
+        self._check_start()
+        seed = self._draw_seed()
+        fixed = None if self.pretrained is None else find_pretrained(self.pretrained)
+        graphs = as_graphs(X, None if fixed is None else fixed.graphs)
+        targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
+        source = fixed
+        if self.pretraining is not None:
+            source = fit_pretraining(self.pretraining, graphs, groups, seed)
+        self._fit_from(source, graphs, targets, objective, groups, seed)
+
+    def _fit_from(
+        self,
+        source: PretrainedWeights | None,
+        graphs: CrystalGraphs,
+        targets: Targets,
+        objective: Objective,
+        groups: Any,
+        seed: int,
+    ) -> None:
+        transferred: list[str] = []
+
+        def prepare(model: ObjectiveModel) -> None:
+            if source is not None:
+                transferred.extend(source.load_into(model, self.transfer))
+
+        if source is None:
+            backbone = CGCNN() if self.backbone is None else clone(self.backbone)
+        else:
+            backbone = source.backbone
+        run = {} if source is None else {"transfer": self.transfer, "source": source.fingerprint}
+        self._fit_model(
+            graphs,
+            targets,
+            backbone,
+            objective,
+            groups=groups,
+            seed=seed,
+            prepare=prepare,
+            run=run,
+        )
+        self.transferred_ = transferred
+        if source is not None:
+            self.elements_ = sorted({*self.elements_, *source.elements})
+            self._check_transfer()
+
+    def _check_transfer(self) -> None:
+        head = [name for name in self.transferred_ if name.startswith("head.")]
+        if self.transfer == "matching" and not head:
+            warnings.warn(
+                "transfer='matching', but no weight of the pre-trained readout has the shape of "
+                "this one: only the backbone was transferred. head_channels, head_layers and the "
+                "number of outputs decide the shapes.",
+                UserWarning,
+                stacklevel=4,
+            )
+
+    def _check_start(self) -> None:
+        check_choice("transfer", self.transfer, TRANSFERS)
+        starts = ("backbone", "pretrained", "pretraining")
+        given = [name for name in starts if getattr(self, name) is not None]
+        if len(given) > 1:
+            raise ValueError(
+                f"{' and '.join(given)} are both given: a pre-trained model brings its own "
+                "backbone, and there is one place to start from. Leave all but one at None."
+            )
+        if self.backbone is not None and not isinstance(self.backbone, Backbone):
+            raise TypeError(f"backbone is {self.backbone!r}; expected a config such as CGCNN().")
+        scratch = self.pretrained is None and self.pretraining is None
+        if scratch and self.strategy in NEED_PRETRAINED:
+            raise ValueError(
+                f"strategy={self.strategy!r} spares a backbone that was pre-trained; without "
+                "pretrained or pretraining it would spare random weights. Give a pre-trained "
+                "model, or set strategy='full'."
+            )
+
+    def _extra_state(self) -> dict[str, Any]:
+        return {name: getattr(self, name) for name in self._kept}
+
+    def _set_extra_state(self, state: dict[str, Any]) -> None:
+        for name in self._kept:
+            setattr(self, name, state[name])

@@ -1,0 +1,83 @@
+"""Embeddings of layers, crystals and atoms."""
+
+from itertools import pairwise
+
+import numpy as np
+import pytest
+import torch
+from sklearn.frozen import FrozenEstimator
+from sklearn.linear_model import Ridge
+from sklearn.pipeline import make_pipeline
+
+from gnnpre import Denoising, Pretrainer, PropertyClassifier, PropertyRegressor, TorchMDNet
+
+BACKBONES = {"cgcnn": None, "torchmdnet": TorchMDNet(8, 2, n_heads=2, n_radial=8)}
+
+
+@pytest.fixture(scope="module", params=BACKBONES)
+def model(request, data):
+    settings = {"max_epochs": 1, "random_state": 0}
+    return Pretrainer(BACKBONES[request.param], Denoising(), **settings).fit(data.graphs)
+
+
+def test_last_layer_is_what_the_backbone_gives(model, data):
+    batch = data.graphs.batch()
+    with torch.no_grad():
+        expected = model.net_.module_.backbone(batch).scalars.numpy()
+    found = model.embed(data.structures, pooling=None)
+    assert [len(rows) for rows in found] == [len(s) for s in data.structures]
+    np.testing.assert_allclose(np.concatenate(found), expected, rtol=1e-5, atol=1e-6)
+
+
+def test_first_layer_sees_the_element_alone(model, data):
+    if type(model.spec_.backbone) is TorchMDNet:
+        pytest.skip("its first features see the neighbours already")
+    rows = np.concatenate(model.embed(data.graphs, layer=0, pooling=None))
+    numbers = data.graphs.atomic_numbers.numpy()
+    for z in np.unique(numbers):
+        same = rows[numbers == z]
+        np.testing.assert_allclose(same, np.broadcast_to(same[0], same.shape), rtol=1e-5)
+
+
+def test_layers_differ_and_are_counted(model, data):
+    n_layers = len(model.net_.module_.backbone.layers)
+    found = [model.embed(data.graphs, layer=k) for k in range(n_layers + 1)]
+    assert all(not np.allclose(a, b) for a, b in pairwise(found))
+    for wrong in (n_layers + 1, -2, 1.5, True):
+        with pytest.raises(
+            ValueError, match=f"layer={wrong}; expected an int from -1 to {n_layers}"
+        ):
+            model.embed(data.graphs, layer=wrong)
+
+
+@pytest.mark.parametrize("pooling", ["mean", "sum", "max", "cumulants"])
+def test_poolings(model, data, pooling):
+    atoms = model.embed(data.graphs, pooling=None)
+    central = {
+        "mean": lambda rows: rows.mean(axis=0),
+        "sum": lambda rows: rows.sum(axis=0),
+        "max": lambda rows: rows.max(axis=0),
+        "cumulants": lambda rows: np.concatenate(
+            [rows.mean(axis=0), *(((rows - rows.mean(axis=0)) ** k).mean(axis=0) for k in (2, 3))]
+        ),
+    }
+    expected = np.array([central[pooling](rows) for rows in atoms])
+    np.testing.assert_allclose(
+        model.embed(data.graphs, pooling=pooling), expected, rtol=1e-4, atol=1e-5
+    )
+
+
+def test_unknown_pooling(model, data):
+    with pytest.raises(ValueError, match="pooling='median'"):
+        model.embed(data.graphs, pooling="median")
+
+
+@pytest.mark.parametrize("kind", [PropertyRegressor, PropertyClassifier])
+def test_fine_tuned_models_embed_too(kind, data):
+    y = data.y if kind is PropertyRegressor else data.y > np.median(data.y)
+    estimator = kind(max_epochs=1, random_state=0).fit(data.graphs, y)
+    table = estimator.set_output(transform="pandas").transform(data.structures)
+    assert table.columns.tolist() == estimator.get_feature_names_out().tolist()
+    assert table.columns[0] == "cgcnn0"
+    ridge = make_pipeline(FrozenEstimator(estimator.set_output(transform="default")), Ridge())
+    assert ridge.fit(data.structures, data.y).predict(data.structures).shape == data.y.shape
