@@ -7,7 +7,7 @@ import numpy as np
 
 from gnnpre._validation import check_number
 
-__all__ = ["check_grid"]
+__all__ = ["check_grid", "short"]
 
 
 def check_grid(name: str, values: Any, *, empty: bool = False, **bounds: Any) -> None:
@@ -21,3 +21,8 @@ def check_grid(name: str, values: Any, *, empty: bool = False, **bounds: Any) ->
         check_number(f"{name}[{index}]", value, **bounds)
     if len(np.unique(numbers)) < len(numbers):
         raise ValueError(f"{name}={values!r} repeats a number; each gives one feature.")
+
+
+def short(value: float) -> str:
+    """Write a number as short as can be, different ones differently: 4, 0.03, 1e-05."""
+    return f"{float(value):.15g}"

@@ -84,6 +84,8 @@ def _add_block(
         raise _broken(path, line, header, "element, atomic number, number of Gaussians") from None
     if symbol == "X":
         return
+    if count < 1:
+        raise _broken(path, line, header, "at least one Gaussian")
     if not 1 <= number <= 118 or number in found:
         raise _broken(path, line, header, "an atomic number from 1 to 118 that is new")
     if len(block) - 1 != count:

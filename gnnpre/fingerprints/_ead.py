@@ -10,7 +10,7 @@ from gnnpre._validation import check_bool, check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import Fingerprint
-from ._checks import check_grid
+from ._checks import check_grid, short
 from ._moments import moments, monomials, shell_norms
 from ._neighbors import cosine_cutoff, gaussians, neighbors_within
 
@@ -133,7 +133,7 @@ class EAD(Fingerprint):
         list of str
             Such as ``"ead_l1_eta4_rs2.5"``.
         """
-        grid = [f"eta{eta:g}_rs{rs:g}" for eta in self.eta for rs in self.rs]
+        grid = [f"eta{short(eta)}_rs{short(rs)}" for eta in self.eta for rs in self.rs]
         return [f"ead_l{degree}_{name}" for degree in range(self.L + 1) for name in grid]
 
     def needed_cutoff(self, atomic_numbers: np.ndarray) -> float:

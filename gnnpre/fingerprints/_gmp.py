@@ -12,9 +12,9 @@ from gnnpre._validation import check_bool, check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import Fingerprint
-from ._checks import check_grid
+from ._checks import check_grid, short
 from ._moments import moments, solid_harmonics
-from ._overlaps import RadialTable, group_by_element, own_terms, radial_tables
+from ._overlaps import ElementEdges, RadialTable, group_by_element, own_terms, radial_tables
 
 __all__ = ["GMP"]
 
@@ -138,8 +138,9 @@ class GMP(Fingerprint):
             total = moments(members, radial[:, part], edges.target, len(batch.positions))
             if degree == 0:
                 total = total + own[:, None, part]
+            noise = _rounding(edges, radial[:, part], degree, len(total))
             square = _norm_factor(degree) * (total * total).sum(dim=1)  # (N, size)
-            columns.append(square if self.square else _safe_root(square))
+            columns.append(square if self.square else _safe_root(square, noise))
             first += size
         return torch.cat(columns, dim=1)
 
@@ -153,7 +154,7 @@ class GMP(Fingerprint):
         """
         names = []
         for order in self.orders:
-            sigmas = [f"_sigma{sigma:g}" for sigma in self.sigmas] if order >= 0 else [""]
+            sigmas = [f"_sigma{short(sigma)}" for sigma in self.sigmas] if order >= 0 else [""]
             names += [f"gmp_order{order}{sigma}" for sigma in sigmas]
         return names
 
@@ -218,7 +219,20 @@ def _norm_factor(degree: int) -> float:
     return factorial(2 * degree) / 2.0**degree
 
 
-def _safe_root(square: Tensor) -> Tensor:
-    """Root with derivative 0 at 0."""
-    positive = square > 0
-    return torch.where(positive, square.where(positive, square.new_ones(())).sqrt(), 0.0)
+def _rounding(edges: ElementEdges, radial: Tensor, degree: int, n_atoms: int) -> Tensor | None:
+    """Bound what rounding leaves of a sum that vanishes; None where no gradient asks: ``(N, S)``."""
+    if not (torch.is_grad_enabled() and radial.requires_grad):
+        return None
+    with torch.no_grad():
+        terms = radial.abs() * edges.squares[:, None] ** (degree / 2)
+        sizes = terms.new_zeros((n_atoms, terms.shape[1])).index_add(0, edges.target, terms)
+    return 32.0 * torch.finfo(sizes.dtype).eps * sizes
+
+
+def _safe_root(square: Tensor, noise: Tensor | None) -> Tensor:
+    """Root, whose derivative is 0 where there is nothing under it but rounding."""
+    if noise is None:
+        return square.sqrt()
+    real = square > noise * noise
+    root = square.where(real, square.new_ones(())).sqrt()
+    return torch.where(real, root, square.detach().sqrt())

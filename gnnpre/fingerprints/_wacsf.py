@@ -11,7 +11,7 @@ from gnnpre._validation import check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import Fingerprint
-from ._checks import check_grid
+from ._checks import check_grid, short
 from ._moments import moments, monomials, shell_norms
 from ._neighbors import Neighbors, cosine_cutoff, gaussians, neighbors_within
 from ._pairs import Angular, angular_terms, neighbor_tables
@@ -163,10 +163,10 @@ class WACSF(Fingerprint):
         list of str
             Such as ``"g2_eta4_rs2.5"`` and ``"g4_eta0.03_zeta4_lambda-1"``.
         """
-        names = [f"g2_eta{eta:g}_rs{rs:g}" for eta in self.g2_eta for rs in self.g2_rs]
+        names = [f"g2_eta{short(eta)}_rs{short(rs)}" for eta in self.g2_eta for rs in self.g2_rs]
         for kind, angular in (("g4", self._g4), ("g5", self._g5)):
             names += [
-                f"{kind}_eta{eta:g}_zeta{zeta:g}_lambda{sign:g}"
+                f"{kind}_eta{short(eta)}_zeta{short(zeta)}_lambda{short(sign)}"
                 for eta in angular.eta
                 for zeta, sign in angular.angles
             ]

@@ -39,6 +39,8 @@ def stream_batches(
         One part, on the device of X.
     """
     given = X if isinstance(X, CrystalGraphs) else None
+    if given is not None and len(given) == 0:
+        raise ValueError("X has 0 crystals; a minimum of 1 is required.")
     crystals = pack_crystals(as_structure_list(X)) if given is None else _packed(given)
     for start, stop in _bounds(crystals.n_atoms, max_atoms):
         part = crystals.part(start, stop)
