@@ -83,8 +83,8 @@ class CrystalEstimator(BaseEstimator):
         seed: int,
         prepare: Callable[[ObjectiveModel], None] | None = None,
         run: Mapping[str, Any] | None = None,
-    ) -> None:
-        """Train a model and keep it, with all that predictions need."""
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Train a model and keep it, with all that predictions need; give the inner split."""
         settings = self._training_settings()
         indices, valid = split_train_valid(len(graphs), self.validation_fraction, groups, seed)
         check_elements(graphs, backbone.max_atomic_number)
@@ -113,6 +113,7 @@ class CrystalEstimator(BaseEstimator):
             write_epoch=write_epoch,
         )
         self.spec_, self.graph_settings_, self.elements_, self.data_ = facts
+        return indices, valid
 
     @property
     def history_(self) -> list[dict[str, Any]]:

@@ -11,7 +11,7 @@ from torch import Tensor
 
 from gnnpre._validation import check_choice
 from gnnpre.backbones import BackboneModule, pool
-from gnnpre.graphs import CrystalBatch
+from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.training import predict_batches
 
 from ._base import CrystalEstimator
@@ -53,7 +53,10 @@ class EmbeddingMixin(TransformerMixin, CrystalEstimator):
         if pooling is not None:
             check_choice("pooling", pooling, EMBEDDING_POOLINGS)
         _check_layer(layer, model.backbone)
-        graphs = self._graphs_to_predict(X)
+        return self._embed(self._graphs_to_predict(X), layer, pooling)
+
+    def _embed(self, graphs: CrystalGraphs, layer: int = -1, pooling: str | None = "mean") -> Any:
+        model = self._model()
 
         def features(batch: CrystalBatch) -> dict[str, Tensor]:
             with torch.no_grad():

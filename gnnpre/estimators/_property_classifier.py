@@ -1,9 +1,13 @@
 """The estimator that learns classes of crystals, from scratch or from a pre-trained model."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -41,6 +45,10 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
     backbone_lr_scale : float
         Learning rate of the backbone as a part of that of the readout.
+    diagnose : bool
+        Compare the fine-tuned model, on the inner validation set, with the pre-trained one before
+        its first step and with a linear model on frozen embeddings, and warn where it is worse;
+        see ``diagnosis_``.
     class_weight : {"balanced"}, dict or None
         Weights of the classes in the loss: one each by label (1 for those left out), or inverse
         to their numbers in the training part.
@@ -101,6 +109,11 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         Cross entropies of each epoch.
     transferred_ : list of str
         Names of the weights that a pre-trained model gave.
+    diagnosis_ : dict
+        What the comparison gave: ``"zero_epochs"``, ``"frozen_probe"`` and ``"final"``, cross
+        entropies, and
+        ``"unmoved"``, names of weights that training did not move. Errors are missing where
+        fewer than ten crystals validate; empty without a pre-trained model.
 
     See Also
     --------
@@ -119,8 +132,6 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
     array(['hard', 'soft'], dtype='<U4')
     """
 
-    _kept: ClassVar[tuple[str, ...]] = ("transferred_",)
-
     def __init__(
         self,
         backbone: Backbone | None = None,
@@ -132,6 +143,7 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
         backbone_lr_scale: float = 1.0,
+        diagnose: bool = True,
         class_weight: Any = None,
         pooling: str = "mean",
         readout: str = "late",
@@ -164,6 +176,7 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         self.frozen_epochs = frozen_epochs
         self.layer_decay = layer_decay
         self.backbone_lr_scale = backbone_lr_scale
+        self.diagnose = diagnose
         self.class_weight = class_weight
         self.pooling = pooling
         self.readout = readout
@@ -235,6 +248,30 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
             head_channels=self.head_channels,
             head_layers=self.head_layers,
         )
+
+    def _validation_error(
+        self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
+    ) -> float:
+        classes = true["classes"][rows]
+        return float(log_loss(classes, predicted, labels=np.arange(predicted.shape[1])))
+
+    def _probe(
+        self,
+        train_table: np.ndarray,
+        valid_table: np.ndarray,
+        true: dict[str, np.ndarray],
+        train: np.ndarray,
+    ) -> np.ndarray:
+        classes = true["classes"][train]
+        found = np.unique(classes)
+        probabilities = np.zeros((len(valid_table), self.spec_.layout["n_classes"]))
+        if len(found) < 2:
+            probabilities[:, found] = 1.0
+            return probabilities
+        logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
+        logistic.fit(train_table, classes)
+        probabilities[:, found] = logistic.predict_proba(valid_table)
+        return probabilities
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probabilities of the classes.

@@ -5,7 +5,10 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
+from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
 
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import PropertyTargets
@@ -48,6 +51,10 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
     backbone_lr_scale : float
         Learning rate of the backbone as a part of that of the readout.
+    diagnose : bool
+        Compare the fine-tuned model, on the inner validation set, with the pre-trained one before
+        its first step and with a linear model on frozen embeddings, and warn where it is worse;
+        see ``diagnosis_``.
     pooling : {"mean", "sum", "max", "attention", "cumulants"}
         Over atoms: mean for intensive properties, sum for those that grow with the cell, max for
         those of one atom; attention learns weights for a mean; cumulants (mean, variance, third
@@ -115,6 +122,11 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         are standardised.
     transferred_ : list of str
         Names of the weights that a pre-trained model gave.
+    diagnosis_ : dict
+        What the comparison gave: ``"zero_epochs"``, ``"frozen_probe"`` and ``"final"``, mean
+        absolute errors in units of the standard deviation, and
+        ``"unmoved"``, names of weights that training did not move. Errors are missing where
+        fewer than ten crystals validate; empty without a pre-trained model.
     graph_settings_ : GraphSettings
         How the graphs were built.
     elements_ : list of int
@@ -136,7 +148,7 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
     (2,)
     """
 
-    _kept: ClassVar[tuple[str, ...]] = ("transferred_", "y_ndim_")
+    _kept: ClassVar[tuple[str, ...]] = ("transferred_", "diagnosis_", "y_ndim_")
 
     def __init__(
         self,
@@ -149,6 +161,7 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
         backbone_lr_scale: float = 1.0,
+        diagnose: bool = True,
         pooling: str = "mean",
         readout: str = "late",
         head_channels: int | None = None,
@@ -183,6 +196,7 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         self.frozen_epochs = frozen_epochs
         self.layer_decay = layer_decay
         self.backbone_lr_scale = backbone_lr_scale
+        self.diagnose = diagnose
         self.pooling = pooling
         self.readout = readout
         self.head_channels = head_channels
@@ -244,6 +258,27 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
     def _objective(self) -> PropertyTargets:
         names = PropertyTargets().get_params()
         return PropertyTargets(**{name: getattr(self, name) for name in names})
+
+    def _validation_error(
+        self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
+    ) -> float:
+        std = self._model().std.cpu().numpy()
+        return float(np.nanmean(np.abs(predicted - true["properties"][rows]) / std))
+
+    def _probe(
+        self,
+        train_table: np.ndarray,
+        valid_table: np.ndarray,
+        true: dict[str, np.ndarray],
+        train: np.ndarray,
+    ) -> np.ndarray:
+        values = true["properties"][train]
+        columns = []
+        for column in values.T:
+            known = np.isfinite(column)
+            ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 7)))
+            columns.append(ridge.fit(train_table[known], column[known]).predict(valid_table))
+        return np.stack(columns, axis=1)
 
     def predict(self, X: Any) -> np.ndarray:
         """Predict the properties of crystals.

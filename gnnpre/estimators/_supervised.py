@@ -1,15 +1,20 @@
 """What the estimators that learn from labels of crystals share: where they start from."""
 
 import warnings
+from abc import abstractmethod
 from typing import Any, ClassVar
 
+import numpy as np
 from sklearn.base import clone
+from torch import Tensor
 
-from gnnpre._validation import check_choice
+from gnnpre._validation import check_bool, check_choice
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
+from gnnpre.training import predict_batches
 
+from ._doctor import compare_starts, unmoved_weights, warn_of_failure
 from ._embedding import EmbeddingMixin
 from ._inputs import add_sample_weight, as_graphs
 from ._pretrained import PretrainedWeights, find_pretrained, fit_pretraining
@@ -30,7 +35,7 @@ class SupervisedEstimator(EmbeddingMixin):
     __metadata_request__score: ClassVar[dict[str, bool]] = {"sample_weight": True}
     _loadable: ClassVar[tuple[type, ...]] = (Pretrainer,)
     #: Fitted attributes that a file keeps.
-    _kept: ClassVar[tuple[str, ...]] = ("transferred_",)
+    _kept: ClassVar[tuple[str, ...]] = ("transferred_", "diagnosis_")
 
     def _fit_supervised(
         self, X: Any, y: Any, objective: Objective, groups: Any, sample_weight: Any
@@ -38,6 +43,7 @@ class SupervisedEstimator(EmbeddingMixin):
         """Find where to start from, and train on the labels."""
         self._training_settings()
         self._check_start()
+        check_bool("diagnose", self.diagnose)
         seed = self._draw_seed()
         fixed = None if self.pretrained is None else find_pretrained(self.pretrained)
         graphs = as_graphs(X, None if fixed is None else fixed.graphs)
@@ -58,16 +64,19 @@ class SupervisedEstimator(EmbeddingMixin):
     ) -> None:
         transferred: list[str] = []
 
+        start: dict[str, Tensor] = {}
+
         def prepare(model: ObjectiveModel) -> None:
             if source is not None:
                 transferred.extend(source.load_into(model, self.transfer))
+                start.update({k: v.detach().clone() for k, v in model.state_dict().items()})
 
         if source is None:
             backbone = CGCNN() if self.backbone is None else clone(self.backbone)
         else:
             backbone = source.backbone
         run = {} if source is None else {"transfer": self.transfer, "source": source.fingerprint}
-        self._fit_model(
+        split = self._fit_model(
             graphs,
             targets,
             backbone,
@@ -78,9 +87,54 @@ class SupervisedEstimator(EmbeddingMixin):
             run=run,
         )
         self.transferred_ = transferred
+        self.diagnosis_: dict[str, Any] = {}
         if source is not None:
             self.elements_ = sorted({*self.elements_, *source.elements})
             self._check_transfer()
+            if self.diagnose:
+                self.diagnosis_ = self._diagnose(start, graphs, targets, *split)
+                warn_of_failure(self.diagnosis_, stacklevel=5)
+
+    def _diagnose(
+        self,
+        start: dict[str, Tensor],
+        graphs: CrystalGraphs,
+        targets: Targets,
+        train: np.ndarray,
+        valid: np.ndarray,
+    ) -> dict[str, Any]:
+        model, true = self._model(), {n: v.cpu().numpy() for n, v in targets.crystal.items()}
+        unmoved = unmoved_weights(model, start)
+
+        def error() -> float:
+            parts = predict_batches(model, graphs[valid])
+            predicted = self.spec_.objective.collect(parts, graphs[valid])
+            return self._validation_error(predicted, true, valid)
+
+        def probe(train_table: np.ndarray, valid_table: np.ndarray) -> float:
+            predicted = self._probe(train_table, valid_table, true, train)
+            return self._validation_error(predicted, true, valid)
+
+        errors = compare_starts(
+            model, start, graphs, train, valid, error=error, embed=self._embed, probe=probe
+        )
+        return {**errors, "unmoved": unmoved}
+
+    @abstractmethod
+    def _validation_error(
+        self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
+    ) -> float:
+        """Compare predictions with the targets of some crystals."""
+
+    @abstractmethod
+    def _probe(
+        self,
+        train_table: np.ndarray,
+        valid_table: np.ndarray,
+        true: dict[str, np.ndarray],
+        train: np.ndarray,
+    ) -> np.ndarray:
+        """Predict from embeddings by a linear model, in the form that the network predicts in."""
 
     def _check_transfer(self) -> None:
         head = [name for name in self.transferred_ if name.startswith("head.")]

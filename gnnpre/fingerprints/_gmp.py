@@ -220,7 +220,7 @@ def _norm_factor(degree: int) -> float:
 
 
 def _rounding(edges: ElementEdges, radial: Tensor, degree: int, n_atoms: int) -> Tensor | None:
-    """Bound what rounding leaves of a sum that vanishes; None where no gradient asks: ``(N, S)``."""
+    """Bound what rounding leaves of a sum that vanishes, ``(N, S)``; None if no gradient asks."""
     if not (torch.is_grad_enabled() and radial.requires_grad):
         return None
     with torch.no_grad():
