@@ -199,10 +199,22 @@ class Fingerprint(TransformerMixin, BaseEstimator, ABC):
     def _check_all(self) -> None:
         check_choice("pooling", self.pooling, POOLINGS)
         check_choice("dtype", self.dtype, tuple(DTYPES))
+        _check_device(self.device)
         self._check_parameters()
 
     def _check_elements(self, batch: CrystalBatch, first: int) -> None:
         """Refuse elements that this fingerprint does not know; ``first`` counts from here on."""
+
+
+def _check_device(device: Any) -> None:
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"device={device!r} is none that torch has here; expected None, 'cpu' or 'cuda'."
+        ) from error
 
 
 def pool_atoms(values: Tensor, batch: CrystalBatch, pooling: str | None) -> Tensor:

@@ -1,6 +1,5 @@
 """Checks of the grids of parameters that fingerprints take."""
 
-from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ __all__ = ["check_grid", "short"]
 
 def check_grid(name: str, values: Any, *, empty: bool = False, **bounds: Any) -> None:
     """Refuse what is no sequence of numbers within the bounds of ``check_number``."""
-    if isinstance(values, (str, bytes)) or not isinstance(values, Iterable):
+    if not isinstance(values, (list, tuple, np.ndarray)) or np.ndim(values) != 1:
         raise ValueError(f"{name}={values!r}; expected a sequence of numbers, such as (1.0, 2.0).")
     numbers = list(values)
     if not numbers and not empty:

@@ -84,10 +84,14 @@ def _add_block(
         raise _broken(path, line, header, "element, atomic number, number of Gaussians") from None
     if symbol == "X":
         return
+    from ase.data import chemical_symbols
+
     if count < 1:
         raise _broken(path, line, header, "at least one Gaussian")
     if not 1 <= number <= 118 or number in found:
         raise _broken(path, line, header, "an atomic number from 1 to 118 that is new")
+    if chemical_symbols[number] != symbol:
+        raise _broken(path, line, header, f"the symbol {chemical_symbols[number]} of {number}")
     if len(block) - 1 != count:
         raise _broken(path, line, header, f"as many lines below it as it says; {len(block) - 1}")
     rows = [_read_gaussian(path, *entry) for entry in block[1:]]

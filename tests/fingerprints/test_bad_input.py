@@ -36,7 +36,7 @@ PARAMETERS = [
     (EAD, {"eta": (1.0, 0.0)}, "eta[1]=0.0"),
     (EAD, {"eta": (1.0, "4")}, "eta[1]='4'"),
     (EAD, {"eta": (1.0, float("nan"))}, "eta[1]=nan"),
-    (EAD, {"eta": [[1.0, 2.0], [3.0, 4.0]]}, "eta[0]=[1.0, 2.0]"),
+    (EAD, {"eta": [[1.0, 2.0], [3.0, 4.0]]}, "eta=[[1.0, 2.0]"),
     (EAD, {"eta": (1.0, 2, 1)}, "eta=(1.0, 2, 1) repeats"),
     (EAD, {"rs": ()}, "rs is empty"),
     (EAD, {"rs": (1.0, -0.5)}, "rs[1]=-0.5"),
@@ -190,3 +190,14 @@ def test_elements_without_density_do_not_stop_others(carbon):
     for kind in (WACSF, EAD):
         assert np.isfinite(kind(4.0).transform([Atoms("EsOg", [[0, 0, 0], [2.0, 0, 0]])])[0]).all()
     assert np.isfinite(GMP(densities=carbon).transform([bulk("C", "diamond", a=3.57)])[0]).all()
+
+
+@pytest.mark.parametrize("values", [(x for x in (1.0, 2.0)), {1.0: 2.0}, [[1.0], [2.0]], 4.0])
+def test_grids_are_sequences(values):
+    with pytest.raises(ValueError, match=r"^eta=.*expected a sequence of numbers"):
+        EAD(eta=values).fit([bulk("Cu")])
+
+
+def test_a_device_that_is_not_there():
+    with pytest.raises(ValueError, match=r"^device='nowhere' is none that torch has here"):
+        EAD(device="nowhere").fit([bulk("Cu")])

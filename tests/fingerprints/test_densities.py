@@ -118,6 +118,7 @@ BROKEN = {
     "element twice": (f"****\n{HYDROGEN}****\n{SODIUM}****\n{HYDROGEN}", 9, "H 1 2"),
     "element 0": ("****\nH 0 1\n0.5 4.0\n", 2, "H 0 1"),
     "element 119": ("****\nUue 119 1\n0.5 4.0\n", 2, "Uue 119 1"),
+    "symbol of another number": ("****\nHe 1 1\n0.5 4.0\n", 2, "He 1 1"),
     "a word": ("# made\n****\nH 1 2\n0.5 4.0\n0.25 wide\n", 5, "0.25 wide"),
     "one number": ("****\nH 1 1\n0.5\n", 3, "0.5"),
     "three numbers": ("****\nH 1 1\n0.5 4.0 1.0\n", 3, "0.5 4.0 1.0"),
