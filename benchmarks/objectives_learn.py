@@ -178,8 +178,8 @@ def main() -> None:
     head = (
         "# Every objective on every backbone, on real crystals\n\n"
         f"What `python benchmarks/objectives_learn.py` wrote: {arguments.epochs} epochs, batches "
-        f"of 8, 5 Å, crystals of at most {LARGEST} atoms; python {platform.python_version()}, torch "
-        f"{torch.__version__}, one thread.\n\n"
+        f"of 8, 5 Å, crystals of at most {LARGEST} atoms; python {platform.python_version()}, "
+        f"torch {torch.__version__}, one thread.\n\n"
         + "".join(
             f"- {what}: {len(sets[key][2])} frames of {' and '.join(files)}, and "
             f"{len(sets[key][3])} held out.\n"

@@ -215,13 +215,13 @@ class CrystalGraphs:
         """
         key = slice(None) if indices is None else indices
         chosen = normalise_key(key, len(self), "CrystalGraphs")
-        rows = torch.from_numpy(chosen).to(self.device)
-        atoms = self._rows(self._atom_offsets, self.atom_counts, rows, chosen)
-        edges = self._rows(self._edge_offsets, self.edge_counts, rows, chosen)
+        rows, atoms, edges = self._places(chosen)
         n_atoms, n_edges = self.n_atoms[rows], self.n_edges[rows]
-        crystal = torch.arange(len(rows), device=self.device)
-        edge_crystal = torch.repeat_interleave(crystal, n_edges, output_size=len(edges))
-        edge_index = self.edge_index[:, edges] + _offsets(n_atoms)[edge_crystal]  # (2, E)
+        crystal = torch.arange(len(chosen), device=self.device)
+        counts = int(self.atom_counts[chosen].sum()), int(self.edge_counts[chosen].sum())
+        edge_crystal = torch.repeat_interleave(crystal, n_edges, output_size=counts[1])
+        first = _offsets(n_atoms)[:-1].index_select(0, edge_crystal)
+        edge_index = self.edge_index[:, edges] + first  # (2, E)
         positions, cell = self.positions[atoms], self.cell[rows]
         edge_shift = self.edge_shift[edges]
         vectors = _edge_vectors(positions, cell, edge_index, edge_shift, edge_crystal)
@@ -234,8 +234,22 @@ class CrystalGraphs:
             edge_index=edge_index,
             edge_shift=edge_shift,
             edge_vectors=vectors.to(dtype),
-            batch=torch.repeat_interleave(crystal, n_atoms, output_size=len(atoms)),
+            batch=torch.repeat_interleave(crystal, n_atoms, output_size=counts[0]),
         )
+
+    def _places(self, chosen: np.ndarray) -> tuple[Any, Any, Any]:
+        """Give what picks crystals, their atoms and their edges: slices where they lie together."""
+        if len(chosen) and (np.diff(chosen) == 1).all():
+            start, stop = int(chosen[0]), int(chosen[-1]) + 1
+            spans = []
+            for counts in (self.atom_counts, self.edge_counts):
+                before = int(counts[:start].sum())
+                spans.append(slice(before, before + int(counts[start:stop].sum())))
+            return slice(start, stop), spans[0], spans[1]
+        rows = torch.from_numpy(chosen).to(self.device)
+        atoms = self._rows(self._atom_offsets, self.atom_counts, rows, chosen)
+        edges = self._rows(self._edge_offsets, self.edge_counts, rows, chosen)
+        return rows, atoms, edges
 
     def to(self, device: torch.device | str) -> "CrystalGraphs":
         """Copy the graphs to a device; the same object where they are there already.
