@@ -262,7 +262,7 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
     def _validation_error(
         self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
     ) -> float:
-        std = self._model().std.cpu().numpy()
+        std = self._model().get_buffer("std").cpu().numpy()
         return float(np.nanmean(np.abs(predicted - true["properties"][rows]) / std))
 
     def _probe(
