@@ -134,6 +134,27 @@ class Readout(nn.Module):
             return self._pool(self.mlp(scalars), scalars, batch)
         return self.mlp(self._pool(scalars, scalars, batch))
 
+    def last_features(self, scalars: Tensor, batch: CrystalBatch) -> Tensor:
+        """Give what the last linear layer is applied to, pooled.
+
+        Parameters
+        ----------
+        scalars : Tensor of shape (N, in_channels)
+            Invariant atom features.
+        batch : CrystalBatch
+            The crystals that the atoms belong to.
+
+        Returns
+        -------
+        Tensor of shape (n, H)
+            Features in which the readout is linear, but for a late one that takes the maximum.
+        """
+        hidden = self.mlp[:-1]
+        if self.order == "late":
+            return self._pool(hidden(scalars), scalars, batch)
+        features: Tensor = hidden(self._pool(scalars, scalars, batch))
+        return features
+
     def _pool(self, values: Tensor, scalars: Tensor, batch: CrystalBatch) -> Tensor:
         if self.attention is not None:
             return self.attention(values, scalars, batch)

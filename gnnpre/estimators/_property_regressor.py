@@ -1,6 +1,6 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
-from typing import Any, ClassVar
+from typing import Any
 
 import numpy as np
 import torch
@@ -13,14 +13,14 @@ from sklearn.preprocessing import StandardScaler
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import PropertyTargets
 
+from ._calibrated import CalibratedRegressor
 from ._inputs import add_sample_weight
 from ._pretrainer import Pretrainer
-from ._supervised import SupervisedEstimator
 
 __all__ = ["PropertyRegressor"]
 
 
-class PropertyRegressor(RegressorMixin, SupervisedEstimator):
+class PropertyRegressor(RegressorMixin, CalibratedRegressor):
     """Learn one or many properties of crystals, from scratch or from a pre-trained backbone.
 
     Parameters
@@ -89,6 +89,10 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
     ema_decay : float, optional
         Decay, per step, of an average of the weights that validation and the result use; no
         average by default.
+    calibration_fraction : float or splitter
+        Part of the crystals that is neither trained nor validated on (whole groups where ``fit``
+        gets groups), for ``predict(X, return_std=True)``, :meth:`predict_interval` and
+        :meth:`distance`; 0 for none of these.
     validation_fraction : float or splitter
         Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
         or a scikit-learn splitter whose first split is taken.
@@ -131,6 +135,8 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         How the graphs were built.
     elements_ : list of int
         Atomic numbers seen in training, pre-training included.
+    uncertainty_ : dict
+        What was learnt from the crystals of ``calibration_fraction``.
     y_ndim_ : int
         Whether ``fit`` got one property as ``(n,)`` (1), or columns (2).
 
@@ -147,8 +153,6 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
     >>> regressor.fit(structures, y).predict(structures[:2]).shape
     (2,)
     """
-
-    _kept: ClassVar[tuple[str, ...]] = ("transferred_", "diagnosis_", "y_ndim_")
 
     def __init__(
         self,
@@ -177,6 +181,7 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         schedule: Any = "cosine",
         gradient_clip: float | None = 10.0,
         ema_decay: float | None = None,
+        calibration_fraction: Any = 0.0,
         validation_fraction: Any = 0.1,
         patience: int | None = None,
         restore_best: bool = True,
@@ -212,6 +217,7 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
         self.schedule = schedule
         self.gradient_clip = gradient_clip
         self.ema_decay = ema_decay
+        self.calibration_fraction = calibration_fraction
         self.validation_fraction = validation_fraction
         self.patience = patience
         self.restore_best = restore_best
@@ -280,26 +286,34 @@ class PropertyRegressor(RegressorMixin, SupervisedEstimator):
             columns.append(ridge.fit(train_table[known], column[known]).predict(valid_table))
         return np.stack(columns, axis=1)
 
-    def predict(self, X: Any) -> np.ndarray:
+    def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the properties of crystals.
 
         Parameters
         ----------
         X : CrystalGraphs of shape (n,), or n structures
             The crystals; structures become graphs as those of the training did.
+        return_std : bool
+            Whether to give standard deviations too: those of a Bayesian linear model on the last
+            layer's features, scaled to the errors on the crystals of ``calibration_fraction``.
 
         Returns
         -------
         ndarray of shape (n,) or (n, k)
             The properties in their own units, in the form that ``fit`` got them in.
+        std : ndarray of the same shape
+            Where ``return_std`` asks for it.
 
         Raises
         ------
         ValueError
-            If the graphs were built with other settings, or hold an element out of range.
+            If the graphs were built with other settings, or hold an element out of range; if
+            there was no ``calibration_fraction`` and standard deviations are asked for.
         """
-        values = self._predict(X).astype(np.float64)
-        return values[:, 0] if self.y_ndim_ == 1 else values
+        graphs = self._graphs_to_predict(X)
+        std = self._std(graphs) if return_std else None
+        values = self._like_y(self._predict_values(graphs))
+        return values if std is None else (values, self._like_y(std))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Give the coefficient of determination, averaged over properties.

@@ -48,10 +48,22 @@ class SupervisedEstimator(EmbeddingMixin):
         fixed = None if self.pretrained is None else find_pretrained(self.pretrained)
         graphs = as_graphs(X, None if fixed is None else fixed.graphs)
         targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
+        graphs, targets, groups, held_out = self._hold_out(graphs, targets, groups, seed)
         source = fixed
         if self.pretraining is not None:
             source = fit_pretraining(self.pretraining, graphs, groups, seed)
-        self._fit_from(source, graphs, targets, objective, groups, seed)
+        split = self._fit_from(source, graphs, targets, objective, groups, seed)
+        self._calibrate(graphs[split[0]], *held_out)
+
+    def _hold_out(
+        self, graphs: CrystalGraphs, targets: Targets, groups: Any, seed: int
+    ) -> tuple[CrystalGraphs, Targets, Any, tuple[CrystalGraphs, Targets]]:
+        """Set crystals aside that only tell how sure the model is; none by default."""
+        none = np.empty(0, dtype=np.int64)
+        return graphs, targets, groups, (graphs[none], targets)
+
+    def _calibrate(self, trained: CrystalGraphs, graphs: CrystalGraphs, targets: Targets) -> None:
+        """Learn from the crystals that were held out."""
 
     def _fit_from(
         self,
@@ -61,7 +73,7 @@ class SupervisedEstimator(EmbeddingMixin):
         objective: Objective,
         groups: Any,
         seed: int,
-    ) -> None:
+    ) -> tuple[np.ndarray, np.ndarray]:
         transferred: list[str] = []
 
         start: dict[str, Tensor] = {}
@@ -94,6 +106,7 @@ class SupervisedEstimator(EmbeddingMixin):
             if self.diagnose:
                 self.diagnosis_ = self._diagnose(start, graphs, targets, *split)
                 warn_of_failure(self.diagnosis_, stacklevel=5)
+        return split
 
     def _diagnose(
         self,

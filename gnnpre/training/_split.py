@@ -12,26 +12,26 @@ __all__ = ["split_train_valid"]
 
 
 def split_train_valid(
-    n: int, validation: Any, groups: Any, seed: int
+    n: int, validation: Any, groups: Any, seed: int, name: str = "validation_fraction"
 ) -> tuple[np.ndarray, np.ndarray]:
     """Split n crystals: indices to train on, and to validate on (perhaps none).
 
     ``validation`` is a part of the crystals, 0 for none, or a splitter whose first split is taken.
-    Crystals of one group stay together.
+    Crystals of one group stay together. ``name`` is the user's word for it.
     """
     if groups is not None:
         groups = _check_groups(groups, n)
     if hasattr(validation, "split") and not isinstance(validation, str):
-        return _split_by(validation, n, groups, seed)
-    _check_fraction(validation)
+        return _split_by(validation, n, groups, seed, name)
+    _check_fraction(validation, name)
     if validation == 0:
         return np.arange(n), np.empty(0, dtype=np.int64)
     units = n if groups is None else len(np.unique(groups))
     if units - np.ceil(units * validation) < 1 or units * validation < 1:
         what = "crystals" if groups is None else "groups"
         warnings.warn(
-            f"{units} {what} are too few to hold out validation_fraction={validation}: the model "
-            "is trained on all of them, without validation.",
+            f"{units} {what} are too few to hold out {name}={validation}: the model is trained on "
+            "all of them, and none is held out.",
             UserWarning,
             stacklevel=2,
         )
@@ -43,7 +43,7 @@ def split_train_valid(
 
 
 def _split_by(
-    splitter: Any, n: int, groups: np.ndarray | None, seed: int
+    splitter: Any, n: int, groups: np.ndarray | None, seed: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Take the first split of a splitter, seeded where it is not: never by global states."""
     splitter = copy.deepcopy(splitter)
@@ -53,11 +53,11 @@ def _split_by(
         train, valid = next(iter(splitter.split(np.zeros((n, 1)), None, groups)))
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"validation_fraction={splitter!r} cannot split {n} crystals "
+            f"{name}={splitter!r} cannot split {n} crystals "
             f"{'without' if groups is None else 'with'} groups, and without y: {error}"
         ) from error
     if len(train) == 0:
-        raise ValueError(f"validation_fraction={splitter!r} leaves no crystal to train on.")
+        raise ValueError(f"{name}={splitter!r} leaves no crystal to train on.")
     return np.sort(train), np.sort(valid)
 
 
@@ -78,10 +78,10 @@ def _check_groups(groups: Any, n: int) -> np.ndarray:
     return np.array([numbers[label] for label in labels])
 
 
-def _check_fraction(validation: Any) -> None:
+def _check_fraction(validation: Any, name: str) -> None:
     number = isinstance(validation, Real) and not isinstance(validation, bool)
     if not number or not 0 <= validation < 1:
         raise ValueError(
-            f"validation_fraction={validation!r}; expected a number from 0 (none) to below 1, or a "
+            f"{name}={validation!r}; expected a number from 0 (none) to below 1, or a "
             "scikit-learn splitter."
         )

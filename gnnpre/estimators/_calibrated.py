@@ -1,0 +1,136 @@
+"""Regressors that know how sure they are, from crystals that were held out."""
+
+from typing import Any, ClassVar
+
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import Targets
+from gnnpre.training import predict_batches, split_train_valid
+
+from ._supervised import SupervisedEstimator
+from ._uncertainty import Calibration, LastLayer, TrainingCloud, last_layer_features
+
+__all__ = ["CalibratedRegressor"]
+
+
+class CalibratedRegressor(SupervisedEstimator):
+    """Base class: holds crystals out, and gives deviations, intervals and distances for them."""
+
+    _kept: ClassVar[tuple[str, ...]] = ("transferred_", "diagnosis_", "uncertainty_", "y_ndim_")
+
+    def _hold_out(
+        self, graphs: CrystalGraphs, targets: Targets, groups: Any, seed: int
+    ) -> tuple[CrystalGraphs, Targets, Any, tuple[CrystalGraphs, Targets]]:
+        kept, held = split_train_valid(
+            len(graphs), self.calibration_fraction, groups, seed + 1, "calibration_fraction"
+        )
+        parts = [
+            Targets(graphs.atom_counts[rows], {k: v[rows] for k, v in targets.crystal.items()})
+            for rows in (kept, held)
+        ]
+        if groups is not None:
+            groups = (
+                [groups[row] for row in kept]
+                if isinstance(groups, (list, tuple))
+                else (np.asarray(groups)[kept])
+            )
+        return graphs[kept], parts[0], groups, (graphs[held], parts[1])
+
+    def _calibrate(self, trained: CrystalGraphs, graphs: CrystalGraphs, targets: Targets) -> None:
+        self.uncertainty_: dict[str, Any] = {}
+        if len(graphs) == 0:
+            return
+        residuals = self._predict_values(graphs) - targets.crystal["properties"].cpu().numpy()
+        model, std = self._model(), None
+        if self.pooling != "max" or self.readout == "early":
+            tables = [last_layer_features(model, part) for part in (trained, graphs)]
+            layer = LastLayer.fit(tables[0], tables[1], residuals)
+            self.uncertainty_["last_layer"] = layer.to_dict()
+            std = layer.std(tables[1])
+        self.uncertainty_["calibration"] = Calibration.fit(residuals, std).to_dict()
+        self.uncertainty_["cloud"] = TrainingCloud.fit(self._embed(trained)).to_dict()
+
+    def _learnt(self, name: str) -> dict[str, Any]:
+        """Give a part of ``uncertainty_``."""
+        check_is_fitted(self, "net_")
+        if not self.uncertainty_:
+            raise ValueError(
+                "This model was fitted with calibration_fraction=0 and does not know how sure it "
+                "is: set calibration_fraction, to 0.1 for example, and fit it again."
+            )
+        if name not in self.uncertainty_:
+            raise ValueError(
+                "pooling='max' of a late readout is not linear in its last layer, which standard "
+                "deviations need. Use another pooling, readout='early', or predict_interval."
+            )
+        part: dict[str, Any] = self.uncertainty_[name]
+        return part
+
+    def _predict_values(self, graphs: CrystalGraphs) -> np.ndarray:
+        """Predict graphs that were checked: ``(n, k)``."""
+        parts = predict_batches(self._model(), graphs)
+        return np.asarray(self.spec_.objective.collect(parts, graphs), dtype=np.float64)
+
+    def _like_y(self, values: np.ndarray) -> np.ndarray:
+        return values[:, 0] if self.y_ndim_ == 1 else values
+
+    def _std(self, graphs: CrystalGraphs) -> np.ndarray:
+        layer = LastLayer(**self._learnt("last_layer"))
+        return layer.std(last_layer_features(self._model(), graphs))
+
+    def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Predict intervals that hold the property with some probability (split conformal).
+
+        The probability holds on average over crystals from where those in ``fit`` came from,
+        whatever the model (V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random
+        World", 2005). Intervals are wider where standard deviations are larger.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+        confidence : float
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n,) or (n, k)
+            Ends of the intervals.
+
+        Raises
+        ------
+        ValueError
+            If there was no ``calibration_fraction``, or too few crystals in it for this
+            confidence.
+        """
+        if not 0.0 < confidence < 1.0:
+            raise ValueError(f"confidence={confidence!r}; expected a number between 0 and 1.")
+        quantiles = Calibration(**self._learnt("calibration")).quantiles(confidence)
+        graphs = self._graphs_to_predict(X)
+        scale = self._std(graphs) if "last_layer" in self.uncertainty_ else 1.0
+        values, half = self._predict_values(graphs), scale * quantiles
+        return self._like_y(values - half), self._like_y(values + half)
+
+    def distance(self, X: Any) -> np.ndarray:
+        """Tell how far crystals are from those of the training, in the space of embeddings.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Mahalanobis distances in units of the median over the training crystals: about 1 for
+            crystals like those, above 2 or 3 where a prediction is an extrapolation.
+
+        Raises
+        ------
+        ValueError
+            If there was no ``calibration_fraction``.
+        """
+        cloud = TrainingCloud(**self._learnt("cloud"))
+        return cloud.distance(self._embed(self._graphs_to_predict(X)))
