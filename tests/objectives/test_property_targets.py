@@ -96,7 +96,7 @@ class TestTargets:
         ({"loss": "mae"}, "^loss='mae'"),
         ({"huber_delta": -1}, "^huber_delta=-1"),
         ({"readout": None}, "^readout=None"),
-        ({"pooling": "max"}, "^pooling='max'"),
+        ({"pooling": "median"}, "^pooling='median'"),
         ({"head_channels": "wide"}, "^head_channels='wide'"),
         ({"head_layers": 1.5}, "^head_layers=1.5"),
     ],
