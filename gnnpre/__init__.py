@@ -17,7 +17,9 @@ if TYPE_CHECKING:
         estimators,
         fingerprints,
         graphs,
+        model_selection,
         objectives,
+        testing,
         training,
     )
     from .backbones import CGCNN, TorchMDNet
@@ -71,7 +73,9 @@ __all__ = [
     "jia2024_cgcnn",
     "jia2024_torchmdnet",
     "jia2025_torchmdnet",
+    "model_selection",
     "objectives",
+    "testing",
     "training",
 ]
 
@@ -105,7 +109,9 @@ _SUBPACKAGES = (
     "estimators",
     "fingerprints",
     "graphs",
+    "model_selection",
     "objectives",
+    "testing",
     "training",
 )
 

@@ -1,6 +1,7 @@
 """Each example runs at its smallest scale, in a folder of its own."""
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +20,14 @@ def run_example(name: str, folder: Path) -> str:
     return done.stdout
 
 
-WITHOUT_DATA = {"plot_quickstart.py", "plot_five_objectives.py", "plot_fingerprints.py"}
+WITHOUT_DATA = {
+    "plot_quickstart.py",
+    "plot_five_objectives.py",
+    "plot_fingerprints.py",
+    "plot_pruning_search.py",
+    "plot_pretraining_in_folds.py",
+    "plot_nested_cv.py",
+}
 
 
 def errors_printed(printed: str) -> list[str]:
@@ -51,12 +59,34 @@ def test_fingerprints(tmp_path):
     assert (tmp_path / "fingerprints_parity.png").stat().st_size > 5000
 
 
+def test_pretraining_in_folds(tmp_path):
+    printed = run_example("plot_pretraining_in_folds.py", tmp_path)
+    assert printed.count("MAE pre-trained") == 2
+    states = list((tmp_path / "pretraining_in_folds").glob("*.safetensors"))
+    assert len(states) == 3, "one pre-training a fold"
+    assert (tmp_path / "pretraining_in_folds.png").stat().st_size > 5000
+
+
+def test_nested_cv(tmp_path):
+    printed = run_example("plot_nested_cv.py", tmp_path)
+    assert errors_printed(printed) == ["compositions", "random"]
+    assert (tmp_path / "nested_cv.png").stat().st_size > 5000
+
+
 def test_real_crystals(tmp_path, data_dir):
     assert (data_dir / "upstream").is_dir()
     run_example("plot_real_crystals.py", tmp_path)
     table = (tmp_path / "real_crystals.md").read_text(encoding="utf-8")
     assert "| pre-trained |" in table
     assert (tmp_path / "real_crystals_parity.png").stat().st_size > 5000
+
+
+def test_pruning_search(tmp_path):
+    printed = run_example("plot_pruning_search.py", tmp_path)
+    assert re.search(r"^[1-5] trials scored, \d pruned$", printed, re.M)
+    assert re.search(r"^epochs: \d+ of 40$", printed, re.M)
+    assert "MAE of the" in printed
+    assert (tmp_path / "pruning_search_epochs.png").stat().st_size > 5000
 
 
 def test_examples_say_what_they_are():

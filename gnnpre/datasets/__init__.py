@@ -1,5 +1,8 @@
 """Crystals to learn from: made from a potential, read from files, fetched from MatBench."""
 
+from ._composition import chemical_system as chemical_system
+from ._composition import reduced_formula as reduced_formula
+from ._composition import structure_from_arrays as structure_from_arrays
 from ._emt import make_emt_frames, make_emt_property
 from ._frames import filter_frames, read_frames
 from ._matbench import fetch_matbench, read_matbench

@@ -229,6 +229,8 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         """
         labels = _check_labels(y)
         classes, numbers = np.unique(labels, return_inverse=True)
+        if len(classes) == 0:
+            raise ValueError("y is empty: expected a class for each crystal of X, a minimum of 2.")
         if len(classes) < 2:
             raise ValueError(
                 f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "

@@ -189,6 +189,24 @@ class Fingerprint(TransformerMixin, BaseEstimator, ABC):
         poolings = CUMULANTS if self.pooling == "cumulants" else (self.pooling,)
         return np.array([f"{pooling}_{n}" for pooling in poolings for n in names], dtype=object)
 
+    def set_output(self, *, transform: str | None = None) -> "Fingerprint":
+        """Choose the container of pooled fingerprints; those of atoms, no table, stay a list.
+
+        Parameters
+        ----------
+        transform : {"default", "pandas", "polars"}, optional
+            The container; None changes nothing.
+
+        Returns
+        -------
+        Fingerprint
+            This transformer.
+        """
+        # scikit-learn's own is there only where columns have names, and a pipeline asks each step.
+        if _is_pooled(self):
+            super().set_output(transform=transform)
+        return self
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False

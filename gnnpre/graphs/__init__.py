@@ -3,8 +3,13 @@
 from ._batch import CrystalBatch
 from ._crystal_graphs import CrystalGraphs
 from ._frame_labels import FrameLabels
+from ._indexing import flat_indices as flat_indices
+from ._indexing import offsets_from_counts as offsets_from_counts
 from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
 from ._structure_to_graph import StructureToGraph
+from ._structures import PackedCrystals as PackedCrystals
+from ._structures import as_structure_list as as_structure_list
+from ._structures import pack_crystals as pack_crystals
 
 __all__ = ["CrystalBatch", "CrystalGraphs", "FrameLabels", "GraphSettings", "StructureToGraph"]

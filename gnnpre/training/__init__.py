@@ -10,6 +10,7 @@ from ._epochs import WriteEpoch as WriteEpoch
 from ._loader import BatchLoader as BatchLoader
 from ._loader import CrystalDataset as CrystalDataset
 from ._net import CrystalNet as CrystalNet
+from ._reporting import ReportEpoch as ReportEpoch
 from ._schedules import CosineSchedule, PlateauSchedule
 from ._settings import TrainingSettings as TrainingSettings
 from ._settings import draw_seed as draw_seed

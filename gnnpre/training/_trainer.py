@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import Objective, ObjectiveModel
+from gnnpre.objectives import Objective, ObjectiveModel, Targets
 
 from ._callbacks import BestModel, CosineRate, Divergence, PlateauRate, Progress
 from ._epochs import EpochCheckpoints, WriteEpoch
@@ -103,13 +103,21 @@ def train(
             theirs.append(("resume", ResumeState(folder, fingerprint, settings.resume)))
         net.callbacks = [*ours, *theirs]
         net.initialize()
-        net.module_.set_statistics(dataset.graphs, dataset.targets, train_indices)
+        counted = _of_weight(dataset.targets, train_indices)
+        net.module_.set_statistics(dataset.graphs, dataset.targets, counted)
         if prepare is not None:
             prepare(net.module_)
         if settings.strategy == "head":
             net.module_.backbone.requires_grad_(False)
         net.train(data, torch.Generator().manual_seed(seed))
     return net
+
+
+def _of_weight(targets: Targets, indices: np.ndarray) -> np.ndarray:
+    """Leave out crystals of weight zero, unless none is left: their labels have no say."""
+    weights = targets.crystal.get("sample_weight")
+    counted = indices if weights is None else indices[weights.cpu().numpy()[indices] > 0]
+    return counted if len(counted) else indices
 
 
 def _deciding(settings: TrainingSettings) -> dict[str, Any]:

@@ -1,0 +1,127 @@
+"""Keys made of what things are, not of what Python objects happen to remember."""
+
+import hashlib
+import inspect
+import pickle
+import sys
+from collections.abc import Mapping
+from typing import Any
+
+import joblib
+import numpy as np
+import torch
+from sklearn.base import BaseEstimator
+
+from gnnpre._version import __version__
+
+__all__ = ["code_identity", "content_key"]
+
+_PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
+
+
+def content_key(*values: Any) -> str:
+    """Give a key that is equal for equal content, in any process, today and tomorrow."""
+    key: str = joblib.hash((__version__, [_content(value) for value in values]), hash_name="sha1")
+    return key
+
+
+def _content(value: Any) -> Any:
+    """Give a thing as nested tuples of arrays and plain values, whose pickle is always the same."""
+    if isinstance(value, _PLAIN):
+        return type(value).__name__, value
+    if isinstance(getattr(value, "module_", None), torch.nn.Module):
+        # A skorch net is what it computes, not how it came to that.
+        return "net", code_identity(type(value)), _content(value.module_)
+    if isinstance(value, (BaseEstimator, Mapping, list, tuple, set, frozenset)):
+        return _content_of_many(value)
+    if hasattr(value, "lattice") and hasattr(value, "sites"):
+        return _content_of_pymatgen(value)
+    if hasattr(value, "arrays") and hasattr(value, "pbc"):
+        return _content_of_ase(value)
+    if isinstance(value, np.ndarray) and value.dtype == object:
+        return "objects", value.shape, [_content(item) for item in value.ravel()]
+    if hasattr(value, "iloc"):
+        return _content_of_table(value)
+    return _content_of_object(value)
+
+
+def _content_of_many(value: Any) -> Any:
+    """Open what holds other things."""
+    if isinstance(value, BaseEstimator):
+        # Parameters and, of what a FrozenEstimator holds, what was learnt.
+        return "estimator", code_identity(type(value)), _content(vars(value))
+    if isinstance(value, Mapping):
+        items = [(_content(key), _content(item)) for key, item in value.items()]
+        return "dict", sorted(items, key=lambda item: joblib.hash(item[0]))
+    if isinstance(value, (set, frozenset)):
+        return "set", sorted(joblib.hash(_content(item)) for item in value)
+    return type(value).__name__, [_content(item) for item in value]
+
+
+def _content_of_pymatgen(structure: Any) -> Any:
+    """Read a structure by attributes that cache nothing, properties that it carries included."""
+    sites = structure.sites
+    return (
+        "pymatgen",
+        [sorted((str(kind), float(part)) for kind, part in s.species.items()) for s in sites],
+        _clean([site.frac_coords for site in sites]),
+        _clean(structure.lattice.matrix),
+        [bool(periodic) for periodic in structure.lattice.pbc],
+        [_content(site.properties) for site in sites],
+        _content(getattr(structure, "properties", {})),
+        _content(getattr(structure, "_charge", None)),
+    )
+
+
+def _content_of_ase(atoms: Any) -> Any:
+    """Read atoms with all arrays, which include tags and initial magnetic moments, and info."""
+    arrays = {name: _clean(array) for name, array in atoms.arrays.items()}
+    pbc = [bool(periodic) for periodic in atoms.pbc]
+    return "ase", _content(arrays), _clean(atoms.cell.array), pbc, _content(atoms.info)
+
+
+def _clean(values: Any) -> np.ndarray:
+    """Give an array of its own memory, without negative zeros."""
+    array = np.array(values)
+    return array + 0.0 if array.dtype.kind == "f" else array
+
+
+def _content_of_table(value: Any) -> Any:
+    """Read a Series or DataFrame column by column, as they may hold structures."""
+    index = _content(np.asarray(value.index))
+    if value.ndim == 1:
+        return "series", str(value.name), index, _content(np.asarray(value))
+    columns = [_content(np.asarray(value.iloc[:, i])) for i in range(value.shape[1])]
+    return "table", [str(name) for name in value.columns], index, columns
+
+
+def _content_of_object(value: Any) -> Any:
+    if isinstance(value, torch.Tensor):
+        return "tensor", value.detach().cpu().numpy()
+    if isinstance(value, torch.nn.Module):
+        # The pickle of a tensor has its address in memory.
+        return "module", code_identity(type(value)), _content(dict(value.state_dict()))
+    if inspect.isroutine(value) or isinstance(value, type):
+        return "code", code_identity(value)
+    return "object", code_identity(type(value)), _hash(value)
+
+
+def _hash(value: Any) -> str:
+    """Hash by pickle; joblib sorts what is in a dict by value, which not everything can be."""
+    try:
+        return str(joblib.hash(value))
+    except (RuntimeError, TypeError, ValueError):
+        return hashlib.sha1(pickle.dumps(value)).hexdigest()
+
+
+def code_identity(thing: Any) -> tuple[str, str]:
+    """Name a class or function, and say which code it is: a version, or the source without one."""
+    name = f"{thing.__module__}.{getattr(thing, '__qualname__', repr(thing))}"
+    package = sys.modules.get(str(thing.__module__).partition(".")[0])
+    version = getattr(package, "__version__", None)
+    if version is not None:
+        return name, str(version)
+    try:
+        return name, inspect.getsource(thing)
+    except (OSError, TypeError):
+        return name, ""

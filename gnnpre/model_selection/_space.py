@@ -1,0 +1,93 @@
+"""From what a user gives as the space of a search to a function of the trial."""
+
+import difflib
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+__all__ = ["DistributionSpace", "make_space"]
+
+
+@dataclass(frozen=True)
+class DistributionSpace:
+    """Draws each parameter from its distribution; from a frozen trial, what was drawn."""
+
+    distributions: Mapping[str, Any]
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        """Give the parameters of a trial."""
+        return {name: _draw(trial, name, what) for name, what in self.distributions.items()}
+
+
+def _draw(trial: Any, name: str, distribution: Any) -> Any:
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    if isinstance(distribution, CategoricalDistribution):
+        return trial.suggest_categorical(name, distribution.choices)
+    is_int = isinstance(distribution, IntDistribution)
+    suggest = trial.suggest_int if is_int else trial.suggest_float
+    options = {"step": distribution.step, "log": distribution.log}
+    return suggest(name, distribution.low, distribution.high, **options)
+
+
+def make_space(param_distributions: Any, estimator: Any) -> Callable[[Any], dict[str, Any]]:
+    """Check the space, and give the function from a trial to parameters."""
+    if callable(param_distributions):
+        return _Checked(param_distributions)
+    if not isinstance(param_distributions, Mapping) or not param_distributions:
+        raise TypeError(
+            f"param_distributions={param_distributions!r}; expected a dict from parameter names "
+            "to distributions of Optuna, or a function of the trial that gives parameters, such "
+            "as lambda trial: suggest_params(pipeline, trial)."
+        )
+    for name, distribution in param_distributions.items():
+        _check_distribution(name, distribution)
+        _check_name(name, estimator, param_distributions)
+    return DistributionSpace(dict(param_distributions))
+
+
+@dataclass(frozen=True)
+class _Checked:
+    """A user's function, whose result is looked at."""
+
+    function: Callable[[Any], Any]
+
+    def __call__(self, trial: Any) -> dict[str, Any]:
+        params = self.function(trial)
+        if not isinstance(params, Mapping):
+            raise TypeError(
+                f"param_distributions gave {params!r} for a trial; expected a dict of parameters."
+            )
+        return dict(params)
+
+
+def _check_distribution(name: str, distribution: Any) -> None:
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    if not isinstance(distribution, (CategoricalDistribution, FloatDistribution, IntDistribution)):
+        raise TypeError(
+            f"param_distributions[{name!r}] is {distribution!r}; expected a distribution of "
+            "Optuna: CategoricalDistribution([...]), FloatDistribution(low, high, log=True) or "
+            "IntDistribution(low, high) of optuna.distributions."
+        )
+
+
+def _check_name(name: str, estimator: Any, others: Mapping[str, Any]) -> None:
+    """Refuse what is no parameter, unless it is one of another parameter that is searched."""
+    known = estimator.get_params()
+    parents = [name[:at] for at in range(len(name)) if name.startswith("__", at)]
+    if name in known or set(parents) & set(others):
+        return
+    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
+    empty = [parent for parent in parents if parent in known and known[parent] is None]
+    hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
+    if empty:
+        hint = f"{empty[-1]} is None: give it an object in the estimator. "
+    raise ValueError(
+        f"param_distributions has {name!r}, which is no parameter of the estimator. {hint}"
+        "estimator.get_params() has them all."
+    )
