@@ -42,7 +42,14 @@ SCALE_FILE = "mp_form_gap_37k.json.gz"
 CUTOFF, SILICON = 5.0, 14
 RS = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0, 4.5)
 ANGLES = {"eta": (0.03,), "zeta": (1.0, 4.0), "lambda": (-1.0, 1.0)}
-WORK = {"8 G2": ("g2",), "4 G4": ("g4",), "4 G5": ("g5",), "8 G2 + 4 G4": ("g2", "g4")}
+NEIGHBORS = "neighbours alone"  # dscribe's least: its sum of cutoffs, one feature
+WORK = {
+    NEIGHBORS: (),
+    "8 G2": ("g2",),
+    "4 G4": ("g4",),
+    "4 G5": ("g5",),
+    "8 G2 + 4 G4": ("g2", "g4"),
+}
 GMP_SETTINGS = {"sigmas": (0.1, 0.2, 0.3), "orders": (-1, 0, 1, 2)}
 
 
@@ -105,8 +112,21 @@ def contender(fingerprint, pickled: bytes) -> Callable:
     return run
 
 
+class SearchAlone:
+    """What comes before every fingerprint."""
+
+    def transform(self, X) -> list:
+        from gnnpre import CrystalGraphs, StructureToGraph
+
+        graphs = X if isinstance(X, CrystalGraphs) else StructureToGraph(CUTOFF).transform(X)
+        return [graphs.positions]
+
+
 def symmetry_functions(work: str, dtype: str):
     from gnnpre import WACSF
+
+    if work == NEIGHBORS:
+        return SearchAlone()
 
     left_out = [kind for kind in ("g2", "g4", "g5") if kind not in WORK[work]]
     angles = {f"{kind}_{name}": values for kind in ("g4", "g5") for name, values in ANGLES.items()}
