@@ -83,10 +83,13 @@ class CrystalEstimator(BaseEstimator):
         seed: int,
         prepare: Callable[[ObjectiveModel], None] | None = None,
         run: Mapping[str, Any] | None = None,
+        split: tuple[np.ndarray, np.ndarray] | None = None,
     ) -> tuple[np.ndarray, np.ndarray]:
         """Train a model and keep it, with all that predictions need; give the inner split."""
         settings = self._training_settings()
-        indices, valid = split_train_valid(len(graphs), self.validation_fraction, groups, seed)
+        if split is None:
+            split = split_train_valid(len(graphs), self.validation_fraction, groups, seed)
+        indices, valid = split
         check_elements(graphs, backbone.max_atomic_number)
         spec = ModelSpec(
             backbone=backbone,

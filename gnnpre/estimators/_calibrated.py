@@ -9,13 +9,13 @@ from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Targets
 from gnnpre.training import predict_batches, split_train_valid
 
-from ._supervised import SupervisedEstimator
+from ._replaying import ReplayingEstimator
 from ._uncertainty import Calibration, LastLayer, TrainingCloud, last_layer_features
 
 __all__ = ["CalibratedRegressor"]
 
 
-class CalibratedRegressor(SupervisedEstimator):
+class CalibratedRegressor(ReplayingEstimator):
     """Base class: holds crystals out, and gives deviations, intervals and distances for them."""
 
     _kept: ClassVar[tuple[str, ...]] = ("transferred_", "diagnosis_", "uncertainty_", "y_ndim_")

@@ -1,6 +1,5 @@
 """Does fine-tuning pay? What the pre-trained model gave before it, and without it."""
 
-import warnings
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -8,6 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gnnpre._warnings import warn_user
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ObjectiveModel
 
@@ -63,10 +63,10 @@ def unmoved_weights(model: ObjectiveModel, start: dict[str, Tensor]) -> list[str
     ]
 
 
-def warn_of_failure(diagnosis: dict[str, Any], stacklevel: int) -> None:
+def warn_of_failure(diagnosis: dict[str, Any]) -> None:
     """Warn where fine-tuning made things worse, or left alone what it should have trained."""
     for message in _failures(diagnosis):
-        warnings.warn(message, UserWarning, stacklevel=stacklevel)
+        warn_user(message)
 
 
 def _failures(diagnosis: dict[str, Any]) -> Iterator[str]:

@@ -1,11 +1,11 @@
 """What estimators take: graphs or structures as X, weights of samples."""
 
-import warnings
 from typing import Any
 
 import numpy as np
 import torch
 
+from gnnpre._warnings import warn_user
 from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
 from gnnpre.objectives import Targets
 
@@ -63,11 +63,9 @@ def warn_unseen_elements(graphs: CrystalGraphs, seen: list[int]) -> None:
         from ase.data import chemical_symbols
 
         names = ", ".join(chemical_symbols[z] for z in unseen)
-        warnings.warn(
+        warn_user(
             f"X holds elements that the model was not trained on: {names}. Predictions for "
             "crystals with them rest on untrained weights.",
-            UserWarning,
-            stacklevel=5,  # the user's call of predict
         )
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs, GraphSettings
-from gnnpre.objectives import ObjectiveModel
+from gnnpre.objectives import Objective, ObjectiveModel
 
 from ._pretrainer import Pretrainer
 
@@ -28,16 +28,20 @@ class PretrainedWeights:
     graphs: GraphSettings
     elements: list[int]
     weights: dict[str, Tensor]
+    objective: Objective
+    state: dict[str, Tensor]
 
     @classmethod
     def of(cls, pretrainer: Pretrainer) -> "PretrainedWeights":
         """Copy them out of a fitted pre-trainer."""
-        state = pretrainer.net_.module_.transferable_weights()
+        model = pretrainer.net_.module_
         return cls(
             backbone=clone(pretrainer.spec_.backbone),
             graphs=pretrainer.graph_settings_,
             elements=pretrainer.elements_,
-            weights={name: value.detach().cpu().clone() for name, value in state.items()},
+            weights=_copies(model.transferable_weights()),
+            objective=clone(pretrainer.spec_.objective),
+            state=_copies(model.state_dict()),
         )
 
     @property
@@ -60,6 +64,10 @@ class PretrainedWeights:
         # Strict for the backbone, whose config is the pre-trained one.
         model.load_state_dict({**current, **{name: self.weights[name] for name in names}})
         return names
+
+
+def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+    return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
 def find_pretrained(pretrained: Any) -> PretrainedWeights:

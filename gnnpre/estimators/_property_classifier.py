@@ -236,6 +236,8 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
                 f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "
                 "cross-validation, StratifiedKFold keeps all classes in every fold."
             )
+        if self.strategy == "replay":
+            raise ValueError("strategy='replay' is there for PropertyRegressor only.")
         objective = self._objective(classes)
         self._fit_supervised(X, numbers, objective, groups, sample_weight)
         self.classes_ = classes

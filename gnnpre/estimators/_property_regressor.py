@@ -38,17 +38,27 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
     transfer : {"backbone", "matching"}
         What a pre-trained model gives: its backbone, or all weights whose name and shape fit, the
         readout's too (the papers' form).
-    strategy : {"full", "head", "frozen_then_full", "layerwise"}
+    strategy : {"full", "head", "frozen_then_full", "layerwise", "replay"}
         How a pre-trained backbone takes part in training. ``"full"``: as all else, which is what
         the papers do, and best from about a thousand labels. ``"head"``: not at all, the readout
         is trained alone; for less than about a hundred labels. ``"frozen_then_full"``: not at
         first, then its layers join one by one, from the last to the first; for some hundred
         labels, as it keeps a random readout from disturbing the backbone. ``"layerwise"``: all
         of it, the slower the nearer a layer is to the input; for some hundred labels too.
+        ``"replay"``: all of it, with the objective of pre-training as a second loss on frames of
+        its own, which keeps what was learnt; for few labels, or crystals unlike those of ``fit``.
     frozen_epochs : float
         Part of the epochs over which the layers join, for ``"frozen_then_full"``.
     layer_decay : float
         Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
+    replay : str or Path, optional
+        Frames for ``strategy="replay"``: an extended XYZ file, or a folder with
+        ``graphs.safetensors`` and, for objectives with labels, ``labels.safetensors``
+        (``CrystalGraphs.save``, ``FrameLabels.save``).
+    replay_weight : float
+        Weight of that second loss.
+    replay_ratio : float
+        Most frames that are replayed, drawn once, for each crystal of ``fit``.
     backbone_lr_scale : float
         Learning rate of the backbone as a part of that of the readout.
     diagnose : bool
@@ -164,6 +174,9 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         strategy: str = "full",
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
+        replay: Any = None,
+        replay_weight: float = 1.0,
+        replay_ratio: float = 1.0,
         backbone_lr_scale: float = 1.0,
         diagnose: bool = True,
         pooling: str = "mean",
@@ -200,6 +213,9 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         self.strategy = strategy
         self.frozen_epochs = frozen_epochs
         self.layer_decay = layer_decay
+        self.replay = replay
+        self.replay_weight = replay_weight
+        self.replay_ratio = replay_ratio
         self.backbone_lr_scale = backbone_lr_scale
         self.diagnose = diagnose
         self.pooling = pooling

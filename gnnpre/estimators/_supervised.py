@@ -1,6 +1,5 @@
 """What the estimators that learn from labels of crystals share: where they start from."""
 
-import warnings
 from abc import abstractmethod
 from typing import Any, ClassVar
 
@@ -9,6 +8,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from gnnpre._validation import check_bool, check_choice
+from gnnpre._warnings import warn_user
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
@@ -75,7 +75,6 @@ class SupervisedEstimator(EmbeddingMixin):
         seed: int,
     ) -> tuple[np.ndarray, np.ndarray]:
         transferred: list[str] = []
-
         start: dict[str, Tensor] = {}
 
         def prepare(model: ObjectiveModel) -> None:
@@ -98,15 +97,28 @@ class SupervisedEstimator(EmbeddingMixin):
             prepare=prepare,
             run=run,
         )
+        self._finish(source, transferred, start, graphs, targets, split)
+        return split
+
+    def _finish(
+        self,
+        source: PretrainedWeights | None,
+        transferred: list[str],
+        start: dict[str, Tensor],
+        graphs: CrystalGraphs,
+        targets: Targets,
+        split: tuple[np.ndarray, np.ndarray],
+    ) -> None:
+        """Keep what was transferred, and compare with where it came from."""
         self.transferred_ = transferred
         self.diagnosis_: dict[str, Any] = {}
-        if source is not None:
-            self.elements_ = sorted({*self.elements_, *source.elements})
-            self._check_transfer()
-            if self.diagnose:
-                self.diagnosis_ = self._diagnose(start, graphs, targets, *split)
-                warn_of_failure(self.diagnosis_, stacklevel=5)
-        return split
+        if source is None:
+            return
+        self.elements_ = sorted({*self.elements_, *source.elements})
+        self._check_transfer()
+        if self.diagnose:
+            self.diagnosis_ = self._diagnose(start, graphs, targets, *split)
+            warn_of_failure(self.diagnosis_)
 
     def _diagnose(
         self,
@@ -152,12 +164,10 @@ class SupervisedEstimator(EmbeddingMixin):
     def _check_transfer(self) -> None:
         head = [name for name in self.transferred_ if name.startswith("head.")]
         if self.transfer == "matching" and not head:
-            warnings.warn(
+            warn_user(
                 "transfer='matching', but no weight of the pre-trained readout has the shape of "
                 "this one: only the backbone was transferred. head_channels, head_layers and the "
-                "number of outputs decide the shapes.",
-                UserWarning,
-                stacklevel=4,
+                "number of outputs decide the shapes."
             )
 
     def _check_start(self) -> None:
