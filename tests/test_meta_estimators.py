@@ -6,6 +6,8 @@ exfoliation energies; without it alloys and bulk moduli from effective medium th
 
 import os
 import pickle
+import subprocess
+import sys
 from types import SimpleNamespace
 
 import joblib
@@ -553,3 +555,21 @@ def test_structures_are_as_they_were_after_all_of_it(fingerprints, pipeline, dat
     model = StackingRegressor([("a", pipeline), ("b", fingerprints)], Ridge(), cv=2)
     cross_val_score(model, copies, data.y, cv=2)
     assert joblib.hash(copies) == before
+
+
+def test_two_jobs_share_the_cores():
+    # Without the variables that pin threads in these tests: what a user's processes get.
+    code = (
+        "import os, joblib\n"
+        "def threads():\n"
+        "    import torch, gnnpre.estimators\n"
+        "    return torch.get_num_threads()\n"
+        "if __name__ == '__main__':\n"
+        "    found = joblib.Parallel(n_jobs=2)(joblib.delayed(threads)() for _ in range(2))\n"
+        "    assert sum(found) <= max(2, joblib.cpu_count()), found\n"
+    )
+    free = {k: v for k, v in os.environ.items() if not k.endswith("_NUM_THREADS")}
+    done = subprocess.run(
+        [sys.executable, "-c", code], env=free, capture_output=True, text=True, timeout=120
+    )
+    assert done.returncode == 0, done.stderr[-2000:]

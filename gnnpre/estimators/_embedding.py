@@ -23,7 +23,13 @@ CUMULANTS = ("cumulant1", "cumulant2", "cumulant3")
 
 
 class EmbeddingMixin(TransformerMixin, CrystalEstimator):
-    """Gives a fitted estimator ``embed``, and ``transform`` as transformers have it."""
+    """Gives a fitted estimator ``embed``, and ``transform`` as transformers have it.
+
+    Subclasses have the parameters ``embedding_layer`` and ``embedding_pooling``.
+    """
+
+    embedding_layer: int
+    embedding_pooling: str
 
     def embed(self, X: Any, *, layer: int = -1, pooling: str | None = "mean") -> Any:
         """Give the features that a layer of the backbone has of crystals, or of their atoms.
@@ -68,7 +74,7 @@ class EmbeddingMixin(TransformerMixin, CrystalEstimator):
         return np.split(rows, np.cumsum(graphs.atom_counts)[:-1]) if pooling is None else rows
 
     def transform(self, X: Any) -> np.ndarray:
-        """Embed crystals: the mean over the atoms of what the backbone ends with.
+        """Embed crystals: the features of ``embedding_layer``, pooled by ``embedding_pooling``.
 
         Parameters
         ----------
@@ -77,10 +83,17 @@ class EmbeddingMixin(TransformerMixin, CrystalEstimator):
 
         Returns
         -------
-        ndarray of shape (n, C)
-            The embeddings; :meth:`embed` gives those of other layers and poolings.
+        ndarray of shape (n, C) or (n, 3 C)
+            The embeddings; :meth:`embed` also gives those of atoms.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer or pooling, or the graphs were built with other settings.
         """
-        return np.asarray(self.embed(X))
+        check_choice("embedding_pooling", self.embedding_pooling, EMBEDDING_POOLINGS)
+        layer, pooling = self.embedding_layer, self.embedding_pooling
+        return np.asarray(self.embed(X, layer=layer, pooling=pooling))
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Name the columns of :meth:`transform`.
@@ -93,11 +106,14 @@ class EmbeddingMixin(TransformerMixin, CrystalEstimator):
         Returns
         -------
         ndarray of str
-            Such as ``"cgcnn0"``.
+            Such as ``"cgcnn0"``, or ``"cumulant2_cgcnn0"``.
         """
         backbone = self._model().backbone
         prefix = type(self.spec_.backbone).__name__.lower()
-        return np.array([f"{prefix}{i}" for i in range(backbone.out_channels)], dtype=object)
+        names = [f"{prefix}{channel}" for channel in range(backbone.out_channels)]
+        if self.embedding_pooling == "cumulants":
+            names = [f"{cumulant}_{name}" for cumulant in CUMULANTS for name in names]
+        return np.array(names, dtype=object)
 
 
 def _check_layer(layer: Any, backbone: BackboneModule) -> None:

@@ -74,6 +74,10 @@ class Pretrainer(EmbeddingMixin):
         those of an uninterrupted training. A finished training is not repeated. Needs a
         ``random_state``. Callbacks of your own are resumed if they have ``state()`` (JSON-able)
         and ``load_state(state)``; others start anew.
+    embedding_layer : int
+        Layer whose features :meth:`transform` gives: 0 to the number of layers, -1 for the end.
+    embedding_pooling : {"mean", "sum", "max", "cumulants"}
+        What it gives of the atoms' features.
     verbose : int
         0 for silence, 1 for a progress bar.
 
@@ -145,6 +149,8 @@ class Pretrainer(EmbeddingMixin):
         checkpoint_dir: str | None = None,
         checkpoint_epochs: Sequence[int] | None = None,
         resume: bool = False,
+        embedding_layer: int = -1,
+        embedding_pooling: str = "mean",
         verbose: int = 0,
     ) -> None:
         self.backbone = backbone
@@ -167,6 +173,8 @@ class Pretrainer(EmbeddingMixin):
         self.checkpoint_dir = checkpoint_dir
         self.checkpoint_epochs = checkpoint_epochs
         self.resume = resume
+        self.embedding_layer = embedding_layer
+        self.embedding_pooling = embedding_pooling
         self.verbose = verbose
 
     def fit(

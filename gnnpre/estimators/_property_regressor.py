@@ -124,6 +124,10 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         parameters and data.
     resume : bool
         Go on from the state in ``checkpoint_dir`` where there is one, as in :class:`Pretrainer`.
+    embedding_layer : int
+        Layer whose features :meth:`transform` gives: 0 to the number of layers, -1 for the end.
+    embedding_pooling : {"mean", "sum", "max", "cumulants"}
+        What it gives of the atoms' features.
     verbose : int
         0 for silence, 1 for a progress bar.
 
@@ -204,6 +208,8 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         callbacks: Any = None,
         checkpoint_dir: str | None = None,
         resume: bool = False,
+        embedding_layer: int = -1,
+        embedding_pooling: str = "mean",
         verbose: int = 0,
     ) -> None:
         self.backbone = backbone
@@ -243,6 +249,8 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir
         self.resume = resume
+        self.embedding_layer = embedding_layer
+        self.embedding_pooling = embedding_pooling
         self.verbose = verbose
 
     def fit(

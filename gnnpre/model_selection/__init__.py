@@ -4,6 +4,7 @@ from ._cache_entry import CacheEntry
 from ._cluster_folds import FingerprintClusterKFold
 from ._leak_audit import drop_leaks, leak_audit
 from ._leak_report import LeakAudit
+from ._masked_scorer import masked_scorer
 from ._memory import ContentMemory
 from ._pruning_search import PruningSearchCV
 from ._structure_folds import ChemicalSystemKFold, CompositionKFold, PrototypeKFold
@@ -22,6 +23,7 @@ __all__ = [
     "PruningSearchCV",
     "drop_leaks",
     "leak_audit",
+    "masked_scorer",
     "structure_groups",
     "structure_train_test_split",
     "suggest_params",

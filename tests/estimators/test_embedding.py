@@ -1,5 +1,6 @@
 """Embeddings of layers, crystals and atoms."""
 
+import copy
 from itertools import pairwise
 
 import numpy as np
@@ -81,3 +82,19 @@ def test_fine_tuned_models_embed_too(kind, data):
     assert table.columns[0] == "cgcnn0"
     ridge = make_pipeline(FrozenEstimator(estimator.set_output(transform="default")), Ridge())
     assert ridge.fit(data.structures, data.y).predict(data.structures).shape == data.y.shape
+
+
+@pytest.mark.parametrize(("layer", "pooling"), [(-1, "mean"), (1, "max"), (0, "cumulants")])
+def test_transform_follows_the_parameters(model, data, layer, pooling):
+    chosen = copy.copy(model).set_params(embedding_layer=layer, embedding_pooling=pooling)
+    expected = model.embed(data.graphs, layer=layer, pooling=pooling)
+    np.testing.assert_array_equal(chosen.transform(data.graphs), expected)
+    names = chosen.get_feature_names_out()
+    assert len(names) == len(set(names)) == expected.shape[1]
+
+
+def test_transform_gives_a_table(model, data):
+    for wrong in (None, "median"):
+        chosen = copy.copy(model).set_params(embedding_pooling=wrong)
+        with pytest.raises(ValueError, match=f"embedding_pooling={wrong!r}"):
+            chosen.transform(data.graphs)

@@ -1,0 +1,95 @@
+"""Scorers that leave missing values out."""
+
+import pickle
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin
+from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.model_selection import cross_val_score
+
+from gnnpre import CGCNN, PropertyRegressor
+from gnnpre.datasets import make_emt_property
+from gnnpre.model_selection import masked_scorer
+
+
+class Oracle(RegressorMixin, BaseEstimator):
+    """Predicts what it is told."""
+
+    def __init__(self, predictions):
+        self.predictions = predictions
+
+    def fit(self, X, y=None):
+        return self
+
+    def predict(self, X):
+        return self.predictions
+
+
+@pytest.fixture
+def pair():
+    rng = np.random.default_rng(0)
+    true, predicted = rng.normal(size=(30, 2)), rng.normal(size=(30, 2))
+    true[::3, 0] = np.nan
+    true[5, 1] = np.nan
+    return true, predicted
+
+
+@pytest.mark.parametrize(("metric", "sign"), [(mean_absolute_error, -1), (r2_score, 1)])
+def test_mean_over_properties_of_what_is_known(pair, metric, sign):
+    true, predicted = pair
+    scorer = masked_scorer(metric, greater_is_better=sign > 0)
+    columns = []
+    for t, p in zip(true.T, predicted.T, strict=True):
+        known = ~np.isnan(t)
+        columns.append(metric(t[known], p[known]))
+    expected = sign * np.mean(columns)
+    assert scorer(Oracle(predicted), np.zeros(30), true) == pytest.approx(expected)
+
+
+def test_weights(pair):
+    true, predicted = pair
+    weights = np.linspace(0.1, 2.0, 30)
+    scorer = masked_scorer(mean_absolute_error, greater_is_better=False)
+    found = scorer(Oracle(predicted), np.zeros(30), true, sample_weight=weights)
+    columns = []
+    for t, p in zip(true.T, predicted.T, strict=True):
+        known = ~np.isnan(t)
+        columns.append(np.average(np.abs(t - p)[known], weights=weights[known]))
+    assert found == pytest.approx(-np.mean(columns))
+
+
+def test_one_property_and_shapes(pair):
+    true, predicted = pair
+    scorer = masked_scorer(mean_absolute_error)
+    known = ~np.isnan(true[:, 0])
+    expected = np.abs(true - predicted)[known, 0].mean()
+    found = scorer(Oracle(predicted[:, 0]), np.zeros(30), true[:, 0])
+    assert found == pytest.approx(expected)
+    with pytest.raises(ValueError, match="y has shape"):
+        scorer(Oracle(predicted[:, 0]), np.zeros(30), true)
+
+
+def test_a_property_that_nobody_knows():
+    scorer = masked_scorer(mean_absolute_error)
+    true = np.array([[1.0, np.nan], [2.0, np.nan]])
+    with pytest.raises(ValueError, match=r"Property 1 is missing .* all 2 crystals"):
+        scorer(Oracle(np.zeros((2, 2))), np.zeros(2), true)
+
+
+def test_pickle(pair):
+    true, predicted = pair
+    scorer = masked_scorer(mean_absolute_error)
+    copy = pickle.loads(pickle.dumps(scorer))
+    arguments = Oracle(predicted), np.zeros(30), true
+    assert copy(*arguments) == scorer(*arguments)
+
+
+def test_in_cross_validation():
+    structures, y = make_emt_property(24, random_state=0)
+    both = np.stack([y, -y], axis=1)
+    both[::4, 1] = np.nan
+    model = PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0)
+    scorer = masked_scorer(mean_absolute_error, greater_is_better=False)
+    scores = cross_val_score(model, structures, both, cv=2, scoring=scorer, error_score="raise")
+    assert (scores < 0).all()
