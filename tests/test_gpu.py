@@ -5,8 +5,19 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 
-from gnnpre import CGCNN, Pretrainer, PropertyRegressor, StructureToGraph
+from cases import BACKBONES, OBJECTIVES, make_labels
+from gnnpre import (
+    CGCNN,
+    EAD,
+    GMP,
+    WACSF,
+    Pretrainer,
+    PropertyClassifier,
+    PropertyRegressor,
+    StructureToGraph,
+)
 from gnnpre.datasets import make_emt_frames
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
@@ -64,3 +75,53 @@ def test_resume(data, tmp_path):
     again = make_pretrainer("cuda", **state).fit(graphs, labels)
     assert len(again.history_) == 2
     np.testing.assert_array_equal(again.predict(graphs).energy, once.predict(graphs).energy)
+
+
+@pytest.mark.parametrize("fingerprint", [EAD, WACSF, GMP])
+def test_fingerprints_are_those_of_the_cpu(data, fingerprint):
+    graphs, _ = data
+    here = fingerprint(pooling="mean").transform(graphs)
+    for there in (
+        fingerprint(pooling="mean", device="cuda").transform(graphs),
+        fingerprint(pooling="mean").transform(graphs.to("cuda")),
+    ):
+        np.testing.assert_allclose(there, here, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("objective", OBJECTIVES)
+@pytest.mark.parametrize("backbone", ["cgcnn", "torchmdnet"])
+def test_every_objective_trains(data, backbone, objective):
+    graphs = data[0].to("cuda")
+    model = make_pretrainer("cuda").set_params(
+        backbone=BACKBONES[backbone], objective=OBJECTIVES[objective], max_epochs=1
+    )
+    model.fit(graphs, make_labels(OBJECTIVES[objective], graphs))
+    assert np.isfinite(model.history_[-1]["train_loss"])
+
+
+@pytest.mark.parametrize("strategy", ["full", "head", "frozen_then_full", "layerwise", "replay"])
+def test_fine_tuning_and_uncertainty(data, strategy, tmp_path):
+    graphs, labels = data
+    graphs.save(tmp_path / "graphs.safetensors")
+    labels.save(tmp_path / "labels.safetensors")
+    source = FrozenEstimator(make_pretrainer("cuda").fit(graphs, labels))
+    regressor = PropertyRegressor(
+        pretrained=source,
+        strategy=strategy,
+        replay=str(tmp_path) if strategy == "replay" else None,
+        calibration_fraction=0.4,
+        max_epochs=2,
+        random_state=0,
+        device="cuda",
+    )
+    regressor.fit(graphs.to("cuda"), labels.energy / labels.n_atoms)
+    values, std = regressor.predict(graphs, return_std=True)
+    lower, upper = regressor.predict_interval(graphs, 0.5)
+    assert np.isfinite([values, std, lower, upper, regressor.distance(graphs)]).all()
+
+
+def test_classes(data):
+    graphs, labels = data
+    classifier = PropertyClassifier(CGCNN(8, 1), max_epochs=1, random_state=0, device="cuda")
+    y = labels.energy > np.median(labels.energy)
+    assert classifier.fit(graphs, y).predict_proba(graphs.to("cuda")).shape == (24, 2)

@@ -123,8 +123,8 @@ def join_property(
     replay: Replay, mixture: Mixture, graphs: CrystalGraphs, targets: Targets
 ) -> tuple[CrystalGraphs, Targets]:
     """Put the crystals with a property and the frames together; neither has the other's labels."""
-    joint = CrystalGraphs.concatenate([graphs, replay.graphs])
-    y = targets.crystal["properties"].numpy()
+    joint = CrystalGraphs.concatenate([graphs, replay.graphs.to(graphs.device)])
+    y = targets.crystal["properties"].cpu().numpy()
     missing = np.full((len(replay.graphs), y.shape[1]), np.nan)
     labels = None
     if replay.labels is not None:
