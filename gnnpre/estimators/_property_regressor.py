@@ -163,10 +163,10 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
     MatBench's phonons, ``"full"`` was best at each size (a sixth to a quarter below training from
     scratch), ``"frozen_then_full"`` and ``"layerwise"`` came near it at 50 labels, and ``"head"``
     stayed behind. On jdft2d, where that pre-training did not help, the two gentler ones did no
-    worse (``benchmarks/strategies.py``). So begin with ``"full"`` at any size; take ``"head"``, which is
-    cheaper, where :attr:`diagnosis_` says that a frozen probe is better; one of the gentler ones
-    where fine-tuning is worse than training from scratch; ``"replay"`` where the model has to keep
-    its forces, or meets crystals unlike those of ``fit``.
+    worse (``benchmarks/strategies.py``). So begin with ``"full"`` at any size; take ``"head"``,
+    which is cheaper, where :attr:`diagnosis_` says that a frozen probe is better; one of the
+    gentler ones where fine-tuning is worse than training from scratch; ``"replay"`` where the
+    model has to keep its forces, or meets crystals unlike those of ``fit``.
 
     Examples
     --------
