@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._validation import check_number
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Targets
 from gnnpre.training import predict_batches, split_train_valid
@@ -30,6 +31,12 @@ class CalibratedRegressor(ReplayingEstimator):
             Targets(graphs.atom_counts[rows], {k: v[rows] for k, v in targets.crystal.items()})
             for rows in (kept, held)
         ]
+        weights = parts[0].crystal.get("sample_weight")
+        if weights is not None and not weights.any():
+            raise ValueError(
+                "sample_weight is zero for all crystals that calibration_fraction leaves to train "
+                "on. Lower it, or give more crystals a weight."
+            )
         if groups is not None:
             groups = (
                 [groups[row] for row in kept]
@@ -105,8 +112,7 @@ class CalibratedRegressor(ReplayingEstimator):
             If there was no ``calibration_fraction``, or too few crystals in it for this
             confidence.
         """
-        if not 0.0 < confidence < 1.0:
-            raise ValueError(f"confidence={confidence!r}; expected a number between 0 and 1.")
+        check_number("confidence", confidence, high=1.0 - 1e-9)
         quantiles = Calibration(**self._learnt("calibration")).quantiles(confidence)
         graphs = self._graphs_to_predict(X)
         scale = self._std(graphs) if "last_layer" in self.uncertainty_ else 1.0

@@ -341,7 +341,12 @@ def _check_labels(y: Any) -> np.ndarray:
             f"y is missing (NaN or None) for {len(missing)} of {len(labels)} crystals, the first "
             f"at row {missing[0]}: leave them out."
         )
-    check_classification_targets(labels)
+    try:
+        check_classification_targets(labels)
+    except TypeError as error:
+        raise ValueError(
+            f"y mixes labels that cannot be put in order ({error}): give all of one type."
+        ) from error
     # Labels of dtype object cannot be written to a file as they are.
     return np.array(labels.tolist()) if labels.dtype == object else labels
 

@@ -129,7 +129,9 @@ class TrainingCloud:
 
         table = table.astype(np.float64)
         covariance = LedoitWolf().fit(table).covariance_
-        covariance += 1e-9 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
+        # Of one crystal, or of crystals that are all alike, the covariance is zero.
+        scale = np.trace(covariance) / len(covariance) or 1.0
+        covariance += 1e-9 * scale * np.eye(len(covariance))
         factor = np.linalg.cholesky(covariance)
         distances = np.sqrt(_leverage(factor, table - table.mean(axis=0)))
         unit = float(np.median(distances)) or 1.0

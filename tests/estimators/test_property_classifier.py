@@ -134,6 +134,7 @@ def test_cross_validation_and_search_in_a_pipeline(classifier, data):
         (np.array([np.nan, *[0.0, 1.0] * 9, 1.0]), r"missing .* row 0"),
         (["a", "b"] * 3, r"y has shape \(6,\); X has 20 crystals"),
         (np.zeros((20, 2), int), r"shape \(20, 2\)"),
+        (np.array(["a"] * 10 + [1] * 10, dtype=object), "y mixes labels"),
         (None, "y is None"),
     ],
 )

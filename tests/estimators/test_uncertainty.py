@@ -9,6 +9,7 @@ from sklearn.model_selection import ShuffleSplit
 from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import make_emt_property, read_matbench
 from gnnpre.estimators._uncertainty import Calibration, LastLayer, TrainingCloud
+from gnnpre.training import draw_seed, split_train_valid
 
 SMALL = {"max_epochs": 8, "batch_size": 8, "random_state": 0}
 
@@ -110,8 +111,8 @@ def test_missing_scores_are_left_out():
 def test_too_few_crystals_for_a_confidence(fitted, alloys):
     with pytest.raises(ValueError, match=r"confidence=0.99 needs at least 99 .* there are 21"):
         fitted.predict_interval(alloys[0], 0.99)
-    for wrong in (0.0, 1.0, 90):
-        with pytest.raises(ValueError, match=f"confidence={wrong}; expected"):
+    for wrong in (0.0, 1.0, 90, "90%"):
+        with pytest.raises(ValueError, match=f"confidence={wrong!r}; expected"):
             fitted.predict_interval(alloys[0], wrong)
 
 
@@ -175,6 +176,25 @@ def test_saved_with_the_model(fitted, alloys, tmp_path):
         strict=True,
     ):
         np.testing.assert_array_equal(ours, theirs)
+
+
+@pytest.mark.parametrize("n", [3, 5])
+def test_very_few_crystals(alloys, n):
+    graphs, y = alloys
+    model = PropertyRegressor(CGCNN(8, 1), calibration_fraction=0.4, **SMALL)
+    model.set_params(validation_fraction=0).fit(graphs[:n], y[:n])
+    assert np.isfinite(model.predict(graphs, return_std=True)[1]).all()
+    assert np.isfinite(model.distance(graphs)).all()
+
+
+def test_weights_that_leave_nothing_to_train_on(alloys):
+    graphs, y = alloys
+    _, held = split_train_valid(90, 0.3, None, draw_seed(0) + 1)
+    model = PropertyRegressor(CGCNN(8, 1), calibration_fraction=0.3, max_epochs=1, random_state=0)
+    weights = np.zeros(90)
+    weights[held[0]] = 1.0
+    with pytest.raises(ValueError, match=r"sample_weight is zero for all .* calibration_fraction"):
+        model.fit(graphs, y, sample_weight=weights)
 
 
 def test_without_crystals_to_calibrate_with(alloys):
