@@ -54,6 +54,8 @@ class BackboneModule(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.n_elements = n_elements
+        #: Whether messages run as compiled by ``torch.compile``; no part of what is learnt.
+        self.compiled = False
 
     def layer_patterns(self) -> list[tuple[str, ...]]:
         """Name the weights of each layer by patterns, from the input to the output.

@@ -9,15 +9,12 @@ from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
-from ._layers import (
-    ACTIVATIONS,
-    ELEMENT_STARTS,
-    ENVELOPES,
-    ElementEmbedding,
-    GaussianSmearing,
-    sum_by_index,
-)
+from ._edge_sum import Neighbors
+from ._functions import SILU, SOFTPLUS, ScalarFunction
+from ._gated_message import GatedMessage
+from ._layers import ELEMENT_STARTS, ENVELOPES, ElementEmbedding, GaussianSmearing
 
+ACTIVATIONS: dict[str, ScalarFunction] = {"silu": SILU, "softplus": SOFTPLUS}
 AGGREGATIONS = ("scaled_sum", "mean", "sum")
 
 __all__ = ["CGCNN"]
@@ -155,13 +152,16 @@ class CGCNNModule(BackboneModule):
         self.register_buffer("mean_neighbors", torch.tensor(float(mean_neighbors)))
 
     def forward(self, batch: CrystalBatch) -> AtomFeatures:
-        distances = batch.distances  # (E,)
-        radial = self.radial(distances)  # (E, n_radial)
-        envelope = None if self.envelope is None else self.envelope(distances)[:, None]  # (E, 1)
-        scale = self._scale(batch)
+        neighbors = Neighbors(
+            batch.pairs, len(batch.atomic_numbers), self._scale(batch), self.compiled
+        )
+        distances = batch.edge_vectors[batch.pairs.edges].norm(dim=1)  # (P,)
+        weight = torch.ones_like(distances) if self.envelope is None else self.envelope(distances)
+        components = self.radial.components(distances)  # (n_radial, r)
+        radial = self.radial(distances) @ components  # (P, r)
         x = nn.functional.silu(self.embedding(batch.atomic_numbers))  # (N, C)
         for layer in self.layers:
-            x = layer(x, batch, radial, envelope, scale)
+            x = layer(x, neighbors, radial, components, weight)
         return AtomFeatures(x)
 
     def _scale(self, batch: CrystalBatch) -> Tensor | None:
@@ -179,7 +179,7 @@ class CGCNNLayer(nn.Module):
     """One round of messages.
 
     The matrix product of ``[x_i, x_j, e_ij]`` is split in three: the parts of ``x_i`` and ``x_j``
-    are computed once an atom, not once an edge.
+    are computed once an atom, that of ``e_ij`` once a pair of atoms, none once an edge.
     """
 
     def __init__(self, channels: int, n_radial: int, activation: str, batch_norm: bool) -> None:
@@ -187,7 +187,7 @@ class CGCNNLayer(nn.Module):
         self.target = nn.Linear(channels, 2 * channels)
         self.source = nn.Linear(channels, 2 * channels, bias=False)
         self.edge = nn.Linear(n_radial, 2 * channels, bias=False)
-        self.activation = ACTIVATIONS[activation]()
+        self.message = GatedMessage(ACTIVATIONS[activation])
         self.norm = nn.BatchNorm1d(channels) if batch_norm else None
         # The three are parts of one linear layer and start as that layer would.
         bound = 1.0 / math.sqrt(2 * channels + n_radial)
@@ -195,23 +195,10 @@ class CGCNNLayer(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(
-        self,
-        x: Tensor,
-        batch: CrystalBatch,
-        radial: Tensor,
-        envelope: Tensor | None,
-        scale: Tensor | None,
+        self, x: Tensor, neighbors: Neighbors, radial: Tensor, components: Tensor, weight: Tensor
     ) -> Tensor:
-        z = self.edge(radial)  # (E, 2C)
-        z = z + self.target(x).index_select(0, batch.target)
-        z = z + self.source(x).index_select(0, batch.source)
-        gate, core = z.chunk(2, dim=1)
-        messages = torch.sigmoid(gate) * self.activation(core)  # (E, C)
-        if envelope is not None:
-            messages = messages * envelope
-        gathered = sum_by_index(messages, batch.target, len(x))  # (N, C)
-        if scale is not None:
-            gathered = gathered * scale
+        edge = radial @ (self.edge.weight @ components).t()  # (P, 2C)
+        (gathered,) = neighbors.sum(self.message, self.target(x), self.source(x), edge, weight)
         if self.norm is not None:
             gathered = self.norm(gathered)
-        return x + gathered
+        return x + gathered  # (N, C)

@@ -8,7 +8,6 @@ from torch import Tensor, nn
 from ._elements import N_ELEMENTS, element_properties
 
 __all__ = [
-    "ACTIVATIONS",
     "ELEMENT_STARTS",
     "ENVELOPES",
     "CosineEnvelope",
@@ -22,7 +21,6 @@ __all__ = [
 ]
 
 ELEMENT_STARTS = ("properties", "uniform")
-ACTIVATIONS: dict[str, type[nn.Module]] = {"silu": nn.SiLU, "softplus": nn.Softplus}
 
 
 class ElementEmbedding(nn.Module):
@@ -64,10 +62,29 @@ class GaussianSmearing(nn.Module):
         super().__init__()
         self.register_buffer("centers", torch.linspace(0.0, cutoff, n_radial))
         self.coefficient = -0.5 / (width * cutoff) ** 2
+        self._components: dict[tuple[torch.dtype, torch.device], Tensor] = {}
 
     def forward(self, distances: Tensor) -> Tensor:
         offsets = distances[:, None] - self.centers  # (E, n_radial)
         return torch.exp(self.coefficient * offsets * offsets)
+
+    def components(self, like: Tensor) -> Tensor:
+        """Give orthonormal columns V (n_radial, r): ``radial = radial V V^T`` but for rounding.
+
+        Wide Gaussians say the same thing many times over: of 50 that are 0.2 cutoffs wide, 13
+        combinations tell all that single precision holds, and linear maps of them cost as much
+        less. V is the identity where little is to be gained.
+        """
+        key = like.dtype, like.device
+        if key not in self._components:
+            grid = torch.linspace(0.0, float(self.centers[-1]), 1000, dtype=torch.float64)
+            wide = torch.exp(self.coefficient * (grid[:, None] - self.centers.cpu().double()) ** 2)
+            _, sizes, right = torch.linalg.svd(wide, full_matrices=False)
+            rank = int((sizes > 0.1 * torch.finfo(like.dtype).eps * sizes[0]).sum())
+            if rank > 0.75 * len(self.centers):
+                right, rank = torch.eye(len(self.centers)), len(self.centers)
+            self._components[key] = right[:rank].t().contiguous().to(like)
+        return self._components[key]
 
 
 class ExpNormalSmearing(nn.Module):

@@ -9,14 +9,15 @@ from torch import Tensor, nn
 from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
+from ._attention_message import AttentionMessage, FilteredMessage
 from ._base import AtomFeatures, Backbone, BackboneModule
+from ._edge_sum import Neighbors
 from ._layers import (
     ELEMENT_STARTS,
     CosineEnvelope,
     ElementEmbedding,
     ExpNormalSmearing,
     WhitenedNorm,
-    sum_by_index,
 )
 
 AGGREGATIONS = ("scaled_sum", "sum")
@@ -169,14 +170,12 @@ class TorchMDNet(Backbone):
 
 
 class _Edges(NamedTuple):
-    """What all layers need of the edges."""
+    """What all layers need of the P pairs of edges."""
 
-    source: Tensor  # (E,)
-    target: Tensor  # (E,)
-    radial: Tensor  # (E, n_radial)
-    envelope: Tensor  # (E, 1)
-    directions: Tensor  # (E, 3), times the envelope with vector_cutoff
-    scale: Tensor | None  # of sums over neighbours
+    neighbors: Neighbors
+    radial: Tensor  # (P, n_radial)
+    envelope: Tensor  # (P,)
+    directions: Tensor  # (P, 3), times the envelope with vector_cutoff
 
 
 class TorchMDNetModule(BackboneModule):
@@ -218,16 +217,17 @@ class TorchMDNetModule(BackboneModule):
         return [*others, (*last, "norm.*", "vector_norm.*")]
 
     def _edges(self, batch: CrystalBatch) -> _Edges:
-        envelope = self.envelope(batch.distances)[:, None]  # (E, 1)
-        directions = batch.edge_vectors / batch.distances[:, None]  # (E, 3)
+        vectors = batch.edge_vectors[batch.pairs.edges]  # (P, 3)
+        distances = vectors.norm(dim=1, keepdim=True)  # (P, 1)
+        envelope = self.envelope(distances)  # (P, 1)
+        directions = vectors / distances
+        # The root keeps the spread of what is gathered; the number itself makes it vanish.
+        scale = self.mean_neighbors.rsqrt() if self.scaled else None
         return _Edges(
-            source=batch.source,
-            target=batch.target,
-            radial=self.radial(batch.distances) * envelope,
-            envelope=envelope,
+            Neighbors(batch.pairs, len(batch.atomic_numbers), scale, self.compiled),
+            radial=self.radial(distances[:, 0]) * envelope,
+            envelope=envelope[:, 0],
             directions=directions * envelope if self.vector_cutoff else directions,
-            # The root keeps the spread of what is gathered; the number itself makes it vanish.
-            scale=self.mean_neighbors.rsqrt() if self.scaled else None,
         )
 
 
@@ -240,11 +240,12 @@ class NeighborEmbedding(nn.Module):
         self.neighbor = ElementEmbedding(channels, start)
         self.edge = xavier_linear(n_radial, [channels])
         self.combine = xavier_linear(2 * channels, [channels])
+        self.message = FilteredMessage()
 
     def forward(self, atomic_numbers: Tensor, edges: _Edges) -> Tensor:
-        neighbors = self.neighbor(atomic_numbers).index_select(0, edges.source)  # (E, C)
-        messages = self.edge(edges.radial) * edges.envelope * neighbors  # (E, C)
-        gathered = _gather(messages, edges, len(atomic_numbers))  # (N, C)
+        filters = self.edge(edges.radial) * edges.envelope[:, None]  # (P, C)
+        neighbors = self.neighbor(atomic_numbers)  # (N, C)
+        (gathered,) = edges.neighbors.sum(self.message, filters, neighbors)  # (N, C)
         return self.combine(torch.cat([self.own(atomic_numbers), gathered], dim=1))
 
 
@@ -259,9 +260,8 @@ class AttentionLayer(nn.Module):
         self, channels: int, n_heads: int, n_radial: int, vector_cutoff: bool, *, first: bool
     ) -> None:
         super().__init__()
-        self.n_heads = n_heads
-        self.vector_cutoff = vector_cutoff
         self.norm = nn.LayerNorm(channels)
+        self.message = AttentionMessage(n_heads, vectors=not first, vector_cutoff=vector_cutoff)
         self.query = xavier_linear(channels, [channels])
         values = 2 * channels if first else 3 * channels
         published = [channels, 3 * channels]
@@ -275,40 +275,19 @@ class AttentionLayer(nn.Module):
 
     def forward(self, x: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, Tensor]:
         scalars, gathered = self._attend(self.norm(x), vectors, edges)  # (N, C), (N, 3, C)
-        if self.mix is None or vectors is None:
+        if self.mix is None or vectors is None:  # the first layer
             return x + self.output(scalars), gathered
         o_vector, o_dot, o_scalar = self.output(scalars).chunk(3, dim=-1)  # (N, C) each
         first, second, third = self.mix(vectors).chunk(3, dim=-1)  # (N, 3, C) each
         x = x + o_scalar + o_dot * (first * second).sum(dim=1)
         return x, vectors + o_vector[:, None] * third + gathered
 
-    def _attend(self, y: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, Tensor]:
+    def _attend(self, y: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, ...]:
         """Gather what neighbours send: ``(N, C)`` and ``(N, 3, C)``."""
-        key, scalar, direction, *gate = self._sent(y, edges)  # (E, C) each
-        logits = self.query(y).index_select(0, edges.target) * key  # (E, C)
-        logits = logits.unflatten(1, (self.n_heads, -1)).sum(dim=2)  # (E, n_heads)
-        attention = nn.functional.silu(logits) * edges.envelope
-        scalar = scalar.unflatten(1, (self.n_heads, -1)) * attention[:, :, None]
-        along = edges.directions[:, :, None], direction[:, None]
-        if vectors is None:
-            vector = along[0] * along[1]  # (E, 3, C)
-        else:
-            weight = gate[0] * edges.envelope if self.vector_cutoff else gate[0]  # (E, C)
-            vector = vectors.index_select(0, edges.source) * weight[:, None]  # (E, 3, C)
-            vector = torch.addcmul(vector, *along)
-        return _gather(scalar.flatten(1), edges, len(y)), _gather(vector, edges, len(y))
-
-    def _sent(self, y: Tensor, edges: _Edges) -> list[Tensor]:
-        """Give what meets on each edge, part by part: ``(E, C)`` each."""
-        size = y.shape[1]
-        parts = self.send(y).split(size, dim=1)  # (N, C) each
-        # Parts of a wide (E, 4C) would cost a copy of it in every derivative.
-        filters = zip(self.edge.weight.split(size), self.edge.bias.split(size), strict=True)
-        return [
-            part.index_select(0, edges.source)
-            * nn.functional.silu(nn.functional.linear(edges.radial, weight, bias))
-            for part, (weight, bias) in zip(parts, filters, strict=True)
-        ]
+        of_atoms = self.query(y), self.send(y)  # (N, C), (N, 4C)
+        of_pairs = self.edge(edges.radial), edges.envelope, edges.directions
+        last = () if vectors is None else (vectors,)
+        return edges.neighbors.sum(self.message, *of_atoms, *of_pairs, *last)
 
 
 def xavier_linear(
@@ -321,9 +300,3 @@ def xavier_linear(
         bound = math.sqrt(6.0 / (in_channels + size))
         nn.init.uniform_(weight, -bound, bound)
     return linear
-
-
-def _gather(messages: Tensor, edges: _Edges, n_atoms: int) -> Tensor:
-    """Sum messages over the neighbours of each atom."""
-    gathered = sum_by_index(messages, edges.target, n_atoms)
-    return gathered if edges.scale is None else gathered * edges.scale

@@ -5,6 +5,7 @@ from ._crystal_graphs import CrystalGraphs
 from ._frame_labels import FrameLabels
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts
+from ._pairs import EdgePairs as EdgePairs
 from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
 from ._structure_to_graph import StructureToGraph

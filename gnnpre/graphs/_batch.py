@@ -6,6 +6,8 @@ from functools import cached_property
 import torch
 from torch import Tensor
 
+from ._pairs import EdgePairs, find_pairs
+
 __all__ = ["CrystalBatch"]
 
 
@@ -78,6 +80,15 @@ class CrystalBatch:
         return self.edge_vectors.norm(dim=1)
 
     @cached_property
+    def pairs(self) -> EdgePairs:
+        """Edges in pairs of opposite ones, which backbones need to look at once only.
+
+        Their edge vectors have to be opposite too: the gradient of an energy then lies on one
+        edge of a pair alone, and forces and stress are as they would be on both.
+        """
+        return find_pairs(self.edge_index, self.edge_shift)
+
+    @cached_property
     def volume(self) -> Tensor:
         """Cell volumes in Å^3, ``(n,)``; NaN where a direction is not periodic."""
         volume = torch.linalg.det(self.cell).abs()
@@ -96,7 +107,7 @@ class CrystalBatch:
         CrystalBatch
             The rest is shared with this batch.
         """
-        return replace(self, edge_vectors=edge_vectors)
+        return self._replace(edge_vectors=edge_vectors)
 
     def displaced(self, displacements: Tensor) -> "CrystalBatch":
         """Move atoms and keep the edges.
@@ -112,11 +123,16 @@ class CrystalBatch:
             The batch with moved atoms; edges are those found before the move.
         """
         moved = displacements[self.source] - displacements[self.target]
-        return replace(
-            self,
+        return self._replace(
             positions=self.positions + displacements,
             edge_vectors=self.edge_vectors + moved,
         )
+
+    def _replace(self, **changes: Tensor) -> "CrystalBatch":
+        changed = replace(self, **changes)
+        if "pairs" in self.__dict__:  # the edges are the same ones
+            changed.__dict__["pairs"] = self.pairs
+        return changed
 
     def to(self, device: torch.device | str) -> "CrystalBatch":
         """Copy the batch to a device.

@@ -1,0 +1,146 @@
+"""The messages of TorchMD-Net's equivariant transformer, with their first two derivatives."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._dual import Dual, cat, change_of, silu
+from ._edge_sum import PAIR, SOURCE, TARGET, EdgeMessage, Optional
+
+__all__ = ["AttentionMessage", "FilteredMessage"]
+
+
+class DualMessage(EdgeMessage):
+    """A message whose second derivative is that of its formulas on dual numbers."""
+
+    def prepare(self, *inputs: Tensor) -> tuple[Tensor, ...]:
+        """Keep the inputs."""
+        return inputs
+
+    def second(
+        self,
+        state: Sequence[Tensor],
+        cotangents: Sequence[Tensor],
+        tangents: Sequence[Tensor | None],
+        needs: Sequence[bool],
+    ) -> tuple[tuple[Tensor, ...], Optional]:
+        """Give derivatives of the messages and of the gradient."""
+        duals: Any = [Dual(x, h) for x, h in zip(state, tangents, strict=True)]
+        messages, gradients = self.both(duals, cotangents, needs)
+        changes = tuple(change_of(x) for x in messages)
+        return changes, tuple(None if x is None else change_of(x) for x in gradients)
+
+    def value(self, state: Sequence[Tensor]) -> tuple[Tensor, ...]:
+        """Give the messages."""
+        return tuple(self.both(state, None, ())[0])
+
+    def gradient(
+        self, state: Sequence[Tensor], cotangents: Sequence[Tensor], needs: Sequence[bool]
+    ) -> Optional:
+        """Give the gradient with respect to each input."""
+        return tuple(self.both(state, cotangents, needs)[1])
+
+    def both(
+        self, inputs: Sequence[Any], cotangents: Sequence[Any] | None, needs: Sequence[bool]
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Give the messages and, with cotangents, their gradient; of tensors or dual numbers."""
+        raise NotImplementedError
+
+
+class FilteredMessage(DualMessage):
+    """``filter * source``, of (P, C) and (N, C)."""
+
+    roles = (PAIR, SOURCE)
+
+    def both(
+        self, inputs: Sequence[Any], cotangents: Sequence[Any] | None, needs: Sequence[bool]
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Give the messages (k, p, C) and their gradient."""
+        filters, source = inputs
+        messages = (source * filters,)
+        if cotangents is None:
+            return messages, ()
+        return messages, ((source * cotangents[0]).sum(dim=0), filters * cotangents[0])
+
+
+class AttentionMessage(DualMessage):
+    """Scalars and vectors that atoms send to those that attend to them.
+
+    With ``[k, s, d, g] = source * silu(edge)``::
+
+        scalars = envelope * silu(sum_head query * k) * s
+        vectors = direction * d + vectors_of_source * g * envelope
+
+    Inputs are (N, C) queries of the atom that receives, (N, 4C) of the one that sends, (P, 4C)
+    of the pair, its envelope (P,), its direction (P, 3), which turns round with the edge, and
+    (N, 3, C) vectors of the atom that sends. Without those, ``g`` is not there, and 4C are 3C.
+
+    """
+
+    def __init__(self, n_heads: int, *, vectors: bool, vector_cutoff: bool) -> None:
+        self.n_heads = n_heads
+        self.n_parts = 4 if vectors else 3
+        self.vector_cutoff = vector_cutoff
+        self.roles = (TARGET, SOURCE, PAIR, PAIR, PAIR) + ((SOURCE,) if vectors else ())
+
+    def both(
+        self, inputs: Sequence[Any], cotangents: Sequence[Any] | None, needs: Sequence[bool]
+    ) -> tuple[Sequence[Any], Sequence[Any]]:
+        """Give scalars (k, p, C) and vectors (k, p, 3, C), and their gradient."""
+        query, sent, edge, envelope, directions, *vectors = inputs
+        envelope = envelope.unsqueeze(1)  # (p, 1)
+        filters, slopes = silu(edge)  # (p, 4C)
+        key, scalar, direction, *gate = (sent * filters).chunk(self.n_parts, -1)  # (k, p, C)
+        e, e1 = silu(self._sum_heads(query * key))  # (k, p, H)
+        attention = e * envelope
+        signs = _signs(cotangents, query)
+        along = directions.unsqueeze(2) * signs  # (k, p, 3, 1)
+        vector = along * direction.unsqueeze(2)  # (k, p, 3, C)
+        if vectors:
+            weight = gate[0] * envelope if self.vector_cutoff else gate[0]
+            vector = vector + vectors[0] * weight.unsqueeze(2)
+        messages = (self._times_heads(scalar, attention), vector)
+        if cotangents is None:
+            return messages, ()
+        g, g_vector = cotangents
+        g_attention = self._sum_heads(scalar * g)
+        g_logits = g_attention * envelope * e1
+        g_envelope = (g_attention * e).sum(dim=(0, 2))
+        g_products = [
+            self._times_heads(query, g_logits),
+            self._times_heads(g, attention),
+            (along * g_vector).sum(dim=2),
+        ]
+        by_vectors = []
+        if vectors:
+            g_weight = (vectors[0] * g_vector).sum(dim=2)  # (k, p, C)
+            by_vectors.append(weight.unsqueeze(2) * g_vector)
+            g_products.append(g_weight * envelope if self.vector_cutoff else g_weight)
+            if self.vector_cutoff:
+                g_envelope = g_envelope + (g_weight * gate[0]).sum(dim=(0, 2))
+        g_product = cat(g_products, -1)  # (k, p, 4C)
+        gradients = (
+            self._times_heads(key, g_logits),
+            g_product * filters,
+            (g_product * sent).sum(dim=0) * slopes,
+            g_envelope,
+            ((direction.unsqueeze(2) * g_vector).sum(dim=3) * signs[..., 0]).sum(dim=0),
+            *by_vectors,
+        )
+        return messages, gradients
+
+    def _sum_heads(self, x: Any) -> Any:
+        return x.unflatten(-1, (self.n_heads, -1)).sum(dim=-1)  # (k, p, H)
+
+    def _times_heads(self, x: Any, y: Any) -> Any:
+        """Multiply (k, p, C) by (k, p, H), each channel by what its head has."""
+        return (y.unsqueeze(-1) * x.unflatten(-1, (self.n_heads, -1))).flatten(-2)
+
+
+def _signs(cotangents: Any, query: Any) -> Tensor:
+    value = query.value if isinstance(query, Dual) else query
+    return torch.tensor([1.0, -1.0], dtype=value.dtype, device=value.device)[
+        : value.shape[0], None, None, None
+    ]

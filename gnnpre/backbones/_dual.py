@@ -1,0 +1,93 @@
+"""Dual numbers: formulas on tensors that carry their change along a direction with them."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from ._functions import SILU
+
+__all__ = ["Dual", "Number", "cat", "change_of", "silu"]
+
+
+class Dual:
+    """A tensor and its change; no change is that of a constant."""
+
+    __slots__ = ("change", "value")
+
+    def __init__(self, value: Tensor, change: Tensor | None) -> None:
+        self.value = value
+        self.change = change
+
+    def _same(self, name: str, *args: Any, **kwargs: Any) -> "Dual":
+        """Apply a linear method to both."""
+        value = getattr(self.value, name)(*args, **kwargs)
+        if self.change is None:
+            return Dual(value, None)
+        return Dual(value, getattr(self.change, name)(*args, **kwargs))
+
+    def sum(self, dim: int | tuple[int, ...]) -> "Dual":
+        return self._same("sum", dim=dim)
+
+    def unflatten(self, dim: int, sizes: tuple[int, ...]) -> "Dual":
+        return self._same("unflatten", dim, sizes)
+
+    def flatten(self, start: int) -> "Dual":
+        return self._same("flatten", start)
+
+    def unsqueeze(self, dim: int) -> "Dual":
+        return self._same("unsqueeze", dim)
+
+    def chunk(self, chunks: int, dim: int) -> "tuple[Dual, ...]":
+        values = self.value.chunk(chunks, dim)
+        if self.change is None:
+            return tuple(Dual(value, None) for value in values)
+        changes = self.change.chunk(chunks, dim)
+        return tuple(Dual(x, h) for x, h in zip(values, changes, strict=True))
+
+    def __mul__(self, other: "Number") -> "Dual":
+        if not isinstance(other, Dual):
+            other = Dual(other, None)
+        change = None
+        if self.change is not None:
+            change = self.change * other.value
+        if other.change is not None:
+            part = self.value * other.change
+            change = part if change is None else change.add_(part)
+        return Dual(self.value * other.value, change)
+
+    def __add__(self, other: "Dual") -> "Dual":
+        if self.change is None or other.change is None:
+            change = self.change if other.change is None else other.change
+        else:
+            change = self.change + other.change
+        return Dual(self.value + other.value, change)
+
+
+Number = Tensor | Dual
+
+
+def silu(x: Any) -> tuple[Any, Any]:
+    """Give SiLU and its derivative."""
+    if not isinstance(x, Dual):
+        return SILU.first(SILU.prepare(x))
+    u, u1, u2 = SILU.second(SILU.prepare(x.value))
+    if x.change is None:
+        return Dual(u, None), Dual(u1, None)
+    return Dual(u, u1 * x.change), Dual(u1, u2.mul_(x.change))
+
+
+def cat(parts: Sequence[Any], dim: int) -> Any:
+    """Put numbers side by side."""
+    if not isinstance(parts[0], Dual):
+        return torch.cat(list(parts), dim)
+    return Dual(
+        torch.cat([part.value for part in parts], dim),
+        torch.cat([change_of(part) for part in parts], dim),
+    )
+
+
+def change_of(x: Any) -> Tensor:
+    """Give the change, zeros for a constant."""
+    return torch.zeros_like(x.value) if x.change is None else x.change
