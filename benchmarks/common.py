@@ -1,5 +1,6 @@
 """What the benchmarks share: peers as subprocesses, taking turns, and where a figure comes from."""
 
+import gc
 import importlib.metadata
 import json
 import os
@@ -22,6 +23,7 @@ __all__ = [
     "race",
     "resident",
     "serve",
+    "stopwatch",
     "versions",
     "where_and_when",
 ]
@@ -37,6 +39,11 @@ PACKAGES = (
     "matgl",
     "nvalchemi-toolkit-ops",
     "dscribe",
+    "mace-torch",
+    "graph-pes",
+    "schnetpack",
+    "torchmd-net",
+    "chgnet",
 )
 
 
@@ -59,10 +66,12 @@ def versions() -> dict[str, str]:
 class Peer:
     """A script in another Python, kept alive and asked by lines of JSON (see :func:`serve`)."""
 
-    def __init__(self, python: str, script: str, payload: Any, folder: Path) -> None:
+    def __init__(
+        self, python: str, script: str, payload: Any, folder: Path, *arguments: str
+    ) -> None:
         path = folder / "payload.pickle"
         path.write_bytes(pickle.dumps(payload))
-        command = [python, script, "--serve-peer", str(path)]
+        command = [python, script, *arguments, "--serve-peer", str(path)]
         self.process = subprocess.Popen(
             command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
         )
@@ -97,25 +106,34 @@ def serve(make_contenders: Callable[[], dict[str, Callable]]) -> None:
         print(json.dumps(contenders[name](*arguments)), file=answers, flush=True)
 
 
+def stopwatch(run: Callable[[], Any]) -> tuple[list[float], Any]:
+    """Run something; give its seconds of processor time and on the clock, and its result."""
+    gc.collect()
+    start = time.process_time(), time.perf_counter()
+    result = run()
+    stop = time.process_time(), time.perf_counter()
+    return [after - before for before, after in zip(start, stop, strict=True)], result
+
+
 def race(contenders: dict[str, Callable], repeats: int, *arguments: Any) -> dict[str, dict]:
     """Let the contenders take turns; the first round warms up and does not count.
 
-    Each returns its seconds, and what shows that it did the same work.
+    Each returns its seconds, and what shows that it did the same work. Seconds may be a list: of
+    processor time, which the median is of, and on the clock (see :func:`stopwatch`).
     """
-    seconds: dict[str, list[float]] = {name: [] for name in contenders}
+    seconds: dict[str, list[list[float]]] = {name: [] for name in contenders}
     work = {}
     for _ in range(repeats + 1):
         for name, contender in contenders.items():
             elapsed, work[name] = contender(*arguments)
-            seconds[name].append(elapsed)
-    return {
-        name: {
-            "median": statistics.median(seconds[name][1:]),
-            "work": work[name],
-            "seconds": seconds[name][1:],
-        }
-        for name in contenders
-    }
+            seconds[name].append(elapsed if isinstance(elapsed, list) else [elapsed])
+    return {name: _summary(seconds[name][1:], work[name]) for name in contenders}
+
+
+def _summary(seconds: list[list[float]], work: Any) -> dict:
+    processor, *clock = [list(column) for column in zip(*seconds, strict=True)]
+    summary = {"median": statistics.median(processor), "work": work, "seconds": processor}
+    return summary | ({"clock": statistics.median(clock[0])} if clock else {})
 
 
 def where_and_when() -> dict:

@@ -145,10 +145,12 @@ def serve_peer(path: str) -> None:
     )
 
 
-def race_at(contenders: dict[str, Callable], cutoff: float, repeats: int) -> dict[str, dict]:
+def race_at(
+    contenders: dict[str, Callable], cutoff: float, repeats: int, n_crystals: int
+) -> dict[str, dict]:
     return {
         name: {
-            "us_per_crystal": result["median"] / N_CRYSTALS * 1e6,
+            "us_per_crystal": result["median"] / n_crystals * 1e6,
             "edges": result["work"],
             "seconds": result["seconds"],
         }
@@ -156,8 +158,10 @@ def race_at(contenders: dict[str, Callable], cutoff: float, repeats: int) -> dic
     }
 
 
-def compare(folder: Path, peer_python: str | None, repeats: int) -> dict:
-    crystals = read_crystals(folder)
+def race_graphs(
+    crystals: list[tuple], cutoffs: tuple[float, ...], peer_python: str | None, repeats: int
+) -> tuple[dict[str, dict], dict | None]:
+    """Give what was measured at each cutoff, and the versions of the peer."""
     structures = as_structures(crystals)
     contenders = {
         OURS: Contender(structures, convert_with_gnnpre),
@@ -167,15 +171,21 @@ def compare(folder: Path, peer_python: str | None, repeats: int) -> dict:
         peer = Peer(peer_python, __file__, crystals, Path(temporary)) if peer_python else None
         if peer:
             contenders |= {n: peer.contender(n) for n in (ATOMS2GRAPH, STRUCTURE2GRAPH)}
-        races = {f"{cutoff:g}": race_at(contenders, cutoff, repeats) for cutoff in CUTOFFS}
+        races = {f"{c:g}": race_at(contenders, c, repeats, len(crystals)) for c in cutoffs}
         if peer:
             peer.close()
+    return races, peer.versions if peer else None
+
+
+def compare(folder: Path, peer_python: str | None, repeats: int) -> dict:
+    crystals = read_crystals(folder)
+    races, peer_versions = race_graphs(crystals, CUTOFFS, peer_python, repeats)
     return {
         "crystals": N_CRYSTALS,
         "atoms": int(sum(len(numbers) for _, numbers, _ in crystals)),
         "repeats": repeats,
         "cutoffs": races,
-        "peer_versions": peer.versions if peer else None,
+        "peer_versions": peer_versions,
         **where_and_when(),
     }
 

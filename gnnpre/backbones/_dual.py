@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._functions import SILU
 
-__all__ = ["Dual", "Number", "cat", "change_of", "silu"]
+__all__ = ["Dual", "cat", "change_of", "plus", "silu", "times"]
 
 
 class Dual:
@@ -46,26 +46,38 @@ class Dual:
         changes = self.change.chunk(chunks, dim)
         return tuple(Dual(x, h) for x, h in zip(values, changes, strict=True))
 
-    def __mul__(self, other: "Number") -> "Dual":
-        if not isinstance(other, Dual):
-            other = Dual(other, None)
-        change = None
-        if self.change is not None:
-            change = self.change * other.value
-        if other.change is not None:
-            part = self.value * other.change
-            change = part if change is None else change.add_(part)
-        return Dual(self.value * other.value, change)
-
-    def __add__(self, other: "Dual") -> "Dual":
-        if self.change is None or other.change is None:
-            change = self.change if other.change is None else other.change
-        else:
-            change = self.change + other.change
-        return Dual(self.value + other.value, change)
+    def matmul(self, matrix: Tensor) -> "Dual":
+        return self._same("matmul", matrix)
 
 
-Number = Tensor | Dual
+def times(x: Any, *factors: Any) -> Any:
+    """Multiply numbers; a function, as torch.compile knows no operators of other classes."""
+    for y in factors:
+        x = _product(x, y) if isinstance(x, Dual) or isinstance(y, Dual) else x * y
+    return x
+
+
+def _product(x: Any, y: Any) -> Dual:
+    x = x if isinstance(x, Dual) else Dual(x, None)
+    y = y if isinstance(y, Dual) else Dual(y, None)
+    change = None
+    if x.change is not None:
+        change = x.change * y.value
+    if y.change is not None:
+        part = x.value * y.change
+        change = part if change is None else change.add_(part)
+    return Dual(x.value * y.value, change)
+
+
+def plus(x: Any, y: Any) -> Any:
+    """Add two numbers of a kind."""
+    if not isinstance(x, Dual):
+        return x + y
+    if x.change is None or y.change is None:
+        change = x.change if y.change is None else y.change
+    else:
+        change = x.change + y.change
+    return Dual(x.value + y.value, change)
 
 
 def silu(x: Any) -> tuple[Any, Any]:

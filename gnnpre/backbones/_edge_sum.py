@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gnnpre._warnings import warn_user
 from gnnpre.graphs import EdgePairs
 
 __all__ = ["PAIR", "SOURCE", "TARGET", "EdgeMessage", "Neighbors", "Optional"]
@@ -202,9 +203,33 @@ _FUNCTIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+class _Compiled:
+    """A function of a block under ``torch.compile``, or as it is where that fails."""
+
+    def __init__(self, function: Callable[..., Any]) -> None:
+        import torch._dynamo  # takes seconds, which those without it do not wait
+
+        # Each kind of message, and edges with and without reverse ones, is a version of its own.
+        torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
+        self.plain = function
+        self.function = torch.compile(function, dynamic=True)
+
+    def __call__(self, *args: Any) -> Any:
+        try:
+            return self.function(*args)
+        except torch._dynamo.exc.TorchDynamoException as error:
+            warn_user(
+                f"compile=True: torch.compile failed ({type(error).__name__}: "
+                f"{str(error).splitlines()[0]}); going on without. It needs a C++ compiler such as "
+                "g++ on a CPU, and Triton on a GPU."
+            )
+            self.function = self.plain
+            return self.plain(*args)
+
+
 @lru_cache
 def _compiled(name: str) -> Callable[..., Any]:
-    return torch.compile(_FUNCTIONS[name], dynamic=True)
+    return _Compiled(_FUNCTIONS[name])
 
 
 class Neighbors(NamedTuple):
@@ -258,6 +283,7 @@ class _Sum(torch.autograd.Function):
         ctx.states = [] if kept else None
         sums: list[Tensor] = []
         run, roles = job.run("value"), job.message.roles
+        inputs = _plain(inputs)
         for block in job.blocks(inputs):
             parts, state = run(job.message, block.place, block.cut(roles, inputs), kept)
             if kept:
@@ -289,6 +315,7 @@ class _Gradient(torch.autograd.Function):
         ctx.fixed = (job, states, needs, n_inputs)
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
+        tensors = _plain(tensors)
         inputs, cotangents = tensors[:n_inputs], tensors[n_inputs:]
         run, roles = job.run("gradient"), job.message.roles
         totals = _totals(roles, inputs, needs)
@@ -302,9 +329,10 @@ class _Gradient(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
         job, states, needs, n_inputs = ctx.fixed
-        inputs, cotangents = ctx.saved_tensors[:n_inputs], ctx.saved_tensors[n_inputs:]
+        tensors = _plain(ctx.saved_tensors)
+        inputs, cotangents = tensors[:n_inputs], tensors[n_inputs:]
         if all(tangent is None for tangent in tangents):
-            return (None,) * (4 + len(ctx.saved_tensors))
+            return (None,) * (4 + len(tensors))
         sums = [torch.zeros_like(cotangent) for cotangent in cotangents]
         run, roles = job.run("second"), job.message.roles
         totals = _totals(roles, inputs, needs)
@@ -315,6 +343,11 @@ class _Gradient(torch.autograd.Function):
             block.add([TARGET] * len(sums), sums, changes)
             block.add(roles, totals, parts)
         return (None,) * 4 + (*totals, *sums)
+
+
+def _plain(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Detach, so that compiled functions meet one kind of tensors only."""
+    return tuple(x.detach() for x in tensors)
 
 
 def _totals(

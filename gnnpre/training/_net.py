@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from skorch import NeuralNet
 from skorch.callbacks import EpochTimer
+from skorch.dataset import unpack_data
 from torch import Tensor, nn
 
 from gnnpre.graphs import CrystalBatch
@@ -190,6 +191,16 @@ class CrystalNet(NeuralNet):
         model: ObjectiveModel = self.module_
         predictions: dict[str, Tensor] = model(x)
         return predictions
+
+    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
+        """Compute the gradient of a batch, with respect to weights and nothing else."""
+        self._set_training(True)
+        inputs, targets = unpack_data(batch)
+        predictions = self.infer(inputs, **fit_params)
+        loss = self.get_loss(predictions, targets, X=inputs, training=True)
+        # Edge vectors that forces are derivatives by need no gradient of the loss.
+        loss.backward(inputs=[p for p in self.module_.parameters() if p.requires_grad])
+        return {"loss": loss, "y_pred": predictions}
 
     def get_loss(
         self,

@@ -35,6 +35,7 @@ class TrainingSettings:
     restore_best: bool
     device: str
     dtype: str
+    compile: bool
     verbose: int
     checkpoint_dir: str | None
     resume: bool
@@ -69,7 +70,7 @@ class TrainingSettings:
             check_number("ema_decay", self.ema_decay, high=0.9999999)
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
-        for name in ("restore_best", "resume"):
+        for name in ("compile", "restore_best", "resume"):
             check_bool(name, getattr(self, name))
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")

@@ -103,6 +103,7 @@ def train(
             theirs.append(("resume", ResumeState(folder, fingerprint, settings.resume)))
         net.callbacks = [*ours, *theirs]
         net.initialize()
+        net.module_.backbone.compiled = settings.compile
         counted = _of_weight(dataset.targets, train_indices)
         net.module_.set_statistics(dataset.graphs, dataset.targets, counted)
         if prepare is not None:
@@ -160,6 +161,7 @@ def restore_net(
     with seeded(0, device):
         net = _make_net(spec, settings, device).initialize()
     net.module_.load_state_dict(weights)
+    net.module_.backbone.compiled = settings.compile
     return net
 
 

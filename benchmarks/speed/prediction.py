@@ -1,0 +1,106 @@
+"""Prediction of a property from structures on: an estimator of ours, and the plain reference."""
+
+import pickle
+from typing import Any
+
+import numpy as np
+import torch
+from common import stopwatch
+from plain import copy_weights, data_from_structure, make_plain
+from sklearn.pipeline import Pipeline, make_pipeline
+from torch_geometric.data import Batch
+
+from gnnpre import PropertyRegressor
+
+from .crystals import Crystals
+from .works import Prediction
+
+
+class Predictor:
+    """Gets structures that were unpickled a moment ago, which is not timed."""
+
+    def __init__(self, structures: list) -> None:
+        self.pickled = pickle.dumps(structures)
+        self.found: np.ndarray | None = None
+
+    def predict(self, structures: list) -> np.ndarray:
+        raise NotImplementedError
+
+    def __call__(self) -> tuple[list[float], dict[str, int]]:
+        structures = pickle.loads(self.pickled)
+        seconds, self.found = stopwatch(lambda: self.predict(structures))
+        return seconds, {"crystals": len(self.found)}
+
+
+class OurPredictor(Predictor):
+    """A fitted pipeline."""
+
+    def __init__(self, pipeline: Pipeline, structures: list) -> None:
+        super().__init__(structures)
+        self.pipeline = pipeline
+
+    def predict(self, structures: list) -> np.ndarray:
+        return self.pipeline.predict(structures)
+
+
+class PlainPredictor(Predictor):
+    """Graphs one by one, then batches of them."""
+
+    def __init__(self, model: Any, work: Prediction, structures: list) -> None:
+        super().__init__(structures)
+        self.model = model.eval()
+        self.work = work
+
+    def predict(self, structures: list) -> np.ndarray:
+        graphs, size = self.work.graphs, self.work.batch_size
+        arguments = (graphs.cutoff, graphs.max_neighbors, torch.float32)
+        parts = []
+        with torch.no_grad():
+            for start in range(0, len(structures), size):
+                chosen = structures[start : start + size]
+                data = [data_from_structure(one, *arguments) for one in chosen]
+                parts.append(self.model(Batch.from_data_list(data))["properties"][:, 0])
+        return torch.cat(parts).numpy()
+
+
+def make_predictors(work: Prediction, crystals: Crystals) -> dict[str, Predictor]:
+    """Ours, fitted for one epoch, and the plain one with the weights that this gave."""
+    regressor = PropertyRegressor(
+        work.backbone,
+        loss=work.objective.loss,
+        standardize=work.objective.standardize,
+        readout=work.objective.readout,
+        pooling=work.objective.pooling,
+        head_layers=work.objective.head_layers,
+        head_channels=work.objective.head_channels,
+        max_epochs=1,
+        validation_fraction=0,
+        random_state=0,
+    )
+    pipeline = make_pipeline(work.graphs, regressor)
+    chosen = of_all_elements(crystals.structures)
+    pipeline.fit([crystals.structures[i] for i in chosen], crystals.values[chosen])
+    model = regressor.net_.module_
+    mean_neighbors = float(model.backbone.mean_neighbors)
+    plain = make_plain(work.backbone, work.objective, work.graphs.cutoff, mean_neighbors)
+    copy_weights(model, plain)
+    structures = crystals.structures[: work.count]
+    return {
+        "gnnpre": OurPredictor(pipeline, structures),
+        "plain": PlainPredictor(plain, work, structures),
+    }
+
+
+def of_all_elements(structures: list) -> list[int]:
+    """Pick the first crystals with each element: an estimator warns of those it never saw."""
+    first: dict[int, int] = {}
+    for index, structure in enumerate(structures):
+        for site in structure:
+            first.setdefault(site.specie.Z, index)
+    return sorted(set(first.values()))
+
+
+def largest_difference(predictors: dict[str, Predictor]) -> float:
+    """Compare what the last round gave, as a part of the largest prediction."""
+    ours, plain = (predictors[name].found for name in ("gnnpre", "plain"))
+    return float(np.abs(ours - plain).max() / np.abs(plain).max())

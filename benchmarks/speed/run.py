@@ -1,0 +1,133 @@
+"""Runs of works on one pinned core."""
+
+import argparse
+from typing import Any
+
+import torch
+from common import pin_to_one_core, race, where_and_when
+
+from . import fingerprints, graphs
+from .crystals import Crystals, plan, read_crystals
+from .floor import count_operations, floor_seconds, measure_rates
+from .memory import measure_memory
+from .peers import close, start_peers
+from .prediction import largest_difference, make_predictors
+from .report import keep, printed
+from .training import NotThereYet, Setting, Trainer, compiled
+from .works import PREDICTIONS, TRAININGS, Prediction, Training
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Measure the works that were asked for, one after the other."""
+    known = [*TRAININGS, *graphs.WORKS, *PREDICTIONS, *fingerprints.WORKS]
+    chosen = [name for name in arguments.only.split(",") if name] or known
+    unknown = sorted(set(chosen) - set(known))
+    if unknown:
+        raise SystemExit(f"--only names {unknown}; known are {', '.join(known)}.")
+    pin_to_one_core()
+    torch.set_num_threads(1)
+    crystals = read_crystals(arguments.crystals)
+    rates = measure_rates()
+    for name in chosen:
+        if name in TRAININGS:
+            result = run_training(name, TRAININGS[name], crystals, arguments, rates)
+        elif name in PREDICTIONS:
+            result = run_prediction(PREDICTIONS[name], crystals, arguments)
+        elif name in fingerprints.WORKS:
+            result = fingerprints.run(crystals, arguments)
+        else:
+            result = graphs.run(name, crystals, arguments)
+        result |= {"rounds": arguments.rounds, "crystals": arguments.crystals, **where_and_when()}
+        keep("works", name, result)
+        printed(name, result)
+
+
+def run_training(
+    name: str, work: Training, crystals: Crystals, arguments: argparse.Namespace, rates: dict
+) -> dict:
+    setting = Setting(work, crystals)
+    batches = plan(len(crystals.structures), work.batch_size)
+    contenders, absent = our_contenders(setting, batches)
+    peers = {}
+    if arguments.peers:
+        peers, notes = start_peers(setting, crystals, batches, arguments.peer_home)
+        absent |= notes
+        for peer in peers.values():
+            contenders |= {model: peer.contender(model) for model in peer.models}
+    raced = race(contenders, arguments.rounds)
+    close(peers)
+    result = {
+        "title": work.title,
+        "reference": "plain",
+        "asked": work.asked,
+        "setting": f"Batches of {work.batch_size}, {work.steps} steps a round, float32.",
+        "contenders": {model: row(found) for model, found in raced.items()},
+        "absent": absent,
+        "peers": {peer: found.versions for peer, found in peers.items()},
+        "floor": floor(setting, batches, contenders, rates, raced["gnnpre"]),
+    }
+    if work.memory_asked and not arguments.no_memory:
+        sizes = {model: measure_memory(name, model, crystals) for model in ("gnnpre", "plain")}
+        result["memory"] = {"mb": sizes, "asked": work.memory_asked}
+    return result
+
+
+def our_contenders(
+    setting: Setting, batches: list[list[int]]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """Ours, ours compiled where it can be, and the plain reference."""
+    steps = setting.work.steps
+    contenders: dict[str, Any] = {"gnnpre": setting.ours(setting.our_model(), batches, steps)}
+    absent = {}
+    try:
+        model = compiled(setting.our_model())
+        contenders["gnnpre, compiled"] = setting.ours(model, batches, steps)
+    except NotThereYet as reason:
+        absent["gnnpre, compiled"] = str(reason)
+    contenders["plain"] = setting.plain(batches, steps)
+    return contenders, absent
+
+
+def row(found: dict) -> dict:
+    n_crystals = found["work"]["crystals"]
+    return {
+        "seconds_per_crystal": found["median"] / n_crystals,
+        "clock_per_crystal": found["clock"] / n_crystals,
+        "edges": found["work"].get("edges", ""),
+        "seconds": found["seconds"],
+    }
+
+
+def floor(
+    setting: Setting,
+    batches: list[list[int]],
+    contenders: dict[str, Trainer],
+    rates: dict,
+    found: dict,
+) -> dict:
+    """The floor of a step of middling size."""
+    edges = setting.graphs.edge_counts
+    sizes = [int(edges[indices].sum()) for indices in batches]
+    indices = batches[sizes.index(sorted(sizes)[len(sizes) // 2])]
+    batch = setting.graphs.batch(indices)
+    least = floor_seconds(contenders["gnnpre"], batch, indices, setting.work.backbone, rates)
+    plain = count_operations(lambda: contenders["plain"].step(indices))
+    step = found["median"] / setting.work.steps
+    return {**least, **rates, "plain_operations": plain, "step_s": step}
+
+
+def run_prediction(work: Prediction, crystals: Crystals, arguments: argparse.Namespace) -> dict:
+    predictors = make_predictors(work, crystals)
+    raced = race(predictors, arguments.rounds)
+    taken = crystals.structures[: work.count]
+    edges = len(work.graphs.transform(taken).edge_shift)
+    rows = {model: {**row(found), "edges": edges} for model, found in raced.items()}
+    difference = largest_difference(predictors)
+    return {
+        "title": work.title,
+        "reference": "plain",
+        "asked": work.asked,
+        "setting": f"{len(taken)} fresh pymatgen structures a round, float32.",
+        "contenders": rows,
+        "notes": [f"- Largest difference of predictions: {difference:.1e} of the largest."],
+    }

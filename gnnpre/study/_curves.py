@@ -1,0 +1,123 @@
+"""Plots of losses by epoch: of evaluations and of pre-trainings."""
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from ._record import Method, Record
+from ._results import SCRATCH, StudyResults
+from ._svg import GREY, Look, draw, looks, plain
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+    from matplotlib.figure import Figure
+
+__all__ = ["learning_plot", "pretraining_plot"]
+
+
+def learning_plot(results: StudyResults, data: str, name: str) -> str | None:
+    """Plot the validation loss by epoch: mean over runs and range, a panel a backbone."""
+    curves = {m: _losses(results.of(data, m)) for m in results.methods}
+    drawn = {method: curve for method, curve in curves.items() if curve is not None}
+    if not drawn:
+        return None
+    look = looks(results.network_strategies, SCRATCH)
+
+    def paint_one(axes: "Axes", method: Method) -> None:
+        _paint_band(axes, drawn[method], look[method.strategy], method.strategy)
+
+    return _panels(list(drawn), paint_one, name, f"Validation loss by epoch on {data}", "loss")
+
+
+def _losses(records: Sequence[Record]) -> np.ndarray | None:
+    """Give the validation losses (runs, epochs), as far as the shortest run goes."""
+    runs = [_loss_of(record, "valid_loss") for record in records if record.history]
+    length = min((len(run) for run in runs), default=0)
+    losses = np.array([run[:length] for run in runs])
+    return losses if length > 1 and np.isfinite(losses).any() else None
+
+
+def _loss_of(record: Record, part: str) -> np.ndarray:
+    values = [epoch.get(part) for epoch in record.history]
+    return np.array([np.nan if value is None else value for value in values], dtype=float)
+
+
+def _paint_band(axes: "Axes", losses: np.ndarray, look: Look, label: str) -> None:
+    epochs = np.arange(1, losses.shape[1] + 1)
+    mean = losses.mean(axis=0)
+    axes.plot(epochs, mean, look.line, color=look.color, linewidth=1.4, label=plain(label))
+    if len(losses) > 1:
+        low, high = losses.min(axis=0), losses.max(axis=0)
+        axes.fill_between(epochs, low, high, color=look.color, alpha=0.15, linewidth=0)
+
+
+def pretraining_plot(results: StudyResults, name: str) -> str | None:
+    """Plot the losses of each pre-training over that of its first epoch, training losses thin."""
+    found = [r for r in results.pretrainings if _losses([r]) is not None]
+    records = {r.method: r for r in sorted(found, key=lambda r: str(r.method))}
+    if not records:
+        return None
+    look = looks([*results.network_strategies, *(m.strategy for m in records)], SCRATCH)
+
+    def paint_one(axes: "Axes", method: Method) -> None:
+        for part, width in (("valid_loss", 1.4), ("train_loss", 0.6)):
+            losses = _loss_of(records[method], part)
+            style = look[method.strategy]
+            label = plain(method.strategy) if part == "valid_loss" else None
+            epochs = np.arange(1, len(losses) + 1)
+            axes.plot(
+                epochs, losses / losses[0], style.line, color=style.color, lw=width, label=label
+            )
+
+    return _panels(
+        list(records), paint_one, name, "Loss of the pre-trainings by epoch", "loss / first"
+    )
+
+
+def _panels(
+    methods: Sequence[Method],
+    paint_one: Callable[["Axes", Method], None],
+    name: str,
+    label: str,
+    ylabel: str,
+) -> str:
+    backbones = list(dict.fromkeys(method.backbone for method in methods))
+
+    def paint(figure: "Figure") -> None:
+        panels = figure.subplots(1, len(backbones), squeeze=False, sharex=True, sharey=True)[0]
+        for axes, backbone in zip(panels, backbones, strict=True):
+            for method in methods:
+                if method.backbone == backbone:
+                    paint_one(axes, method)
+            _finish(axes, plain(backbone or ""))
+        panels[0].set_ylabel(ylabel)
+        _legend(figure, panels)
+
+    return draw(name, label, (2.6 + 2.5 * len(backbones), 3.2), paint)
+
+
+def _finish(axes: "Axes", title: str) -> None:
+    from matplotlib.ticker import FuncFormatter, LogFormatter
+
+    def plain_number(value: float, position: int) -> str:
+        # LogFormatter chooses which ticks have a label; the text is ours: 40, not 4 x 10^1.
+        return f"{value:g}" if chooser(value, position) else ""
+
+    axes.set(xlabel="epoch", yscale="log", title=title)
+    axes.locator_params(axis="x", integer=True, nbins=6)
+    axes.yaxis.set_major_formatter("{x:g}")
+    chooser = LogFormatter(minor_thresholds=(2, 0.5))
+    chooser.set_axis(axes.yaxis)
+    axes.yaxis.set_minor_formatter(FuncFormatter(plain_number))
+    axes.grid(axis="y", color=GREY, alpha=0.25)
+
+
+def _legend(figure: "Figure", panels: Sequence["Axes"]) -> None:
+    """Name each strategy once, whichever panels have it."""
+    entries = {
+        label: handle
+        for axes in panels
+        for handle, label in zip(*axes.get_legend_handles_labels(), strict=True)
+    }
+    figure.legend(list(entries.values()), list(entries), loc="outside right upper", fontsize=8)

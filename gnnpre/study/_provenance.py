@@ -1,0 +1,201 @@
+"""The tables of a report that say what was run, when, where, and what was not."""
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+from ._record import Method, Record
+from ._results import StudyResults
+from ._table import MISSING, Entry, Table, number
+
+__all__ = [
+    "data_table",
+    "failure_table",
+    "open_jobs_table",
+    "pretraining_table",
+    "provenance_table",
+]
+
+HOUR = 3600.0
+#: Characters of an error or an objective that a table has room for.
+WIDTH = 160
+NO_RECORDS = "No job has finished yet."
+
+
+def data_table(results: StudyResults) -> Table:
+    """Tabulate the data sets."""
+    rows = [
+        [
+            Entry(item.name),
+            Entry(item.target),
+            Entry(item.unit or MISSING),
+            Entry(str(len(item.formulas))),
+        ]
+        for item in results.data.values()
+    ]
+    return Table("Data sets", ["", "target", "unit", "crystals"], rows)
+
+
+def pretraining_table(results: StudyResults) -> Table:
+    """Tabulate the pre-trainings: what each learned, on how much, for how long."""
+    rows = [_pretraining_row(record) for record in _by_method(results.pretrainings)]
+    header = ["", "objective", "crystals", "epochs", "validation loss", "hours", "record"]
+    notes = ["Validation loss: of the last epoch. Losses of different objectives do not compare."]
+    return Table("Pre-training", header, rows, notes if rows else ["None has finished yet."])
+
+
+def _by_method(records: Iterable[Record]) -> list[Record]:
+    return sorted(records, key=lambda r: (r.method.backbone or "", r.method.strategy, r.key))
+
+
+def _pretraining_row(record: Record) -> list[Entry]:
+    n_crystals = sum(record.extra.get(name) or 0 for name in ("n_train", "n_valid"))
+    losses = [epoch.get("valid_loss") for epoch in record.history]
+    return [
+        Entry(str(record.method)),
+        Entry(_short(_objective(record.extra.get("parameters") or {}))),
+        Entry(str(n_crystals or MISSING)),
+        Entry(str(record.extra.get("epochs") or len(record.history))),
+        Entry(number(losses[-1] if losses else None)),
+        Entry(number(record.seconds / HOUR, 3)),
+        Entry(record.key),
+    ]
+
+
+def _objective(parameters: Mapping[str, Any]) -> str:
+    """Find the objective among the parameters of a job, at whatever depth they keep it."""
+    if "objective" in parameters:
+        objective = parameters["objective"]
+        return objective if isinstance(objective, str) else json.dumps(objective)
+    nested = (value for value in parameters.values() if isinstance(value, Mapping))
+    return next(filter(None, map(_objective, nested)), "")
+
+
+def _short(text: str) -> str:
+    joined = " ".join(text.split())
+    return joined if len(joined) <= WIDTH else f"{joined[: WIDTH - 1]}…"
+
+
+def failure_table(results: StudyResults) -> Table:
+    """Tabulate the jobs that raised."""
+    jobs = {job["key"]: job for job in results.jobs}
+    rows = [
+        [
+            Entry(_short(_job_name(jobs.get(failure.key, failure.job))), missing=True),
+            Entry(_short(failure.error)),
+            Entry(failure.finished or MISSING),
+            Entry(f"failures/{failure.key}.json"),
+        ]
+        for failure in results.failures
+    ]
+    notes = [] if rows else ["No job failed."]
+    return Table("Failures", ["", "error", "when", "traceback in"], rows, notes)
+
+
+def _job_name(job: Any) -> str:
+    if not isinstance(job, Mapping):
+        return str(job)
+    parts = [job.get("kind"), job.get("data"), job.get("backbone"), job.get("strategy")]
+    numbered = [f"{name} {job[name]}" for name in ("seed", "fold", "member") if _given(job, name)]
+    return " ".join(str(part) for part in [*parts, *numbered] if part is not None)
+
+
+def _given(job: Mapping[str, Any], name: str) -> bool:
+    return job.get(name) is not None
+
+
+def open_jobs_table(results: StudyResults) -> Table:
+    """Tabulate the declared jobs that have neither a record nor a failure."""
+    seen = {record.key for record in results.records} | {f.key for f in results.failures}
+    waiting = [job for job in results.jobs if job["key"] not in seen]
+    grouped = defaultdict(list)
+    for job in waiting:
+        method = Method(job.get("backbone"), job["strategy"])
+        grouped[job["kind"], job.get("data") or MISSING, str(method)].append(job)
+    rows = [
+        [Entry(kind, missing=True), Entry(data), Entry(method), Entry(str(len(jobs))), _runs(jobs)]
+        for (kind, data, method), jobs in grouped.items()
+    ]
+    header = ["kind", "data set", "method", "jobs", "seeds or folds"]
+    notes = [_progress(results, len(waiting)), *_strays(results)]
+    return Table("Not run yet", header, rows, notes)
+
+
+def _runs(jobs: Iterable[Mapping[str, Any]]) -> Entry:
+    numbers = [job["seed"] if job.get("fold") is None else job["fold"] for job in jobs]
+    return Entry(", ".join(dict.fromkeys(str(n) for n in numbers if n is not None)) or MISSING)
+
+
+def _progress(results: StudyResults, n_waiting: int) -> str:
+    if not results.jobs:
+        return "study.json does not list its jobs: what is missing altogether cannot be told."
+    recorded = {record.key for record in results.records}
+    n_jobs, n_done = len(results.jobs), sum(job["key"] in recorded for job in results.jobs)
+    return (
+        f"Of {n_jobs} declared jobs {n_done} have finished, {n_jobs - n_done - n_waiting} failed, "
+        f"{n_waiting} wait."
+    )
+
+
+def _strays(results: StudyResults) -> list[str]:
+    """Name the records that no table has, so that none is left out in silence."""
+    names = [f"{record.key} ({_job_name(_as_job(record))})" for record in results.strays]
+    if not names:
+        return []
+    return [
+        f"In no table, since study.json declares no such job (its declaration changed after they "
+        f"were run, say): {'; '.join(names)}."
+    ]
+
+
+def _as_job(record: Record) -> dict[str, Any]:
+    names = ("kind", "data", "seed", "fold", "member")
+    return {**{name: getattr(record, name) for name in names}, **record.method._asdict()}
+
+
+def provenance_table(results: StudyResults) -> Table:
+    """Tabulate commits, versions, machines, hours and dates of the records."""
+    records = results.records
+    dates = sorted(filter(None, (record.extra.get("finished") for record in records)))
+    rows = [
+        ("records", str(len(records))),
+        ("commit", _counted(record.extra.get("commit") for record in records)),
+        ("versions", _counted(_pairs(record.extra.get("versions")) for record in records)),
+        ("machine", _counted(_machine(record) for record in records)),
+        ("time", _hours(records)),
+        ("finished", f"{dates[0]} to {dates[-1]}" if dates else MISSING),
+    ]
+    entries = [[Entry(name), Entry(text)] for name, text in rows] if records else []
+    return Table("Provenance", ["", ""], entries, [] if records else [NO_RECORDS])
+
+
+def _counted(values: Iterable[Any]) -> str:
+    """List distinct values, with the number of records of each where there are several."""
+    counts = Counter(str(value or "not recorded") for value in values)
+    if len(counts) == 1:
+        return next(iter(counts))
+    return "; ".join(f"{value} ({n} records)" for value, n in counts.most_common())
+
+
+def _pairs(versions: Mapping[str, Any] | None) -> str:
+    return ", ".join(f"{name} {version}" for name, version in (versions or {}).items())
+
+
+def _machine(record: Record) -> str:
+    machine = record.extra.get("machine") or {}
+    return ", ".join(f"{name}: {value}" for name, value in machine.items() if value is not None)
+
+
+def _hours(records: Iterable[Record]) -> str:
+    """Add up core-hours, and hours of other devices, of all records."""
+    cores, devices = 0.0, defaultdict[str, float](float)
+    for record in records:
+        machine = record.extra.get("machine") or {}
+        device = str(machine.get("device") or "cpu")
+        if device == "cpu":
+            cores += record.seconds * (machine.get("threads") or 1) / HOUR
+        else:
+            devices[device] += record.seconds / HOUR
+    parts = [f"{number(hours, 3)} hours on {device}" for device, hours in devices.items()]
+    return ", ".join([f"{number(cores, 3)} core-hours (seconds × threads)", *parts])

@@ -1,0 +1,251 @@
+"""The report of a study: from the records in its folder to Markdown and a page of HTML."""
+
+import os
+from collections.abc import Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
+
+import numpy as np
+
+from . import _curves, _plots, _provenance, _tables
+from ._bootstrap import N_RESAMPLES
+from ._elements import MIN_CRYSTALS, periodic_plot
+from ._page import Plot, Section, page
+from ._read_results import read_results
+from ._record import Method
+from ._results import SCRATCH, StudyResults
+from ._statistics import (
+    Average,
+    Cell,
+    Choice,
+    Improvement,
+    Key,
+    average_improvements,
+    cells,
+    choose_by_validation,
+    improvements,
+)
+from ._table import Table, markdown_text, percent_interval
+
+__all__ = ["write_report"]
+
+PROTOCOLS = {
+    "papers": (
+        "Protocol “papers”: for each seed a random split into 60 % training, 20 % validation and "
+        "20 % test crystals; split and initial weights change with the seed."
+    ),
+    "matbench": (
+        "Protocol “matbench”: five folds by KFold(5, shuffle=True, random_state=18012019), each "
+        "tested once; validation crystals are taken from the training part of the fold. These are "
+        "MatBench's own folds for jdft2d and phonons alone, whose rows are all there in its order."
+    ),
+}
+
+
+class Findings(NamedTuple):
+    """All that the tables and plots of a report are made from."""
+
+    results: StudyResults
+    cells: dict[Key, Cell]
+    improvements: dict[Key, Improvement]
+    averages: dict[Method, Average]
+    choices: dict[str, Choice]
+
+
+def write_report(folder: str | Path) -> list[Path]:
+    """Write tables and plots of a study into its folder, finished or not.
+
+    Nothing but the folder is read. The page is one file that loads nothing; it and the Markdown
+    are each replaced as a whole, so that a reader never sees half of one.
+
+    Parameters
+    ----------
+    folder : path
+        Where the study was run.
+
+    Returns
+    -------
+    list of Path
+        ``report.md`` and ``report.html``.
+
+    Raises
+    ------
+    FileNotFoundError
+        If the folder is not one of a study.
+    ValueError
+        If a record is damaged or foreign, or records of one run have different test crystals; the
+        message names the file or the data set.
+    ImportError
+        If matplotlib is not installed.
+
+    See Also
+    --------
+    read_results : The records themselves, as a table of pandas too.
+
+    Examples
+    --------
+    >>> import json, tempfile
+    >>> from pathlib import Path
+    >>> from gnnpre.study import write_report
+    >>> with tempfile.TemporaryDirectory() as folder:
+    ...     text = json.dumps({"name": "small", "protocol": "papers"})
+    ...     _ = Path(folder, "study.json").write_text(text)
+    ...     [path.name for path in write_report(folder)]
+    ['report.md', 'report.html']
+    """
+    results = read_results(folder)
+    found = improvements(results)
+    findings = Findings(
+        results,
+        cells(results),
+        found,
+        average_improvements(results, found),
+        {name: choose_by_validation(results, name) for name in results.backbones},
+    )
+    texts = {
+        "report.md": _markdown(findings),
+        "report.html": page(results.name, _sections(findings)),
+    }
+    return [_write(results.folder / name, text) for name, text in texts.items()]
+
+
+def _write(path: Path, text: str) -> Path:
+    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
+    try:
+        partial.write_text(text, encoding="utf-8")
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    return path
+
+
+def _markdown(findings: Findings) -> str:
+    parts = [f"# {markdown_text(findings.results.name)}\n"]
+    for section in _sections_without_plots(findings):
+        parts += [f"{markdown_text(text)}\n" for text in section.paragraphs]
+        if section.notes:
+            parts.append("\n".join(f"- {markdown_text(note)}" for note in section.notes) + "\n")
+        parts += [table.to_markdown() for table in section.tables]
+    return "\n".join(parts)
+
+
+def _sections_without_plots(findings: Findings) -> list[Section]:
+    results = findings.results
+    error = _tables.error_table(results, findings.cells)
+    improvement = _tables.improvement_table(
+        results, findings.improvements, findings.averages, findings.cells
+    )
+    tests = _tables.tests_table(results, findings.improvements)
+    return [
+        Section("", _introduction(findings), notes=_notes(results)),
+        *(_only(table) for table in (error, improvement, tests)),
+        _only(_provenance.data_table(results)),
+        _only(_provenance.pretraining_table(results)),
+        _only(_provenance.failure_table(results)),
+        _only(_provenance.open_jobs_table(results)),
+        _only(_provenance.provenance_table(results)),
+    ]
+
+
+def _only(table: Table) -> Section:
+    return Section(table.title, tables=[table])
+
+
+def _introduction(findings: Findings) -> list[str]:
+    results = findings.results
+    backbones = results.backbones
+    return [
+        f"Compared are {len(results.methods)} methods (rows) on {len(results.data_names)} data "
+        f"sets (columns) with {', '.join(backbones) or 'no network'}. A row is a backbone and a "
+        f"strategy, {SCRATCH} being the same network trained from random weights; a row without a "
+        "backbone is a model without a network.",
+        PROTOCOLS.get(results.protocol, f"Protocol: {results.protocol}."),
+        f"Intervals are at 95 %, from {N_RESAMPLES} bootstrap resamples of runs and test crystals. "
+        "A cell that lacks runs says so, and records that no table has are named.",
+        *(_verdict(findings, backbone) for backbone in backbones),
+    ]
+
+
+def _verdict(findings: Findings, backbone: str) -> str:
+    method, unranked = findings.choices[backbone]
+    average = findings.averages.get(method) if method is not None else None
+    if method is None or average is None:
+        return f"{backbone}: no strategy can be chosen by validation error yet."
+    interval = percent_interval(average.percent, average.low, average.high)
+    over = f"{len(average.data)} data sets"
+    if average.missing:
+        over = f"{', '.join(average.data)} only (missing: {', '.join(average.missing)})"
+    return (
+        f"{backbone}: the strategy with the least validation error is {method.strategy}. Its "
+        f"average improvement over {SCRATCH} on the test crystals is {interval} %, over {over}."
+        + (f" Without all validation errors: {_strategies(unranked)}." if unranked else "")
+    )
+
+
+def _strategies(methods: Iterable[Method]) -> str:
+    return ", ".join(method.strategy for method in methods)
+
+
+def _notes(results: StudyResults) -> list[str]:
+    return [str(note) for note in results.study.get("notes") or []]
+
+
+def _sections(findings: Findings) -> list[Section]:
+    plots = list(_study_plots(findings))
+    names = [name for name in findings.results.data_names if name in findings.results.data]
+    by_data = [
+        Section(f"Plots: {name}", plots=list(_data_plots(findings, name, f"d{number}")))
+        for number, name in enumerate(names)
+    ]
+    introduction, *tables = _sections_without_plots(findings)
+    overview = Section("Plots: all data sets", plots=plots)
+    return [introduction, *tables[:3], *filter(_has_plots, [overview, *by_data]), *tables[3:]]
+
+
+def _has_plots(section: Section) -> bool:
+    return bool(section.plots)
+
+
+def _study_plots(findings: Findings) -> Iterator[Plot]:
+    improvement = _plots.improvement_plot(
+        findings.results, findings.improvements, findings.averages, "improvement"
+    )
+    if improvement is not None:
+        yield Plot(improvement, "Improvement over scratch, with 95 % bootstrap intervals.")
+    pretraining = _curves.pretraining_plot(findings.results, "pretraining")
+    if pretraining is not None:
+        caption = "Pre-training: validation loss, and thin the training loss, each over its first."
+        yield Plot(pretraining, caption)
+
+
+def _data_plots(findings: Findings, data: str, prefix: str) -> Iterator[Plot]:
+    results = findings.results
+    learning = _curves.learning_plot(results, data, f"{prefix}-learning")
+    if learning is not None:
+        caption = "Validation loss: mean over runs and the range between them, as far as all go."
+        yield Plot(learning, caption)
+    for number, backbone in enumerate(results.backbones):
+        pair = [Method(backbone, SCRATCH), findings.choices[backbone].best]
+        methods = [m for m in pair if m is not None and _has_finite_errors(results, data, m)]
+        if methods:
+            yield from _pair_plots(results, data, methods, f"{prefix}-{number}")
+
+
+def _has_finite_errors(results: StudyResults, data: str, method: Method) -> bool:
+    records = results.of(data, method)
+    return bool(records) and all(np.isfinite(record.errors).all() for record in records)
+
+
+def _pair_plots(
+    results: StudyResults, data: str, methods: list[Method], prefix: str
+) -> Iterator[Plot]:
+    chosen = "; right: the strategy with the least validation error" if len(methods) > 1 else ""
+    parity = _plots.parity_plot(results, data, methods, f"{prefix}-parity")
+    yield Plot(parity, f"Test crystals of all runs{chosen}.")
+    reference = methods[0] if len(methods) > 1 else None
+    table = periodic_plot(results, data, (methods[-1], reference), f"{prefix}-elements")
+    yield Plot(
+        table,
+        "Mean absolute error over the test crystals that contain an element. Grey: in fewer than "
+        f"{MIN_CRYSTALS} test crystals. Colours end at the 95th percentile.",
+    )
