@@ -2,7 +2,7 @@
 
 import platform
 import warnings
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from importlib.metadata import version
 from numbers import Integral
@@ -18,7 +18,7 @@ from torch import Tensor
 from gnnpre import backbones, fingerprints, objectives, training
 from gnnpre._version import __version__
 from gnnpre.backbones import Backbone
-from gnnpre.graphs import CrystalGraphs, GraphSettings
+from gnnpre.graphs import CrystalGraphs, GraphSettings, stream_graphs
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
 from gnnpre.training import (
     BatchLoader,
@@ -41,6 +41,9 @@ from gnnpre.training import (
 from ._inputs import as_graphs, check_elements, elements_of, warn_unseen_elements
 
 __all__ = ["CrystalEstimator"]
+
+# Structures whose graphs are in memory together in prediction: some 10 MB of edges.
+PART = 1024
 
 
 class _Facts(NamedTuple):
@@ -133,13 +136,30 @@ class CrystalEstimator(BaseEstimator):
         check_is_fitted(self, "net_")
         graphs = as_graphs(X, self.graph_settings_)
         check_elements(graphs, self.spec_.backbone.max_atomic_number)
-        warn_unseen_elements(graphs, self.elements_)
+        warn_unseen_elements(elements_of(graphs), self.elements_)
         return graphs
+
+    def _parts_to_predict(self, X: Any) -> Iterator[CrystalGraphs]:
+        """Give graphs as they are, and those of structures part by part: memory stays bounded."""
+        check_is_fitted(self, "net_")
+        if isinstance(X, CrystalGraphs):
+            yield self._graphs_to_predict(X)
+            return
+        first, elements = 0, set[int]()
+        for graphs in stream_graphs(X, self.graph_settings_, PART):
+            check_elements(graphs, self.spec_.backbone.max_atomic_number, first)
+            first += len(graphs)
+            elements |= set(elements_of(graphs))
+            yield graphs
+        warn_unseen_elements(elements, self.elements_)
 
     def _predict(self, X: Any) -> Any:
         model = self._model()
-        graphs = self._graphs_to_predict(X)
-        return self.spec_.objective.collect(predict_batches(model, graphs), graphs)
+        predictions, n_atoms = [], []
+        for graphs in self._parts_to_predict(X):
+            predictions += predict_batches(model, graphs)
+            n_atoms.append(graphs.atom_counts)
+        return self.spec_.objective.collect(predictions, np.concatenate(n_atoms))
 
     def _loss(self, graphs: CrystalGraphs, targets: Targets) -> dict[str, float]:
         """Mean losses on a data set, with the same noise each time."""

@@ -78,14 +78,20 @@ class CalibratedRegressor(ReplayingEstimator):
     def _predict_values(self, graphs: CrystalGraphs) -> np.ndarray:
         """Predict graphs that were checked: ``(n, k)``."""
         parts = predict_batches(self._model(), graphs)
-        return np.asarray(self.spec_.objective.collect(parts, graphs), dtype=np.float64)
+        return np.asarray(self.spec_.objective.collect(parts, graphs.atom_counts), dtype=np.float64)
 
     def _like_y(self, values: np.ndarray) -> np.ndarray:
         return values[:, 0] if self.y_ndim_ == 1 else values
 
-    def _std(self, graphs: CrystalGraphs) -> np.ndarray:
-        layer = LastLayer(**self._learnt("last_layer"))
-        return layer.std(last_layer_features(self._model(), graphs))
+    def _values_and_std(self, X: Any, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Predict part by part: ``(n, k)``, and the standard deviations where they are wanted."""
+        layer = LastLayer(**self._learnt("last_layer")) if with_std else None
+        values, stds = [], []
+        for graphs in self._parts_to_predict(X):
+            values.append(self._predict_values(graphs))
+            if layer is not None:
+                stds.append(layer.std(last_layer_features(self._model(), graphs)))
+        return np.concatenate(values), np.concatenate(stds or values)
 
     def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Predict intervals that hold the property with some probability (split conformal).
@@ -114,9 +120,9 @@ class CalibratedRegressor(ReplayingEstimator):
         """
         check_number("confidence", confidence, high=1.0 - 1e-9)
         quantiles = Calibration(**self._learnt("calibration")).quantiles(confidence)
-        graphs = self._graphs_to_predict(X)
-        scale = self._std(graphs) if "last_layer" in self.uncertainty_ else 1.0
-        values, half = self._predict_values(graphs), scale * quantiles
+        known = "last_layer" in self.uncertainty_
+        values, std = self._values_and_std(X, known)
+        half = quantiles * (std if known else np.ones_like(values))
         return self._like_y(values - half), self._like_y(values + half)
 
     def distance(self, X: Any) -> np.ndarray:
@@ -139,4 +145,4 @@ class CalibratedRegressor(ReplayingEstimator):
             If there was no ``calibration_fraction``.
         """
         cloud = TrainingCloud(**self._learnt("cloud"))
-        return cloud.distance(self._embed(self._graphs_to_predict(X)))
+        return cloud.distance(self.embed(X))

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from itertools import chain
 from typing import Any
 
 import numpy as np
@@ -59,7 +60,8 @@ class EmbeddingMixin(TransformerMixin, CrystalEstimator):
         if pooling is not None:
             check_choice("pooling", pooling, EMBEDDING_POOLINGS)
         _check_layer(layer, model.backbone)
-        return self._embed(self._graphs_to_predict(X), layer, pooling)
+        parts = [self._embed(part, layer, pooling) for part in self._parts_to_predict(X)]
+        return list(chain.from_iterable(parts)) if pooling is None else np.concatenate(parts)
 
     def _embed(self, graphs: CrystalGraphs, layer: int = -1, pooling: str | None = "mean") -> Any:
         model = self._model()

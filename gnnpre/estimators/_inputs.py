@@ -1,5 +1,6 @@
 """What estimators take: graphs or structures as X, weights of samples."""
 
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -44,21 +45,21 @@ def elements_of(graphs: CrystalGraphs) -> list[int]:
     return [int(z) for z in torch.unique(graphs.atomic_numbers).tolist()]
 
 
-def check_elements(graphs: CrystalGraphs, largest: int) -> None:
-    """Refuse crystals with an element that the embedding does not hold."""
+def check_elements(graphs: CrystalGraphs, largest: int, first: int = 0) -> None:
+    """Refuse elements that the embedding does not hold; ``first`` is what errors call 0."""
     numbers = graphs.atomic_numbers.cpu().numpy()
     rows = np.flatnonzero((numbers < 1) | (numbers > largest))
     if len(rows):
         crystal = int(np.searchsorted(np.cumsum(graphs.atom_counts), rows[0], side="right"))
         raise ValueError(
-            f"Crystal {crystal} of X holds an element of atomic number {numbers[rows[0]]}; the "
-            f"backbone knows 1 to {largest}. Leave that crystal out."
+            f"Crystal {first + crystal} of X holds an element of atomic number "
+            f"{numbers[rows[0]]}; the backbone knows 1 to {largest}. Leave that crystal out."
         )
 
 
-def warn_unseen_elements(graphs: CrystalGraphs, seen: list[int]) -> None:
+def warn_unseen_elements(elements: Iterable[int], seen: list[int]) -> None:
     """Warn once of elements that the model never saw in training."""
-    unseen = [z for z in elements_of(graphs) if z not in set(seen)]
+    unseen = sorted(set(elements) - set(seen))
     if unseen:
         from ase.data import chemical_symbols
 

@@ -350,10 +350,8 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
             If the graphs were built with other settings, or hold an element out of range; if
             there was no ``calibration_fraction`` and standard deviations are asked for.
         """
-        graphs = self._graphs_to_predict(X)
-        std = self._std(graphs) if return_std else None
-        values = self._like_y(self._predict_values(graphs))
-        return values if std is None else (values, self._like_y(std))
+        values, std = (self._like_y(part) for part in self._values_and_std(X, return_std))
+        return (values, std) if return_std else values
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Give the coefficient of determination, averaged over properties.

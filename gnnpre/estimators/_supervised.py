@@ -133,7 +133,7 @@ class SupervisedEstimator(EmbeddingMixin):
 
         def error() -> float:
             parts = predict_batches(model, graphs[valid])
-            predicted = self.spec_.objective.collect(parts, graphs[valid])
+            predicted = self.spec_.objective.collect(parts, graphs.atom_counts[valid])
             return self._validation_error(predicted, true, valid)
 
         def probe(train_table: np.ndarray, valid_table: np.ndarray) -> float:

@@ -8,6 +8,7 @@ from ._indexing import offsets_from_counts as offsets_from_counts
 from ._pairs import EdgePairs as EdgePairs
 from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
+from ._stream import stream_graphs as stream_graphs
 from ._structure_to_graph import StructureToGraph
 from ._structures import PackedCrystals as PackedCrystals
 from ._structures import as_structure_list as as_structure_list

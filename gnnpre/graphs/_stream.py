@@ -10,10 +10,33 @@ from ._batch import CrystalBatch
 from ._crystal_graphs import CrystalGraphs
 from ._neighbors import find_edges
 from ._settings import GraphSettings
-from ._structure_to_graph import join_graphs
+from ._structure_to_graph import build_graphs, join_graphs
 from ._structures import PackedCrystals, as_structure_list, pack_crystals
 
-__all__ = ["stream_batches"]
+__all__ = ["stream_batches", "stream_graphs"]
+
+
+def stream_graphs(X: Any, settings: GraphSettings, max_crystals: int) -> Iterator[CrystalGraphs]:
+    """Yield the graphs of structures part by part, in order, so that never all are in memory.
+
+    Parameters
+    ----------
+    X : container of structures
+        The crystals.
+    settings : GraphSettings
+        How graphs are built.
+    max_crystals : int
+        Crystals in a part.
+
+    Yields
+    ------
+    CrystalGraphs
+        One part.
+    """
+    crystals = pack_crystals(as_structure_list(X))
+    for start in range(0, len(crystals), max_crystals):
+        part = crystals.part(start, min(start + max_crystals, len(crystals)))
+        yield build_graphs(part, settings, start)
 
 
 def stream_batches(

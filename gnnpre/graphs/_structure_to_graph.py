@@ -13,7 +13,7 @@ from ._neighbors import Edges, find_edges
 from ._settings import GraphSettings
 from ._structures import PackedCrystals, as_structure_list, pack_crystals
 
-__all__ = ["StructureToGraph", "join_graphs"]
+__all__ = ["StructureToGraph", "build_graphs", "join_graphs"]
 
 # Crystals searched together: few enough for their pairs to stay in the cache.
 CHUNK = 64
@@ -124,10 +124,8 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
             If a structure is no crystal of ordered elements 1 to 118 with finite, distinct
             positions in a regular cell; the message names it.
         """
-        settings = self._settings()
         crystals = pack_crystals(self._structures(X))
-        parts = crystals.split(CHUNK)
-        return join_graphs(crystals, self._find_all(parts, settings), settings)
+        return build_graphs(crystals, self._settings(), n_jobs=self.n_jobs)
 
     def set_output(self, *, transform: str | None = None) -> "StructureToGraph":
         """Do nothing: a graph is no table, whatever container is asked for.
@@ -178,13 +176,20 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         check_choice("neighbor_cut", self.neighbor_cut, ("shell", "exact"))
         check_number("shell_tolerance", self.shell_tolerance, low_included=True)
 
-    def _find_all(self, parts: list[PackedCrystals], settings: GraphSettings) -> list[Edges]:
-        jobs = [(part, settings, CHUNK * index) for index, part in enumerate(parts)]
-        if self.n_jobs in (None, 1) or len(jobs) == 1:
-            return [find_edges(*job) for job in jobs]
+
+def build_graphs(
+    crystals: PackedCrystals, settings: GraphSettings, first: int = 0, n_jobs: int | None = None
+) -> CrystalGraphs:
+    """Find the edges of crystals, of which the one at 0 is called ``first`` in errors."""
+    parts = crystals.split(CHUNK)
+    jobs = [(part, settings, first + CHUNK * index) for index, part in enumerate(parts)]
+    if n_jobs in (None, 1) or len(jobs) == 1:
+        edges = [find_edges(*job) for job in jobs]
+    else:
         from joblib import Parallel, delayed
 
-        return list(Parallel(n_jobs=self.n_jobs)(delayed(find_edges)(*job) for job in jobs))
+        edges = list(Parallel(n_jobs=n_jobs)(delayed(find_edges)(*job) for job in jobs))
+    return join_graphs(crystals, edges, settings)
 
 
 def join_graphs(

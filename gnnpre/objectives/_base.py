@@ -347,15 +347,15 @@ class Objective(BaseEstimator, ABC):
         """
 
     @abstractmethod
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs) -> Any:
+    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
         """Join the predictions of batches into the form that labels have.
 
         Parameters
         ----------
         parts : sequence of dict of str to ndarray
             Predictions batch by batch, in the order of the crystals.
-        graphs : CrystalGraphs
-            The crystals.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
 
         Returns
         -------

@@ -211,7 +211,7 @@ class Denoising(Objective):
         return kind(backbone, self)
 
     def collect(
-        self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs
+        self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> list[np.ndarray]:
         """Cut predictions into crystals.
 
@@ -219,8 +219,8 @@ class Denoising(Objective):
         ----------
         parts : sequence of dict of str to ndarray
             Predictions batch by batch.
-        graphs : CrystalGraphs
-            The crystals.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
 
         Returns
         -------
@@ -228,7 +228,7 @@ class Denoising(Objective):
             Displacements, in Å, that take the atoms to their places.
         """
         rows = np.concatenate([part["displacements"] for part in parts])
-        return np.split(rows, np.cumsum(graphs.atom_counts)[:-1])
+        return np.split(rows, np.cumsum(n_atoms)[:-1])
 
     def _check_parameters(self) -> None:
         check_number("noise", self.noise)

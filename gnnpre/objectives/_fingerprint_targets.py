@@ -143,7 +143,7 @@ class FingerprintTargets(Objective):
         return FingerprintModel(backbone, self, layout.get("n_features", default))
 
     def collect(
-        self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs
+        self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> list[np.ndarray]:
         """Cut predictions into crystals.
 
@@ -151,8 +151,8 @@ class FingerprintTargets(Objective):
         ----------
         parts : sequence of dict of str to ndarray
             Predictions batch by batch.
-        graphs : CrystalGraphs
-            The crystals.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
 
         Returns
         -------
@@ -160,7 +160,7 @@ class FingerprintTargets(Objective):
             Fingerprints of the atoms, in their own units.
         """
         rows = np.concatenate([part["fingerprints"] for part in parts])
-        return np.split(rows, np.cumsum(graphs.atom_counts)[:-1])
+        return np.split(rows, np.cumsum(n_atoms)[:-1])
 
     def _fingerprint(self) -> Fingerprint:
         return EAD() if self.fingerprint is None else self.fingerprint

@@ -180,15 +180,15 @@ class ForceField(Objective):
         self._check_parameters()
         return ForceFieldModel(backbone, self)
 
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs) -> FrameLabels:
+    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> FrameLabels:
         """Join predictions into frame labels.
 
         Parameters
         ----------
         parts : sequence of dict of str to ndarray
             Predictions batch by batch.
-        graphs : CrystalGraphs
-            The crystals.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
 
         Returns
         -------
@@ -196,7 +196,7 @@ class ForceField(Objective):
             Energy (eV per cell), forces (eV/Å), stress (eV/Å^3; NaN where not fully periodic).
         """
         energy, forces, stress = (np.concatenate([part[name] for part in parts]) for name in LABELS)
-        return FrameLabels(graphs.atom_counts, energy=energy, forces=forces, stress=stress)
+        return FrameLabels(n_atoms, energy=energy, forces=forces, stress=stress)
 
     def _check_parameters(self) -> None:
         for name in LABELS:

@@ -197,7 +197,7 @@ class Mixture(_BaseComposition, Objective):
         return MixtureModel(backbone, models, weights)
 
     def collect(
-        self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs
+        self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> dict[str, Any]:
         """Join the predictions of each part.
 
@@ -205,8 +205,8 @@ class Mixture(_BaseComposition, Objective):
         ----------
         parts : sequence of dict of str to ndarray
             Predictions batch by batch.
-        graphs : CrystalGraphs
-            The crystals.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
 
         Returns
         -------
@@ -214,7 +214,7 @@ class Mixture(_BaseComposition, Objective):
             From the name of a part to what it predicts.
         """
         return {
-            name: part.collect([own_values(name, batch) for batch in parts], graphs)
+            name: part.collect([own_values(name, batch) for batch in parts], n_atoms)
             for name, part, _ in self.parts
         }
 

@@ -128,15 +128,15 @@ class PropertyTargets(Objective):
         self._check_parameters()
         return PropertyModel(backbone, self, layout["n_outputs"])
 
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], graphs: CrystalGraphs) -> np.ndarray:
+    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         """Join predictions into one array.
 
         Parameters
         ----------
         parts : sequence of dict of str to ndarray
             Predictions batch by batch.
-        graphs : CrystalGraphs
-            The crystals.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
 
         Returns
         -------

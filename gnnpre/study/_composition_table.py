@@ -1,5 +1,6 @@
 """Crystals as a table of what their composition says."""
 
+import warnings
 from functools import lru_cache
 from typing import Any
 
@@ -39,7 +40,9 @@ def _properties(number: int) -> np.ndarray:
     from pymatgen.core import Element
 
     element = Element.from_Z(number)
-    values = [_value(element, name) for name in PROPERTIES]
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)  # of properties that an element has not
+        values = [_value(element, name) for name in PROPERTIES]
     return np.nan_to_num(np.array(values, dtype=np.float64))
 
 

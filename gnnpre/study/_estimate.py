@@ -203,5 +203,9 @@ def _time(
     started = time.perf_counter()
     graphs = to_graph.fit_transform([structures[row] for row in rows.tolist()])
     building = time.perf_counter() - started
-    epoch = float(np.mean([row["dur"] for row in fit(graphs, rows).history_[1:]]))
+    epoch = _epoch_seconds(fit(graphs, rows).history_)
     return float((building + epochs * epoch) * n / len(rows))
+
+
+def _epoch_seconds(history: Sequence[dict[str, Any]]) -> float:
+    return float(np.mean([row["dur"] for row in history[1:]]))

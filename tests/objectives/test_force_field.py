@@ -394,7 +394,7 @@ def test_collected_predictions_are_frame_labels(graphs):
     for indices in ([0, 1, 2], [3], [4, 5, 6, 7]):
         predictions = model.predict(graphs.batch(indices, torch.float64))
         parts.append({name: values.numpy() for name, values in predictions.items()})
-    found = ForceField().collect(parts, graphs)
+    found = ForceField().collect(parts, graphs.atom_counts)
     whole = model.predict(graphs.batch(dtype=torch.float64))
     assert isinstance(found, FrameLabels)
     np.testing.assert_array_equal(found.n_atoms, graphs.atom_counts)

@@ -230,6 +230,6 @@ def test_collected_predictions_are_an_array_in_the_order_of_the_crystals(graphs,
     for indices in ([0, 1], [2, 3, 4, 5, 6, 7]):
         values = model.predict(graphs.batch(indices, torch.float64))["properties"]
         parts.append({"properties": values.numpy()})
-    found = PropertyTargets().collect(parts, graphs)
+    found = PropertyTargets().collect(parts, graphs.atom_counts)
     assert found.shape == (N, 2)
     np.testing.assert_allclose(found, predict(model, graphs), rtol=1e-10)

@@ -1,0 +1,79 @@
+"""A study in processes that are killed (SIGKILL), or that share a folder, for test_kills.py.
+
+``python killed_studies.py FOLDER`` imports once and forks each run, so that many kills cost little.
+FOLDER gets the studies in ``whole``, ``killed`` and ``shared``, and ``log.json``.
+"""
+
+import json
+import os
+import random
+import signal
+import sys
+import time
+from pathlib import Path
+
+import torch
+
+from gnnpre.study import run_study
+from study.small_studies import small_study, write_table
+
+KILLS = 12
+LONGEST_LIFE = 0.6  # s
+
+
+def fork(study, folder, done=None):
+    """Run a study in a process of its own; give its id."""
+    if child := os.fork():
+        return child
+    try:
+        run = run_study(study, folder)
+        if done is not None:
+            done.write_text(json.dumps(run.done))
+    finally:
+        os._exit(0 if sys.exc_info()[0] is None else 1)
+
+
+def count(folder):
+    return len(list((folder / "records").glob("[!.]*.json")))
+
+
+def ended(child):
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
+
+
+def kill_often(study, folder, rng):
+    """Kill runs at random moments; give how many jobs were done after each."""
+    log = []
+    for _ in range(KILLS):
+        child = fork(study, folder)
+        time.sleep(rng.uniform(0.0, LONGEST_LIFE))
+        os.kill(child, signal.SIGKILL)
+        log.append({"status": ended(child), "done": count(folder)})
+    return log
+
+
+def share(study, folder):
+    """Let two processes do a study, a third start with them and be killed."""
+    files = [folder.with_name(f"done{number}.json") for number in range(2)]
+    children = [fork(study, folder, path) for path in files]
+    victim = fork(study, folder)
+    time.sleep(0.5)
+    os.kill(victim, signal.SIGKILL)
+    ended(victim)
+    statuses = [ended(child) for child in children]
+    return {"statuses": statuses, "done": [json.loads(path.read_text()) for path in files]}
+
+
+def main(folder):
+    """Run all three."""
+    torch.set_num_threads(1)
+    study = small_study(write_table(folder / "alloys.json"), seeds=[1, 2])
+    assert ended(fork(study, folder / "whole")) == 0
+    kills = kill_often(study, folder / "killed", random.Random(5))
+    assert ended(fork(study, folder / "killed")) == 0
+    log = {"kills": kills, "shared": share(study, folder / "shared")}
+    (folder / "log.json").write_text(json.dumps(log))
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
