@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from gnnpre.datasets import make_emt_frames
-from gnnpre.graphs import StructureToGraph, stream_batches
+from gnnpre.graphs import GraphSettings, StructureToGraph, stream_batches, stream_graphs
 
 
 @pytest.fixture(scope="module")
@@ -62,3 +62,19 @@ def test_a_bad_structure_is_named_by_its_number_in_all(structures):
     bad.append(bad[0].specie, bad[0].frac_coords)
     with pytest.raises(ValueError, match="Structure 7: atoms"):
         stream([*structures[:7], bad], max_atoms=8)
+
+
+def test_graphs_part_by_part_are_those_of_all(structures):
+    parts = list(stream_graphs(structures, GraphSettings(cutoff=4.0), 5))
+    assert [len(part) for part in parts] == [5, 5, 2]
+    whole = StructureToGraph(cutoff=4.0).transform(structures)
+    vectors = torch.cat([part.batch().edge_vectors for part in parts])
+    torch.testing.assert_close(vectors, whole.batch().edge_vectors)
+
+
+def test_errors_count_crystals_through_all_parts(structures):
+    bad = structures[0].copy()
+    bad.append("H", [0.0, 0.0, 0.0])
+    bad.append("H", [0.0, 0.0, 0.0])
+    with pytest.raises(ValueError, match="Structure 7"):
+        list(stream_graphs([*structures[:7], bad], GraphSettings(cutoff=4.0), 3))

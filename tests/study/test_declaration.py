@@ -42,6 +42,10 @@ def declare(**changes):
             {**CGCNN_ROW, "strategies": [*SCRATCH, Strategy(name="mean")]},
             "mean occurs more than once",
         ),
+        (
+            {**CGCNN_ROW, "strategies": [*SCRATCH, Strategy(name="x", of=["scratch", "a"])]},
+            "of of x is 'a'",
+        ),
         ({"estimators": {"x": Recipe(make=len, backbone="et")}}, "backbone of x is 'et'"),
     ],
 )
@@ -63,6 +67,8 @@ def test_study_refuses(changes, message):
         (lambda: Strategy(name="x", pretraining="a", members=1), "members of x=1"),
         (lambda: Pretraining(name="a", objective=Denoising(), sources=[]), "sources of a is empty"),
         (lambda: Recipe(make=len, needs=["ead"]), "without backbone"),
+        (lambda: Strategy(name="x", of=["a"]), "expected two strategies"),
+        (lambda: Strategy(name="x", of=["a", "b"], members=2), "trains nothing"),
     ],
 )
 def test_part_refuses(make, message):
@@ -127,4 +133,26 @@ def test_epoch_that_is_not_kept_is_refused(tmp_path):
     path = write_table(tmp_path / "alloys.json", 6)
     rows = [*SCRATCH, Strategy(name="early", pretraining="noise", epoch=1)]
     with pytest.raises(ValueError, match="epoch of strategy 'early' is 1, but checkpoint_epochs"):
+        plan_jobs(small_study(path, strategies=rows))
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"finetuning": {"learning_rate": -1.0}}, "learning_rate=-1.0"),
+        ({"pretraining": {"max_epochs": 2, "checkpoint_epochs": [3]}}, "max_epochs=2"),
+        ({"backbones": [Network(name="tiny", backbone=CGCNN(0))]}, "hidden_channels=0"),
+    ],
+)
+def test_setting_out_of_range_is_refused_before_anything_trains(tmp_path, changes, message):
+    path = write_table(tmp_path / "alloys.json", 6)
+    with pytest.raises(ValueError, match=message):
+        plan_jobs(small_study(path, **changes))
+
+
+def test_mean_of_a_row_that_is_not_there_is_refused(tmp_path):
+    path = write_table(tmp_path / "alloys.json", 6)
+    part = Strategy(name="part", pretraining="noise", data=[])
+    rows = [*SCRATCH, part, Strategy(name="both", of=["scratch", "part"])]
+    with pytest.raises(ValueError, match="of 'part', which its backbones and data leave out"):
         plan_jobs(small_study(path, strategies=rows))

@@ -9,7 +9,7 @@ from sklearn.dummy import DummyRegressor
 from sklearn.pipeline import make_pipeline
 
 from gnnpre import EAD, ForceField, PropertyRegressor, StructureToGraph
-from gnnpre.study import DataSet, Network, Pretraining, Recipe, Strategy, read_results, run_study
+from gnnpre.study import Pretraining, Recipe, Strategy, read_results, run_study
 from gnnpre.study._plan import plan_jobs
 from gnnpre.study._protocols import split_data
 from gnnpre.study._report import write_report
@@ -102,6 +102,21 @@ def test_ensemble_is_the_mean_of_its_members(run):
     assert ensemble["pretraining"] == members[0]["pretraining"]
 
 
+def test_mean_of_strategies_takes_their_predictions(alloys, run, tmp_path):
+    study = small_study(alloys)
+    both = Strategy(name="both", of=["scratch", "three"])
+    run_study(
+        dataclasses.replace(study, strategies=[*study.strategies, both]), tmp_path, only=["both"]
+    )
+    rows = by_row(tmp_path)
+    # The records of its parts are those that the study has without it.
+    assert rows["evaluation", "three", None] == by_row(run.folder)["evaluation", "three", None]
+    parts = [rows["evaluation", name, None]["predictions"] for name in both.of]
+    np.testing.assert_allclose(
+        rows["evaluation", "both", None]["predictions"], np.mean(parts, axis=0)
+    )
+
+
 def test_second_run_does_nothing(run, alloys):
     before = {path: path.stat().st_mtime_ns for path in run.folder.rglob("*.json")}
     again = run_study(small_study(alloys), run.folder)
@@ -117,6 +132,17 @@ def test_deleted_records_come_back_with_the_same_numbers(run, alloys):
     again = run_study(small_study(alloys), run.folder)
     assert sorted(again.done) == [name.removesuffix(".json") for name in doomed]
     assert records_of(run.folder) == before
+
+
+def test_deleted_weights_are_made_again(alloys, tmp_path):
+    study = small_study(alloys)
+    run_study(study, tmp_path, only=["noise"])
+    before = records_of(tmp_path)
+    (weights,) = (tmp_path / "pretrained").iterdir()
+    weights.unlink()
+    assert run_study(study, tmp_path, only=["noise"]).done == (weights.stem,)
+    assert weights.is_file()
+    assert records_of(tmp_path) == before
 
 
 def test_report_reads_the_folder(run):
@@ -270,50 +296,3 @@ def test_epochs_of_a_pretraining_are_kept(alloys, tmp_path):
     early, late = (records["evaluation", name, None] for name in ("early", "late"))
     assert early["predictions"] != late["predictions"]
     assert early["pretraining"] == late["pretraining"]
-
-
-def test_settings_of_network_data_and_strategy_win_in_this_order(alloys, tmp_path):
-    network = small_study(alloys).backbones[0]
-    own = {"max_epochs": 4, "learning_rate": 1e-3, "batch_size": 6}
-    study = small_study(
-        alloys,
-        backbones=[Network(name="tiny", backbone=network.backbone, finetuning=own)],
-        data=[DataSet(name="alloys", path=alloys, finetuning={"max_epochs": 5, "batch_size": 7})],
-        strategies=[Strategy(name="scratch", finetuning={"max_epochs": 6})],
-    )
-    (job,) = [job for job in plan_jobs(study).jobs if job.strategy == "scratch"]
-    settings = job.parameters["finetuning"]
-    found = [settings[name] for name in ("max_epochs", "batch_size", "learning_rate")]
-    assert found == [6, 7, 1e-3]
-
-
-@pytest.mark.parametrize(
-    "changes",
-    [
-        {"finetuning": {"max_epochs": 4, "batch_size": 8}},
-        {"graphs": StructureToGraph(cutoff=3.6)},
-        {"seeds": [2]},
-        {"protocol": "matbench"},
-    ],
-)
-def test_what_changes_a_result_changes_its_key(alloys, changes):
-    keys = [
-        {job.key for job in plan_jobs(study).jobs if job.strategy == "scratch"}
-        for study in (small_study(alloys), small_study(alloys, **changes))
-    ]
-    assert not keys[0] & keys[1]
-
-
-def test_what_changes_a_pretraining_changes_what_uses_it(alloys):
-    study = small_study(alloys)
-    longer = small_study(alloys, pretraining={"max_epochs": 3, "batch_size": 8})
-    first, second = ({str(j): j.key for j in plan_jobs(s).jobs} for s in (study, longer))
-    changed = {name for name in first if first[name] != second[name]}
-    assert {name for name in first if "noise" in name or "probe" in name or "three" in name} == (
-        changed
-    )
-
-
-def test_name_of_the_study_and_notes_change_no_key(alloys):
-    study, other = small_study(alloys), small_study(alloys, name="other", notes=["a note"])
-    assert [j.key for j in plan_jobs(study).jobs] == [j.key for j in plan_jobs(other).jobs]
