@@ -1,5 +1,6 @@
 """Prediction of a property from structures on: an estimator of ours, and the plain reference."""
 
+import copy
 import pickle
 from typing import Any
 
@@ -85,8 +86,11 @@ def make_predictors(work: Prediction, crystals: Crystals) -> dict[str, Predictor
     plain = make_plain(work.backbone, work.objective, work.graphs.cutoff, mean_neighbors)
     copy_weights(model, plain)
     structures = crystals.structures[: work.count]
+    compiled = copy.deepcopy(pipeline)
+    compiled[-1].net_.module_.backbone.compiled = True
     return {
         "gnnpre": OurPredictor(pipeline, structures),
+        "gnnpre, compiled": OurPredictor(compiled, structures),
         "plain": PlainPredictor(plain, work, structures),
     }
 

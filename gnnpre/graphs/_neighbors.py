@@ -14,6 +14,8 @@ CUTOFF_TOLERANCE = 1e-8
 # Two atoms nearer than this (Å) stand on one place.
 SAME_PLACE = 0.01
 LARGEST_SHIFT = 127
+# What a search that found too few neighbours is widened by.
+WIDENING = 1.4
 
 
 @dataclass(frozen=True)
@@ -27,7 +29,7 @@ class Edges:
 
 def find_edges(crystals: PackedCrystals, settings: GraphSettings, first: int = 0) -> Edges:
     """Find the edges of ``crystals``; ``first`` is the number of the first one in the user's X."""
-    index, shift, distance, n_found = _search(crystals, settings.cutoff)
+    index, shift, distance, n_found = _search(crystals, settings)
     near = np.flatnonzero(distance < SAME_PLACE)
     own = (index[0, near] == index[1, near]) & (distance[near] <= CUTOFF_TOLERANCE)
     _check_places(index, distance, near[~own], n_found, first)
@@ -42,8 +44,12 @@ def find_edges(crystals: PackedCrystals, settings: GraphSettings, first: int = 0
     return Edges(index.take(keep, axis=1), shift.astype(np.int8).take(keep, axis=0), n_edges)
 
 
-def _search(crystals: PackedCrystals, cutoff: float) -> tuple[np.ndarray, ...]:
-    """All pairs within the cutoff, each atom with itself included."""
+def _search(crystals: PackedCrystals, settings: GraphSettings) -> tuple[np.ndarray, ...]:
+    """Find all pairs within the cutoff, each atom with itself included.
+
+    Where few neighbours are kept, what lies beyond them is left out: the search of a crystal
+    widens until all its atoms have enough.
+    """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
     cells = _search_cells(crystals)
@@ -51,14 +57,19 @@ def _search(crystals: PackedCrystals, cutoff: float) -> tuple[np.ndarray, ...]:
     positions = np.ascontiguousarray(crystals.positions)
     found = []
     start = 0
+    radii = _first_radii(crystals, settings)
     for row, count in enumerate(crystals.n_atoms.tolist()):
         points = positions[start : start + count]
         start += count
-        found.append(
-            find_points_in_spheres(
-                points, points, r=cutoff, pbc=pbc[row], lattice=cells[row], tol=CUTOFF_TOLERANCE
+        radius = radii[row]
+        while True:
+            pairs = find_points_in_spheres(
+                points, points, r=radius, pbc=pbc[row], lattice=cells[row], tol=CUTOFF_TOLERANCE
             )
-        )
+            if radius >= settings.cutoff or _enough(pairs, count, radius, settings):
+                break
+            radius = min(settings.cutoff, WIDENING * radius)
+        found.append(pairs)
     targets, sources, shifts, distances = zip(*found, strict=True)
     n_found = np.array([len(pairs) for pairs in distances])
     # Narrow types while concatenating: the arrays of the search are 64 bits wide.
@@ -67,6 +78,27 @@ def _search(crystals: PackedCrystals, cutoff: float) -> tuple[np.ndarray, ...]:
     np.concatenate(targets, out=index[1], casting="unsafe")
     shift = np.concatenate(shifts, dtype=np.int32, casting="unsafe")
     return index, shift, np.concatenate(distances), n_found
+
+
+def _first_radii(crystals: PackedCrystals, settings: GraphSettings) -> list[float]:
+    """Guess in which radius all atoms of a crystal have the neighbours that they keep."""
+    if settings.max_neighbors is None:
+        return [settings.cutoff] * len(crystals)
+    # The sphere that holds twice as many atoms on average. Without a volume, that of the cutoff.
+    volume = np.abs(np.linalg.det(crystals.cell)) / crystals.n_atoms
+    radii = (2.0 * (settings.max_neighbors + 1) * volume * 3.0 / (4.0 * np.pi)) ** (1.0 / 3.0)
+    radii = np.where(crystals.pbc.all(axis=1), radii + settings.shell_tolerance, settings.cutoff)
+    return np.minimum(radii, settings.cutoff).tolist()
+
+
+def _enough(
+    pairs: tuple[np.ndarray, ...], count: int, radius: float, settings: GraphSettings
+) -> bool:
+    """Whether each atom has its neighbours, and the whole shell of the last, in the radius."""
+    targets, _, _, distances = pairs
+    inside = targets[distances <= radius - settings.shell_tolerance]
+    wanted = (settings.max_neighbors or 0) + 1  # itself too
+    return bool(np.bincount(inside, minlength=count).min() >= wanted)
 
 
 def _search_cells(crystals: PackedCrystals) -> np.ndarray:

@@ -12,6 +12,11 @@ from ._plan import Plan
 
 __all__ = ["describe_study", "is_official"]
 
+BASELINES_NOTE = (
+    "Baselines without a network are trained anew on training and validation crystals before they "
+    "are tested; networks and probes see the labels of the validation crystals only to choose an "
+    "epoch, if at all."
+)
 FIRST = ("commit", "versions", "started")
 
 
@@ -48,15 +53,17 @@ def _as_text(declared: Any) -> dict[str, str]:
 
 
 def _own_notes(plan: Plan) -> list[str]:
-    """Say what folds are, where they are not MatBench's own."""
+    """Say how baselines were trained, and what folds are where they are not MatBench's own."""
+    notes = [] if not plan.study.baselines else [BASELINES_NOTE]
     if plan.study.protocol != "matbench":
-        return []
+        return notes
     others = [name for name, found in plan.data.items() if not is_official(found)]
     if not others:
-        return []
+        return notes
     return [
+        *notes,
         f"Folds of {', '.join(others)} are made as MatBench's, of other rows: they do not compare "
-        "with its leaderboard."
+        "with its leaderboard.",
     ]
 
 

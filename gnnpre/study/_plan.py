@@ -1,13 +1,11 @@
 """The jobs of a study, and the files that they need."""
 
-import inspect
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from ..estimators import Pretrainer, PropertyRegressor
-from ..graphs import StructureToGraph
 from ..training import to_spec
 from ._data import FoundData, find_data
 from ._declaration import Study
@@ -16,6 +14,7 @@ from ._job import Job
 from ._known_data import find_home, hash_file, source_files
 from ._networks import Network, Pretraining
 from ._protocols import N_FOLDS
+from ._resolved import check_network, resolved_graphs, resolved_settings, source_text
 from ._strategy import Recipe, Strategy
 
 __all__ = ["Plan", "plan_jobs"]
@@ -38,6 +37,8 @@ class Plan:
 def plan_jobs(study: Study, data_home: str | Path | None = None) -> Plan:
     """Find all files that a study needs, and list its jobs; nothing is read or trained."""
     home = find_home(data_home)
+    for network in study.backbones:
+        check_network(network, (network.graphs or study.graphs).cutoff)
     data = {item.name: find_data(item, home) for item in study.data_sets}
     files = {item.name: _find_sources(item, home) for item in study.pretrainings}
     return Plan(study, data, tuple(_Planner(study, data, files).jobs()))
@@ -96,6 +97,10 @@ class _Planner:
     def _rows(
         self, data: str, run: Mapping[str, Any], network: Network, strategy: Strategy
     ) -> Iterator[Job]:
+        if strategy.of is not None:
+            rows = tuple(self._row(data, run, network, name) for name in strategy.of)
+            yield self._mean(data, run, network, strategy, rows)
+            return
         if strategy.members is None:
             yield self._trained(data, run, network, strategy, None)
             return
@@ -104,9 +109,29 @@ class _Planner:
             for number in range(strategy.members)
         )
         yield from members
+        yield self._mean(data, run, network, strategy, members)
+
+    def _row(self, data: str, run: Mapping[str, Any], network: Network, name: str) -> Job:
+        """Give the job of a row that others are made of."""
+        (strategy,) = [item for item in self.study.strategies if item.name == name]
+        if not _applies(strategy, network.name, data):
+            raise ValueError(
+                f"A strategy is of {name!r}, which its backbones and data leave out for "
+                f"{network.name} on {data}: give both the same backbones and data."
+            )
+        return list(self._rows(data, run, network, strategy))[-1]
+
+    def _mean(
+        self,
+        data: str,
+        run: Mapping[str, Any],
+        network: Network,
+        strategy: Strategy,
+        parts: tuple[Job, ...],
+    ) -> Job:
         own: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
-        parameters = {"model": "mean of members", "members": strategy.members}
-        yield self._job(data, run, parameters, role="ensemble", needs=members, **own)
+        parameters = {"model": "mean", "of": [str(part) for part in parts]}
+        return self._job(data, run, parameters, role="ensemble", needs=parts, **own)
 
     def _trained(
         self,
@@ -127,12 +152,12 @@ class _Planner:
         parameters: dict[str, Any] = {
             "model": strategy.kind,
             "backbone": to_spec(network.backbone, network.name),
-            "graphs": _graphs(graphs),
+            "graphs": resolved_graphs(graphs),
             "epoch": strategy.epoch,
             "random_state": run["seed"] + MEMBER_STEP * (member or 0),
         }
         if strategy.kind == "finetune":
-            parameters["finetuning"] = _resolved(PropertyRegressor(**settings), FINETUNING)
+            parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
         needs = () if strategy.pretraining is None else (self._needed(network, strategy),)
         own: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
@@ -162,7 +187,7 @@ class _Planner:
         parameters = {
             "objective": to_spec(declared.objective, "objective"),
             "backbone": to_spec(network.backbone, network.name),
-            "graphs": _graphs(graphs),
+            "graphs": resolved_graphs(graphs),
             "sources": [Path(source).name for source in declared.sources],
             "sha256": [hash_file(path) for path in self.files[name]],
             "targets": None if declared.targets is None else list(declared.targets),
@@ -170,7 +195,7 @@ class _Planner:
             "drop_leaks": leaks,
             "leak_level": declared.leak_level if leaks else None,
             "random_state": declared.random_state,
-            "settings": _resolved(Pretrainer(**settings), PRETRAINING),
+            "settings": resolved_settings(Pretrainer(**settings), PRETRAINING),
         }
         tools = {
             "declared": declared,
@@ -191,7 +216,7 @@ class _Planner:
             needs = tuple(self._pretraining(network, item) for item in recipe.needs)
         parameters = {
             "model": "recipe",
-            "source": _source_text(name, recipe),
+            "source": source_text(name, recipe),
             "random_state": run["seed"],
         }
         own: dict[str, Any] = {"strategy": name, "backbone": recipe.backbone, "needs": needs}
@@ -208,28 +233,3 @@ def _role(strategy: Strategy) -> str:
     if strategy.kind == "probe":
         return "probe"
     return "scratch" if strategy.pretraining is None else "pretrained"
-
-
-def _graphs(graphs: StructureToGraph) -> dict[str, Any]:
-    parameters = {k: v for k, v in graphs.get_params().items() if k != "n_jobs"}
-    return _described(parameters)
-
-
-def _resolved(estimator: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Give settings with all defaults, which another version may change."""
-    parameters = estimator.get_params(deep=False)
-    return _described({name: parameters[name] for name in names})
-
-
-def _described(settings: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: to_spec(value, name) for name, value in sorted(settings.items())}
-
-
-def _source_text(name: str, recipe: Recipe) -> str:
-    try:
-        return inspect.getsource(recipe.make)
-    except (OSError, TypeError) as error:
-        raise ValueError(
-            f"The source of estimator {name!r} cannot be read ({error}), which its results are "
-            "named by. Define its function in a file."
-        ) from error

@@ -29,6 +29,8 @@ class Strategy:
         ``checkpoint_epochs``; its end by default.
     members : int, optional
         Train so many networks with different seeds and predict their mean.
+    of : sequence of str, optional
+        Train nothing, but predict the mean of what these other strategies predict.
     finetuning : mapping
         Settings of fine-tuning in which this strategy differs. Beside ``transfer`` and
         ``strategy``, which are about pre-trained weights, they give it another budget than the
@@ -50,6 +52,7 @@ class Strategy:
     kind: str = "finetune"
     epoch: int | None = None
     members: int | None = None
+    of: Sequence[str] | None = None
     finetuning: Mapping[str, Any] = field(default_factory=dict)
     backbones: Sequence[str] | None = None
     data: Sequence[str] | None = None
@@ -60,11 +63,25 @@ class Strategy:
         for name, low in (("epoch", 0), ("members", 1)):
             if getattr(self, name) is not None:
                 check_number(f"{name} of {self.name}", getattr(self, name), integer=True, low=low)
-        for name in ("backbones", "data"):
+        for name in ("of", "backbones", "data"):
             if getattr(self, name) is not None:
                 set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
         check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
         self._check_start()
+        self._check_of()
+
+    def _check_of(self) -> None:
+        if self.of is None:
+            return
+        if len(self.of) < 2:
+            raise ValueError(
+                f"of of {self.name} is {list(self.of)}; expected two strategies at least."
+            )
+        if self.pretraining or self.members or self.finetuning or self.name == "scratch":
+            raise ValueError(
+                f"Strategy {self.name!r} is the mean of {', '.join(self.of)} and trains nothing: "
+                "leave pretraining, members and finetuning out, and do not call it scratch."
+            )
 
     def _check_start(self) -> None:
         if self.pretraining is None and (self.kind == "probe" or self.epoch is not None):
@@ -92,7 +109,8 @@ class Recipe:
     ----------
     make : callable
         Gets a :class:`RecipeContext` and gives a scikit-learn regressor that takes a list of
-        structures. Its source text is part of what names the job.
+        structures. It is fitted on the training crystals alone. The source text of this function,
+        but not of what it calls, is part of what names the job.
     needs : sequence of str
         Pre-trainings whose files the context has.
     backbone : str, optional
