@@ -75,6 +75,7 @@ __all__ = [
     "jia2025_torchmdnet",
     "model_selection",
     "objectives",
+    "study",
     "testing",
     "training",
 ]

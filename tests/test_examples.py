@@ -27,6 +27,7 @@ WITHOUT_DATA = {
     "plot_pruning_search.py",
     "plot_pretraining_in_folds.py",
     "plot_nested_cv.py",
+    "plot_study.py",
 }
 
 
@@ -71,6 +72,13 @@ def test_nested_cv(tmp_path):
     printed = run_example("plot_nested_cv.py", tmp_path)
     assert errors_printed(printed) == ["compositions", "random"]
     assert (tmp_path / "nested_cv.png").stat().st_size > 5000
+
+
+def test_study(tmp_path):
+    printed = run_example("plot_study.py", tmp_path)
+    assert "jobs done: 11, and then 0" in printed
+    assert "cgcnn ead" in printed
+    assert (tmp_path / "runs" / "report.html").stat().st_size > 10_000
 
 
 def test_real_crystals(tmp_path, data_dir):

@@ -51,11 +51,10 @@ class Runner:
 
     def _note_failure(self, job: Job) -> None:
         """Take note of a job that failed in another process, or cannot be done for another."""
-        path = self.folder.failure(job.key)
         blocked = [needed for needed in job.needs if needed.key in self.failed]
         if blocked:
             self._fail(job, f"not done: it needs {blocked[0]}, which failed", "")
-        elif path.is_file() and path.stat().st_mtime > self.started:
+        elif self._failed_elsewhere(job):
             self.failed[job.key] = "failed in another process"
 
     def _is_ready(self, job: Job) -> bool:
@@ -95,11 +94,13 @@ class Runner:
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             result = (pretrain if job.kind == "pretraining" else evaluate)(job, self.workspace)
+        elapsed = time.perf_counter() - started
         return {
             **self.facts,
             **job.describe(),
             **result,
-            "seconds": time.perf_counter() - started,
+            # Epochs that a killed process had done count too.
+            "seconds": max(elapsed, sum(epoch.get("dur", 0.0) for epoch in result["history"])),
             "parameters": dict(job.parameters),
             "pretraining": _pretraining_of(job),
             "warnings": _texts(caught),
