@@ -3,8 +3,9 @@
     python benchmarks/overlap.py [--folder benchmarks/results/matbench]
 
 Reads the predictions that a study by MatBench's protocol left in a folder, and audits the crystals
-of their data sets against the structures of pre-training (``mp_form_gap_37k`` and ``perovskites``
-of ``downstream/``). Prints a Markdown table and writes ``overlap.md`` and ``.json`` into that folder.
+of their data sets against the structures of pre-training (``mp_form_gap_37k`` and
+``perovskites`` of ``downstream/``). Prints a Markdown table and writes ``overlap.md`` and ``.json`` into that
+folder.
 Reads the crystals from where ``GNNPRE_DATA`` says.
 """
 
@@ -62,8 +63,8 @@ def to_lines(rows: list[dict], about: dict) -> list[str]:
         "# Test crystals that pre-training saw, and those it did not",
         "",
         "Written by `benchmarks/overlap.py`. Mean absolute errors over the test crystals of all "
-        f"five folds. A crystal has a match if `leak_audit` finds its structure among {PRETRAINING[0]} "
-        f"and {PRETRAINING[1]}; its property is in neither.",
+        "five folds. A crystal has a match if `leak_audit` finds its structure among "
+        f"{' and '.join(PRETRAINING)}; its property is in neither.",
         "",
         "| data | row | all | with a match | without | crystals |",
         "|---|---|---|---|---|---|",

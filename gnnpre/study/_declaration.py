@@ -151,7 +151,7 @@ class Study:
             check_known(f"backbones of {row.name}", row.backbones, known["backbones"])
             check_known(f"data of {row.name}", row.data, known["data"])
             others = [other.name for other in self.strategies if other.of is None]
-            check_known(f"of of {row.name}", row.of, others)
+            check_known(f"of of {row.name}", row.of, [*others, *self.baselines])
         for item in self.pretrainings:
             check_known(f"drop_leaks of {item.name}", item.drop_leaks, known["data"])
         for name, recipe in self.estimators.items():

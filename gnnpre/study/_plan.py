@@ -113,6 +113,8 @@ class _Planner:
 
     def _row(self, data: str, run: Mapping[str, Any], network: Network, name: str) -> Job:
         """Give the job of a row that others are made of."""
+        if name in self.study.baselines:
+            return self._baseline(data, run, name)
         (strategy,) = [item for item in self.study.strategies if item.name == name]
         if not _applies(strategy, network.name, data):
             raise ValueError(

@@ -30,7 +30,7 @@ class Strategy:
     members : int, optional
         Train so many networks with different seeds and predict their mean.
     of : sequence of str, optional
-        Train nothing, but predict the mean of what these other strategies predict.
+        Train nothing, but predict the mean of what these other strategies, or baselines, predict.
     finetuning : mapping
         Settings of fine-tuning in which this strategy differs. Beside ``transfer`` and
         ``strategy``, which are about pre-trained weights, they give it another budget than the

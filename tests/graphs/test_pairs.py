@@ -3,10 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from tests.cases import CUTOFF, random_structures
 
 from gnnpre.graphs import StructureToGraph
 from gnnpre.graphs._pairs import find_pairs
+from tests.cases import CUTOFF, random_structures
 
 
 @pytest.fixture(scope="module")

@@ -104,7 +104,7 @@ def test_ensemble_is_the_mean_of_its_members(run):
 
 def test_mean_of_strategies_takes_their_predictions(alloys, run, tmp_path):
     study = small_study(alloys)
-    both = Strategy(name="both", of=["scratch", "three"])
+    both = Strategy(name="both", of=["scratch", "three", "mean"])
     run_study(
         dataclasses.replace(study, strategies=[*study.strategies, both]), tmp_path, only=["both"]
     )

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-import torch
 
 from gnnpre import CGCNN, PropertyRegressor, TorchMDNet
 from gnnpre.backbones import _edge_sum
