@@ -3,10 +3,9 @@
     python benchmarks/overlap.py [--folder benchmarks/results/matbench]
 
 Reads the predictions that a study by MatBench's protocol left in a folder, and audits the crystals
-of their data sets against the structures of pre-training (``mp_form_gap_37k`` and
-``perovskites`` of ``downstream/``). Prints a Markdown table and writes ``overlap.md`` and ``.json`` into that
-folder.
-Reads the crystals from where ``GNNPRE_DATA`` says.
+of their data sets against the structures of pre-training (``mp_form_gap_37k`` and ``perovskites``
+of ``downstream/``). Prints a Markdown table, and writes ``overlap.md`` and ``overlap.json`` into
+that folder. Reads the crystals from where ``GNNPRE_DATA`` says.
 """
 
 import argparse
