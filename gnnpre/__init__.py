@@ -19,6 +19,7 @@ if TYPE_CHECKING:
         graphs,
         model_selection,
         objectives,
+        study,
         testing,
         training,
     )
@@ -112,6 +113,7 @@ _SUBPACKAGES = (
     "graphs",
     "model_selection",
     "objectives",
+    "study",
     "testing",
     "training",
 )
