@@ -1,12 +1,13 @@
 """The messages of TorchMD-Net's equivariant transformer, with their first two derivatives."""
 
 from collections.abc import Sequence
+from functools import lru_cache
 from typing import Any
 
 import torch
 from torch import Tensor
 
-from ._dual import Dual, cat, change_of, plus, silu, times
+from ._dual import Dual, cat, change_of, dot, plus, silu, times
 from ._edge_sum import PAIR, SOURCE, TARGET, EdgeMessage, Optional
 
 __all__ = ["AttentionMessage", "FilteredMessage"]
@@ -113,12 +114,12 @@ class AttentionMessage(DualMessage):
         g_products = [
             self._times_heads(query, g_logits),
             self._times_heads(g, attention),
-            times(along, g_vector).sum(dim=2),
+            dot(along, g_vector),
         ]
         by_vectors = []
         if vectors:
             by_vectors.append(times(weight, g_vector))
-            g_weight = times(vectors[0], g_vector).sum(dim=2)  # (k, p, C)
+            g_weight = dot(vectors[0], g_vector)  # (k, p, C)
             g_products.append(times(g_weight, *cut))
             if cut:
                 g_envelope = plus(g_envelope, times(g_weight, gate[0]).sum(dim=(0, 2)))
@@ -145,8 +146,18 @@ class AttentionMessage(DualMessage):
 def _heads(x: Any, n_heads: int) -> Tensor:
     """Say which channel belongs to which head (C, H): sums as matrix products are the fastest."""
     value = x.value if isinstance(x, Dual) else x
-    heads = torch.eye(n_heads, dtype=value.dtype, device=value.device)
-    return heads.repeat_interleave(value.shape[-1] // n_heads, dim=0)
+    size = value.shape[-1] // n_heads
+    if torch.compiler.is_compiling():
+        return _head_table(n_heads, size, value.dtype, value.device)
+    return _kept_head_table(n_heads, size, value.dtype, value.device)
+
+
+def _head_table(n_heads: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
+    heads = torch.eye(n_heads, dtype=dtype, device=device)
+    return heads.repeat_interleave(size, dim=0)
+
+
+_kept_head_table = lru_cache(_head_table)
 
 
 def _signs(like: Any) -> Tensor:

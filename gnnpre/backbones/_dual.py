@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._functions import SILU
 
-__all__ = ["Dual", "cat", "change_of", "plus", "silu", "times"]
+__all__ = ["Dual", "cat", "change_of", "dot", "plus", "silu", "times"]
 
 
 class Dual:
@@ -64,9 +64,30 @@ def _product(x: Any, y: Any) -> Dual:
     if x.change is not None:
         change = x.change * y.value
     if y.change is not None:
-        part = x.value * y.change
-        change = part if change is None else change.add_(part)
+        change = x.value * y.change if change is None else change.addcmul_(x.value, y.change)
     return Dual(x.value * y.value, change)
+
+
+def dot(x: Any, y: Any) -> Any:
+    """Give the inner products of vectors (k, p, 3, ...)."""
+    if not isinstance(x, Dual) and not isinstance(y, Dual):
+        return _dot(x, y)
+    x = x if isinstance(x, Dual) else Dual(x, None)
+    y = y if isinstance(y, Dual) else Dual(y, None)
+    change = None
+    if x.change is not None:
+        change = _dot(x.change, y.value)
+    if y.change is not None:
+        change = _dot(x.value, y.change, change)
+    return Dual(_dot(x.value, y.value), change)
+
+
+def _dot(x: Tensor, y: Tensor, total: Tensor | None = None) -> Tensor:
+    for i in range(3):  # one by one: a sum over them is slower than all else here
+        xi, yi = x.select(2, i), y.select(2, i)
+        total = xi * yi if total is None else total.addcmul_(xi, yi)
+    assert total is not None
+    return total
 
 
 def plus(x: Any, y: Any) -> Any:

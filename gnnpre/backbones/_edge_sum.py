@@ -212,9 +212,10 @@ class _Compiled:
         # Each kind of message, and edges with and without reverse ones, is a version of its own.
         torch._dynamo.config.recompile_limit = max(64, torch._dynamo.config.recompile_limit)
         self.plain = function
-        self.function = torch.compile(function, dynamic=True)
+        self.function = torch.compile(function, dynamic=False)
 
     def __call__(self, *args: Any) -> Any:
+        _let_lengths_vary(args)
         try:
             return self.function(*args)
         except torch._dynamo.exc.TorchDynamoException as error:
@@ -225,6 +226,23 @@ class _Compiled:
             )
             self.function = self.plain
             return self.plain(*args)
+
+
+def _let_lengths_vary(args: Sequence[Any]) -> None:
+    """Tell torch.compile that numbers of atoms and pairs change; channels are compiled in."""
+    place = next(x for x in args if isinstance(x, _Place))
+    n_pairs = len(place.target) // place.k
+    for x in _tensors_of(args):
+        per_direction = x.dim() == 3 and x.shape[:2] == (place.k, n_pairs)
+        torch._dynamo.maybe_mark_dynamic(x, int(per_direction))
+
+
+def _tensors_of(args: Sequence[Any]) -> Iterator[Tensor]:
+    for x in args:
+        if isinstance(x, Tensor):
+            yield x
+        elif isinstance(x, list | tuple):
+            yield from _tensors_of(x)
 
 
 @lru_cache

@@ -173,9 +173,14 @@ class _Edges(NamedTuple):
     """What all layers need of the P pairs of edges."""
 
     neighbors: Neighbors
-    radial: Tensor  # (P, n_radial)
+    radial: Tensor  # (P, n_columns)
+    columns: Tensor  # which of the n_radial functions these are
     envelope: Tensor  # (P,)
     directions: Tensor  # (P, 3), times the envelope with vector_cutoff
+
+    def filters(self, linear: nn.Linear) -> Tensor:
+        """Give a linear map of the radial functions, (P, ...)."""
+        return nn.functional.linear(self.radial, linear.weight[:, self.columns], linear.bias)
 
 
 class TorchMDNetModule(BackboneModule):
@@ -223,9 +228,11 @@ class TorchMDNetModule(BackboneModule):
         directions = vectors / distances
         # The root keeps the spread of what is gathered; the number itself makes it vanish.
         scale = self.mean_neighbors.rsqrt() if self.scaled else None
+        columns = self.radial.columns(distances)
         return _Edges(
             Neighbors(batch.pairs, len(batch.atomic_numbers), scale, self.compiled),
-            radial=self.radial(distances[:, 0]) * envelope,
+            radial=self.radial(distances[:, 0], columns) * envelope,
+            columns=columns,
             envelope=envelope[:, 0],
             directions=directions * envelope if self.vector_cutoff else directions,
         )
@@ -243,7 +250,7 @@ class NeighborEmbedding(nn.Module):
         self.message = FilteredMessage()
 
     def forward(self, atomic_numbers: Tensor, edges: _Edges) -> Tensor:
-        filters = self.edge(edges.radial) * edges.envelope[:, None]  # (P, C)
+        filters = edges.filters(self.edge) * edges.envelope[:, None]  # (P, C)
         neighbors = self.neighbor(atomic_numbers)  # (N, C)
         (gathered,) = edges.neighbors.sum(self.message, filters, neighbors)  # (N, C)
         return self.combine(torch.cat([self.own(atomic_numbers), gathered], dim=1))
@@ -285,7 +292,7 @@ class AttentionLayer(nn.Module):
     def _attend(self, y: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, ...]:
         """Gather what neighbours send: ``(N, C)`` and ``(N, 3, C)``."""
         of_atoms = self.query(y), self.send(y)  # (N, C), (N, 4C)
-        of_pairs = self.edge(edges.radial), edges.envelope, edges.directions
+        of_pairs = edges.filters(self.edge), edges.envelope, edges.directions
         last = () if vectors is None else (vectors,)
         return edges.neighbors.sum(self.message, *of_atoms, *of_pairs, *last)
 

@@ -18,6 +18,7 @@ from gnnpre.backbones._elements import (
 from gnnpre.backbones._layers import (
     CosineEnvelope,
     ElementEmbedding,
+    ExpNormalSmearing,
     GaussianSmearing,
     PolynomialEnvelope,
     make_mlp,
@@ -192,3 +193,23 @@ def test_mlp_has_as_many_hidden_layers_as_asked():
     ]
     assert sizes == [(4, 6), (6, 6), (6, 3)]
     assert [type(layer).__name__ for layer in make_mlp(4, 6, 0, 3)] == ["Linear"]
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_radial_functions_left_out_are_zero_but_for_rounding(dtype):
+    radial = ExpNormalSmearing(5.0, 50, trainable=True).to(dtype)
+    distances = torch.linspace(1.9, 4.9, 40, dtype=dtype)
+    columns = radial.columns(distances)
+    assert 5 < len(columns) < 35
+    every = torch.arange(50)
+    whole = radial(distances, every)
+    torch.testing.assert_close(radial(distances, columns), whole[:, columns], rtol=0, atol=0)
+    left = ~torch.isin(every, columns)
+    assert whole[:, left].max() < torch.finfo(dtype).eps
+    nearer = radial.columns(torch.cat([distances, distances.new_tensor([1.0])]))
+    assert set(columns.tolist()) < set(nearer.tolist())
+
+
+def test_radial_functions_of_no_distances():
+    radial = ExpNormalSmearing(5.0, 8, trainable=False)
+    assert radial(torch.empty(0), radial.columns(torch.empty(0))).shape == (0, 8)

@@ -452,7 +452,7 @@ class TestRadial:
         means, beta = np.linspace(start, 1.0, 50), (2.0 / 50.0 * (1.0 - start)) ** -2
         for d in (0.3, 2.5, 7.9):
             expected = np.exp(-beta * (np.exp(-alpha * d) - means) ** 2)
-            found = radial(torch.tensor([d]).double())[0]
+            found = radial(torch.tensor([d]).double(), torch.arange(50))[0]
             np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
 
     def test_is_trained_or_kept(self):

@@ -1,0 +1,194 @@
+"""Messages and their two derivatives by hand, against autograd of their formulas."""
+
+from itertools import product
+
+import pytest
+import torch
+
+from gnnpre.backbones import _edge_sum
+from gnnpre.backbones._attention_message import AttentionMessage, FilteredMessage
+from gnnpre.backbones._edge_sum import PAIR, Neighbors
+from gnnpre.backbones._functions import SILU, SOFTPLUS
+from gnnpre.backbones._gated_message import GatedMessage
+from gnnpre.graphs import EdgePairs
+
+N_ATOMS, N_PAIRS, CHANNELS, HEADS = 5, 7, 4, 2
+
+
+def gated(activation):
+    def formula(sign, target, source, edge, weight):
+        gate, core = (target + source + edge).chunk(2, dim=1)
+        return (weight[:, None] * torch.sigmoid(gate) * activation(core),)
+
+    return formula
+
+
+def filtered(sign, filters, source):
+    return (filters * source,)
+
+
+def attention(vector_cutoff):
+    silu = torch.nn.functional.silu
+
+    def formula(sign, query, sent, edge, envelope, direction, *vectors):
+        parts = (sent * silu(edge)).chunk(4 if vectors else 3, dim=1)
+        key, scalar, along = parts[:3]
+        meeting = (query * key).unflatten(1, (HEADS, -1))
+        weight = silu(meeting.sum(dim=2, keepdim=True)) * envelope[:, None, None]
+        scalars = (weight * scalar.unflatten(1, (HEADS, -1))).flatten(1)
+        arrows = sign * direction[:, :, None] * along[:, None]
+        if vectors:
+            gate = parts[3] * envelope[:, None] if vector_cutoff else parts[3]
+            arrows = arrows + vectors[0] * gate[:, None]
+        return scalars, arrows
+
+    return formula
+
+
+def attention_case(vectors, vector_cutoff):
+    message = AttentionMessage(HEADS, vectors=vectors, vector_cutoff=vector_cutoff)
+    parts = 4 if vectors else 3
+    shapes = [(CHANNELS,), (parts * CHANNELS,), (parts * CHANNELS,), (), (3,)]
+    return message, attention(vector_cutoff), [*shapes, (3, CHANNELS)][: parts + 2]
+
+
+CASES = {
+    "gated-silu": (
+        GatedMessage(SILU),
+        gated(torch.nn.functional.silu),
+        [(2 * CHANNELS,)] * 3 + [()],
+    ),
+    "gated-softplus": (
+        GatedMessage(SOFTPLUS),
+        gated(torch.nn.functional.softplus),
+        [(2 * CHANNELS,)] * 3 + [()],
+    ),
+    "filtered": (FilteredMessage(), filtered, [(CHANNELS,)] * 2),
+    **{
+        f"attention-vectors={vectors}-cutoff={cutoff}": attention_case(vectors, cutoff)
+        for vectors, cutoff in product([False, True], [False, True])
+    },
+}
+
+
+@pytest.fixture(params=[1, 2], ids=["one-way", "both-ways"])
+def pairs(request):
+    generator = torch.Generator().manual_seed(request.param)
+    # The last atom has no neighbours.
+    ends = torch.randint(0, N_ATOMS - 1, (2, N_PAIRS), generator=generator)
+    both = torch.stack([ends, ends.flip(0)])[: request.param]  # (k, 2, P)
+    return EdgePairs(torch.arange(N_PAIRS), both[:, 0], both[:, 1])
+
+
+@pytest.fixture(params=[3, 100], ids=["many-blocks", "one-block"], autouse=True)
+def _blocks(request, monkeypatch):
+    monkeypatch.setattr(_edge_sum._Job, "blocks", blocks_of(request.param))
+
+
+def blocks_of(size):
+    def blocks(job, inputs):
+        for start in range(0, max(1, job.pairs.target.shape[1]), size):
+            rows = slice(start, start + size)
+            target, source = job.pairs.target[:, rows], job.pairs.source[:, rows]
+            place = _edge_sum._Place(target.flatten(), source.flatten(), len(target))
+            yield _edge_sum._Block(rows, place)
+
+    return blocks
+
+
+def make_inputs(message, shapes, seed=0):
+    generator = torch.Generator().manual_seed(seed)
+    rows = [N_PAIRS if role == PAIR else N_ATOMS for role in message.roles]
+    return [
+        torch.randn(n, *shape, dtype=torch.float64, generator=generator).requires_grad_()
+        for n, shape in zip(rows, shapes, strict=True)
+    ]
+
+
+def direct(message, formula, pairs, inputs):
+    """Sums of the formula, edge by edge."""
+    sums = None
+    for sign, target, source in zip((1.0, -1.0), pairs.target, pairs.source, strict=False):
+        index = {"target": target, "source": source, "pair": slice(None)}
+        at = [x[index[role]] for role, x in zip(message.roles, inputs, strict=True)]
+        parts = [
+            torch.zeros(N_ATOMS, *m.shape[1:], dtype=m.dtype).index_add(0, target, m)
+            for m in formula(sign, *at)
+        ]
+        sums = parts if sums is None else [a + b for a, b in zip(sums, parts, strict=True)]
+    return sums
+
+
+def derivatives(sums, inputs, moving):
+    """Values, gradients, and the gradients of a function of both, which mixes all."""
+    cotangents = [torch.cos(s) for s in sums]  # depends on the inputs itself
+    inner = sum((s * c).sum() for s, c in zip(sums, cotangents, strict=True))
+    gradients = torch.autograd.grad(inner, moving, create_graph=True)
+    outer = sum((torch.sin(g) * (1 + i)).sum() for i, g in enumerate(gradients))
+    outer = outer + sum((s * s).sum() for s in sums)
+    return [*sums, *gradients, *torch.autograd.grad(outer, inputs)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_values_gradients_and_second_derivatives(case, pairs):
+    message, formula, shapes = CASES[case]
+    inputs = make_inputs(message, shapes)
+    ours = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    theirs = direct(message, formula, pairs, inputs)
+    found = derivatives(ours, inputs, inputs)
+    expected = derivatives(theirs, inputs, inputs)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_second_derivatives_where_only_pairs_move(case, pairs):
+    """As for forces: other inputs have no tangents."""
+    message, formula, shapes = CASES[case]
+    inputs = make_inputs(message, shapes, seed=1)
+    moving = [x for x, role in zip(inputs, message.roles, strict=True) if role == PAIR]
+    ours = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    theirs = direct(message, formula, pairs, inputs)
+    found = derivatives(ours, inputs, moving)
+    for a, b in zip(found, derivatives(theirs, inputs, moving), strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_finite_differences(case, pairs):
+    message, _, shapes = CASES[case]
+    inputs = make_inputs(message, shapes, seed=2)
+
+    def sums(*x):
+        return Neighbors(pairs, N_ATOMS).sum(message, *x)
+
+    assert torch.autograd.gradcheck(sums, inputs, fast_mode=True)
+    assert torch.autograd.gradgradcheck(sums, inputs, fast_mode=True)
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_no_edges_at_all(case):
+    message, _, shapes = CASES[case]
+    empty = torch.empty(2, 0, dtype=torch.long)
+    inputs = [
+        x[:0].detach().requires_grad_() if role == PAIR else x
+        for x, role in zip(make_inputs(message, shapes), message.roles, strict=True)
+    ]
+    pairs = EdgePairs(torch.arange(0), empty, empty)
+    sums = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    for x in derivatives(sums, inputs, inputs):
+        assert not x.abs().sum() > 0
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_what_needs_no_gradient_gets_none(case, pairs):
+    message, formula, shapes = CASES[case]
+    inputs = make_inputs(message, shapes, seed=3)
+    for fixed in range(len(inputs)):
+        given = [x.detach() if i == fixed else x for i, x in enumerate(inputs)]
+        moving = [x for i, x in enumerate(given) if i != fixed]
+        sums = Neighbors(pairs, N_ATOMS).sum(message, *given)
+        expected = direct(message, formula, pairs, given)
+        found = derivatives(sums, moving, moving)
+        for a, b in zip(found, derivatives(expected, moving, moving), strict=True):
+            torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
