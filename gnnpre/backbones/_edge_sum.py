@@ -26,8 +26,8 @@ TARGET, SOURCE, PAIR = "target", "source", "pair"
 Optional = tuple[Tensor | None, ...]
 
 #: Bytes of the widest input of a block. Operations one by one want all that a block needs in a
-#: cache of 1 MB; compiled, they read and write once, and fewer calls count for more.
-BLOCK_BYTES = {False: 400_000, True: 1_600_000}
+#: cache of 1 MB; compiled, they read and write once, and calls cost more than the cache gains.
+BLOCK_BYTES = {False: 400_000, True: 6_400_000}
 
 
 class EdgeMessage(ABC):
