@@ -5,6 +5,9 @@ from typing import Any
 
 from common import ROOT, in_words
 
+from .breakdown import breakdown_words
+from .remarks import REMARKS
+
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 
 
@@ -50,10 +53,25 @@ def work_lines(name: str, result: dict) -> list[str]:
         )
     lines += ["", f"- {edge_words(result)}", *result.get("notes", [])]
     lines += [f"- {contender}: {note}." for contender, note in result.get("absent", {}).items()]
-    lines += floor_lines(result) + memory_lines(result)
+    lines += floor_lines(result) + memory_lines(result) + missed_lines(name, result)
     lines += [f"- {peer}: {in_words(found)}." for peer, found in result.get("peers", {}).items()]
     where = f"gnnpre at commit {result['commit']}, {in_words(result['versions'])}"
     return [*lines, "", f"{result['machine']}; {result['date']}; {where}."]
+
+
+def missed_lines(name: str, result: dict) -> list[str]:
+    """Where the time goes, and what was tried where it is more than was asked for."""
+    lines = [
+        f"- Where the time of {model} goes: {breakdown_words(shares)}."
+        for model, shares in result.get("time goes", {}).items()
+    ]
+    reference = result["contenders"][result["reference"]]["seconds_per_crystal"]
+    missed = any(
+        reference / result["contenders"][contender]["seconds_per_crystal"] < asked
+        for contender, asked in result["asked"].items()
+        if contender in result["contenders"]
+    )
+    return [*lines, f"- {REMARKS[name]}"] if missed and name in REMARKS else lines
 
 
 def edge_words(result: dict) -> str:

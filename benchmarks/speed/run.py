@@ -7,6 +7,7 @@ import torch
 from common import pin_to_one_core, race, where_and_when
 
 from . import fingerprints, graphs
+from .breakdown import breakdown
 from .crystals import Crystals, plan, read_crystals
 from .floor import count_operations, floor_seconds, measure_rates
 from .memory import measure_memory
@@ -65,6 +66,7 @@ def run_training(
         "absent": absent,
         "peers": {peer: found.versions for peer, found in peers.items()},
         "floor": floor(setting, batches, contenders, rates, raced["gnnpre"]),
+        "time goes": {model: breakdown(contenders[model]) for model in our_models(contenders)},
     }
     if work.memory_asked and not arguments.no_memory:
         sizes = {model: measure_memory(name, model, crystals) for model in ("gnnpre", "plain")}
@@ -86,6 +88,10 @@ def our_contenders(
         absent["gnnpre, compiled"] = str(reason)
     contenders["plain"] = setting.plain(batches, steps)
     return contenders, absent
+
+
+def our_models(contenders: dict[str, Any]) -> list[str]:
+    return [model for model in contenders if model.startswith("gnnpre")]
 
 
 def row(found: dict) -> dict:
@@ -129,5 +135,9 @@ def run_prediction(work: Prediction, crystals: Crystals, arguments: argparse.Nam
         "asked": work.asked,
         "setting": f"{len(taken)} fresh pymatgen structures a round, float32.",
         "contenders": rows,
+        "time goes": {
+            model: breakdown(lambda model=model: predictors[model].predict(taken))
+            for model in our_models(predictors)
+        },
         "notes": [f"- Largest difference of predictions: {difference:.1e} of the largest."],
     }
