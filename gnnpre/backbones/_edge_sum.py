@@ -30,6 +30,11 @@ Optional = tuple[Tensor | None, ...]
 BLOCK_BYTES = {False: 400_000, True: 6_400_000}
 
 
+#: Most bytes of states that a layer keeps. More of them take longer to get from the system, page by
+#: page, and to read again than to make anew.
+STATE_BYTES = 300_000_000
+
+
 class EdgeMessage(ABC):
     """What is sent along edges, as a function with two derivatives.
 
@@ -41,7 +46,8 @@ class EdgeMessage(ABC):
 
     #: Where each input is found.
     roles: tuple[str, ...]
-    #: Whether the state is kept for the derivatives, rather than made anew for each.
+    #: Whether the state is kept for the derivatives, rather than made anew for each, unless the
+    #: batch is large.
     keeps_state = False
 
     @abstractmethod
@@ -153,6 +159,12 @@ class _Job(NamedTuple):
             rows = slice(start, start + size)
             target, source = self.pairs.target[:, rows], self.pairs.source[:, rows]
             yield _Block(rows, _Place(target.flatten(), source.flatten(), k))
+
+    def fits(self, state: Sequence[Tensor], block: _Block) -> bool:
+        """Whether states like that of a block may be kept for all of them."""
+        n_bytes = sum(x.numel() * x.element_size() for x in state)
+        n_edges = len(block.place.target)
+        return n_bytes * self.pairs.target.numel() <= STATE_BYTES * max(1, n_edges)
 
     def run(self, name: str) -> Callable[..., Any]:
         """Give one of the functions of a block."""
@@ -304,6 +316,8 @@ class _Sum(torch.autograd.Function):
         inputs = _plain(inputs)
         for block in job.blocks(inputs):
             parts, state = run(job.message, block.place, block.cut(roles, inputs), kept)
+            if ctx.states == [] and not job.fits(state, block):
+                ctx.states, kept = None, False
             if kept:
                 ctx.states.append(state)
             sums = sums or [part.new_zeros(n_atoms, *part.shape[2:]) for part in parts]

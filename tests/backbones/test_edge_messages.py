@@ -192,3 +192,23 @@ def test_what_needs_no_gradient_gets_none(case, pairs):
         found = derivatives(sums, moving, moving)
         for a, b in zip(found, derivatives(expected, moving, moving), strict=True):
             torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("most", [0, 10**9])
+def test_states_of_large_batches_are_made_anew(most, monkeypatch):
+    monkeypatch.setattr(_edge_sum, "STATE_BYTES", most)
+    message, formula, shapes = CASES["gated-silu"]
+    prepared = []
+    monkeypatch.setattr(
+        message, "prepare", lambda *x: prepared.append(1) or GatedMessage.prepare(message, *x)
+    )
+    ends = torch.randint(0, N_ATOMS, (2, 1, N_PAIRS), generator=torch.Generator().manual_seed(0))
+    pairs = EdgePairs(torch.arange(N_PAIRS), ends[0], ends[1])
+    inputs = make_inputs(message, shapes)
+    sums = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    n_blocks = len(prepared)
+    found = derivatives(sums, inputs, inputs)
+    expected = derivatives(direct(message, formula, pairs, inputs), inputs, inputs)
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
+    assert (len(prepared) == n_blocks) == (most > 0)
