@@ -22,19 +22,14 @@ PYTHON = "Python and what else is not torch's"
 def breakdown(call: Callable[[], Any], repeats: int = 3) -> dict[str, float]:
     """Give the share of each kind in the time of a call; they sum up to one."""
     call()
-    start = time.perf_counter()
-    for _ in range(repeats):
-        call()
-    seconds = time.perf_counter() - start
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
+        start = time.perf_counter()  # the profiler's own clock
         for _ in range(repeats):
             call()
+        seconds = time.perf_counter() - start
     shares = dict.fromkeys([*KINDS, REST], 0.0)
     for event in profiled.key_averages():
         shares[_kind(event.key)] += 1e-6 * event.self_cpu_time_total / seconds
-    # The profiler itself takes time: what it sees may be more than there is without it.
-    scale = max(1.0, sum(shares.values()))
-    shares = {kind: share / scale for kind, share in shares.items() if share > 0}
     return {**shares, PYTHON: 1.0 - sum(shares.values())}
 
 

@@ -27,7 +27,7 @@ Optional = tuple[Tensor | None, ...]
 
 #: Bytes of the widest input of a block. Operations one by one want all that a block needs in a
 #: cache of 1 MB; compiled, they read and write once, and calls cost more than the cache gains.
-BLOCK_BYTES = {False: 400_000, True: 6_400_000}
+BLOCK_BYTES = {False: 400_000, True: 16_000_000}
 
 
 #: Most bytes of states that a layer keeps. More of them take longer to get from the system, page by
@@ -129,12 +129,15 @@ class _Block(NamedTuple):
             for role, x in zip(roles, tensors, strict=True)
         ]
 
-    def add(self, roles: Sequence[str], totals: Sequence[Tensor | None], parts: Optional) -> None:
+    def add(self, roles: Sequence[str], totals: list[Tensor | None], parts: Optional) -> None:
         """Add parts of gradients where they belong."""
-        for role, total, part in zip(roles, totals, parts, strict=True):
+        for number, (role, part) in enumerate(zip(roles, parts, strict=True)):
+            total = totals[number]
             if total is None or part is None:
                 continue
-            if role == PAIR:
+            if role == PAIR and len(part) == len(total):  # the only block
+                totals[number] = part
+            elif role == PAIR:
                 total[self.rows] = part
             else:
                 index = self.place.target if role == TARGET else self.place.source
@@ -311,7 +314,7 @@ class _Sum(torch.autograd.Function):
         ctx.save_for_backward(*inputs)
         kept = job.message.keeps_state and any(ctx.needs_input_grad)
         ctx.states = [] if kept else None
-        sums: list[Tensor] = []
+        sums: list[Any] = []
         run, roles = job.run("value"), job.message.roles
         inputs = _plain(inputs)
         for block in job.blocks(inputs):
