@@ -1,6 +1,7 @@
 """Runs of works on one pinned core."""
 
 import argparse
+import gc
 from typing import Any
 
 import torch
@@ -30,6 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
     crystals = read_crystals(arguments.crystals)
     rates = measure_rates()
     for name in chosen:
+        gc.collect()  # what earlier works left would slow the collector down in this one
+        gc.freeze()
         if name in TRAININGS:
             result = run_training(name, TRAININGS[name], crystals, arguments, rates)
         elif name in PREDICTIONS:
