@@ -206,16 +206,18 @@ def average_improvements(
 def choose_by_validation(results: StudyResults, backbone: str) -> Choice:
     """Choose the method of a backbone with the least validation error, never looking at tests.
 
-    Candidates have validation errors on every data set on which ``scratch`` has: others would be
-    averaged over different sets.
+    Candidates have validation errors on every data set on which ``scratch`` has, and of as many
+    runs: others would be averaged over different sets or folds.
     """
-    scratch = _validation_maes(results, Method(backbone, SCRATCH))
+    start = Method(backbone, SCRATCH)
+    scratch = _validation_maes(results, start)
     scores, unranked = {}, []
     for method in results.methods:
         if method.backbone != backbone or method.strategy == SCRATCH:
             continue
         errors = _validation_maes(results, method)
-        if scratch and scratch.keys() <= errors.keys():
+        whole = all(len(results.of(n, method)) >= len(results.of(n, start)) for n in scratch)
+        if scratch and whole and scratch.keys() <= errors.keys():
             scores[method] = average_improvement(scratch, {name: errors[name] for name in scratch})
         else:
             unranked.append(method)

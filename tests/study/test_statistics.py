@@ -222,3 +222,12 @@ def test_choice_leaves_out_methods_that_lack_a_data_set_and_says_so(tmp_path, re
     choice = choose_by_validation(read(tmp_path, fewer, jobs=records), "cgcnn")
     assert choice.best == Method("cgcnn", "forces")
     assert choice.unranked == (EAD,)
+
+
+def test_choice_leaves_out_methods_that_lack_a_run(tmp_path, records):
+    best = min(METHODS, key=lambda method: method[3])[1]
+    lacking = next(r for r in records if (r["data"], r["strategy"]) == ("phonons", best))
+    fewer = [r for r in records if r is not lacking]
+    choice = choose_by_validation(read(tmp_path, fewer, jobs=records), "cgcnn")
+    assert choice.best == Method("cgcnn", "forces")
+    assert choice.unranked == (EAD,)
