@@ -21,16 +21,21 @@ KILLS = 12
 LONGEST_MOMENT = 0.3  # s, about what a job takes
 
 
-def fork(study, folder, done=None):
+def fork(study, folder, done=None, lines=None):
     """Run a study in a process of its own; give its id."""
     if child := os.fork():
         return child
     try:
-        run = run_study(study, folder)
+        run = run_study(study, folder, progress=lines and (lambda line: append(lines, line)))
         if done is not None:
             done.write_text(json.dumps(run.done))
     finally:
         os._exit(0 if sys.exc_info()[0] is None else 1)
+
+
+def append(path, line):
+    with path.open("a") as file:
+        file.write(f"{line}\n")
 
 
 def count(folder):
@@ -63,15 +68,18 @@ def kill_often(study, folder, rng):
 
 
 def share(study, folder):
-    """Let two processes do a study, a third start with them and be killed."""
+    """Let three processes do a study; kill one in its second job, however fast the machine is."""
     files = [folder.with_name(f"done{number}.json") for number in range(2)]
+    lines = folder.with_name("victim.log")
+    lines.touch()
+    victim = fork(study, folder, lines=lines)
     children = [fork(study, folder, path) for path in files]
-    victim = fork(study, folder)
-    time.sleep(0.5)
+    while lines.read_text().count(" start ") < 2 and not has_ended(victim):
+        time.sleep(0.005)
     os.kill(victim, signal.SIGKILL)
-    ended(victim)
-    statuses = [ended(child) for child in children]
-    return {"statuses": statuses, "done": [json.loads(path.read_text()) for path in files]}
+    statuses = [ended(child) for child in (victim, *children)]
+    done = [json.loads(path.read_text()) for path in files]
+    return {"statuses": statuses, "done": done, "victim": lines.read_text().splitlines()}
 
 
 def main(folder):
