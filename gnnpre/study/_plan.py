@@ -104,12 +104,25 @@ class _Planner:
         if strategy.members is None:
             yield self._trained(data, run, network, strategy, None)
             return
-        members = tuple(
+        twin = self._twin(strategy, network, data)
+        first = self._trained(data, run, network, twin or strategy, None if twin else 0)
+        others = [
             self._trained(data, run, network, strategy, number)
-            for number in range(strategy.members)
-        )
-        yield from members
-        yield self._mean(data, run, network, strategy, members)
+            for number in range(1, strategy.members)
+        ]
+        yield from others if twin else (first, *others)
+        yield self._mean(data, run, network, strategy, (first, *others))
+
+    def _twin(self, ensemble: Strategy, network: Network, data: str) -> Strategy | None:
+        """Give the row that is trained as the first member of an ensemble would be."""
+        names = ("pretraining", "kind", "epoch", "finetuning")
+        wanted = [getattr(ensemble, name) for name in names]
+        for item in self.study.strategies:
+            alone = item.members is None and item.of is None
+            same = [getattr(item, name) for name in names] == wanted
+            if alone and same and _applies(item, network.name, data):
+                return item
+        return None
 
     def _row(self, data: str, run: Mapping[str, Any], network: Network, name: str) -> Job:
         """Give the job of a row that others are made of."""

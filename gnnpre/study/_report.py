@@ -172,7 +172,8 @@ def _verdict(findings: Findings, backbone: str) -> str:
     if method is None or average is None:
         return f"{backbone}: no strategy can be chosen by validation error yet."
     interval = percent_interval(average.percent, average.low, average.high)
-    over = f"{len(average.data)} data sets"
+    n = len(average.data)
+    over = f"{n} data set{'' if n == 1 else 's'}"
     if average.missing:
         over = f"{', '.join(average.data)} only (missing: {', '.join(average.missing)})"
     return (

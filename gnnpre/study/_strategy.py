@@ -28,7 +28,8 @@ class Strategy:
         Start from what that pre-training had learnt after this epoch, one of its
         ``checkpoint_epochs``; its end by default.
     members : int, optional
-        Train so many networks with different seeds and predict their mean.
+        Train so many networks with different seeds and predict their mean. A row that differs in
+        nothing else is their first, and is trained once.
     of : sequence of str, optional
         Train nothing, but predict the mean of what these other strategies, or baselines, predict.
     finetuning : mapping

@@ -10,7 +10,7 @@ import pytest
 
 from study.small_studies import records_of
 
-N_JOBS = 1 + 2 * (2 + 3 + 3 + 1)
+N_JOBS = 1 + 2 * (2 + 3 + 2 + 1)
 SCRIPT = Path(__file__).with_name("killed_studies.py")
 
 

@@ -78,3 +78,50 @@ def test_keys_are_unique_and_pretrainings_come_first(alloys):
     jobs = plan_jobs(small_study(alloys, seeds=[1, 2])).jobs
     assert len({job.key for job in jobs}) == len(jobs)
     assert [job.kind for job in jobs].index("evaluation") == 1
+
+
+def ensembles(alloys, *others):
+    three = Strategy(name="three", pretraining="noise", members=3)
+    strategies = [Strategy(name="scratch"), three, *others]
+    jobs = plan_jobs(small_study(alloys, strategies=strategies)).jobs
+    (mean,) = [job for job in jobs if job.role == "ensemble"]
+    return jobs, mean
+
+
+def test_row_that_is_the_first_member_of_an_ensemble_is_trained_once(alloys):
+    jobs, mean = ensembles(alloys, Strategy(name="noise", pretraining="noise"))
+    (row,) = [job for job in jobs if job.kind == "evaluation" and job.strategy == "noise"]
+    assert mean.needs[0].key == row.key
+    assert [(job.strategy, job.member) for job in mean.needs[1:]] == [("three", 1), ("three", 2)]
+    seeds = {job.parameters["random_state"] for job in mean.needs}
+    assert len(seeds) == 3
+    trained = [job for job in jobs if job.parameters.get("model") == "finetune"]
+    assert len(trained) == 3 + 1  # scratch
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"pretraining": None},
+        {"finetuning": {"max_epochs": 4}},
+        {"kind": "probe"},
+        {"data": ["others"]},
+    ],
+)
+def test_row_that_differs_is_no_member(alloys, other):
+    row = {"name": "noise", "pretraining": "noise", **other}
+    if "data" in other:
+        data = [DataSet(name=name, path=alloys) for name in ("alloys", "others")]
+        study = small_study(
+            alloys,
+            data=data,
+            strategies=[
+                Strategy(name="scratch"),
+                Strategy(name="three", pretraining="noise", members=3, data=["alloys"]),
+                Strategy(**row),
+            ],
+        )
+        (mean,) = [job for job in plan_jobs(study).jobs if job.role == "ensemble"]
+    else:
+        mean = ensembles(alloys, Strategy(**row))[1]
+    assert [(job.strategy, job.member) for job in mean.needs] == [("three", n) for n in range(3)]
