@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from ._dual import Dual, cat, change_of, dot, plus, silu, times
-from ._edge_sum import PAIR, SOURCE, TARGET, EdgeMessage, Optional
+from ._edge_message import PAIR, SOURCE, TARGET, EdgeMessage, KernelSpec, Optional
 
 __all__ = ["AttentionMessage", "FilteredMessage"]
 
@@ -55,6 +55,11 @@ class FilteredMessage(DualMessage):
 
     roles = (PAIR, SOURCE)
 
+    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec:
+        """Name the kernel of so many channels."""
+        channels = inputs[0].shape[1]
+        return KernelSpec("filtered", (("CHANNELS", channels),), (channels,) * 2, ((channels,),))
+
     def both(
         self, inputs: Sequence[Any], cotangents: Sequence[Any] | None, needs: Sequence[bool]
     ) -> tuple[Sequence[Any], Sequence[Any]]:
@@ -85,7 +90,21 @@ class AttentionMessage(DualMessage):
         self.n_heads = n_heads
         self.n_parts = 4 if vectors else 3
         self.vector_cutoff = vector_cutoff
+        self.vectors = vectors
         self.roles = (TARGET, SOURCE, PAIR, PAIR, PAIR) + ((SOURCE,) if vectors else ())
+
+    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec:
+        """Name the kernel of so many channels and heads."""
+        channels = inputs[0].shape[1]
+        wide = self.n_parts * channels
+        constants = (
+            ("CHANNELS", channels),
+            ("HEADS", self.n_heads),
+            ("VECTORS", int(self.vectors)),
+            ("VECTOR_CUTOFF", int(self.vector_cutoff)),
+        )
+        widths = (channels, wide, wide, 1, 3) + ((3 * channels,) if self.vectors else ())
+        return KernelSpec("attention", constants, widths, ((channels,), (3, channels)))
 
     def both(
         self, inputs: Sequence[Any], cotangents: Sequence[Any] | None, needs: Sequence[bool]

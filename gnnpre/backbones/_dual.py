@@ -30,12 +30,6 @@ class Dual:
     def sum(self, dim: int | tuple[int, ...]) -> "Dual":
         return self._same("sum", dim=dim)
 
-    def unflatten(self, dim: int, sizes: tuple[int, ...]) -> "Dual":
-        return self._same("unflatten", dim, sizes)
-
-    def flatten(self, start: int) -> "Dual":
-        return self._same("flatten", start)
-
     def unsqueeze(self, dim: int) -> "Dual":
         return self._same("unsqueeze", dim)
 

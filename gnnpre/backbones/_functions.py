@@ -16,6 +16,9 @@ class ScalarFunction(ABC):
 
     """
 
+    #: Its name in ``kernels/edge_math.h``.
+    name: str
+
     @abstractmethod
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         """Give the state, from which all else is a few products."""
@@ -35,6 +38,8 @@ class ScalarFunction(ABC):
 
 class _SiLU(ScalarFunction):
     """``x sigmoid(x)``; the state is x and its sigmoid."""
+
+    name = "silu"
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         return x, torch.sigmoid(x)
@@ -58,6 +63,8 @@ class _SiLU(ScalarFunction):
 
 class _Softplus(ScalarFunction):
     """``log(1 + exp(x))``; the state is its value and the sigmoid of x."""
+
+    name = "softplus"
 
     def prepare(self, x: Tensor) -> tuple[Tensor, Tensor]:
         s = torch.sigmoid(x)

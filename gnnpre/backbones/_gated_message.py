@@ -5,7 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from ._edge_sum import PAIR, SOURCE, TARGET, EdgeMessage, Optional
+from ._edge_message import PAIR, SOURCE, TARGET, EdgeMessage, KernelSpec, Optional
 from ._functions import ScalarFunction
 
 __all__ = ["GatedMessage"]
@@ -24,6 +24,12 @@ class GatedMessage(EdgeMessage):
 
     def __init__(self, activation: ScalarFunction) -> None:
         self.activation = activation
+
+    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec:
+        """Name the kernel of so many channels and this activation."""
+        channels = inputs[0].shape[1] // 2
+        constants = (("CHANNELS", channels), ("ACTIVATION", self.activation.name))
+        return KernelSpec("gated", constants, (2 * channels,) * 3 + (1,), ((channels,),))
 
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Give the weight (p, 1), the gate (k, p, C) and what the activation keeps."""

@@ -5,9 +5,10 @@ from itertools import product
 import pytest
 import torch
 
-from gnnpre.backbones import _edge_sum
+from gnnpre.backbones import _edge_blocks, _edge_kernel, _edge_sum
 from gnnpre.backbones._attention_message import AttentionMessage, FilteredMessage
-from gnnpre.backbones._edge_sum import PAIR, Neighbors
+from gnnpre.backbones._edge_message import PAIR
+from gnnpre.backbones._edge_sum import Neighbors
 from gnnpre.backbones._functions import SILU, SOFTPLUS
 from gnnpre.backbones._gated_message import GatedMessage
 from gnnpre.graphs import EdgePairs
@@ -80,9 +81,14 @@ def pairs(request):
     return EdgePairs(torch.arange(N_PAIRS), both[:, 0], both[:, 1])
 
 
-@pytest.fixture(params=[3, 100], ids=["many-blocks", "one-block"], autouse=True)
-def _blocks(request, monkeypatch):
-    monkeypatch.setattr(_edge_sum._Job, "blocks", blocks_of(request.param))
+@pytest.fixture(params=[3, 100, None], ids=["many-blocks", "one-block", "kernel"])
+def neighbors(request, monkeypatch):
+    """Neighbours whose sums are made in blocks of some pairs, or by a kernel in C."""
+    if request.param is None:
+        monkeypatch.setattr(_edge_sum, "Blocks", None)
+        return lambda pairs: Neighbors(pairs, N_ATOMS, compiled=True)
+    monkeypatch.setattr(_edge_blocks.Blocks, "blocks", blocks_of(request.param))
+    return lambda pairs: Neighbors(pairs, N_ATOMS)
 
 
 def blocks_of(size):
@@ -90,8 +96,8 @@ def blocks_of(size):
         for start in range(0, max(1, job.pairs.target.shape[1]), size):
             rows = slice(start, start + size)
             target, source = job.pairs.target[:, rows], job.pairs.source[:, rows]
-            place = _edge_sum._Place(target.flatten(), source.flatten(), len(target))
-            yield _edge_sum._Block(rows, place)
+            place = _edge_blocks._Place(target.flatten(), source.flatten(), len(target))
+            yield _edge_blocks._Block(rows, place)
 
     return blocks
 
@@ -130,10 +136,10 @@ def derivatives(sums, inputs, moving):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_values_gradients_and_second_derivatives(case, pairs):
+def test_values_gradients_and_second_derivatives(case, pairs, neighbors):
     message, formula, shapes = CASES[case]
     inputs = make_inputs(message, shapes)
-    ours = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    ours = neighbors(pairs).sum(message, *inputs)
     theirs = direct(message, formula, pairs, inputs)
     found = derivatives(ours, inputs, inputs)
     expected = derivatives(theirs, inputs, inputs)
@@ -142,12 +148,12 @@ def test_values_gradients_and_second_derivatives(case, pairs):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_second_derivatives_where_only_pairs_move(case, pairs):
+def test_second_derivatives_where_only_pairs_move(case, pairs, neighbors):
     """As for forces: other inputs have no tangents."""
     message, formula, shapes = CASES[case]
     inputs = make_inputs(message, shapes, seed=1)
     moving = [x for x, role in zip(inputs, message.roles, strict=True) if role == PAIR]
-    ours = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    ours = neighbors(pairs).sum(message, *inputs)
     theirs = direct(message, formula, pairs, inputs)
     found = derivatives(ours, inputs, moving)
     for a, b in zip(found, derivatives(theirs, inputs, moving), strict=True):
@@ -155,19 +161,19 @@ def test_second_derivatives_where_only_pairs_move(case, pairs):
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_finite_differences(case, pairs):
+def test_finite_differences(case, pairs, neighbors):
     message, _, shapes = CASES[case]
     inputs = make_inputs(message, shapes, seed=2)
 
     def sums(*x):
-        return Neighbors(pairs, N_ATOMS).sum(message, *x)
+        return neighbors(pairs).sum(message, *x)
 
     assert torch.autograd.gradcheck(sums, inputs, fast_mode=True)
     assert torch.autograd.gradgradcheck(sums, inputs, fast_mode=True)
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_no_edges_at_all(case):
+def test_no_edges_at_all(case, neighbors):
     message, _, shapes = CASES[case]
     empty = torch.empty(2, 0, dtype=torch.long)
     inputs = [
@@ -175,19 +181,19 @@ def test_no_edges_at_all(case):
         for x, role in zip(make_inputs(message, shapes), message.roles, strict=True)
     ]
     pairs = EdgePairs(torch.arange(0), empty, empty)
-    sums = Neighbors(pairs, N_ATOMS).sum(message, *inputs)
+    sums = neighbors(pairs).sum(message, *inputs)
     for x in derivatives(sums, inputs, inputs):
         assert not x.abs().sum() > 0
 
 
 @pytest.mark.parametrize("case", CASES)
-def test_what_needs_no_gradient_gets_none(case, pairs):
+def test_what_needs_no_gradient_gets_none(case, pairs, neighbors):
     message, formula, shapes = CASES[case]
     inputs = make_inputs(message, shapes, seed=3)
     for fixed in range(len(inputs)):
         given = [x.detach() if i == fixed else x for i, x in enumerate(inputs)]
         moving = [x for i, x in enumerate(given) if i != fixed]
-        sums = Neighbors(pairs, N_ATOMS).sum(message, *given)
+        sums = neighbors(pairs).sum(message, *given)
         expected = direct(message, formula, pairs, given)
         found = derivatives(sums, moving, moving)
         for a, b in zip(found, derivatives(expected, moving, moving), strict=True):
@@ -196,7 +202,7 @@ def test_what_needs_no_gradient_gets_none(case, pairs):
 
 @pytest.mark.parametrize("most", [0, 10**9])
 def test_states_of_large_batches_are_made_anew(most, monkeypatch):
-    monkeypatch.setattr(_edge_sum, "STATE_BYTES", most)
+    monkeypatch.setattr(_edge_blocks, "STATE_BYTES", most)
     message, formula, shapes = CASES["gated-silu"]
     prepared = []
     monkeypatch.setattr(
@@ -212,3 +218,89 @@ def test_states_of_large_batches_are_made_anew(most, monkeypatch):
     for a, b in zip(found, expected, strict=True):
         torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-10)
     assert (len(prepared) == n_blocks) == (most > 0)
+
+
+def large_case(case, dtype, n_crystals=40, n_atoms=5, n_pairs=200):
+    """Inputs and pairs of some crystals, pairs of one after those of another."""
+    message, _, shapes = CASES[case]
+    generator = torch.Generator().manual_seed(0)
+    ends = torch.randint(0, n_atoms, (2, n_crystals, n_pairs), generator=generator)
+    ends = (ends + n_atoms * torch.arange(n_crystals)[:, None]).flatten(1)
+    pairs = EdgePairs(torch.arange(ends.shape[1]), ends, ends.flip(0))
+    rows = {PAIR: ends.shape[1]}
+    inputs = [
+        torch.randn(rows.get(role, n_crystals * n_atoms), *shape, generator=generator).to(dtype)
+        for role, shape in zip(message.roles, shapes, strict=True)
+    ]
+    return message, pairs, n_crystals * n_atoms, [x.requires_grad_() for x in inputs]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_threads_of_a_kernel_change_nothing(case, monkeypatch):
+    message, pairs, n_atoms, inputs = large_case(case, torch.float32)
+    parts = []
+    share = _edge_kernel._share
+    monkeypatch.setattr(_edge_kernel, "_share", lambda work, p: parts.append(p) or share(work, p))
+    found = []
+    for n_threads in (1, 3):
+        monkeypatch.setattr(torch, "get_num_threads", lambda n=n_threads: n)
+        sums = Neighbors(pairs, n_atoms, compiled=True).sum(message, *inputs)
+        found.append(derivatives(sums, inputs, inputs))
+    for a, b in zip(*found, strict=True):
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+    assert [len(part) for part in parts] == [3] * len(parts)
+    assert parts
+
+
+def test_pairs_are_cut_between_crystals_only():
+    ends = torch.tensor([[0, 1, 1, 2, 3, 3, 4, 5], [1, 0, 1, 2, 3, 4, 3, 5]])
+    parts = list(_edge_kernel._parts(ends, ends.flip(0), 3))
+    assert parts == [(0, 3), (3, 7), (7, 8)]
+    assert list(_edge_kernel._parts(ends[:, :3], ends[:, :3], 3)) == [(0, 3)]
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_single_precision_of_a_kernel_is_that_of_torch(case):
+    errors = []
+    for compiled in (True, False):
+        found = []
+        for dtype in (torch.float64, torch.float32):
+            message, pairs, n_atoms, inputs = large_case(case, dtype)
+            sums = Neighbors(pairs, n_atoms, compiled=compiled).sum(message, *inputs)
+            inner = sum((s * torch.linspace(0, 1, s.shape[-1])).sum() for s in sums)
+            gradients = torch.autograd.grad(inner, inputs, create_graph=True)
+            outer = sum((g * g).sum() for g in gradients)
+            found.append([*sums, *gradients, *torch.autograd.grad(outer, inputs)])
+        errors.append([((a - b).norm() / a.norm()).item() for a, b in zip(*found, strict=True)])
+    for ours, theirs in zip(*errors, strict=True):
+        assert ours < max(1e-6, 2 * theirs)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("activation", [SILU, SOFTPLUS], ids=["silu", "softplus"])
+def test_large_and_small_and_no_numbers_in_a_kernel(activation, dtype):
+    pairs = EdgePairs(torch.arange(1), *torch.zeros(2, 1, 1, dtype=torch.long))
+    lowest = torch.finfo(dtype).min
+    values = [0.0, 1e-30, 1e-4, 0.3, 5.0, 30.0, 87.0, 89.0, 700.0, 1e4, torch.inf, torch.nan]
+    for value in [*values, *(-x for x in values[:-2]), lowest]:
+        for other in (0.5, -200.0):
+            core = torch.full((1, CHANNELS), value, dtype=dtype)
+            gate = torch.full((1, CHANNELS), other, dtype=dtype)
+            edge = torch.cat([gate, core], dim=1)
+            zero = torch.zeros_like(edge)
+            weight = torch.ones(1, dtype=dtype)
+            for turn in (edge, edge.roll(CHANNELS, dims=1)):
+                ours, theirs = (
+                    Neighbors(pairs, 1, compiled=compiled).sum(
+                        GatedMessage(activation), zero, zero, turn, weight
+                    )[0]
+                    for compiled in (True, False)
+                )
+                torch.testing.assert_close(ours, theirs, rtol=1e-5, atol=1e-37, equal_nan=True)
+
+
+def test_rows_of_the_wrong_width_do_not_reach_a_kernel(neighbors, pairs):
+    message, _, shapes = CASES["gated-silu"]
+    inputs = make_inputs(message, [*shapes[:2], (2 * CHANNELS - 1,), ()])
+    with pytest.raises((ValueError, RuntimeError), match=r"Rows of gated have|size of tensor"):
+        neighbors(pairs).sum(message, *inputs)

@@ -2,20 +2,23 @@
 
 import numpy as np
 import pytest
+import torch
 
 from gnnpre import CGCNN, PropertyRegressor, TorchMDNet
-from gnnpre.backbones import _edge_sum
+from gnnpre.backbones import _edge_blocks, _edge_kernel, _edge_sum
+from gnnpre.backbones._native import CompilerError
 
 
-@pytest.fixture(autouse=True)
-def _fresh():
-    """Forget compiled functions: they stay with the process."""
-    _edge_sum._compiled.cache_clear()
+@pytest.fixture
+def _torch_compile(monkeypatch):
+    """As on a device for which there is no kernel in C."""
+    monkeypatch.setattr(_edge_sum, "_has_kernels", lambda device: False)
+    _edge_blocks._compiled.cache_clear()  # compiled functions stay with the process
     yield
-    _edge_sum._compiled.cache_clear()
+    _edge_blocks._compiled.cache_clear()
 
 
-def test_the_same_training_but_for_rounding(fit):
+def same_losses(fit):
     plain, compiled = (fit(dtype="float64", compile=compile) for compile in (False, True))
     assert compiled.net_.module_.backbone.compiled
     assert not plain.net_.module_.backbone.compiled
@@ -23,7 +26,17 @@ def test_the_same_training_but_for_rounding(fit):
     np.testing.assert_allclose(*losses, rtol=1e-9)
 
 
-def test_the_attention_of_torchmdnet(graphs, labels):
+def test_the_same_training_but_for_rounding(fit, monkeypatch):
+    monkeypatch.setattr(_edge_blocks, "_compiled", None)  # no need of torch.compile
+    same_losses(fit)
+
+
+@pytest.mark.usefixtures("_torch_compile")
+def test_the_same_training_by_torch_compile(fit):
+    same_losses(fit)
+
+
+def same_predictions(graphs, labels):
     energies = labels.energy / labels.n_atoms
     predictions = []
     for compile in (False, True):
@@ -35,23 +48,49 @@ def test_the_attention_of_torchmdnet(graphs, labels):
     np.testing.assert_allclose(*predictions, rtol=1e-9)
 
 
-def test_without_a_compiler_training_goes_on_and_says_so(fit, monkeypatch):
+def test_the_attention_of_torchmdnet(graphs, labels):
+    same_predictions(graphs, labels)
+
+
+@pytest.mark.usefixtures("_torch_compile")
+def test_the_attention_of_torchmdnet_by_torch_compile(graphs, labels):
+    same_predictions(graphs, labels)
+
+
+def same_weights(ours, theirs):
+    pairs = zip(ours.net_.module_.parameters(), theirs.net_.module_.parameters(), strict=True)
+    for a, b in pairs:
+        torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_without_a_compiler_training_goes_on_and_says_so_once(fit, monkeypatch):
+    def broken(*args):
+        raise CompilerError("there is no C compiler")
+
+    monkeypatch.setattr(_edge_kernel, "load_kernel", broken)
+    monkeypatch.setattr(_edge_blocks, "_compiled", None)
+    _edge_kernel._library.cache_clear()
+    with pytest.warns(UserWarning, match="compile=True: there is no C compiler") as caught:
+        compiled = fit(compile=True)
+    _edge_kernel._library.cache_clear()
+    assert len([w for w in caught if "compile=True" in str(w.message)]) == 1
+    same_weights(compiled, fit())
+
+
+@pytest.mark.usefixtures("_torch_compile")
+def test_where_torch_compile_fails_training_goes_on_and_says_so(fit, monkeypatch):
+    import torch._dynamo
+
     def broken(function, **kwargs):
         def call(*args):
-            raise torch._dynamo.exc.TorchDynamoException("no compiler here")
+            raise torch._dynamo.exc.TorchDynamoException("no Triton here")
 
         return call
 
-    import torch._dynamo
-
     monkeypatch.setattr(torch, "compile", broken)
-    with pytest.warns(UserWarning, match=r"compile=True: torch.compile failed.*no compiler here"):
+    with pytest.warns(UserWarning, match=r"compile=True: torch.compile failed.*no Triton here"):
         compiled = fit(compile=True)
-    plain = fit()
-    for ours, theirs in zip(
-        compiled.net_.module_.parameters(), plain.net_.module_.parameters(), strict=True
-    ):
-        torch.testing.assert_close(ours, theirs, rtol=0, atol=0)
+    same_weights(compiled, fit())
 
 
 def test_it_has_to_be_a_bool(fit):
