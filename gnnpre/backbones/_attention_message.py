@@ -55,9 +55,9 @@ class FilteredMessage(DualMessage):
 
     roles = (PAIR, SOURCE)
 
-    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec:
+    def kernel(self, widths: Sequence[int]) -> KernelSpec:
         """Name the kernel of so many channels."""
-        channels = inputs[0].shape[1]
+        channels = widths[0]
         return KernelSpec("filtered", (("CHANNELS", channels),), (channels,) * 2, ((channels,),))
 
     def both(
@@ -80,9 +80,10 @@ class AttentionMessage(DualMessage):
         scalars = envelope * silu(sum_head query * k) * s
         vectors = direction * d + vectors_of_source * g * envelope
 
-    Inputs are (N, C) queries of the atom that receives, (N, 4C) of the one that sends, (P, 4C)
-    of the pair, its envelope (P,), its direction (P, 3), which turns round with the edge, and
-    (N, 3, C) vectors of the atom that sends. Without those, ``g`` is not there, and 4C are 3C.
+    Inputs are (N, C) queries of the atom that receives, (N, 4C) of the one that sends, (P, 4C),
+    a linear map, of the pair, its envelope (P,), its direction (P, 3), which turns round with the
+    edge, and (N, 3, C) vectors of the atom that sends. Without those, ``g`` is not there, and 4C
+    are 3C.
 
     """
 
@@ -93,9 +94,9 @@ class AttentionMessage(DualMessage):
         self.vectors = vectors
         self.roles = (TARGET, SOURCE, PAIR, PAIR, PAIR) + ((SOURCE,) if vectors else ())
 
-    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec:
+    def kernel(self, widths: Sequence[int]) -> KernelSpec:
         """Name the kernel of so many channels and heads."""
-        channels = inputs[0].shape[1]
+        channels = widths[0]
         wide = self.n_parts * channels
         constants = (
             ("CHANNELS", channels),
@@ -103,8 +104,8 @@ class AttentionMessage(DualMessage):
             ("VECTORS", int(self.vectors)),
             ("VECTOR_CUTOFF", int(self.vector_cutoff)),
         )
-        widths = (channels, wide, wide, 1, 3) + ((3 * channels,) if self.vectors else ())
-        return KernelSpec("attention", constants, widths, ((channels,), (3, channels)))
+        expected = (channels, wide, wide, 1, 3) + ((3 * channels,) if self.vectors else ())
+        return KernelSpec("attention", constants, expected, ((channels,), (3, channels)), mapped=2)
 
     def both(
         self, inputs: Sequence[Any], cotangents: Sequence[Any] | None, needs: Sequence[bool]

@@ -9,6 +9,7 @@ from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
+from ._edge_message import LinearMap
 from ._edge_sum import Neighbors
 from ._functions import SILU, SOFTPLUS, ScalarFunction
 from ._gated_message import GatedMessage
@@ -157,8 +158,9 @@ class CGCNNModule(BackboneModule):
         )
         distances = batch.edge_vectors[batch.pairs.edges].norm(dim=1)  # (P,)
         weight = torch.ones_like(distances) if self.envelope is None else self.envelope(distances)
+        radial = self.radial(distances)  # (P, n_radial)
         components = self.radial.components(distances)  # (n_radial, r)
-        radial = self.radial(distances) @ components  # (P, r)
+        radial = radial if components is None else radial @ components  # (P, r)
         x = nn.functional.silu(self.embedding(batch.atomic_numbers))  # (N, C)
         for layer in self.layers:
             x = layer(x, neighbors, radial, components, weight)
@@ -195,9 +197,15 @@ class CGCNNLayer(nn.Module):
             nn.init.uniform_(parameter, -bound, bound)
 
     def forward(
-        self, x: Tensor, neighbors: Neighbors, radial: Tensor, components: Tensor, weight: Tensor
+        self,
+        x: Tensor,
+        neighbors: Neighbors,
+        radial: Tensor,
+        components: Tensor | None,
+        weight: Tensor,
     ) -> Tensor:
-        edge = radial @ (self.edge.weight @ components).t()  # (P, 2C)
+        weights = self.edge.weight if components is None else self.edge.weight @ components
+        edge = LinearMap(radial, weights)  # (P, 2C)
         (gathered,) = neighbors.sum(self.message, self.target(x), self.source(x), edge, weight)
         if self.norm is not None:
             gathered = self.norm(gathered)

@@ -277,6 +277,7 @@ def empty_gradients(
     for role, x, need in zip(roles, inputs, needs, strict=True):
         room = None
         if need:
-            room = torch.empty_like(x) if role == PAIR else torch.zeros_like(x)
+            make = torch.empty_like if role == PAIR else torch.zeros_like
+            room = make(x, memory_format=torch.contiguous_format)
         rooms.append(room)
     return rooms

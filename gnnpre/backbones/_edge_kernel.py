@@ -1,6 +1,7 @@
 """The sum of messages by a kernel in C, which reads and writes each edge once."""
 
 import ctypes
+import math
 import os
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -9,20 +10,28 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from gnnpre._warnings import warn_user
 from gnnpre.graphs import EdgePairs
 
 from ._edge_blocks import empty_gradients
-from ._edge_message import EdgeMessage, KernelSpec, Optional
+from ._edge_message import SHARED, EdgeMessage, KernelSpec, LinearMap, Optional
 from ._native import CompilerError, load_kernel
 
 __all__ = ["EdgeKernel", "find_kernel"]
 
 REAL_BITS = {torch.float32: 32, torch.float64: 64}
+#: Rows of maps are filled up to a multiple of this; ``PADDED`` of ``kernels/edge_map.h``.
+PADDING = 16
 #: Fewer pairs than this are not worth the start of a thread.
 PAIRS_OF_A_THREAD = 2_000
+
+
+#: Pairs whose weights' gradients add up in one sum; more would cost digits in single precision.
+PAIRS_OF_A_SUM = 8_192
+
+Rooms = Sequence[Tensor | None]
 
 
 class _Edges(ctypes.Structure):
@@ -33,6 +42,7 @@ class _Edges(ctypes.Structure):
         ("end", ctypes.c_int64),
         ("n", ctypes.c_int64),
         ("k", ctypes.c_int64),
+        ("r", ctypes.c_int64),
         ("target", ctypes.c_void_p),
         ("source", ctypes.c_void_p),
     )
@@ -48,7 +58,9 @@ class EdgeKernel(NamedTuple):
     spec : KernelSpec
         What it computes.
     roles : tuple of str
-        Where the message finds each input.
+        Where each input is found.
+    n_features : int
+        Features of a pair that are mapped.
     pairs : EdgePairs
         The edges.
     n_atoms : int
@@ -58,13 +70,14 @@ class EdgeKernel(NamedTuple):
     library: ctypes.CDLL
     spec: KernelSpec
     roles: tuple[str, ...]
+    n_features: int
     pairs: EdgePairs
     n_atoms: int
 
     def value(self, inputs: Sequence[Tensor], keep: bool) -> tuple[tuple[Tensor, ...], None]:
         """Give the sums."""
         sums = self._empty_sums(inputs[0])
-        self._run("value", inputs, sums)
+        self._run("value", (inputs,), sums)
         return sums, None
 
     def gradient(
@@ -76,7 +89,7 @@ class EdgeKernel(NamedTuple):
     ) -> Optional:
         """Give the gradient of ``sum <cotangent, sum>`` with respect to each input."""
         totals = empty_gradients(self.roles, inputs, needs)
-        self._run("gradient", inputs, cotangents, totals)
+        self._run("gradient", (inputs, cotangents), (), totals)
         return tuple(totals)
 
     def second(
@@ -90,50 +103,81 @@ class EdgeKernel(NamedTuple):
         """Give derivatives along ``tangents`` of the sums and of their gradient."""
         sums = self._empty_sums(inputs[0])
         totals = empty_gradients(self.roles, inputs, needs)
-        self._run("second", inputs, cotangents, tangents, [*sums, *totals])
+        self._run("second", (inputs, cotangents, tangents), sums, totals)
         return sums, tuple(totals)
 
     def _empty_sums(self, like: Tensor) -> tuple[Tensor, ...]:
         return tuple(like.new_zeros(self.n_atoms, *shape) for shape in self.spec.sums)
 
-    def _run(self, name: str, *groups: Sequence[Tensor | None]) -> None:
-        """Call a function of the kernel with groups of tensors, the last of which it writes."""
+    def _run(
+        self,
+        name: str,
+        groups: Sequence[Rooms],
+        sums: Sequence[Tensor],
+        totals: Rooms = (),
+    ) -> None:
+        """Call a function of the kernel: it reads groups of tensors, and writes the rest."""
         function = getattr(self.library, name)
-        groups = (*([_dense(x) for x in group] for group in groups[:-1]), groups[-1])
+        dense = [[None if x is None else x.contiguous() for x in group] for group in groups]
+        read = [_pointers(group) for group in dense]
         target, source = self.pairs.target.contiguous(), self.pairs.source.contiguous()
         k, n = target.shape
-        pointers = [_pointers(group) for group in groups]
 
-        def work(begin: int, end: int) -> None:
-            edges = _Edges(begin, end, n, k, target.data_ptr(), source.data_ptr())
-            function(ctypes.byref(edges), *pointers)
+        def work(begin: int, end: int, totals: Rooms) -> None:
+            for start in range(begin, end, PAIRS_OF_A_SUM):
+                own = totals if start == begin else _own_rooms(self.roles, totals)
+                stop = min(start + PAIRS_OF_A_SUM, end)
+                addresses = target.data_ptr(), source.data_ptr()
+                edges = _Edges(start, stop, n, k, self.n_features, *addresses)
+                function(ctypes.byref(edges), *read, _pointers([*sums, *own]))
+                _add_rooms(totals, own)
 
         n_threads = min(torch.get_num_threads(), n // PAIRS_OF_A_THREAD)
         if n_threads < 2:
-            work(0, n)
+            work(0, n, totals)
         else:
-            _share(work, list(_parts(target, source, n_threads)))
+            _share(work, list(_parts(target, source, n_threads)), self.roles, totals)
+
+
+def kernel_inputs(inputs: Sequence[Tensor | LinearMap]) -> list[Tensor]:
+    """Give the tensors of inputs: features for a map, with its weights and bias at the end."""
+    tensors = [x.features if isinstance(x, LinearMap) else x for x in inputs]
+    for x in inputs:
+        if isinstance(x, LinearMap):
+            padding = (0, -len(x.weight) % PADDING)
+            bias = x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias
+            tensors += [nn.functional.pad(y, padding) for y in (x.weight.t(), bias)]
+    return tensors
 
 
 def find_kernel(
-    message: EdgeMessage, pairs: EdgePairs, n_atoms: int, inputs: Sequence[Tensor]
+    message: EdgeMessage, pairs: EdgePairs, n_atoms: int, inputs: Sequence[Tensor | LinearMap]
 ) -> EdgeKernel | None:
     """Give the kernel of a message of such inputs, None where the device or dtype has none."""
-    dtype = inputs[0].dtype
-    if any(x.device.type != "cpu" or x.dtype != dtype for x in inputs) or dtype not in REAL_BITS:
+    tensors = [y for x in inputs for y in (x[:2] if isinstance(x, LinearMap) else (x,))]
+    dtype = tensors[0].dtype
+    if any(x.device.type != "cpu" or x.dtype != dtype for x in tensors) or dtype not in REAL_BITS:
         return None
-    spec = message.kernel(inputs)
+    widths = tuple(_width(x) for x in inputs)
+    spec = message.kernel(widths)
     if spec is None:
         return None
-    widths = tuple(
-        x[0].numel() if len(x) else width for x, width in zip(inputs, spec.widths, strict=True)
-    )
-    if widths != spec.widths:
-        raise ValueError(f"Rows of {spec.source} have {widths} numbers; expected {spec.widths}.")
+    mapped = [number for number, x in enumerate(inputs) if isinstance(x, LinearMap)]
+    if widths != spec.widths or mapped != [n for n in (spec.mapped,) if n is not None]:
+        raise ValueError(
+            f"Rows of {spec.source} have {widths} numbers, linear maps are {mapped}; expected "
+            f"{spec.widths}, and {spec.mapped}."
+        )
     library = _library(spec.source, (("REAL_BITS", REAL_BITS[dtype]), *spec.constants))
     if library is None:
         return None
-    return EdgeKernel(library, spec, message.roles, pairs, n_atoms)
+    roles = (*message.roles, *(SHARED, SHARED) * len(mapped))
+    n_features = sum(x.features.shape[1] for x in inputs if isinstance(x, LinearMap))
+    return EdgeKernel(library, spec, roles, n_features, pairs, n_atoms)
+
+
+def _width(x: Tensor | LinearMap) -> int:
+    return len(x.weight) if isinstance(x, LinearMap) else math.prod(x.shape[1:])
 
 
 @lru_cache
@@ -146,10 +190,6 @@ def _library(source: str, constants: tuple[tuple[str, int | str], ...]) -> ctype
             "Install gcc or clang, or name one in the environment variable CC."
         )
         return None
-
-
-def _dense(x: Tensor | None) -> Tensor | None:
-    return None if x is None else x.contiguous()
 
 
 def _pointers(tensors: Sequence[Tensor | None]) -> Any:
@@ -174,12 +214,36 @@ def _parts(target: Tensor, source: Tensor, n_parts: int) -> Iterator[tuple[int, 
     yield from pairwise(bounds)
 
 
-def _share(work: Callable[[int, int], None], parts: Sequence[tuple[int, int]]) -> None:
+def _share(
+    work: Callable[[int, int, Rooms], None],
+    parts: Sequence[tuple[int, int]],
+    roles: Sequence[str],
+    totals: Rooms,
+) -> None:
     """Work on parts at the same time: ctypes lets other threads run."""
-    running = [_threads().submit(work, *part) for part in parts[1:]]
-    work(*parts[0])
+    rooms = [_own_rooms(roles, totals) for _ in parts[1:]]
+    running = [
+        _threads().submit(work, *part, own) for part, own in zip(parts[1:], rooms, strict=True)
+    ]
+    work(*parts[0], totals)
     for future in running:
         future.result()
+    for own in rooms:
+        _add_rooms(totals, own)
+
+
+def _own_rooms(roles: Sequence[str], totals: Rooms) -> Rooms:
+    """Give rooms to write to: fresh ones for what all edges add to."""
+    return [
+        torch.zeros_like(x) if x is not None and role == SHARED else x
+        for role, x in zip(roles, totals, strict=False)
+    ]
+
+
+def _add_rooms(totals: Rooms, own: Rooms) -> None:
+    for total, x in zip(totals, own, strict=True):
+        if total is not None and x is not None and x is not total:
+            total.add_(x)
 
 
 @lru_cache

@@ -4,14 +4,43 @@ from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from torch import Tensor
+from torch import Tensor, nn
 
-__all__ = ["PAIR", "SOURCE", "TARGET", "EdgeMessage", "KernelSpec", "Optional"]
+__all__ = [
+    *("PAIR", "SHARED", "SOURCE", "TARGET"),
+    *("EdgeMessage", "KernelSpec", "LinearMap", "Optional"),
+]
 
-#: Where a message finds an input: at the atom that receives, the one that sends, or the edge.
-TARGET, SOURCE, PAIR = "target", "source", "pair"
+#: Where a message finds an input: at the atom that receives, the one that sends, or the edge; or
+#: all edges have the same.
+TARGET, SOURCE, PAIR, SHARED = "target", "source", "pair", "shared"
 
 Optional = tuple[Tensor | None, ...]
+
+
+class LinearMap(NamedTuple):
+    """An input of pairs that is a linear map of their features.
+
+    Its rows are wide and made of few features: what works on an edge at a time makes each when it
+    is needed, and never has all of them.
+
+    Parameters
+    ----------
+    features : Tensor of shape (P, r)
+        Features of the pairs.
+    weight : Tensor of shape (width, r)
+        Weights.
+    bias : Tensor of shape (width,), optional
+        What is added.
+    """
+
+    features: Tensor
+    weight: Tensor
+    bias: Tensor | None = None
+
+    def product(self) -> Tensor:
+        """Give the rows, (P, width)."""
+        return nn.functional.linear(self.features, self.weight, self.bias)
 
 
 class KernelSpec(NamedTuple):
@@ -24,15 +53,18 @@ class KernelSpec(NamedTuple):
     constants : tuple of (str, int or str)
         Macros of the file.
     widths : tuple of int
-        Numbers in a row of each input.
+        Numbers in a row of each input; of a linear map, those that come of it.
     sums : tuple of tuple of int
         Shapes of the sums, after that of the atoms.
+    mapped : int, optional
+        Which input is a linear map.
     """
 
     source: str
     constants: tuple[tuple[str, int | str], ...]
     widths: tuple[int, ...]
     sums: tuple[tuple[int, ...], ...]
+    mapped: int | None = None
 
 
 class EdgeMessage(ABC):
@@ -50,8 +82,8 @@ class EdgeMessage(ABC):
     #: batch is large.
     keeps_state = False
 
-    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec | None:
-        """Say which kernel computes this message of such inputs on a CPU, if there is one."""
+    def kernel(self, widths: Sequence[int]) -> KernelSpec | None:
+        """Say which kernel works on inputs with rows of so many numbers, if there is one."""
         return None
 
     @abstractmethod

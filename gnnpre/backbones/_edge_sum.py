@@ -9,8 +9,8 @@ from torch import Tensor
 from gnnpre.graphs import EdgePairs
 
 from ._edge_blocks import Blocks
-from ._edge_kernel import EdgeKernel, find_kernel
-from ._edge_message import EdgeMessage, Optional
+from ._edge_kernel import EdgeKernel, find_kernel, kernel_inputs
+from ._edge_message import EdgeMessage, LinearMap, Optional
 
 __all__ = ["Neighbors"]
 
@@ -37,14 +37,14 @@ class Neighbors(NamedTuple):
     scale: Tensor | None = None
     compiled: bool = False
 
-    def sum(self, message: EdgeMessage, *inputs: Tensor) -> tuple[Tensor, ...]:
+    def sum(self, message: EdgeMessage, *inputs: Tensor | LinearMap) -> tuple[Tensor, ...]:
         """Sum messages over the neighbours of each atom.
 
         Parameters
         ----------
         message : EdgeMessage
             What is sent.
-        *inputs : Tensor
+        *inputs : Tensor or LinearMap
             What the message depends on: (N, ...) of atoms, or (P, ...) of pairs.
 
         Returns
@@ -52,16 +52,19 @@ class Neighbors(NamedTuple):
         tuple of Tensor
             Sums of shape (N, ...), which can be differentiated twice.
         """
-        engine = self._engine(message, inputs)
-        sums: tuple[Tensor, ...] = _Sum.apply(engine, *inputs)
+        engine, tensors = self._engine(message, inputs)
+        sums: tuple[Tensor, ...] = _Sum.apply(engine, *tensors)
         return sums if self.scale is None else tuple(x * self.scale for x in sums)
 
-    def _engine(self, message: EdgeMessage, inputs: Sequence[Tensor]) -> _Engine:
-        """Choose what does the work."""
+    def _engine(
+        self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]
+    ) -> tuple[_Engine, list[Tensor]]:
+        """Choose what does the work, and give it its inputs."""
         by_kernel = self.compiled and _has_kernels(self.pairs.target.device)
-        kernel = find_kernel(message, self.pairs, self.n_atoms, inputs) if by_kernel else None
-        by_torch = self.compiled and not by_kernel
-        return kernel or Blocks(message, self.pairs, self.n_atoms, by_torch)
+        if by_kernel and (kernel := find_kernel(message, self.pairs, self.n_atoms, inputs)):
+            return kernel, kernel_inputs(inputs)
+        blocks = Blocks(message, self.pairs, self.n_atoms, self.compiled and not by_kernel)
+        return blocks, [x.product() if isinstance(x, LinearMap) else x for x in inputs]
 
 
 def _has_kernels(device: torch.device) -> bool:
@@ -81,8 +84,7 @@ class _Sum(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
         inputs = ctx.saved_tensors
-        needs = ctx.needs_input_grad[1:]
-        fixed = (ctx.engine, ctx.states, needs, len(inputs))
+        fixed = (ctx.engine, ctx.states, _wanted(ctx, len(inputs)), len(inputs))
         return (None, *_Gradient.apply(*fixed, *inputs, *cotangents))
 
 
@@ -98,7 +100,7 @@ class _Gradient(torch.autograd.Function):
         n_inputs: int,
         *tensors: Tensor,
     ) -> Optional:
-        ctx.fixed = (engine, states, needs, n_inputs)
+        ctx.fixed = (engine, states, n_inputs)
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         tensors = _plain(tensors)
@@ -106,13 +108,33 @@ class _Gradient(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
-        engine, states, needs, n_inputs = ctx.fixed
+        engine, states, n_inputs = ctx.fixed
         tensors = _plain(ctx.saved_tensors)
         if all(tangent is None for tangent in tangents):
             return (None,) * (4 + len(tensors))
         inputs, cotangents = tensors[:n_inputs], tensors[n_inputs:]
+        needs = _wanted(ctx, len(tensors))[:n_inputs]
         sums, totals = engine.second(inputs, states, cotangents, tangents, needs)
         return (None,) * 4 + (*totals, *sums)
+
+
+def _wanted(ctx: Any, n_tensors: int) -> tuple[bool, ...]:
+    """Say for which of the last inputs, all tensors, this run of autograd needs the gradient.
+
+    Forces need those that lead to the positions, a step of training those that lead to weights.
+    """
+    needs = ctx.needs_input_grad[-n_tensors:]
+    return tuple(
+        need and _leads_somewhere(node)
+        for need, (node, _) in zip(needs, ctx.next_functions, strict=True)
+    )
+
+
+def _leads_somewhere(node: Any) -> bool:
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:  # a leaf whose own gradient is asked for
+        return True
 
 
 def _plain(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:

@@ -14,8 +14,8 @@ __all__ = ["GatedMessage"]
 class GatedMessage(EdgeMessage):
     """``weight * sigmoid(gate) * g(core)`` with ``[gate, core] = target + source + edge``.
 
-    Inputs are (N, 2C) of the atom that receives, (N, 2C) of the one that sends, (P, 2C) and the
-    weight (P,) of the pair; messages are (N, C) when summed.
+    Inputs are (N, 2C) of the atom that receives, (N, 2C) of the one that sends, (P, 2C), a linear
+    map, and the weight (P,) of the pair; messages are (N, C) when summed.
 
     """
 
@@ -25,11 +25,11 @@ class GatedMessage(EdgeMessage):
     def __init__(self, activation: ScalarFunction) -> None:
         self.activation = activation
 
-    def kernel(self, inputs: Sequence[Tensor]) -> KernelSpec:
+    def kernel(self, widths: Sequence[int]) -> KernelSpec:
         """Name the kernel of so many channels and this activation."""
-        channels = inputs[0].shape[1] // 2
+        channels = widths[0] // 2
         constants = (("CHANNELS", channels), ("ACTIVATION", self.activation.name))
-        return KernelSpec("gated", constants, (2 * channels,) * 3 + (1,), ((channels,),))
+        return KernelSpec("gated", constants, (2 * channels,) * 3 + (1,), ((channels,),), mapped=2)
 
     def prepare(self, *inputs: Tensor) -> tuple[Tensor, ...]:
         """Give the weight (p, 1), the gate (k, p, C) and what the activation keeps."""

@@ -62,18 +62,18 @@ class GaussianSmearing(nn.Module):
         super().__init__()
         self.register_buffer("centers", torch.linspace(0.0, cutoff, n_radial))
         self.coefficient = -0.5 / (width * cutoff) ** 2
-        self._components: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+        self._components: dict[tuple[torch.dtype, torch.device], Tensor | None] = {}
 
     def forward(self, distances: Tensor) -> Tensor:
         offsets = distances[:, None] - self.centers  # (E, n_radial)
         return torch.exp(self.coefficient * offsets * offsets)
 
-    def components(self, like: Tensor) -> Tensor:
+    def components(self, like: Tensor) -> Tensor | None:
         """Give orthonormal columns V (n_radial, r): ``radial = radial V V^T`` but for rounding.
 
         Wide Gaussians say the same thing many times over: of 50 that are 0.2 cutoffs wide, 13
         combinations tell all that single precision holds, and linear maps of them cost as much
-        less. V is the identity where little is to be gained.
+        less. None stands for the identity, where little is to be gained.
         """
         key = like.dtype, like.device
         if key not in self._components:
@@ -81,9 +81,8 @@ class GaussianSmearing(nn.Module):
             wide = torch.exp(self.coefficient * (grid[:, None] - self.centers.cpu().double()) ** 2)
             _, sizes, right = torch.linalg.svd(wide, full_matrices=False)
             rank = int((sizes > 0.1 * torch.finfo(like.dtype).eps * sizes[0]).sum())
-            if rank > 0.75 * len(self.centers):
-                right, rank = torch.eye(len(self.centers)), len(self.centers)
-            self._components[key] = right[:rank].t().contiguous().to(like)
+            columns = right[:rank].t().contiguous().to(like)
+            self._components[key] = columns if rank <= 0.75 * len(self.centers) else None
         return self._components[key]
 
 

@@ -11,6 +11,7 @@ from gnnpre.graphs import CrystalBatch
 
 from ._attention_message import AttentionMessage, FilteredMessage
 from ._base import AtomFeatures, Backbone, BackboneModule
+from ._edge_message import LinearMap
 from ._edge_sum import Neighbors
 from ._layers import (
     ELEMENT_STARTS,
@@ -178,9 +179,9 @@ class _Edges(NamedTuple):
     envelope: Tensor  # (P,)
     directions: Tensor  # (P, 3), times the envelope with vector_cutoff
 
-    def filters(self, linear: nn.Linear) -> Tensor:
+    def filters(self, linear: nn.Linear) -> LinearMap:
         """Give a linear map of the radial functions, (P, ...)."""
-        return nn.functional.linear(self.radial, linear.weight[:, self.columns], linear.bias)
+        return LinearMap(self.radial, linear.weight[:, self.columns], linear.bias)
 
 
 class TorchMDNetModule(BackboneModule):
@@ -250,7 +251,7 @@ class NeighborEmbedding(nn.Module):
         self.message = FilteredMessage()
 
     def forward(self, atomic_numbers: Tensor, edges: _Edges) -> Tensor:
-        filters = edges.filters(self.edge) * edges.envelope[:, None]  # (P, C)
+        filters = edges.filters(self.edge).product() * edges.envelope[:, None]  # (P, C)
         neighbors = self.neighbor(atomic_numbers)  # (N, C)
         (gathered,) = edges.neighbors.sum(self.message, filters, neighbors)  # (N, C)
         return self.combine(torch.cat([self.own(atomic_numbers), gathered], dim=1))

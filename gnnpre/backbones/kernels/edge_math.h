@@ -12,7 +12,7 @@
 typedef double real;
 typedef int64_t bits;
 #define EXPONENT_BITS 52
-#define BIAS 1023
+#define EXPONENT_BIAS 1023
 #define LOWEST -708.0
 #define HIGHEST 709.0
 #define TERMS_OF_EXP 13
@@ -21,7 +21,7 @@ typedef int64_t bits;
 typedef float real;
 typedef int32_t bits;
 #define EXPONENT_BITS 23
-#define BIAS 127
+#define EXPONENT_BIAS 127
 #define LOWEST -87.0f
 #define HIGHEST 88.0f
 #define TERMS_OF_EXP 7
@@ -38,6 +38,7 @@ typedef int32_t bits;
 typedef struct {
     int64_t begin, end; /* the groups to work on */
     int64_t n, k;
+    int64_t r; /* features of an edge */
     const int64_t *target, *source;
 } edges_t;
 
@@ -66,7 +67,7 @@ static inline real exp_of(real x)
     for (int term = TERMS_OF_EXP - 1; term >= 0; term--)
         sum = sum * r + inverse_factorial[term];
     word_t scale;
-    scale.pattern = ((bits)n + BIAS) << EXPONENT_BITS;
+    scale.pattern = ((bits)n + EXPONENT_BIAS) << EXPONENT_BITS;
     return whole > HIGHEST ? INFINITY : sum * scale.number;
 }
 

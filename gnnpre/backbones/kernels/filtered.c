@@ -21,7 +21,7 @@ EXPORT void value(const edges_t *edges, const real **in, real **out)
 static inline void add_gradients(const edges_t *edges, const real *filters, const real *sources,
                                  const real *cotangents, real **out)
 {
-    real ignored[C];
+    real ignored[C] = {0};
     for (int64_t p = edges->begin; p < edges->end; p++) {
         real *restrict by_filter = out[FILTER] ? out[FILTER] + p * C : ignored;
         LOOP by_filter[c] = 0;
