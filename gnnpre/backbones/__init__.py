@@ -3,6 +3,7 @@
 from ._base import AtomFeatures, Backbone, BackboneModule
 from ._cgcnn import CGCNN
 from ._layers import sum_by_index as sum_by_index
+from ._native import has_compiler as has_compiler
 from ._readout import ENERGY_POOLINGS as ENERGY_POOLINGS
 from ._readout import Readout
 from ._readout import pool as pool

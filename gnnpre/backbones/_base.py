@@ -54,7 +54,7 @@ class BackboneModule(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.n_elements = n_elements
-        #: Whether messages run as compiled by ``torch.compile``; no part of what is learnt.
+        #: Whether compiled functions make sums over neighbours; no part of what is learnt.
         self.compiled = False
 
     def layer_patterns(self) -> list[tuple[str, ...]]:

@@ -186,8 +186,8 @@ def _library(source: str, constants: tuple[tuple[str, int | str], ...]) -> ctype
         return load_kernel(source, constants)
     except CompilerError as error:
         warn_user(
-            f"compile=True: {error}. Going on with torch's own functions, which take longer. "
-            "Install gcc or clang, or name one in the environment variable CC."
+            f"No compiled kernel: {error}. Going on with torch's own functions, which take longer. "
+            "Install gcc or clang, name one in the environment variable CC, or set compile=False."
         )
         return None
 

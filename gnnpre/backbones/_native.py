@@ -16,7 +16,7 @@ from pathlib import Path
 
 import pooch
 
-__all__ = ["CompilerError", "load_kernel"]
+__all__ = ["CompilerError", "has_compiler", "load_kernel"]
 
 FLAGS = (
     "-std=c11",
@@ -35,6 +35,14 @@ NATIVE_FLAGS = ("-march=native", "-mprefer-vector-width=512"), ("-mcpu=native",)
 
 class CompilerError(RuntimeError):
     """No kernel, as there is no compiler or it failed."""
+
+
+def has_compiler() -> bool:
+    """Say whether there is a C compiler at hand."""
+    try:
+        return bool(_compiler())
+    except CompilerError:
+        return False
 
 
 @lru_cache

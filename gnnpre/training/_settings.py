@@ -9,6 +9,7 @@ import numpy as np
 import torch
 
 from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre.backbones import has_compiler
 
 from ._schedules import resolve_schedule
 
@@ -35,7 +36,7 @@ class TrainingSettings:
     restore_best: bool
     device: str
     dtype: str
-    compile: bool
+    compile: bool | str
     verbose: int
     checkpoint_dir: str | None
     resume: bool
@@ -70,8 +71,10 @@ class TrainingSettings:
             check_number("ema_decay", self.ema_decay, high=0.9999999)
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
-        for name in ("compile", "restore_best", "resume"):
+        for name in ("restore_best", "resume"):
             check_bool(name, getattr(self, name))
+        if self.compile != "auto" and not isinstance(self.compile, (bool, np.bool_)):
+            raise ValueError(f"compile={self.compile!r}; expected True, False or 'auto'.")
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")
         if self.checkpoint_epochs is not None:
@@ -120,6 +123,13 @@ def resolve_device(device: Any) -> torch.device:
             "or 'cpu'."
         )
     return resolved
+
+
+def resolve_compile(compile: bool | str, device: torch.device) -> bool:
+    """Say whether ``compile`` asks for compiled functions on a device."""
+    if compile == "auto":
+        return device.type == "cpu" and has_compiler()
+    return bool(compile)
 
 
 def draw_seed(random_state: Any) -> int:

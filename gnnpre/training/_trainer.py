@@ -21,7 +21,7 @@ from ._loader import CrystalDataset, plan_batches
 from ._net import CrystalNet, TrainingData
 from ._resume import ResumeState, run_fingerprint
 from ._schedules import CosineSchedule, resolve_schedule
-from ._settings import DTYPES, TrainingSettings, resolve_device
+from ._settings import DTYPES, TrainingSettings, resolve_compile, resolve_device
 from ._specs import from_spec, to_spec
 from ._strategies import GradualUnfreezing, parameter_groups
 
@@ -103,7 +103,7 @@ def train(
             theirs.append(("resume", ResumeState(folder, fingerprint, settings.resume)))
         net.callbacks = [*ours, *theirs]
         net.initialize()
-        net.module_.backbone.compiled = settings.compile
+        net.module_.backbone.compiled = resolve_compile(settings.compile, device)
         counted = _of_weight(dataset.targets, train_indices)
         net.module_.set_statistics(dataset.graphs, dataset.targets, counted)
         if prepare is not None:
@@ -123,8 +123,10 @@ def _of_weight(targets: Targets, indices: np.ndarray) -> np.ndarray:
 
 def _deciding(settings: TrainingSettings) -> dict[str, Any]:
     """Give the settings that a resumed training must share."""
-    free = {"device", "verbose", "checkpoint_dir", "checkpoint_epochs", "resume", "schedule"}
-    values = {key: value for key, value in asdict(settings).items() if key not in free}
+    free = {"device", "compile", "verbose", "checkpoint_dir", "checkpoint_epochs", "resume"}
+    values = {
+        key: value for key, value in asdict(settings).items() if key not in free | {"schedule"}
+    }
     schedule = resolve_schedule(settings.schedule)
     if not isinstance(schedule, CosineSchedule):
         # Only the cosine looks at where the training ends.
@@ -161,7 +163,7 @@ def restore_net(
     with seeded(0, device):
         net = _make_net(spec, settings, device).initialize()
     net.module_.load_state_dict(weights)
-    net.module_.backbone.compiled = settings.compile
+    net.module_.backbone.compiled = resolve_compile(settings.compile, device)
     return net
 
 

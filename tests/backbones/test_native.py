@@ -73,8 +73,11 @@ def test_a_broken_file_is_made_anew(home):
 
 
 def test_no_compiler(monkeypatch):
+    assert _native.has_compiler()
+    forget()
     monkeypatch.setenv("PATH", "")
     monkeypatch.delenv("CC", raising=False)
+    assert not _native.has_compiler()
     with pytest.raises(CompilerError, match="no cc, gcc or clang on PATH, and CC is not set"):
         load_kernel("filtered", CONSTANTS)
 

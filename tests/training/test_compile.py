@@ -1,5 +1,7 @@
 """``compile=True``: the same training by compiled functions, or a warning and the plain ones."""
 
+import warnings
+
 import numpy as np
 import pytest
 import torch
@@ -7,6 +9,7 @@ import torch
 from gnnpre import CGCNN, PropertyRegressor, TorchMDNet
 from gnnpre.backbones import _edge_blocks, _edge_kernel, _edge_sum
 from gnnpre.backbones._native import CompilerError
+from gnnpre.training import _settings
 
 
 @pytest.fixture
@@ -70,11 +73,11 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(fit, monkeypatch):
     monkeypatch.setattr(_edge_kernel, "load_kernel", broken)
     monkeypatch.setattr(_edge_blocks, "_compiled", None)
     _edge_kernel._library.cache_clear()
-    with pytest.warns(UserWarning, match="compile=True: there is no C compiler") as caught:
+    with pytest.warns(UserWarning, match="No compiled kernel: there is no C compiler") as caught:
         compiled = fit(compile=True)
     _edge_kernel._library.cache_clear()
-    assert len([w for w in caught if "compile=True" in str(w.message)]) == 1
-    same_weights(compiled, fit())
+    assert len([w for w in caught if "No compiled kernel" in str(w.message)]) == 1
+    same_weights(compiled, fit(compile=False))
 
 
 @pytest.mark.usefixtures("_torch_compile")
@@ -90,12 +93,29 @@ def test_where_torch_compile_fails_training_goes_on_and_says_so(fit, monkeypatch
     monkeypatch.setattr(torch, "compile", broken)
     with pytest.warns(UserWarning, match=r"compile=True: torch.compile failed.*no Triton here"):
         compiled = fit(compile=True)
-    same_weights(compiled, fit())
+    same_weights(compiled, fit(compile=False))
 
 
-def test_it_has_to_be_a_bool(fit):
-    with pytest.raises(ValueError, match="compile"):
-        fit(compile="yes")
+@pytest.mark.parametrize("there", [True, False])
+def test_auto_is_what_the_machine_has(fit, monkeypatch, there):
+    monkeypatch.setattr(_settings, "has_compiler", lambda: there)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UserWarning)
+        model = fit()
+    assert model.compile == "auto"
+    assert model.net_.module_.backbone.compiled is there
+    same_weights(model, fit(compile=there))
+
+
+def test_auto_leaves_a_gpu_alone():
+    assert not _settings.resolve_compile("auto", torch.device("cuda"))
+    assert _settings.resolve_compile(True, torch.device("cuda"))
+
+
+@pytest.mark.parametrize("compile", ["yes", 1, None])
+def test_it_has_to_be_a_bool_or_auto(fit, compile):
+    with pytest.raises(ValueError, match=r"compile=.*expected True, False or 'auto'"):
+        fit(compile=compile)
 
 
 def test_saved_models_keep_it(fit, tmp_path, graphs):
