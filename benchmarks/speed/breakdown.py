@@ -11,9 +11,8 @@ __all__ = ["breakdown", "breakdown_words"]
 KINDS = {
     "matrix products": ("mm", "addmm", "bmm", "matmul", "linear"),
     "gathers and sums by index": ("index", "scatter", "gather", "embedding"),
-    "compiled blocks": ("CompiledFxGraph", "cpp_fused"),
+    "sums over neighbours": ("_Sum", "_SumBackward", "_Gradient", "_GradientBackward"),
     "copies": ("copy_", "cat", "clone", "fill_", "zero_", "contiguous"),
-    "calls of compiled blocks": ("Dynamo", "Compiled Region", "Pregraph", "AOTDispatcher"),
 }
 REST = "other operations of torch, most of them element by element"
 PYTHON = "Python and what else is not torch's"

@@ -2,10 +2,10 @@
 
 Products: the floating-point operations of the matrix products of a step of ours, counted by
 ``torch.utils.flop_counter`` in all three passes (forward, gradient, second derivative), at the rate
-at which this machine multiplies matrices of that shape. Bytes: in each layer and pass, what is
-linear in the radial features of each distance (one for each pair of edges that are each other's
-reverse) written once and read once, at the rate at which this machine copies. Elementwise work,
-the gathers and sums of atoms and the optimiser count nothing.
+at which torch multiplies large square matrices here. Bytes: in each layer and pass, the radial
+features of each distance (one for each pair of edges that are each other's reverse) read once, at
+the rate at which this machine copies. Elementwise work, the gathers and sums of atoms and the
+optimiser count nothing.
 """
 
 from collections.abc import Callable
@@ -14,7 +14,7 @@ from typing import Any
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 
-from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalBatch
 
 PASSES = 3  # with derivatives; without them there are two
@@ -27,7 +27,7 @@ def floor_seconds(
     """Estimate the floor of one step in seconds, and give what it is made of."""
     operations = count_operations(lambda: trainer.step(indices))
     passes = PASSES if trainer.model.differentiates else PASSES - 1
-    moved = 2 * passes * backbone.n_layers * len(batch.pairs.edges) * wide(backbone) * BYTES
+    moved = passes * backbone.n_layers * len(batch.pairs.edges) * backbone.n_radial * BYTES
     seconds = operations / rates["operations_per_s"], moved / rates["bytes_per_s"]
     return {
         "operations": operations,
@@ -45,22 +45,16 @@ def count_operations(step: Callable[[], Any]) -> int:
     return counter.get_total_flops()
 
 
-def wide(backbone: Backbone) -> int:
-    """Numbers that a layer makes of the radial features of a distance."""
-    return (2 if isinstance(backbone, CGCNN) else 4) * backbone.hidden_channels
-
-
 def measure_rates(device: str = "cpu", clock: Callable[[Callable], float] | None = None) -> dict:
-    """Measure products of (rows, 50) with (50, 200) in float32, and copies of 256 MB."""
+    """Measure products of square matrices in float32, and copies of 256 MB."""
     from timeit import timeit
 
-    rows = 20_000 if device == "cpu" else 2_000_000
-    left, right = torch.rand(rows, 50, device=device), torch.rand(50, 200, device=device)
+    size = 1_024 if device == "cpu" else 8_192
+    left, right, product = (torch.rand(size, size, device=device) for _ in range(3))
     source = torch.rand(64_000_000, device=device)
     target = torch.empty_like(source)
-    product = torch.empty(rows, 200, device=device)
     clock = clock or (lambda run: min(timeit(run, number=3) / 3 for _ in range(3)))
     return {
-        "operations_per_s": 2 * rows * 50 * 200 / clock(lambda: torch.mm(left, right, out=product)),
+        "operations_per_s": 2 * size**3 / clock(lambda: torch.mm(left, right, out=product)),
         "bytes_per_s": 2 * source.nbytes / clock(lambda: target.copy_(source)),
     }

@@ -17,21 +17,22 @@ from common import ROOT, resident
 
 from .crystals import Crystals, plan
 from .training import Setting
-from .works import TRAININGS
+from .works import PLAIN, TORCH, TRAININGS
 
 CLEAR = Path("/proc/self/clear_refs")
 
 
 def peak_of_step(work_name: str, contender: str, pickled: str) -> float:
-    """Give the growth in MB that one step of ``"gnnpre"`` or ``"plain"`` needs."""
+    """Give the growth in MB that one step of a contender needs."""
     work = TRAININGS[work_name]
     crystals = pickle.loads(Path(pickled).read_bytes())
     setting = Setting(work, crystals)
     batches = plan(len(crystals.structures), work.batch_size)
-    if contender == "gnnpre":
-        trainer = setting.ours(setting.our_model(), batches, 1)
-    else:
+    if contender == PLAIN:
         trainer = setting.plain(batches, 1)
+    else:
+        model = setting.our_model(compile=False if contender == TORCH else "auto")
+        trainer = setting.ours(model, batches, 1)
     trainer.step(batches[0][:2])
     before = resident("VmRSS")
     CLEAR.write_text("5")

@@ -7,6 +7,7 @@ from common import ROOT, in_words
 
 from .breakdown import breakdown_words
 from .remarks import REMARKS
+from .works import OURS, PLAIN, TORCH
 
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 
@@ -119,13 +120,17 @@ def memory_lines(result: dict) -> list[str]:
         return []
     if None in memory["mb"].values():
         return ["- Peak memory of a step: not to be had on this system."]
-    ours, plain = memory["mb"]["gnnpre"], memory["mb"]["plain"]
-    ratio = plain / max(ours, 1e-3)
-    return [
-        f"- Peak memory of a step (growth of resident memory in a fresh process): gnnpre "
-        f"{ours:.0f} MB, plain {plain:.0f} MB: {ratio:.2f} times less; asked {memory['asked']:g}: "
-        f"{verdict(ratio, memory['asked'])}."
+    plain = memory["mb"][PLAIN]
+    lines = [
+        "- Peak memory of a step (growth of resident memory in a fresh process): plain "
+        f"{plain:.0f} MB; asked for {memory['asked']:g} times less."
     ]
+    for model in (OURS, TORCH):
+        ours = memory["mb"][model]
+        ratio = plain / max(ours, 1e-3)
+        found = f"{ours:.0f} MB, {ratio:.2f} times less: {verdict(ratio, memory['asked'])}"
+        lines.append(f"- Peak memory of {model}: {found}.")
+    return lines
 
 
 def cuda_lines(name: str, result: dict) -> list[str]:

@@ -13,10 +13,10 @@ from .crystals import Crystals, plan, read_crystals
 from .floor import count_operations, floor_seconds, measure_rates
 from .memory import measure_memory
 from .peers import close, start_peers
-from .prediction import largest_difference, make_predictors
+from .prediction import difference_words, make_predictors
 from .report import keep, printed
-from .training import NotThereYet, Setting, Trainer, compiled
-from .works import PREDICTIONS, TRAININGS, Prediction, Training
+from .training import Setting, Trainer
+from .works import OURS, PLAIN, PREDICTIONS, TORCH, TRAININGS, Prediction, Training
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -51,50 +51,43 @@ def run_training(
 ) -> dict:
     setting = Setting(work, crystals)
     batches = plan(len(crystals.structures), work.batch_size)
-    contenders, absent = our_contenders(setting, batches)
-    peers = {}
+    contenders, absent, peers = our_contenders(setting, batches), {}, {}
     if arguments.peers:
         peers, notes = start_peers(setting, crystals, batches, arguments.peer_home)
-        absent |= notes
+        absent = notes
         for peer in peers.values():
             contenders |= {model: peer.contender(model) for model in peer.models}
     raced = race(contenders, arguments.rounds)
     close(peers)
     result = {
         "title": work.title,
-        "reference": "plain",
+        "reference": PLAIN,
         "asked": work.asked,
         "setting": f"Batches of {work.batch_size}, {work.steps} steps a round, float32.",
         "contenders": {model: row(found) for model, found in raced.items()},
         "absent": absent,
         "peers": {peer: found.versions for peer, found in peers.items()},
-        "floor": floor(setting, batches, contenders, rates, raced["gnnpre"]),
+        "floor": floor(setting, batches, contenders, rates, raced[OURS]),
         "time goes": {model: breakdown(contenders[model]) for model in our_models(contenders)},
     }
     if work.memory_asked and not arguments.no_memory:
-        sizes = {model: measure_memory(name, model, crystals) for model in ("gnnpre", "plain")}
+        sizes = {model: measure_memory(name, model, crystals) for model in (OURS, TORCH, PLAIN)}
         result["memory"] = {"mb": sizes, "asked": work.memory_asked}
     return result
 
 
-def our_contenders(
-    setting: Setting, batches: list[list[int]]
-) -> tuple[dict[str, Any], dict[str, str]]:
-    """Ours, ours compiled where it can be, and the plain reference."""
+def our_contenders(setting: Setting, batches: list[list[int]]) -> dict[str, Any]:
+    """Ours with and without compiled kernels, and the plain reference."""
     steps = setting.work.steps
-    contenders: dict[str, Any] = {"gnnpre": setting.ours(setting.our_model(), batches, steps)}
-    absent = {}
-    try:
-        model = compiled(setting.our_model())
-        contenders["gnnpre, compiled"] = setting.ours(model, batches, steps)
-    except NotThereYet as reason:
-        absent["gnnpre, compiled"] = str(reason)
-    contenders["plain"] = setting.plain(batches, steps)
-    return contenders, absent
+    return {
+        OURS: setting.ours(setting.our_model(), batches, steps),
+        TORCH: setting.ours(setting.our_model(compile=False), batches, steps),
+        PLAIN: setting.plain(batches, steps),
+    }
 
 
 def our_models(contenders: dict[str, Any]) -> list[str]:
-    return [model for model in contenders if model.startswith("gnnpre")]
+    return [model for model in contenders if model in (OURS, TORCH)]
 
 
 def row(found: dict) -> dict:
@@ -119,8 +112,9 @@ def floor(
     sizes = [int(edges[indices].sum()) for indices in batches]
     indices = batches[sizes.index(sorted(sizes)[len(sizes) // 2])]
     batch = setting.graphs.batch(indices)
-    least = floor_seconds(contenders["gnnpre"], batch, indices, setting.work.backbone, rates)
-    plain = count_operations(lambda: contenders["plain"].step(indices))
+    # The operations that torch counts are all in the step without kernels.
+    least = floor_seconds(contenders[TORCH], batch, indices, setting.work.backbone, rates)
+    plain = count_operations(lambda: contenders[PLAIN].step(indices))
     step = found["median"] / setting.work.steps
     return {**least, **rates, "plain_operations": plain, "step_s": step}
 
@@ -131,10 +125,9 @@ def run_prediction(work: Prediction, crystals: Crystals, arguments: argparse.Nam
     taken = crystals.structures[: work.count]
     edges = len(work.graphs.transform(taken).edge_shift)
     rows = {model: {**row(found), "edges": edges} for model, found in raced.items()}
-    difference = largest_difference(predictors)
     return {
         "title": work.title,
-        "reference": "plain",
+        "reference": PLAIN,
         "asked": work.asked,
         "setting": f"{len(taken)} fresh pymatgen structures a round, float32.",
         "contenders": rows,
@@ -142,5 +135,5 @@ def run_prediction(work: Prediction, crystals: Crystals, arguments: argparse.Nam
             model: breakdown(lambda model=model: predictors[model].predict(taken))
             for model in our_models(predictors)
         },
-        "notes": [f"- Largest difference of predictions: {difference:.1e} of the largest."],
+        "notes": [f"- {difference_words(predictors)}"],
     }

@@ -13,22 +13,13 @@ from torch_geometric.data import Batch
 from gnnpre import FrameLabels
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ForceField, ObjectiveModel, Targets
+from gnnpre.training import resolve_compile
 
 from .crystals import Crystals
 from .works import Training
 
 LEARNING_RATE, CLIP = 1e-4, 10.0
 LABELS = ("energy", "forces", "stress")
-
-
-class NotThereYet(Exception):
-    """What a contender raises that cannot take part; the reason stands in the results."""
-
-
-def compiled(model: ObjectiveModel) -> ObjectiveModel:
-    """Give the model as ``compile=True`` of an estimator trains it."""
-    model.backbone.compiled = True
-    return model
 
 
 class Trainer:
@@ -109,12 +100,13 @@ class Setting:
         self.targets = work.objective.make_targets(self.graphs, labels_of(work, crystals))
         self.mean_neighbors = len(self.graphs.edge_shift) / len(self.graphs.positions)
 
-    def our_model(self) -> ObjectiveModel:
+    def our_model(self, compile: bool | str = "auto") -> ObjectiveModel:
         torch.manual_seed(0)
         backbone = self.work.backbone.build(self.work.graphs.cutoff, self.mean_neighbors)
         layout = self.work.objective.layout(self.targets)
         model = self.work.objective.build(backbone, layout)
         model.set_statistics(self.graphs, self.targets, np.arange(len(self.graphs)))
+        model.backbone.compiled = resolve_compile(compile, torch.device(self.device))
         return model.to(self.device)
 
     def plain_model(self) -> nn.Module:

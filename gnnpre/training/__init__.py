@@ -14,6 +14,7 @@ from ._reporting import ReportEpoch as ReportEpoch
 from ._schedules import CosineSchedule, PlateauSchedule
 from ._settings import TrainingSettings as TrainingSettings
 from ._settings import draw_seed as draw_seed
+from ._settings import resolve_compile as resolve_compile
 from ._specs import from_spec as from_spec
 from ._specs import to_spec as to_spec
 from ._split import split_train_valid as split_train_valid

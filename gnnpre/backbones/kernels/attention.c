@@ -47,7 +47,7 @@ static inline void spread_heads(const real *restrict heads, real *restrict chann
 
 EXPORT void value(const edges_t *edges, const real **in, real **out)
 {
-    rows_t rows;
+    static _Thread_local rows_t rows;
     for (int64_t p = edges->begin; p < edges->end; p++) {
         const int b = (int)((p - edges->begin) % BLOCK);
         if (b == 0)
@@ -93,7 +93,7 @@ EXPORT void value(const edges_t *edges, const real **in, real **out)
 /* Names that begin with by are gradients of sum <cotangent, message> with respect to the rest. */
 EXPORT void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
-    rows_t rows, by_rows;
+    static _Thread_local rows_t rows, by_rows;
     real ignored[4 * C] = {0};
     for (int64_t p = edges->begin; p < edges->end; p++) {
         const int b = (int)((p - edges->begin) % BLOCK);
@@ -205,7 +205,7 @@ EXPORT void second(const edges_t *edges, const real **in, const real **cotangent
                    const real **tangents, real **out)
 {
     static const real zeros[4 * C];
-    rows_t rows, d_rows, by_rows, d_by_rows;
+    static _Thread_local rows_t rows, d_rows, by_rows, d_by_rows;
     real ignored[4 * C] = {0};
     real **gradients = out + 2;
     for (int64_t p = edges->begin; p < edges->end; p++) {

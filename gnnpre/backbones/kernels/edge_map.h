@@ -23,6 +23,7 @@
 #define UNROLL _Pragma("GCC unroll 8")
 
 typedef real vec_t __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BITS / 8), may_alias));
+/* Of wide maps too large for the stack of a thread: static _Thread_local. */
 typedef real rows_t[BLOCK][PADDED] __attribute__((aligned(64)));
 
 static inline vec_t load(const real *x) { return *(const vec_t *)x; }

@@ -14,7 +14,7 @@ enum { TARGET, SOURCE, EDGE, WEIGHT, MAP, BIAS };
 /* Sums of messages (N, C), to be added to. */
 EXPORT void value(const edges_t *edges, const real **in, real **out)
 {
-    rows_t rows;
+    static _Thread_local rows_t rows;
     for (int64_t first = edges->begin; first < edges->end; first += BLOCK) {
         map_rows(edges, first, in[EDGE], in[MAP], in[BIAS], rows);
         for (int b = 0; b < block_size(edges, first); b++) {
@@ -41,7 +41,7 @@ EXPORT void value(const edges_t *edges, const real **in, real **out)
 /* Gradients of sum <cotangent, message>: those of features and weights are written, others added to. */
 EXPORT void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
-    rows_t rows, by_rows;
+    static _Thread_local rows_t rows, by_rows;
     real ignored[WIDTH] = {0};
     for (int64_t first = edges->begin; first < edges->end; first += BLOCK) {
         map_rows(edges, first, in[EDGE], in[MAP], in[BIAS], rows);
@@ -93,7 +93,7 @@ EXPORT void second(const edges_t *edges, const real **in, const real **cotangent
                    const real **tangents, real **out)
 {
     static const real zeros[WIDTH];
-    rows_t rows, d_rows, by_rows, d_by_rows;
+    static _Thread_local rows_t rows, d_rows, by_rows, d_by_rows;
     real ignored[WIDTH] = {0};
     real **gradients = out + 1;
     for (int64_t first = edges->begin; first < edges->end; first += BLOCK) {
