@@ -54,8 +54,8 @@ static inline real exp_of(real x)
         1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
     const real whole = x;
-    x = x < LOWEST ? LOWEST : x;
-    x = x > HIGHEST ? HIGHEST : x;
+    x = x > LOWEST ? x : LOWEST; /* nan too: it has no integer */
+    x = x < HIGHEST ? x : HIGHEST;
 #if REAL_BITS == 64
     const real n = rint(x * 1.4426950408889634);
     const real r = fma(-n, 1.9082149292705877e-10, fma(-n, 0.6931471803691238, x));
@@ -68,7 +68,8 @@ static inline real exp_of(real x)
         sum = sum * r + inverse_factorial[term];
     word_t scale;
     scale.pattern = ((bits)n + EXPONENT_BIAS) << EXPONENT_BITS;
-    return whole > HIGHEST ? INFINITY : sum * scale.number;
+    const real found = whole > HIGHEST ? INFINITY : sum * scale.number;
+    return whole != whole ? whole : found;
 }
 
 static inline real sigmoid(real x) { return 1 / (1 + exp_of(-x)); }
