@@ -5,6 +5,7 @@ import pickle
 import numpy as np
 import pytest
 import torch
+from ase.build import fcc111, molecule
 from sklearn.frozen import FrozenEstimator
 
 from cases import BACKBONES, OBJECTIVES, make_labels
@@ -42,6 +43,27 @@ def test_batches_are_those_of_the_cpu(data):
     assert there.edge_vectors.device.type == "cuda"
     for name in ("edge_index", "edge_vectors", "batch", "atomic_numbers"):
         torch.testing.assert_close(getattr(there, name).cpu(), getattr(here, name))
+
+
+@pytest.mark.parametrize("cut", [{}, {"max_neighbors": 6}])
+def test_edges_found_on_a_gpu_are_those_of_the_cpu(cut):
+    pytest.importorskip("nvalchemiops")
+    structures, _ = make_emt_frames(200, random_state=0)
+    crystals = [*structures, molecule("C6H6"), fcc111("Pt", (2, 1, 4), vacuum=8.0)]
+    here, there, again = (
+        StructureToGraph(cutoff=5.0, device=device, **cut).transform(crystals)
+        for device in ("cpu", "cuda", "cuda")
+    )
+
+    def edges(graphs):
+        crystal = np.repeat(np.arange(len(graphs)), graphs.edge_counts)
+        rows = np.column_stack([crystal, graphs.edge_index.T[:, [1, 0]], graphs.edge_shift])
+        return rows[np.lexsort(rows.T[::-1])]
+
+    assert there.device.type == "cpu"
+    np.testing.assert_array_equal(edges(there), edges(here))
+    assert torch.equal(there.edge_index, again.edge_index)
+    assert torch.equal(there.edge_shift, again.edge_shift)
 
 
 def test_training_is_that_of_the_cpu(data):

@@ -6,9 +6,11 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from gnnpre._devices import resolve_device
 from gnnpre._validation import check_choice, check_number
 
 from ._crystal_graphs import CrystalGraphs
+from ._gpu_neighbors import check_installed
 from ._neighbors import Edges, find_edges
 from ._settings import GraphSettings
 from ._structures import PackedCrystals, as_structure_list, pack_crystals
@@ -17,6 +19,8 @@ __all__ = ["StructureToGraph", "build_graphs", "join_graphs"]
 
 # Crystals searched together: few enough for their pairs to stay in the cache.
 CHUNK = 64
+# On a GPU: enough to keep it busy.
+DEVICE_CHUNK = 4096
 # In Å; beyond this every atom has a hundred thousand neighbours, and the unit is another one.
 LARGEST_CUTOFF = 60.0
 
@@ -42,7 +46,12 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
     shell_tolerance : float
         Distances that differ by less than this (Å) belong to one shell.
     n_jobs : int, optional
-        Processes for the neighbour search, as in scikit-learn.
+        Processes for the neighbour search, as in scikit-learn; on a GPU none but this one.
+    device : str
+        Where neighbours are searched: ``"cpu"``, or a GPU, ``"cuda"`` or ``"cuda:0"``, which needs
+        ``pip install "gnnpre[gpu]"``. The edges are the same, and the graphs are on the CPU with
+        either (:meth:`CrystalGraphs.to` moves them); neighbours of an atom come in another order,
+        and by that ``neighbor_cut="exact"`` may keep others of those equally far.
 
     See Also
     --------
@@ -71,12 +80,14 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         neighbor_cut: str = "shell",
         shell_tolerance: float = 0.01,
         n_jobs: int | None = None,
+        device: str = "cpu",
     ) -> None:
         self.cutoff = cutoff
         self.max_neighbors = max_neighbors
         self.neighbor_cut = neighbor_cut
         self.shell_tolerance = shell_tolerance
         self.n_jobs = n_jobs
+        self.device = device
 
     def fit(self, X: Any, y: Any = None) -> "StructureToGraph":
         """Check parameters and the container of structures; there is nothing to learn.
@@ -96,11 +107,15 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range or there are no structures.
+            If a parameter is out of range, torch does not see the GPU that ``device`` names, or
+            there are no structures.
         TypeError
             If ``X`` is no container of structures.
+        ImportError
+            If ``device`` is a GPU and nvalchemi-toolkit-ops is not installed.
         """
         self._settings()
+        self._search_device()
         self._structures(X)
         return self
 
@@ -124,8 +139,9 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
             If a structure is no crystal of ordered elements 1 to 118 with finite, distinct
             positions in a regular cell; the message names it.
         """
+        device = self._search_device()
         crystals = pack_crystals(self._structures(X))
-        return build_graphs(crystals, self._settings(), n_jobs=self.n_jobs)
+        return build_graphs(crystals, self._settings(), n_jobs=self.n_jobs, device=device)
 
     def set_output(self, *, transform: str | None = None) -> "StructureToGraph":
         """Do nothing: a graph is no table, whatever container is asked for.
@@ -169,6 +185,17 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
             shell_tolerance=float(self.shell_tolerance),
         )
 
+    def _search_device(self) -> torch.device:
+        device = resolve_device(self.device, auto=False)
+        if device.type != "cpu":
+            check_installed()
+            if self.n_jobs not in (None, 1):
+                raise ValueError(
+                    f"n_jobs={self.n_jobs!r} with device={self.device!r}; expected n_jobs=None: "
+                    "one process searches all crystals on a GPU."
+                )
+        return device
+
     def _check_parameters(self) -> None:
         check_number("cutoff", self.cutoff, high=LARGEST_CUTOFF)
         if self.max_neighbors is not None:
@@ -178,11 +205,16 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
 
 
 def build_graphs(
-    crystals: PackedCrystals, settings: GraphSettings, first: int = 0, n_jobs: int | None = None
+    crystals: PackedCrystals,
+    settings: GraphSettings,
+    first: int = 0,
+    n_jobs: int | None = None,
+    device: torch.device | None = None,
 ) -> CrystalGraphs:
     """Find the edges of crystals, of which the one at 0 is called ``first`` in errors."""
-    parts = crystals.split(CHUNK)
-    jobs = [(part, settings, first + CHUNK * index) for index, part in enumerate(parts)]
+    chunk = CHUNK if device is None or device.type == "cpu" else DEVICE_CHUNK
+    parts = crystals.split(chunk)
+    jobs = [(part, settings, first + chunk * index, device) for index, part in enumerate(parts)]
     if n_jobs in (None, 1) or len(jobs) == 1:
         edges = [find_edges(*job) for job in jobs]
     else:

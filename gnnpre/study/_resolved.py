@@ -22,7 +22,8 @@ def check_network(network: Network, cutoff: float) -> None:
 
 
 def resolved_graphs(graphs: StructureToGraph) -> dict[str, Any]:
-    parameters = {k: v for k, v in graphs.get_params().items() if k != "n_jobs"}
+    # Where and by how many processes graphs are built decides nothing about results.
+    parameters = {k: v for k, v in graphs.get_params().items() if k not in ("n_jobs", "device")}
     return _described(parameters)
 
 

@@ -180,7 +180,7 @@ def _data(what: str, items: Any, folder: Path) -> list[DataSet | str]:
 
 
 def _graphs(what: str, table: Any, folder: Path | None = None) -> StructureToGraph:
-    known = sorted(set(StructureToGraph().get_params()) - {"n_jobs"})
+    known = sorted(set(StructureToGraph().get_params()) - {"n_jobs", "device"})
     check_keys(what, table, known)
     return StructureToGraph(**table)
 

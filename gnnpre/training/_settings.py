@@ -8,12 +8,13 @@ from typing import Any
 import numpy as np
 import torch
 
+from gnnpre._devices import resolve_device
 from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.backbones import has_compiler
 
 from ._schedules import resolve_schedule
 
-__all__ = ["DTYPES", "STRATEGIES", "TrainingSettings", "draw_seed", "resolve_device"]
+__all__ = ["DTYPES", "STRATEGIES", "TrainingSettings", "draw_seed"]
 
 #: How the backbone takes part in training; replay adds data and losses, and trains all of it.
 STRATEGIES = ("full", "head", "frozen_then_full", "layerwise", "replay")
@@ -103,26 +104,6 @@ def _check_epochs(epochs: Any, max_epochs: int) -> None:
             )
         if epochs.count(epoch) > 1:
             raise ValueError(f"{start} has {epoch} more than once; {expected}.")
-
-
-def resolve_device(device: Any) -> torch.device:
-    """Give the device that ``device`` names; ``"auto"`` is a GPU where there is one."""
-    if device == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        resolved = torch.device(device)
-    except (RuntimeError, TypeError) as error:
-        raise ValueError(
-            f"device={device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:0'."
-        ) from error
-    if resolved.type not in ("cpu", "cuda"):
-        raise ValueError(f"device={device!r}; expected 'auto', 'cpu', 'cuda' or 'cuda:0'.")
-    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
-        raise ValueError(
-            f"device={device!r}, but torch sees {torch.cuda.device_count()} GPUs; expected 'auto' "
-            "or 'cpu'."
-        )
-    return resolved
 
 
 def resolve_compile(compile: bool | str, device: torch.device) -> bool:

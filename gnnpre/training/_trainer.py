@@ -11,6 +11,7 @@ import torch
 from skorch.callbacks import BatchScoring, EpochScoring, GradientNormClipping
 from torch import Tensor
 
+from gnnpre._devices import resolve_device
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
@@ -21,7 +22,7 @@ from ._loader import CrystalDataset, plan_batches
 from ._net import CrystalNet, TrainingData
 from ._resume import ResumeState, run_fingerprint
 from ._schedules import CosineSchedule, resolve_schedule
-from ._settings import DTYPES, TrainingSettings, resolve_compile, resolve_device
+from ._settings import DTYPES, TrainingSettings, resolve_compile
 from ._specs import from_spec, to_spec
 from ._strategies import GradualUnfreezing, parameter_groups
 

@@ -366,6 +366,7 @@ def test_parameters_survive_clone_and_are_never_touched(structures):
         "neighbor_cut": "exact",
         "shell_tolerance": 0,
         "n_jobs": None,
+        "device": "cpu",
     }
     transformer = StructureToGraph(**parameters)
     assert transformer.get_params() == parameters

@@ -60,6 +60,15 @@ def test_name_of_the_study_and_notes_change_no_key(alloys):
     assert [j.key for j in plan_jobs(study).jobs] == [j.key for j in plan_jobs(other).jobs]
 
 
+@pytest.mark.parametrize("how", [{"n_jobs": 2}, {"device": "cuda"}])
+def test_where_graphs_are_built_changes_no_key(alloys, how):
+    keys = [
+        [job.key for job in plan_jobs(small_study(alloys, graphs=graphs)).jobs]
+        for graphs in (StructureToGraph(cutoff=3.6), StructureToGraph(cutoff=3.6, **how))
+    ]
+    assert keys[0] == keys[1]
+
+
 def test_what_is_in_the_file_is_in_the_key_and_not_where_it_lies(alloys, tmp_path):
     same = tmp_path / "elsewhere.json"
     same.write_bytes(alloys.read_bytes())

@@ -1,0 +1,27 @@
+"""Which device a parameter ``device`` names."""
+
+from typing import Any
+
+import torch
+
+__all__ = ["resolve_device"]
+
+
+def resolve_device(device: Any, auto: bool = True) -> torch.device:
+    """Give the device that ``device`` names; with ``auto``, ``"auto"`` is a GPU if there is one."""
+    if auto and device == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    anywhere = "'auto' or 'cpu'" if auto else "'cpu'"
+    expected = "expected " + ("'auto', " if auto else "") + "'cpu', 'cuda' or 'cuda:0'"
+    try:
+        resolved = torch.device(device)
+    except (RuntimeError, TypeError) as error:
+        raise ValueError(f"device={device!r}; {expected}.") from error
+    if resolved.type not in ("cpu", "cuda"):
+        raise ValueError(f"device={device!r}; {expected}.")
+    if resolved.type == "cuda" and (resolved.index or 0) >= torch.cuda.device_count():
+        raise ValueError(
+            f"device={device!r}, but torch sees {torch.cuda.device_count()} GPUs; expected "
+            f"{anywhere}."
+        )
+    return resolved
