@@ -19,15 +19,13 @@ from ._edge_blocks import empty_gradients
 from ._edge_message import SHARED, EdgeMessage, KernelSpec, LinearMap, Optional
 from ._native import CompilerError, load_kernel
 
-__all__ = ["EdgeKernel", "find_kernel"]
+__all__ = ["EdgeKernel", "find_kernel", "kernel_inputs"]
 
 REAL_BITS = {torch.float32: 32, torch.float64: 64}
 #: Rows of maps are filled up to a multiple of this; ``PADDED`` of ``kernels/edge_map.h``.
 PADDING = 16
 #: Fewer pairs than this are not worth the start of a thread.
 PAIRS_OF_A_THREAD = 2_000
-
-
 #: Pairs whose weights' gradients add up in one sum; more would cost digits in single precision.
 PAIRS_OF_A_SUM = 8_192
 
@@ -154,7 +152,8 @@ def find_kernel(
     message: EdgeMessage, pairs: EdgePairs, n_atoms: int, inputs: Sequence[Tensor | LinearMap]
 ) -> EdgeKernel | None:
     """Give the kernel of a message of such inputs, None where the device or dtype has none."""
-    tensors = [y for x in inputs for y in (x[:2] if isinstance(x, LinearMap) else (x,))]
+    parts = [y for x in inputs for y in (x if isinstance(x, LinearMap) else (x,))]
+    tensors = [x for x in parts if x is not None]
     dtype = tensors[0].dtype
     if any(x.device.type != "cpu" or x.dtype != dtype for x in tensors) or dtype not in REAL_BITS:
         return None

@@ -50,6 +50,17 @@ def test_another_size_and_another_processor_are_other_files(home, monkeypatch):
     assert len(list(home.iterdir())) == 3
 
 
+@pytest.mark.parametrize("file", ["edge_math.h", "edge_map.h", "filtered.c"])
+def test_a_change_of_the_source_is_another_file(home, monkeypatch, file):
+    load_kernel("filtered", CONSTANTS)
+    forget()
+    texts = _native._read_sources()
+    with monkeypatch.context() as patch:
+        patch.setattr(_native, "_read_sources", lambda: {**texts, file: texts[file] + "\n"})
+        load_kernel("filtered", CONSTANTS)
+    assert len(list(home.iterdir())) == 2
+
+
 def test_many_processes_at_once(home):
     running = [subprocess.Popen([sys.executable, "-c", LOAD]) for _ in range(4)]
     assert [process.wait() for process in running] == [0] * 4
