@@ -2,9 +2,7 @@
 
 import ctypes
 import math
-import os
-from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Sequence
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any, NamedTuple
@@ -28,8 +26,6 @@ PADDING = 16
 PAIRS_OF_A_THREAD = 2_000
 #: Pairs whose weights' gradients add up in one sum; more would cost digits in single precision.
 PAIRS_OF_A_SUM = 8_192
-
-Rooms = Sequence[Tensor | None]
 
 
 class _Edges(ctypes.Structure):
@@ -110,31 +106,39 @@ class EdgeKernel(NamedTuple):
     def _run(
         self,
         name: str,
-        groups: Sequence[Rooms],
+        groups: Sequence[Sequence[Tensor | None]],
         sums: Sequence[Tensor],
-        totals: Rooms = (),
+        totals: Sequence[Tensor | None] = (),
     ) -> None:
         """Call a function of the kernel: it reads groups of tensors, and writes the rest."""
-        function = getattr(self.library, name)
         dense = [[None if x is None else x.contiguous() for x in group] for group in groups]
-        read = [_pointers(group) for group in dense]
         target, source = self.pairs.target.contiguous(), self.pairs.source.contiguous()
         k, n = target.shape
-
-        def work(begin: int, end: int, totals: Rooms) -> None:
-            for start in range(begin, end, PAIRS_OF_A_SUM):
-                own = totals if start == begin else _own_rooms(self.roles, totals)
-                stop = min(start + PAIRS_OF_A_SUM, end)
-                addresses = target.data_ptr(), source.data_ptr()
-                edges = _Edges(start, stop, n, k, self.n_features, *addresses)
-                function(ctypes.byref(edges), *read, _pointers([*sums, *own]))
-                _add_rooms(totals, own)
-
-        n_threads = min(torch.get_num_threads(), n // PAIRS_OF_A_THREAD)
-        if n_threads < 2:
-            work(0, n, totals)
-        else:
-            _share(work, list(_parts(target, source, n_threads)), self.roles, totals)
+        n_threads = max(1, min(torch.get_num_threads(), n // PAIRS_OF_A_THREAD))
+        parts = _parts(target, source, n_threads)
+        # What all edges add to, each part adds to for itself.
+        own = [
+            x.new_zeros(len(parts), *x.shape) if x is not None and role == SHARED else None
+            for role, x in zip(self.roles, totals, strict=False)
+        ]
+        outputs = [
+            x if mine is None else mine[part]
+            for part in range(len(parts))
+            for x, mine in zip((*sums, *totals), (*(None for _ in sums), *own), strict=True)
+        ]
+        addresses = target.data_ptr(), source.data_ptr()
+        edges = [_Edges(*bounds, n, k, self.n_features, *addresses) for bounds in parts]
+        getattr(self.library, f"{name}_of_parts")(
+            ctypes.c_int64(len(parts)),
+            ctypes.c_int64(n_threads),
+            (_Edges * len(edges))(*edges),
+            ctypes.c_int64(len(sums) + len(totals)),
+            _pointers(outputs),
+            *(_pointers(group) for group in dense),
+        )
+        for total, mine in zip(totals, own, strict=True):
+            if total is not None and mine is not None:
+                torch.sum(mine, dim=0, out=total)
 
 
 def kernel_inputs(inputs: Sequence[Tensor | LinearMap]) -> list[Tensor]:
@@ -196,59 +200,19 @@ def _pointers(tensors: Sequence[Tensor | None]) -> Any:
     return (ctypes.c_void_p * len(addresses))(*addresses)
 
 
-def _parts(target: Tensor, source: Tensor, n_parts: int) -> Iterator[tuple[int, int]]:
-    """Cut the pairs where no atom has edges on both sides, into parts of about one size.
+def _parts(target: Tensor, source: Tensor, n_threads: int) -> list[tuple[int, int]]:
+    """Cut the pairs into parts; for threads, where no atom has edges on both sides.
 
-    So threads write to rows of their own, and sums do not depend on their number.
+    So threads write to rows of their own, and sums over neighbours do not depend on their number.
     """
-    atoms = torch.cat([target, source])  # (2 k, P)
-    last = atoms.amax(dim=0).cummax(dim=0).values
-    first = atoms.amin(dim=0).flip(0).cummin(dim=0).values.flip(0)
-    cuts = (last[:-1] < first[1:]).nonzero()[:, 0] + 1
     n = target.shape[1]
-    wanted = torch.arange(1, n_parts) * n // n_parts
-    places = torch.searchsorted(cuts, wanted)
-    chosen = cuts[places[places < len(cuts)]].unique().tolist()
-    bounds = [0, *chosen, n]
-    yield from pairwise(bounds)
-
-
-def _share(
-    work: Callable[[int, int, Rooms], None],
-    parts: Sequence[tuple[int, int]],
-    roles: Sequence[str],
-    totals: Rooms,
-) -> None:
-    """Work on parts at the same time: ctypes lets other threads run."""
-    rooms = [_own_rooms(roles, totals) for _ in parts[1:]]
-    running = [
-        _threads().submit(work, *part, own) for part, own in zip(parts[1:], rooms, strict=True)
-    ]
-    work(*parts[0], totals)
-    for future in running:
-        future.result()
-    for own in rooms:
-        _add_rooms(totals, own)
-
-
-def _own_rooms(roles: Sequence[str], totals: Rooms) -> Rooms:
-    """Give rooms to write to: fresh ones for what all edges add to."""
-    return [
-        torch.zeros_like(x) if x is not None and role == SHARED else x
-        for role, x in zip(roles, totals, strict=False)
-    ]
-
-
-def _add_rooms(totals: Rooms, own: Rooms) -> None:
-    for total, x in zip(totals, own, strict=True):
-        if total is not None and x is not None and x is not total:
-            total.add_(x)
-
-
-@lru_cache
-def _threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(max_workers=torch.get_num_threads())
-
-
-if hasattr(os, "register_at_fork"):  # a child has none of its parent's threads
-    os.register_at_fork(after_in_child=_threads.cache_clear)
+    n_parts = n_threads * max(1, math.ceil(n / (n_threads * PAIRS_OF_A_SUM)))
+    bounds = [n * part // n_parts for part in range(n_parts + 1)]
+    if n_threads > 1:
+        atoms = torch.cat([target, source])  # (2 k, P)
+        last = atoms.amax(dim=0).cummax(dim=0).values
+        first = atoms.amin(dim=0).flip(0).cummin(dim=0).values.flip(0)
+        cuts = (last[:-1] < first[1:]).nonzero()[:, 0] + 1
+        places = torch.searchsorted(cuts, torch.tensor(bounds[1:-1]))
+        bounds = [0, *cuts[places[places < len(cuts)]].unique().tolist(), n]
+    return list(pairwise(bounds))

@@ -26,9 +26,10 @@ FLAGS = (
     "-fno-math-errno",
     "-fno-trapping-math",
     "-ffp-contract=fast",
-    "-fopenmp-simd",
     "-fvisibility=hidden",
 )
+#: Loops over vectors, and threads where the compiler has them.
+OPENMP_FLAGS = ("-fopenmp",), ("-fopenmp-simd",)
 #: For this processor alone; compilers that do not know them go without.
 NATIVE_FLAGS = ("-march=native", "-mprefer-vector-width=512"), ("-mcpu=native",), ()
 
@@ -152,9 +153,11 @@ def _compile(texts: dict[str, str], source: str, command: list[str], path: Path)
             (folder / file).write_text(text, encoding="utf-8")
         made = folder / path.name
         arguments = [*_native_flags(), str(folder / f"{source}.c"), "-o", str(made), "-lm"]
-        result = _run([*command, *arguments])
-        if result.returncode:
-            lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
-            reason = next((line for line in lines if "error" in line), lines[-1])
-            raise CompilerError(f"{command[0]} failed on {source}.c: {reason}")
-        os.replace(made, path)
+        for flags in OPENMP_FLAGS:
+            result = _run([*command, *flags, *arguments])
+            if result.returncode == 0:
+                os.replace(made, path)
+                return
+        lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
+        reason = next((line for line in lines if "error" in line), lines[-1])
+        raise CompilerError(f"{command[0]} failed on {source}.c: {reason}")

@@ -12,7 +12,7 @@ from gnnpre.backbones._native import CompilerError, load_kernel
 CONSTANTS = (("REAL_BITS", 32), ("CHANNELS", 3))
 LOAD = (
     "from gnnpre.backbones._native import load_kernel\n"
-    f"load_kernel('filtered', {CONSTANTS!r}).value"
+    f"load_kernel('filtered', {CONSTANTS!r}).value_of_parts"
 )
 CACHES = ("load_kernel", "_compiler", "_folder", "_processor", "_native_flags")
 
@@ -50,7 +50,7 @@ def test_another_size_and_another_processor_are_other_files(home, monkeypatch):
     assert len(list(home.iterdir())) == 3
 
 
-@pytest.mark.parametrize("file", ["edge_math.h", "edge_map.h", "filtered.c"])
+@pytest.mark.parametrize("file", ["edge_math.h", "edge_map.h", "edge_parts.h", "filtered.c"])
 def test_a_change_of_the_source_is_another_file(home, monkeypatch, file):
     load_kernel("filtered", CONSTANTS)
     forget()
@@ -71,7 +71,7 @@ def test_a_home_that_cannot_be_written(tmp_path, monkeypatch):
     (tmp_path / "file").write_text("no folder")
     monkeypatch.setenv("GNNPRE_HOME", str(tmp_path / "file"))
     forget()
-    assert load_kernel("filtered", CONSTANTS).value
+    assert load_kernel("filtered", CONSTANTS).value_of_parts
 
 
 def test_a_broken_file_is_made_anew(home):
@@ -105,11 +105,16 @@ def test_compiler_that_fails_says_why(home):
     assert list(home.iterdir()) == []
 
 
+def test_compiler_without_openmp(home, monkeypatch):
+    monkeypatch.setattr(_native, "OPENMP_FLAGS", (("-fno-such-thing",), ("-fopenmp-simd",)))
+    assert load_kernel("filtered", CONSTANTS).value_of_parts
+
+
 def test_compiler_with_arguments(home, monkeypatch):
     found = _native._compiler()[0]
     monkeypatch.setenv("CC", f"{found} -O1")
     forget()
-    assert load_kernel("filtered", CONSTANTS).value
+    assert load_kernel("filtered", CONSTANTS).value_of_parts
 
 
 def test_sources_are_in_the_package():

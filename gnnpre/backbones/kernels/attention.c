@@ -45,7 +45,7 @@ static inline void spread_heads(const real *restrict heads, real *restrict chann
     }
 }
 
-EXPORT void value(const edges_t *edges, const real **in, real **out)
+static void value(const edges_t *edges, const real **in, real **out)
 {
     static _Thread_local rows_t rows;
     for (int64_t p = edges->begin; p < edges->end; p++) {
@@ -91,7 +91,7 @@ EXPORT void value(const edges_t *edges, const real **in, real **out)
 }
 
 /* Names that begin with by are gradients of sum <cotangent, message> with respect to the rest. */
-EXPORT void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
+static void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
     static _Thread_local rows_t rows, by_rows;
     real ignored[4 * C] = {0};
@@ -201,7 +201,7 @@ EXPORT void gradient(const edges_t *edges, const real **in, const real **cotange
 }
 
 /* Names that begin with d are derivatives along the tangents. */
-EXPORT void second(const edges_t *edges, const real **in, const real **cotangents,
+static void second(const edges_t *edges, const real **in, const real **cotangents,
                    const real **tangents, real **out)
 {
     static const real zeros[4 * C];
@@ -382,3 +382,5 @@ EXPORT void second(const edges_t *edges, const real **in, const real **cotangent
         }
     }
 }
+
+#include "edge_parts.h"

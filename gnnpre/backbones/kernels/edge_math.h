@@ -28,12 +28,6 @@ typedef int32_t bits;
 #define TERMS_OF_LOG 7
 #endif
 
-#ifdef _WIN32
-#define EXPORT __declspec(dllexport)
-#else
-#define EXPORT __attribute__((visibility("default")))
-#endif
-
 /* Edges in groups of k (1, or 2: an edge and its reverse), all atoms of group p at [way * n + p]. */
 typedef struct {
     int64_t begin, end; /* the groups to work on */

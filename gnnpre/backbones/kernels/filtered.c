@@ -5,7 +5,7 @@ enum { FILTER, SOURCE };
 #define C CHANNELS
 #define LOOP _Pragma("omp simd") for (int c = 0; c < C; c++)
 
-EXPORT void value(const edges_t *edges, const real **in, real **out)
+static void value(const edges_t *edges, const real **in, real **out)
 {
     for (int64_t p = edges->begin; p < edges->end; p++) {
         const real *restrict filter = in[FILTER] + p * C;
@@ -41,12 +41,12 @@ static inline void add_gradients(const edges_t *edges, const real *filters, cons
     }
 }
 
-EXPORT void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
+static void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
     add_gradients(edges, in[FILTER], in[SOURCE], cotangents[0], out);
 }
 
-EXPORT void second(const edges_t *edges, const real **in, const real **cotangents,
+static void second(const edges_t *edges, const real **in, const real **cotangents,
                    const real **along, real **out)
 {
     if (along[FILTER]) {
@@ -59,3 +59,5 @@ EXPORT void second(const edges_t *edges, const real **in, const real **cotangent
     }
     add_gradients(edges, along[FILTER], along[SOURCE], cotangents[0], out + 1);
 }
+
+#include "edge_parts.h"

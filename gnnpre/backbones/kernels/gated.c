@@ -12,7 +12,7 @@ enum { TARGET, SOURCE, EDGE, WEIGHT, MAP, BIAS };
 #define WIDE_LOOP _Pragma("omp simd") for (int c = 0; c < WIDTH; c++)
 
 /* Sums of messages (N, C), to be added to. */
-EXPORT void value(const edges_t *edges, const real **in, real **out)
+static void value(const edges_t *edges, const real **in, real **out)
 {
     static _Thread_local rows_t rows;
     for (int64_t first = edges->begin; first < edges->end; first += BLOCK) {
@@ -39,7 +39,7 @@ EXPORT void value(const edges_t *edges, const real **in, real **out)
 }
 
 /* Gradients of sum <cotangent, message>: those of features and weights are written, others added to. */
-EXPORT void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
+static void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
     static _Thread_local rows_t rows, by_rows;
     real ignored[WIDTH] = {0};
@@ -89,7 +89,7 @@ EXPORT void gradient(const edges_t *edges, const real **in, const real **cotange
 }
 
 /* Derivatives of the sums and of the gradients along tangents; out: the sums', then as gradients. */
-EXPORT void second(const edges_t *edges, const real **in, const real **cotangents,
+static void second(const edges_t *edges, const real **in, const real **cotangents,
                    const real **tangents, real **out)
 {
     static const real zeros[WIDTH];
@@ -164,3 +164,5 @@ EXPORT void second(const edges_t *edges, const real **in, const real **cotangent
             add_by_map(edges, first, by_rows, tangents[EDGE], gradients[MAP]);
     }
 }
+
+#include "edge_parts.h"
