@@ -49,7 +49,7 @@ def search_on_device(
     order = np.argsort(room, kind="stable")
     found = [
         pairs
-        for part, places in _cut(_select(crystals, order), room[order])
+        for part, places in _cut(crystals.take(order), room[order])
         for pairs in _search(part, places, settings.cutoff, device)
     ]
     return _join(found, order)
@@ -69,17 +69,6 @@ def _estimate_neighbors(crystals: PackedCrystals, cutoff: float) -> np.ndarray:
     mean = 4.0 / 3.0 * np.pi * cutoff**3 * crystals.n_atoms / volume
     mean = np.where(crystals.pbc.any(axis=1), mean, np.minimum(mean, crystals.n_atoms))
     return np.ceil(ROOM * mean + MORE_ROOM).astype(np.int64)
-
-
-def _select(crystals: PackedCrystals, rows: np.ndarray) -> PackedCrystals:
-    atoms = flat_indices(offsets_from_counts(crystals.n_atoms), rows)
-    return PackedCrystals(
-        crystals.atomic_numbers[atoms],
-        crystals.positions[atoms],
-        crystals.cell[rows],
-        crystals.pbc[rows],
-        crystals.n_atoms[rows],
-    )
 
 
 def _cut(crystals: PackedCrystals, room: np.ndarray) -> Iterator[tuple[PackedCrystals, int]]:

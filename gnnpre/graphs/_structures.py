@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-from ._indexing import offsets_from_counts
+from ._indexing import flat_indices, offsets_from_counts
 
 __all__ = ["PackedCrystals", "as_structure_list", "crystal_of_row", "pack_crystals"]
 
@@ -47,6 +47,17 @@ class PackedCrystals:
             self.cell[crystals],
             self.pbc[crystals],
             self.n_atoms[crystals],
+        )
+
+    def take(self, rows: np.ndarray) -> "PackedCrystals":
+        """Give some of the crystals, in the order of ``rows``."""
+        atoms = flat_indices(offsets_from_counts(self.n_atoms), rows)
+        return PackedCrystals(
+            self.atomic_numbers[atoms],
+            self.positions[atoms],
+            self.cell[rows],
+            self.pbc[rows],
+            self.n_atoms[rows],
         )
 
 

@@ -9,8 +9,6 @@ from gnnpre.graphs import (
     CrystalGraphs,
     PackedCrystals,
     as_structure_list,
-    flat_indices,
-    offsets_from_counts,
     pack_crystals,
 )
 
@@ -20,7 +18,6 @@ __all__ = [
     "chemical_systems",
     "read_crystals",
     "reduced_formulas",
-    "take_crystals",
 ]
 
 FIELDS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
@@ -40,18 +37,6 @@ def read_crystals(X: Any, name: str = "X") -> PackedCrystals:
         if name == "X":
             raise
         raise type(error)(f"{name}: {error}") from error
-
-
-def take_crystals(crystals: PackedCrystals, rows: np.ndarray) -> PackedCrystals:
-    """Give some of the crystals, in the order of ``rows``."""
-    atoms = flat_indices(offsets_from_counts(crystals.n_atoms), rows)
-    return PackedCrystals(
-        crystals.atomic_numbers[atoms],
-        crystals.positions[atoms],
-        crystals.cell[rows],
-        crystals.pbc[rows],
-        crystals.n_atoms[rows],
-    )
 
 
 def atoms_by_crystal(values: np.ndarray, crystals: PackedCrystals) -> list[np.ndarray]:

@@ -10,7 +10,7 @@ from joblib import Parallel, delayed
 from gnnpre.datasets import structure_from_arrays
 from gnnpre.graphs import PackedCrystals
 
-from ._crystals import atoms_by_crystal, take_crystals
+from ._crystals import atoms_by_crystal
 from ._symmetry import has_lattice, three_dimensional_cell
 
 if TYPE_CHECKING:
@@ -57,9 +57,7 @@ def first_structure_matches(
     """
     pairs = list(_buckets(*keys))
     found = Parallel(n_jobs=n_jobs)(
-        delayed(_match_bucket)(
-            take_crystals(reference, rows), take_crystals(query, asked), settings, reference_first
-        )
+        delayed(_match_bucket)(reference.take(rows), query.take(asked), settings, reference_first)
         for rows, asked in pairs
     )
     matches = np.full(len(query), NO_MATCH, dtype=np.int64)

@@ -7,7 +7,7 @@ import numpy as np
 
 from gnnpre.graphs import PackedCrystals
 
-from ._crystals import reduced_formulas, take_crystals
+from ._crystals import reduced_formulas
 from ._matching import NO_MATCH, MatchSettings, first_structure_matches
 from ._symmetry import UNKNOWN_SPACE_GROUP, space_group_numbers
 
@@ -88,7 +88,7 @@ def _first_same_prototype(
     rows = [np.flatnonzero(np.isin(side, shared)) for side in keys]
     labels = []
     for side, key, chosen in zip((reference, query), keys, rows, strict=True):
-        crystals = take_crystals(side.crystals, chosen)
+        crystals = side.crystals.take(chosen)
         numbers = space_group_numbers(crystals, settings.symprec, settings.n_jobs)
         # Where there is no space group nothing is the same prototype: -1 here, -2 over there.
         unknown = -1 if side is reference else -2
