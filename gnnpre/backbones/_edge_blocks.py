@@ -240,8 +240,8 @@ class _Compiled:
         except torch._dynamo.exc.TorchDynamoException as error:
             warn_user(
                 f"compile=True: torch.compile failed ({type(error).__name__}: "
-                f"{str(error).splitlines()[0]}); going on without. It needs a C++ compiler such as "
-                "g++ on a CPU, and Triton on a GPU."
+                f"{str(error).splitlines()[0]}); going on without. It needs Triton on a GPU; "
+                "compile=False leaves it out."
             )
             self.function = self.plain
             return self.plain(*args)

@@ -72,7 +72,7 @@ def load_kernel(source: str, constants: tuple[tuple[str, int | str], ...]) -> ct
     texts = _read_sources()
     command = [*_compiler(), *FLAGS, *(f"-D{name}={value}" for name, value in constants)]
     headers = [text for file, text in sorted(texts.items()) if file.endswith(".h")]
-    known = [*command, _processor(), *headers, texts[f"{source}.c"]]
+    known = [*command, OPENMP_FLAGS, _processor(), *headers, texts[f"{source}.c"]]
     name = f"{source}-{hashlib.sha256(repr(known).encode()).hexdigest()[:20]}.so"
     path = _folder() / name
     if path.is_file():

@@ -363,15 +363,9 @@ static void second(const edges_t *edges, const real **in, const real **cotangent
             by_rows[b][c] = by_filter[c] * slope[c];
             d_by_rows[b][c] = d_by_filter[c] * slope[c] + by_filter[c] * d_slope[c];
         }
-        if (b == BLOCK - 1 || p == edges->end - 1) {
-            const int64_t first = p - b;
-            give_gradients(edges, first, d_by_rows, in[EDGE], in[MAP], gradients[EDGE],
-                           gradients[MAP], gradients[BIAS]);
-            if (gradients[EDGE] && tangents[MAP])
-                add_by_features(edges, first, by_rows, tangents[MAP], gradients[EDGE]);
-            if (gradients[MAP] && tangents[EDGE])
-                add_by_map(edges, first, by_rows, tangents[EDGE], gradients[MAP]);
-        }
+        if (b == BLOCK - 1 || p == edges->end - 1)
+            give_second(edges, p - b, by_rows, d_by_rows, in[EDGE], in[MAP], tangents[EDGE],
+                        tangents[MAP], gradients[EDGE], gradients[MAP], gradients[BIAS]);
         if (gradients[ENVELOPE])
             gradients[ENVELOPE][p] = d_by_envelope;
         if (gradients[DIRECTION]) {

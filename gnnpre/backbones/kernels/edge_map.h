@@ -179,4 +179,16 @@ static inline void give_gradients(const edges_t *edges, int64_t p, rows_t by_row
                 by_bias[c] += by_rows[b][c];
 }
 
+/* The same for derivatives along tangents of features and map, NULL where there are none. */
+static inline void give_second(const edges_t *edges, int64_t p, rows_t by_rows, rows_t d_by_rows,
+                               const real *features, const real *map, const real *d_features,
+                               const real *d_map, real *by_features, real *by_map, real *by_bias)
+{
+    give_gradients(edges, p, d_by_rows, features, map, by_features, by_map, by_bias);
+    if (by_features && d_map)
+        add_by_features(edges, p, by_rows, d_map, by_features);
+    if (by_map && d_features)
+        add_by_map(edges, p, by_rows, d_features, by_map);
+}
+
 #endif

@@ -156,12 +156,8 @@ static void second(const edges_t *edges, const real **in, const real **cotangent
             if (gradients[WEIGHT])
                 gradients[WEIGHT][p] = d_by_weight;
         }
-        give_gradients(edges, first, d_by_rows, in[EDGE], in[MAP], gradients[EDGE], gradients[MAP],
-                       gradients[BIAS]);
-        if (gradients[EDGE] && tangents[MAP])
-            add_by_features(edges, first, by_rows, tangents[MAP], gradients[EDGE]);
-        if (gradients[MAP] && tangents[EDGE])
-            add_by_map(edges, first, by_rows, tangents[EDGE], gradients[MAP]);
+        give_second(edges, first, by_rows, d_by_rows, in[EDGE], in[MAP], tangents[EDGE],
+                    tangents[MAP], gradients[EDGE], gradients[MAP], gradients[BIAS]);
     }
 }
 
