@@ -1,6 +1,7 @@
 """What energies, forces and stresses must obey, for every backbone with every readout."""
 
 import copy
+from itertools import pairwise
 from typing import NamedTuple
 
 import numpy as np
@@ -367,3 +368,14 @@ class TestBatches:
         for name, values in double.items():
             size = np.nanmax(np.abs(values))
             assert_close(single[name], values, rtol=1e-4, atol=1e-4 * size)
+
+
+@pytest.mark.parametrize("name", BACKBONES)
+def test_there_are_layer_features_for_each_layer_pattern(name):
+    module = make_model(BACKBONES[name], DERIVATIVE_OBJECTIVES["force_field"]).backbone
+    batch = StructureToGraph(CUTOFF).transform([STRUCTURES["random"]]).batch(dtype=torch.float64)
+    features = list(module.layer_features(batch))
+    assert len(features) == len(module.layer_patterns()) == module.n_layers + 1
+    for layer in features:
+        assert layer.scalars.shape == (len(batch.atomic_numbers), module.out_channels)
+    assert all(not torch.equal(a.scalars, b.scalars) for a, b in pairwise(features))

@@ -1,10 +1,13 @@
-"""What every backbone is: a config that builds a module from crystals to atom features."""
+"""The interface of every backbone: a config that builds a module from crystals to atom features."""
 
 from abc import ABC, abstractmethod
+from collections.abc import Iterator
 from typing import NamedTuple
 
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
+
+from gnnpre.graphs import CrystalBatch
 
 from ._elements import N_ELEMENTS
 
@@ -12,14 +15,14 @@ __all__ = ["AtomFeatures", "Backbone", "BackboneModule"]
 
 
 class AtomFeatures(NamedTuple):
-    """Features of N atoms, as a backbone gives them.
+    """Features of the N atoms of a batch.
 
     Parameters
     ----------
     scalars : Tensor of shape (N, C)
         Invariant features.
     vectors : Tensor of shape (N, 3, C), optional
-        Equivariant features, where the architecture has them.
+        Equivariant features; None if the architecture has none.
 
     Examples
     --------
@@ -34,50 +37,103 @@ class AtomFeatures(NamedTuple):
 
 
 class BackboneModule(nn.Module):
-    """Base class of the modules that backbones build: ``forward(batch) -> AtomFeatures``.
+    """Base class of the modules that backbones build.
+
+    A subclass implements :meth:`layer_features`; ``module(batch)`` then returns the features
+    after the last layer. A subclass that implements ``forward`` alone can be trained, but its
+    estimators embed crystals by ``layer=-1`` only.
 
     Parameters
     ----------
     out_channels : int
-        Channels C of the features.
+        Number of channels C of the features.
     n_elements : int
-        Largest atomic number that the module takes.
+        Largest atomic number that the module accepts.
 
     Examples
     --------
     >>> from gnnpre import CGCNN
-    >>> CGCNN(hidden_channels=16).build(cutoff=5.0).n_elements
-    100
+    >>> module = CGCNN(hidden_channels=16, n_layers=2).build(cutoff=5.0)
+    >>> module.n_elements, module.n_layers
+    (100, 2)
     """
 
     def __init__(self, out_channels: int, n_elements: int) -> None:
         super().__init__()
         self.out_channels = out_channels
         self.n_elements = n_elements
-        #: Whether compiled functions make sums over neighbours; no part of what is learnt.
+        #: Whether sums over neighbours use compiled kernels. Not a part of the saved model.
         self.compiled = False
 
-    def layer_patterns(self) -> list[tuple[str, ...]]:
-        """Name the weights of each layer by patterns, from the input to the output.
+    def layer_features(self, batch: CrystalBatch) -> Iterator[AtomFeatures]:
+        """Yield the atom features before the first layer, then after each layer.
 
-        A weight belongs to the last layer that has a pattern for it. Modules in a ``layers`` list
-        are one layer each; what comes before them is the first.
+        Parameters
+        ----------
+        batch : CrystalBatch
+            The crystals.
+
+        Yields
+        ------
+        AtomFeatures
+            ``n_layers + 1`` times. Layers that are not asked for are not computed.
+
+        Raises
+        ------
+        NotImplementedError
+            If the subclass implements ``forward`` alone.
+        """
+        raise NotImplementedError(
+            f"{type(self).__name__} implements no layer_features: it has no features of single "
+            "layers. Write layer_features(batch) as a generator that yields AtomFeatures before "
+            "the first layer and after each one."
+        )
+
+    def forward(self, batch: CrystalBatch) -> AtomFeatures:
+        """Return the atom features after the last layer.
+
+        Parameters
+        ----------
+        batch : CrystalBatch
+            The crystals.
+
+        Returns
+        -------
+        AtomFeatures
+            The features.
+        """
+        for features in self.layer_features(batch):
+            last = features
+        return last
+
+    @property
+    def n_layers(self) -> int:
+        """Number of layers, not counting what comes before the first."""
+        return len(self.layer_patterns()) - 1
+
+    def layer_patterns(self) -> list[tuple[str, ...]]:
+        """Return the names of the weights of each layer, as patterns.
+
+        A weight belongs to the last layer with a pattern that matches its name. By default the
+        modules in the list ``layers`` are one layer each, and all other weights come before them.
 
         Returns
         -------
         list of tuple of str
-            Patterns of shells, such as ``[("*",), ("layers.0.*",), ("layers.1.*",)]``.
+            ``fnmatch`` patterns from the input to the output, such as
+            ``[("*",), ("layers.0.*",), ("layers.1.*",)]``.
         """
         layers = getattr(self, "layers", ())
         return [("*",), *((f"layers.{index}.*",) for index in range(len(layers)))]
 
 
 class Backbone(BaseEstimator, ABC):
-    """Config of an architecture: visible parameters for clone and search, and :meth:`build`.
+    """Base class of the configs of architectures: parameters, and :meth:`build`.
 
-    A subclass assigns its parameters in ``__init__`` and does no more there. Its module takes a
-    :class:`~gnnpre.graphs.CrystalBatch` and returns :class:`AtomFeatures`; positions and strain
-    reach it through ``batch.edge_vectors`` alone.
+    A subclass only assigns its parameters in ``__init__``, so that ``clone`` and searches work.
+    Its module takes a :class:`~gnnpre.graphs.CrystalBatch` and returns :class:`AtomFeatures`. It
+    must use positions and cells through ``batch.edge_vectors`` alone: forces and stress are
+    derivatives with respect to them.
 
     Examples
     --------
@@ -86,20 +142,20 @@ class Backbone(BaseEstimator, ABC):
     True
     """
 
-    #: Largest atomic number that the element embedding holds.
+    #: Largest atomic number of the element embedding.
     max_atomic_number: int = N_ELEMENTS
 
     @abstractmethod
     def build(self, cutoff: float, mean_neighbors: float = 1.0) -> BackboneModule:
-        """Make the module with fresh weights.
+        """Build the module with newly initialised weights.
 
         Parameters
         ----------
         cutoff : float
             Largest edge length of the graphs, in Å.
         mean_neighbors : float
-            Mean number of neighbours of an atom in the training set; part of the model from then
-            on.
+            Mean number of neighbours of an atom in the training set. It becomes a constant of the
+            model.
 
         Returns
         -------

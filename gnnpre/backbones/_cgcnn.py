@@ -1,6 +1,7 @@
 """Crystal graph convolutional neural network."""
 
 import math
+from collections.abc import Iterator
 
 import torch
 from torch import Tensor, nn
@@ -152,7 +153,8 @@ class CGCNNModule(BackboneModule):
         )
         self.register_buffer("mean_neighbors", torch.tensor(float(mean_neighbors)))
 
-    def forward(self, batch: CrystalBatch) -> AtomFeatures:
+    def layer_features(self, batch: CrystalBatch) -> Iterator[AtomFeatures]:
+        """Yield the atom features before the first layer, then after each layer."""
         neighbors = Neighbors(
             batch.pairs, len(batch.atomic_numbers), self._scale(batch), self.compiled
         )
@@ -162,9 +164,10 @@ class CGCNNModule(BackboneModule):
         components = self.radial.components(distances)  # (n_radial, r)
         radial = radial if components is None else radial @ components  # (P, r)
         x = nn.functional.silu(self.embedding(batch.atomic_numbers))  # (N, C)
+        yield AtomFeatures(x)
         for layer in self.layers:
-            x = layer(x, neighbors, radial, components, weight)
-        return AtomFeatures(x)
+            x = layer(x, neighbors, radial, components, weight)  # (N, C)
+            yield AtomFeatures(x)
 
     def _scale(self, batch: CrystalBatch) -> Tensor | None:
         """Give the factor of the sum of messages."""

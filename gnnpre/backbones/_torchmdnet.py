@@ -1,6 +1,7 @@
 """Equivariant transformer of TorchMD-Net."""
 
 import math
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import torch
@@ -207,12 +208,19 @@ class TorchMDNetModule(BackboneModule):
         self.vector_norm = WhitenedNorm(channels) if config.vector_norm else None
         self.register_buffer("mean_neighbors", torch.tensor(float(mean_neighbors)))
 
-    def forward(self, batch: CrystalBatch) -> AtomFeatures:
+    def layer_features(self, batch: CrystalBatch) -> Iterator[AtomFeatures]:
+        """Yield the atom features before the first layer, then after each layer."""
         edges = self._edges(batch)
         x = self.embedding(batch.atomic_numbers, edges)  # (N, C)
-        vectors = None  # of zeros, until the first layer
+        vectors = None  # all zero before the first layer
+        yield AtomFeatures(x, vectors)
         for layer in self.layers:
             x, vectors = layer(x, vectors, edges)  # (N, C), (N, 3, C)
+            yield AtomFeatures(x, vectors)
+
+    def forward(self, batch: CrystalBatch) -> AtomFeatures:
+        """Return the atom features after the last layer, normalised."""
+        x, vectors = super().forward(batch)
         if self.vector_norm is not None:
             vectors = self.vector_norm(vectors)
         return AtomFeatures(self.norm(x), vectors)

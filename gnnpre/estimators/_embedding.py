@@ -1,8 +1,6 @@
 """Embeddings of crystals: what a layer of the backbone says of their atoms."""
 
-from collections.abc import Iterator
-from contextlib import contextmanager
-from itertools import chain
+from itertools import chain, islice
 from typing import Any
 
 import numpy as np
@@ -119,38 +117,29 @@ class EmbeddingMixin(TransformerMixin, CrystalEstimator):
 
 
 def _check_layer(layer: Any, backbone: BackboneModule) -> None:
-    n_layers = len(backbone.layer_patterns()) - 1
+    """Raise ValueError unless ``layer_scalars`` can return the features of ``layer``."""
+    n_layers = backbone.n_layers
+    # A subclass of BackboneModule may implement `forward` alone.
+    if type(backbone).layer_features is BackboneModule.layer_features:
+        n_layers = -1
     if isinstance(layer, bool) or layer not in range(-1, n_layers + 1):
-        raise ValueError(f"layer={layer!r}; expected an int from -1 to {n_layers}.")
+        expected = "-1" if n_layers < 0 else f"an int from -1 to {n_layers}"
+        name = type(backbone).__name__
+        raise ValueError(
+            f"layer={layer!r}; expected {expected}. {name} yields the features of single layers "
+            "by layer_features(batch) and counts them by layer_patterns()."
+        )
 
 
 def layer_scalars(backbone: BackboneModule, batch: CrystalBatch, layer: int) -> Tensor:
-    """Give the invariant features after a layer; those before the first for 0."""
+    """Return the invariant features after a layer: 0 is before the first, -1 the final ones."""
     if layer == -1:
         scalars: Tensor = backbone(batch).scalars
         return scalars
-    with _listening(backbone, layer) as heard:
-        backbone(batch)
-    return heard[0]
-
-
-@contextmanager
-def _listening(backbone: BackboneModule, layer: int) -> Iterator[list[Tensor]]:
-    """Catch what goes into the first layer of messages, or comes out of another."""
-    heard: list[Tensor] = []
-
-    def before(module: Any, inputs: tuple[Any, ...]) -> None:
-        heard.append(inputs[0])
-
-    def after(module: Any, inputs: tuple[Any, ...], output: Any) -> None:
-        heard.append(output[0] if isinstance(output, tuple) else output)
-
-    layers = backbone.layers
-    if layer == 0:
-        handle = layers[0].register_forward_pre_hook(before)  # type: ignore[index, union-attr]
-    else:
-        handle = layers[layer - 1].register_forward_hook(after)  # type: ignore[index, union-attr]
-    try:
-        yield heard
-    finally:
-        handle.remove()
+    features = next(islice(backbone.layer_features(batch), layer, None), None)
+    if features is None:
+        raise ValueError(
+            f"layer={layer}: layer_features of {type(backbone).__name__} yields fewer than "
+            f"{layer + 1} features, although its layer_patterns() names {backbone.n_layers} layers."
+        )
+    return features.scalars

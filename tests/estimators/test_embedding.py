@@ -1,6 +1,7 @@
 """Embeddings of layers, crystals and atoms."""
 
 import copy
+from concurrent.futures import ThreadPoolExecutor
 from itertools import pairwise
 
 import numpy as np
@@ -11,6 +12,7 @@ from sklearn.linear_model import Ridge
 from sklearn.pipeline import make_pipeline
 
 from gnnpre import Denoising, Pretrainer, PropertyClassifier, PropertyRegressor, TorchMDNet
+from gnnpre.backbones import AtomFeatures, Backbone, BackboneModule
 
 BACKBONES = {"cgcnn": None, "torchmdnet": TorchMDNet(8, 2, n_heads=2, n_radial=8)}
 
@@ -41,7 +43,7 @@ def test_first_layer_sees_the_element_alone(model, data):
 
 
 def test_layers_differ_and_are_counted(model, data):
-    n_layers = len(model.net_.module_.backbone.layers)
+    n_layers = model.net_.module_.backbone.n_layers
     found = [model.embed(data.graphs, layer=k) for k in range(n_layers + 1)]
     assert all(not np.allclose(a, b) for a, b in pairwise(found))
     for wrong in (n_layers + 1, -2, 1.5, True):
@@ -98,3 +100,89 @@ def test_transform_gives_a_table(model, data):
         chosen = copy.copy(model).set_params(embedding_pooling=wrong)
         with pytest.raises(ValueError, match=f"embedding_pooling={wrong!r}"):
             chosen.transform(data.graphs)
+
+
+@pytest.mark.parametrize("layer", [-1, 0, 1, 2])
+def test_threads_do_not_mix_up_their_crystals(model, data, layer):
+    # Parts of equal numbers of atoms: features of another thread would fit in shape.
+    parts = [data.graphs[[index]] for index in range(len(data.graphs))] * 20
+    expected = [model.embed(part, layer=layer) for part in parts]
+    with ThreadPoolExecutor(4) as pool:
+        embeddings = list(pool.map(lambda part: model.embed(part, layer=layer), parts))
+    for rows, expected_rows in zip(embeddings, expected, strict=True):
+        np.testing.assert_allclose(rows, expected_rows, rtol=1e-5, atol=1e-6)
+
+
+class Updates(Backbone):
+    """A backbone of one's own, whose layers return updates and whose list has another name."""
+
+    def __init__(self, form="generator", channels=4):
+        self.form = form
+        self.channels = channels
+
+    def build(self, cutoff, mean_neighbors=1.0):
+        module = {"generator": UpdatesModule, "forward": ForwardModule, "short": ShortModule}
+        return module[self.form](self.channels)
+
+
+class UpdatesModule(BackboneModule):
+    def __init__(self, channels):
+        super().__init__(channels, 100)
+        self.start = torch.nn.Embedding(101, channels)
+        self.rounds = torch.nn.ModuleList(torch.nn.Linear(channels, channels) for _ in range(2))
+
+    def layer_features(self, batch):
+        x = self.start(batch.atomic_numbers)
+        yield AtomFeatures(x)
+        for update in self.rounds:
+            sums = torch.zeros_like(x).index_add(0, batch.target, torch.tanh(x)[batch.source])
+            x = x + update(sums)
+            yield AtomFeatures(x)
+
+    def layer_patterns(self):
+        return [("*",), ("rounds.0.*",), ("rounds.1.*",)]
+
+
+class ShortModule(UpdatesModule):
+    def layer_patterns(self):
+        return [*super().layer_patterns(), ("none.*",)]
+
+
+class ForwardModule(UpdatesModule):
+    """As a user may have it who knows of ``forward`` alone."""
+
+    layer_features = BackboneModule.layer_features
+
+    def forward(self, batch):
+        *_, last = UpdatesModule.layer_features(self, batch)
+        return last
+
+
+def test_layers_that_return_updates_without_a_list_of_layers(data):
+    model = PropertyRegressor(Updates(), max_epochs=1, random_state=0).fit(data.graphs, data.y)
+    backbone, batch = model.net_.module_.backbone, data.graphs.batch()
+    with torch.no_grad():
+        x = backbone.start(batch.atomic_numbers)
+        sums = torch.zeros_like(x).index_add(0, batch.target, torch.tanh(x)[batch.source])
+        expected = x + backbone.rounds[0](sums)
+    rows = np.concatenate(model.embed(data.graphs, layer=1, pooling=None))
+    np.testing.assert_allclose(rows, expected.numpy(), rtol=1e-5, atol=1e-6)
+    last = model.embed(data.graphs, layer=2)
+    np.testing.assert_allclose(last, model.embed(data.graphs), rtol=1e-6)
+
+
+def test_a_backbone_without_features_of_its_layers_says_so(data):
+    settings = {"max_epochs": 1, "random_state": 0}
+    model = PropertyRegressor(Updates("forward"), **settings).fit(data.graphs, data.y)
+    assert model.embed(data.graphs).shape == (len(data.graphs), 4)
+    with pytest.raises(ValueError, match=r"layer=1; expected -1. ForwardModule .*layer_features"):
+        model.embed(data.graphs, layer=1)
+    with pytest.raises(NotImplementedError, match="ForwardModule implements no layer_features"):
+        model.net_.module_.backbone.layer_features(data.graphs.batch())
+
+
+def test_layers_that_are_named_and_not_yielded_are_an_error(data):
+    settings = {"max_epochs": 1, "random_state": 0}
+    model = PropertyRegressor(Updates("short"), **settings).fit(data.graphs, data.y)
+    with pytest.raises(ValueError, match=r"layer=3: .*ShortModule yields fewer than 4"):
+        model.embed(data.graphs, layer=3)
