@@ -1,16 +1,16 @@
 """Choosing models: splits and audits of crystals, searches that give up early on bad ones."""
 
-from ._cache_entry import CacheEntry
-from ._cluster_folds import FingerprintClusterKFold
-from ._leak_audit import drop_leaks, leak_audit
-from ._leak_report import LeakAudit
+from ._cache._cache_entry import CacheEntry
+from ._cache._memory import ContentMemory
+from ._leaks._leak_audit import drop_leaks, leak_audit
+from ._leaks._leak_report import LeakAudit
 from ._masked_scorer import masked_scorer
-from ._memory import ContentMemory
-from ._pruning_search import PruningSearchCV
-from ._structure_folds import ChemicalSystemKFold, CompositionKFold, PrototypeKFold
-from ._structure_groups import structure_groups
-from ._suggest_params import suggest_params
-from ._train_test_split import structure_train_test_split
+from ._search._pruning_search import PruningSearchCV
+from ._search._suggest_params import suggest_params
+from ._splits._cluster_folds import FingerprintClusterKFold
+from ._splits._structure_folds import ChemicalSystemKFold, CompositionKFold, PrototypeKFold
+from ._splits._structure_groups import structure_groups
+from ._splits._train_test_split import structure_train_test_split
 
 __all__ = [
     "CacheEntry",

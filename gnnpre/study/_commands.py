@@ -4,8 +4,8 @@ import argparse
 import sys
 from collections.abc import Sequence
 
-from ._run import StudyRun, run_study
-from ._toml import load_study
+from .declare._toml import load_study
+from .run._run_study import StudyRun, run_study
 
 __all__ = ["main"]
 
@@ -44,7 +44,7 @@ def _run(options: argparse.Namespace) -> int:
     only = [name for name in options.only.split(",") if name]
     common = {"data_home": options.data_home, "only": only, "device": options.device}
     if options.estimate:
-        from ._estimate import estimate_study
+        from .run._estimate import estimate_study
 
         print(estimate_study(study, options.folder, threads=options.threads, **common))
         return 0
@@ -73,7 +73,7 @@ def _report(options: argparse.Namespace) -> int:
 
 
 def _write_report(folder: str) -> None:
-    from ._report import write_report
+    from .report._report import write_report
 
     for path in write_report(folder):
         print(path)

@@ -46,7 +46,7 @@ def test_estimate_prints_a_table_and_makes_no_folder(study, tmp_path, capsys):
 
 
 def test_failures_are_listed_and_make_the_status_one(study, tmp_path, capsys, monkeypatch):
-    monkeypatch.setattr("gnnpre.study._runner.evaluate", lambda *_: 1 / 0)
+    monkeypatch.setattr("gnnpre.study.run._runner.evaluate", lambda *_: 1 / 0)
     assert main(["run", str(study), "--folder", str(tmp_path / "run")]) == 1
     output = capsys.readouterr().out
     assert "0 jobs done, 0 before, 2 failed." in output

@@ -1,0 +1,1 @@
+"""Crystals that occur in both of two sets."""

@@ -1,0 +1,170 @@
+"""The score of one trial: its folds, one by one, pruned on the way."""
+
+import math
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from numbers import Real
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from sklearn.base import clone
+from sklearn.utils.metaestimators import _safe_split
+from sklearn.utils.validation import _check_method_params
+
+from gnnpre.training import ReportEpoch
+
+from ._optuna_study import ERROR, FOLDS, OWNER, StudyHandle
+from ._processes import this_process
+
+if TYPE_CHECKING:
+    from optuna.trial import Trial
+
+__all__ = ["CrossValidation", "TrialFailed", "find_callbacks", "largest_epochs"]
+
+CALLBACKS, EPOCHS = "callbacks", "max_epochs"
+
+
+class TrialFailed(Exception):
+    """A fit or a score raised, which the trial keeps; the search goes on."""
+
+
+@dataclass(frozen=True)
+class Reporter:
+    """What the callback of one fold calls: reports the epoch, and raises if it is the last."""
+
+    handle: StudyHandle
+    number: int
+    first_step: int
+
+    def __call__(self, epoch: int, loss: float) -> None:
+        """Report minus the loss, so that more is better, as with the scores."""
+        from optuna import TrialPruned
+
+        if self.handle.report(self.number, self.first_step + epoch, -loss):
+            raise TrialPruned(f"at step {self.first_step + epoch}")
+
+
+@dataclass(frozen=True)
+class CrossValidation:
+    """The function that a study maximizes: the mean score of a trial's parameters over folds."""
+
+    estimator: Any
+    space: Callable[[Any], dict[str, Any]]
+    X: Any
+    y: Any
+    splits: list[tuple[np.ndarray, np.ndarray]]
+    scorer: Any
+    fit_params: dict[str, Any]
+    score_params: dict[str, Any]
+    error_score: Any
+    monitor: str
+    handle: StudyHandle
+
+    def __call__(self, trial: "Trial") -> float:
+        """Fit and score the folds; raises TrialPruned or TrialFailed."""
+        from optuna import TrialPruned
+
+        trial.set_user_attr(OWNER, this_process())
+        # As in scikit-learn, parameters that cannot be set end the search.
+        model = set_cloned(self.estimator, self.space(trial))
+        try:
+            return self._run_folds(trial, model)
+        except TrialPruned:
+            raise
+        except Exception as error:
+            trial.set_user_attr(ERROR, "".join(traceback.format_exception(error))[-3000:])
+            if self.error_score == "raise":
+                raise
+            raise TrialFailed(str(error)) from error
+
+    def _run_folds(self, trial: "Trial", model: Any) -> float:
+        name = find_callbacks(model)
+        per_epoch = False
+        folds: dict[str, list[float]] = {"score": [], "fit_time": [], "score_time": []}
+        for fold in range(len(self.splits)):
+            fold_model = clone(model)
+            if name is not None:
+                first_step = fold * largest_epochs(model, name, trial.distributions)
+                self._add_callback(
+                    fold_model, name, Reporter(self.handle, trial.number, first_step)
+                )
+            for key, value in zip(folds, self._fit_and_score(fold_model, fold), strict=True):
+                folds[key].append(value)
+            trial.set_user_attr(FOLDS, folds)
+            if fold == 0 and name is not None:
+                # Without a validation part, a network has reported nothing.
+                per_epoch = bool(self._reported(trial))
+            if not per_epoch:
+                self._prune_after(trial, fold, folds["score"])
+        return float(np.mean(folds["score"]))
+
+    def _reported(self, trial: "Trial") -> dict[int, float]:
+        trials = self.handle.study.get_trials(deepcopy=False)
+        return trials[trial.number].intermediate_values
+
+    def _prune_after(self, trial: "Trial", fold: int, scores: list[float]) -> None:
+        from optuna import TrialPruned
+
+        trial.report(float(np.mean(scores)), fold)
+        if fold + 1 < len(self.splits) and trial.should_prune():
+            raise TrialPruned(f"after fold {fold}")
+
+    def _add_callback(self, model: Any, name: str, report: Reporter) -> None:
+        own = model.get_params()[name]
+        own = list(own) if isinstance(own, (list, tuple)) else []
+        model.set_params(**{name: [*own, ReportEpoch(report, self.monitor)]})
+
+    def _fit_and_score(self, model: Any, fold: int) -> tuple[float, float, float]:
+        train, test = self.splits[fold]
+        X, y = _safe_split(model, self.X, self.y, train)
+        params = _check_method_params(self.X, self.fit_params, train)
+        start = time.perf_counter()
+        model.fit(X, **params) if y is None else model.fit(X, y, **params)
+        fitted = time.perf_counter()
+        X, y = _safe_split(model, self.X, self.y, test, train)
+        params = _check_method_params(self.X, self.score_params, test)
+        score = self.scorer(model, X, **params) if y is None else self.scorer(model, X, y, **params)
+        if not isinstance(score, Real) or not math.isfinite(score):
+            raise ValueError(f"scoring gave {score!r} in fold {fold}; expected a finite number.")
+        return float(score), fitted - start, time.perf_counter() - fitted
+
+
+def set_cloned(estimator: Any, params: dict[str, Any]) -> Any:
+    """Give a clone with parameters, which may be estimators, and are cloned too."""
+    return clone(estimator).set_params(**clone(params, safe=False))
+
+
+def find_callbacks(estimator: Any) -> str | None:
+    """Give the name of the parameter that takes callbacks of skorch, None where there is none.
+
+    Of several the outermost is meant, and of those the one in the last step of a pipeline.
+    """
+    params = estimator.get_params()
+    names = [
+        name
+        for name in params
+        if name.rpartition("__")[2] == CALLBACKS
+        and _trains_by_skorch(params.get(name.rpartition("__")[0], estimator))
+    ]
+    depth = min((name.count("__") for name in names), default=0)
+    names = [name for name in names if name.count("__") == depth]
+    if len(names) > 1 and hasattr(estimator, "steps"):
+        names = [name for name in names if name.startswith(f"{estimator.steps[-1][0]}__")]
+    return names[0] if len(names) == 1 else None
+
+
+def _trains_by_skorch(estimator: Any) -> bool:
+    """Tell our estimators and skorch's nets from those with callbacks of their own kind."""
+    packages = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
+    return bool(packages & {"gnnpre", "skorch"})
+
+
+def largest_epochs(estimator: Any, callbacks: str, distributions: dict[str, Any]) -> int:
+    """Give the epochs of a fold: the most that any trial may have, so that steps mean the same."""
+    name = callbacks.removesuffix(CALLBACKS) + EPOCHS
+    distribution = distributions.get(name)
+    if distribution is None:
+        return int(estimator.get_params()[name])
+    return int(max(getattr(distribution, "choices", [getattr(distribution, "high", 0)])))

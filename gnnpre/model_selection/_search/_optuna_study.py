@@ -1,0 +1,204 @@
+"""The Optuna study behind a search: opened or taken up again, and cleared of dead trials."""
+
+import uuid
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any
+from weakref import WeakValueDictionary
+
+from ._processes import is_here, was_killed
+
+if TYPE_CHECKING:
+    from optuna import Study
+    from optuna.pruners import BasePruner
+    from optuna.storages import BaseStorage
+    from optuna.trial import FrozenTrial
+
+__all__ = [
+    "ERROR",
+    "FOLDS",
+    "OWNER",
+    "StudyHandle",
+    "count_trials",
+    "fail_lost_trials",
+    "open_storage",
+    "open_study",
+    "quiet_optuna",
+]
+
+# Attributes of a trial: the process that runs it, its folds so far, why it failed.
+OWNER, FOLDS, ERROR = "gnnpre:process", "gnnpre:folds", "gnnpre:error"
+# Attribute of a study.
+DATA = "gnnpre:data"
+# Seconds between signs of life of a trial, and without one until it counts as dead.
+HEARTBEAT, GRACE = 60, 300
+
+_in_memory: WeakValueDictionary[str, Any] = WeakValueDictionary()
+
+
+class StudyHandle:
+    """A study by storage and name: copies of it, and pickles in other processes, are the same one.
+
+    An Optuna trial (or study) in memory would be duplicated by ``clone``, and reports would be
+    read by nobody. In another process a study in memory cannot be reached: reports are dropped.
+    """
+
+    def __init__(self, storage: "BaseStorage", name: str, pruner: "BasePruner") -> None:
+        self.storage: BaseStorage | None = storage
+        self.name = name
+        self.pruner = pruner
+        self._study: Study | None = None
+        self._token: str | None = None
+
+    @property
+    def study(self) -> "Study":
+        """The study, loaded where it is needed."""
+        import optuna
+
+        if self.storage is None:
+            raise RuntimeError("A study in memory cannot be reached from another process.")
+        if self._study is None:
+            self._study = optuna.load_study(
+                study_name=self.name, storage=self.storage, pruner=self.pruner
+            )
+        return self._study
+
+    def report(self, number: int, step: int, value: float) -> bool:
+        """Report a value of a trial, and say whether it should be pruned."""
+        if self.storage is None:
+            return False
+        study_id = self.storage.get_study_id_from_name(self.name)
+        trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
+        # Several networks in one estimator come to the same epoch: the first is heard.
+        if step not in self.storage.get_trial(trial_id).intermediate_values:
+            self.storage.set_trial_intermediate_value(trial_id, step, value)
+        return self.study.pruner.prune(self.study, self.storage.get_trial(trial_id))
+
+    def __deepcopy__(self, memo: dict[int, Any]) -> "StudyHandle":
+        return self
+
+    def __getstate__(self) -> dict[str, Any]:
+        state = {**self.__dict__, "_study": None}
+        if is_in_memory(self.storage):
+            self._token = self._token or uuid.uuid4().hex
+            _in_memory[self._token] = self.storage
+            state |= {"storage": None, "_token": self._token}
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state)
+        if self._token is not None:
+            self.storage = _in_memory.get(self._token)
+
+
+def is_in_memory(storage: Any) -> bool:
+    """Whether a storage ends with its process."""
+    from optuna.storages import InMemoryStorage, RDBStorage
+
+    if isinstance(storage, RDBStorage):
+        return storage.url.startswith("sqlite") and storage.engine.url.database in (
+            None,
+            "",
+            ":memory:",
+        )
+    return storage is None or isinstance(storage, InMemoryStorage)
+
+
+def open_storage(storage: Any) -> "BaseStorage":
+    """Give the storage of a URL (with heartbeats), one as it is, or a new one in memory."""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
+
+    if storage is None:
+        return InMemoryStorage()
+    if isinstance(storage, BaseStorage):
+        return storage
+    if not isinstance(storage, str) or "://" not in storage:
+        raise TypeError(
+            f"storage={storage!r}; expected None (memory), a URL such as 'sqlite:///study.db', or "
+            "a storage of Optuna, such as JournalStorage(JournalFileBackend('study.log'))."
+        )
+    # Processes that write at the same time wait for each other.
+    connection = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return RDBStorage(
+            storage, engine_kwargs=connection, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+        )
+
+
+def open_study(
+    storage: "BaseStorage", name: str | None, pruner: "BasePruner", fingerprint: str
+) -> StudyHandle:
+    """Make a study, or take up the one of that name where it is of the same data."""
+    import optuna
+
+    study = optuna.create_study(
+        storage=storage,
+        study_name=name,
+        pruner=pruner,
+        direction="maximize",
+        load_if_exists=name is not None,
+    )
+    if study.direction != optuna.study.StudyDirection.MAXIMIZE:
+        raise ValueError(
+            f"study_name={name!r} is a study that minimizes; scores of scikit-learn are "
+            "maximized. Choose another name."
+        )
+    known = study.user_attrs.get(DATA)
+    if known is None:
+        study.set_user_attr(DATA, fingerprint)
+    elif known != fingerprint:
+        raise ValueError(
+            f"study_name={name!r} is a study of other data, splits or scoring, whose scores would "
+            "be mixed with these. Choose another name; leave study_name=None inside of a "
+            "cross-validation, where each fold needs a study of its own; and give a splitter that "
+            "shuffles a random_state."
+        )
+    return StudyHandle(storage, study.study_name, pruner)
+
+
+def fail_lost_trials(handle: StudyHandle) -> None:
+    """Mark as failed what processes left running that were killed."""
+    from optuna.exceptions import ExperimentalWarning
+    from optuna.storages import fail_stale_trials
+    from optuna.trial import TrialState
+
+    for trial in handle.study.get_trials(deepcopy=False, states=(TrialState.RUNNING,)):
+        owner = trial.user_attrs.get(OWNER)
+        if owner is not None and was_killed(owner):
+            handle.study.tell(trial.number, state=TrialState.FAIL, skip_if_finished=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        fail_stale_trials(handle.study)  # those of other machines, where there are heartbeats
+
+
+def count_trials(handle: StudyHandle) -> int:
+    """Count the trials that were scored, pruned or failed in fit, and those that run."""
+    return sum(_counts(trial, handle) for trial in handle.study.get_trials(deepcopy=False))
+
+
+def _counts(trial: "FrozenTrial", handle: StudyHandle) -> bool:
+    from optuna.trial import TrialState
+
+    if trial.state == TrialState.FAIL:
+        return ERROR in trial.user_attrs  # others were lost with their process
+    if trial.state == TrialState.RUNNING:
+        owner = trial.user_attrs.get(OWNER)
+        beats = getattr(handle.storage, "get_heartbeat_interval", lambda: None)() is not None
+        return owner is not None and (beats or is_here(owner)) and not was_killed(owner)
+    return trial.state in (TrialState.COMPLETE, TrialState.PRUNED)
+
+
+@contextmanager
+def quiet_optuna(verbose: int) -> Iterator[None]:
+    """Keep Optuna's own lines back, errors too, which the search itself tells of."""
+    from optuna import logging
+
+    before = logging.get_verbosity()
+    logging.set_verbosity(logging.INFO if verbose else logging.ERROR)
+    try:
+        yield
+    finally:
+        logging.set_verbosity(before)

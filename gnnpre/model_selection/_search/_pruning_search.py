@@ -1,0 +1,324 @@
+"""Search of hyper-parameters by cross-validation, with Optuna, pruned by epochs and folds."""
+
+import copy
+import time
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import effective_n_jobs
+from sklearn.base import clone, is_classifier
+from sklearn.metrics import check_scoring
+from sklearn.model_selection import check_cv
+from sklearn.model_selection._search import BaseSearchCV
+from sklearn.utils import get_tags, indexable
+from sklearn.utils.validation import _check_method_params
+
+from gnnpre.training import draw_seed
+
+from ._checks import check_search
+from ._cross_validation import CrossValidation, find_callbacks, set_cloned
+from ._data_digest import data_fingerprint
+from ._optuna_study import (
+    StudyHandle,
+    fail_lost_trials,
+    is_in_memory,
+    open_storage,
+    open_study,
+    quiet_optuna,
+)
+from ._results import best_index, check_failures, search_results
+from ._run_trials import TrialRunner
+from ._space import make_space
+
+if TYPE_CHECKING:
+    from optuna.pruners import BasePruner
+
+__all__ = ["PruningSearchCV"]
+
+# Of our own pruner: trials before the first is pruned, and the part of a fold that none is.
+STARTUP_TRIALS, WARMUP = 3, 0.2
+
+
+class PruningSearchCV(BaseSearchCV):
+    """Search hyper-parameters by cross-validation, and give up early on those that do badly.
+
+    Like ``GridSearchCV``, with an Optuna study in place of the grid. After each epoch of each fold
+    the network's inner validation loss is reported, and the pruner may end the trial: in the first
+    epochs of the first fold at best. It works through a ``Pipeline`` and any other estimator that
+    holds one of ours (or a skorch net); all others are pruned after folds, by their scores.
+
+    Parameters
+    ----------
+    estimator : estimator
+        What to tune, such as a pipeline that ends with a :class:`~gnnpre.PropertyRegressor`.
+    param_distributions : dict or callable
+        From parameter names to distributions (``optuna.distributions``), as in
+        ``optuna_integration.OptunaSearchCV``; or a function from an Optuna trial to a dict of
+        parameters, such as ``lambda trial: suggest_params(pipeline, trial)``. The function is
+        asked again for the parameters of a trial that is over: it must depend on the trial alone.
+    cv : int, splitter or iterable
+        Folds, as in ``GridSearchCV``.
+    n_trials : int, optional
+        Trials of the study in all: those of an earlier run count, whether scored, pruned or
+        failed in ``fit``. None for as many as ``timeout`` lets begin.
+    timeout : float, optional
+        Seconds after which no further trial begins.
+    pruner : optuna.pruners.BasePruner, optional
+        When to give up; ``NopPruner()`` never does. By default a ``MedianPruner`` that leaves alone
+        the first 3 trials, and the first fifth of the epochs.
+    sampler : optuna.samplers.BaseSampler, optional
+        What to try next; ``TPESampler`` by default, seeded by ``random_state``.
+    storage : str or optuna.storages.BaseStorage, optional
+        Where the study is kept: in memory by default; a URL such as ``"sqlite:///study.db"`` or
+        ``"postgresql://..."``; or a storage, such as
+        ``JournalStorage(JournalFileBackend("study.log"))``.
+    study_name : str, optional
+        Name of the study, which is gone on with where the storage has it; a new one by default.
+    n_jobs : int, optional
+        Processes that run trials at the same time; they need a storage that is not in memory.
+    scoring : str or callable, optional
+        One score, larger is better; ``estimator.score`` by default.
+    refit : bool
+        Whether to fit the best parameters to all data in the end.
+    random_state : int, RandomState instance or None
+        Seed of the sampler; with an estimator that is seeded itself and one process, equal seeds
+        give equal trials, in a study that was interrupted too.
+    error_score : "raise" or float
+        Score of a trial whose fit raises: it counts as failed, and the search goes on. ``"raise"``
+        ends the search.
+    monitor : str
+        Column of ``history_`` that is reported after an epoch, less is better. It should mean the
+        same for all trials: a search over weights of an objective needs one part of the loss,
+        such as ``"valid_forces"``.
+    verbose : int
+        0 for silence, 1 for Optuna's line on each trial.
+
+    Attributes
+    ----------
+    best_estimator_ : estimator
+        The best parameters, fitted to all data (with ``refit``).
+    best_params_ : dict
+        Parameters of the best trial.
+    best_score_ : float
+        Its mean score.
+    best_index_ : int
+        Its row in ``cv_results_``.
+    cv_results_ : dict of str to array
+        As in ``GridSearchCV``, with a row for each trial that is over, and two more columns:
+        ``state`` (``"COMPLETE"``, ``"PRUNED"``, ``"FAIL"``) and ``trial``, its number. A pruned
+        trial has the scores of the folds it finished and no mean.
+    study_ : optuna.study.Study
+        The study, for Optuna's plots and dashboard; in a pickle, a copy in memory.
+    n_splits_ : int
+        Number of folds.
+    refit_time_ : float
+        Seconds of the last fit.
+    scorer_ : callable
+        The scorer.
+
+    See Also
+    --------
+    suggest_params : Search spaces of the estimators of this package.
+
+    Notes
+    -----
+    The step of a report is ``fold * max_epochs + epoch``, both from 0, and its value minus the
+    loss; where ``max_epochs`` is searched, its largest value counts. Networks without a validation
+    part (``validation_fraction=0``) report nothing, and are pruned like estimators without epochs:
+    the step is then the fold, and the value the mean score so far. The test folds never decide
+    about pruning within a fold.
+
+    A process that is killed loses the trial it was at. The next ``fit`` on that study marks such
+    trials as failed and runs others in their place. It knows them by the process that they name,
+    if that was one of the same machine; for trials of other machines by Optuna's heartbeat, which
+    a storage given as URL has (five minutes), and a journal has not.
+
+    Each trial is fitted in the process that drew it. More machines help by running the same search
+    with the same ``storage`` and ``study_name``. A study is of one data set: with other data,
+    splits or scoring it is refused. Inside a cross-validation leave ``study_name=None``.
+
+    Examples
+    --------
+    >>> from optuna.distributions import FloatDistribution
+    >>> from gnnpre import CGCNN, PropertyRegressor
+    >>> from gnnpre.datasets import make_emt_property
+    >>> from gnnpre.model_selection import PruningSearchCV
+    >>> structures, y = make_emt_property(12, random_state=0)
+    >>> search = PruningSearchCV(
+    ...     PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0),
+    ...     {"learning_rate": FloatDistribution(1e-3, 1e-1, log=True)},
+    ...     cv=2,
+    ...     n_trials=2,
+    ...     random_state=0,
+    ... )
+    >>> search.fit(structures, y).predict(structures).shape
+    (12,)
+    >>> sorted(search.best_params_)
+    ['learning_rate']
+    """
+
+    # What BaseSearchCV looks for; there is no score of the training folds.
+    return_train_score = False
+    multimetric_ = False
+
+    def __init__(
+        self,
+        estimator: Any,
+        param_distributions: Any,
+        *,
+        cv: Any = 5,
+        n_trials: int | None = 20,
+        timeout: float | None = None,
+        pruner: Any = None,
+        sampler: Any = None,
+        storage: Any = None,
+        study_name: str | None = None,
+        n_jobs: int | None = None,
+        scoring: Any = None,
+        refit: bool = True,
+        random_state: Any = None,
+        error_score: Any = np.nan,
+        monitor: str = "valid_loss",
+        verbose: int = 0,
+    ) -> None:
+        self.estimator = estimator
+        self.param_distributions = param_distributions
+        self.cv = cv
+        self.n_trials = n_trials
+        self.timeout = timeout
+        self.pruner = pruner
+        self.sampler = sampler
+        self.storage = storage
+        self.study_name = study_name
+        self.n_jobs = n_jobs
+        self.scoring = scoring
+        self.refit = refit
+        self.random_state = random_state
+        self.error_score = error_score
+        self.monitor = monitor
+        self.verbose = verbose
+
+    def fit(self, X: Any, y: Any = None, **params: Any) -> "PruningSearchCV":
+        """Run the trials that are left, and fit the best parameters.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), n structures, or what else the estimator takes
+            The crystals.
+        y : array-like of shape (n,) or (n, k), or FrameLabels, optional
+            What the estimator learns.
+        **params : dict
+            ``groups`` for the splitter, and parameters for the estimator's ``fit``; under
+            metadata routing, each goes where it is requested.
+
+        Returns
+        -------
+        PruningSearchCV
+            This search.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If a parameter is not as expected, or if no trial was scored.
+        """
+        check_search(self)
+        start = time.time()
+        X, y = indexable(X, y)
+        with quiet_optuna(self.verbose):
+            objective = self._objective(X, y, params)
+            fail_lost_trials(objective.handle)
+            runner = TrialRunner(
+                objective,
+                objective.handle,
+                n_trials=self.n_trials,
+                deadline=None if self.timeout is None else start + self.timeout,
+                sampler=copy.deepcopy(self.sampler),
+                seed=draw_seed(self.random_state),
+                verbose=self.verbose,
+            )
+            runner.run(effective_n_jobs(self.n_jobs))
+        self._conclude(objective)
+        return self
+
+    def _objective(self, X: Any, y: Any, params: dict[str, Any]) -> CrossValidation:
+        """Put together what all trials share: data, folds, and the study."""
+        routed = self._get_routed_params_for_fit(_check_method_params(X, params))
+        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        splits = list(cv.split(X, y, **routed.splitter.split))
+        storage = open_storage(self.storage)
+        if effective_n_jobs(self.n_jobs) > 1 and is_in_memory(storage):
+            raise ValueError(
+                f"n_jobs={self.n_jobs} processes cannot share a study in memory. Give a storage, "
+                "such as storage='sqlite:///study.db', or set n_jobs=1."
+            )
+        fingerprint = data_fingerprint(X, y, splits, self.scoring)
+        return CrossValidation(
+            estimator=clone(self.estimator),
+            space=make_space(self.param_distributions, self.estimator),
+            X=X,
+            y=y,
+            splits=splits,
+            scorer=check_scoring(self.estimator, self.scoring),
+            fit_params=routed.estimator.fit,
+            score_params=routed.scorer.score,
+            error_score=self.error_score,
+            monitor=self.monitor,
+            handle=open_study(storage, self.study_name, self._make_pruner(), fingerprint),
+        )
+
+    def _make_pruner(self) -> "BasePruner":
+        from optuna.pruners import MedianPruner
+
+        if self.pruner is not None:
+            pruner: BasePruner = copy.deepcopy(self.pruner)
+            return pruner
+        name = find_callbacks(self.estimator)
+        epochs = 0
+        if name is not None:
+            epochs = self.estimator.get_params()[name.removesuffix("callbacks") + "max_epochs"]
+        return MedianPruner(STARTUP_TRIALS, n_warmup_steps=int(WARMUP * epochs))
+
+    def _conclude(self, objective: CrossValidation) -> None:
+        """Set the fitted attributes."""
+        handle: StudyHandle = objective.handle
+        check_failures(handle)
+        self.study_ = handle.study
+        self.n_splits_ = len(objective.splits)
+        self.scorer_ = objective.scorer
+        self.cv_results_ = search_results(handle, objective.space, self.n_splits_, self.error_score)
+        self.best_index_ = best_index(self.cv_results_)
+        self.best_score_ = self.cv_results_["mean_test_score"][self.best_index_]
+        self.best_params_ = self.cv_results_["params"][self.best_index_]
+        if self.refit:
+            self._refit(objective)
+
+    def _refit(self, objective: CrossValidation) -> None:
+        best = set_cloned(objective.estimator, self.best_params_)
+        start = time.perf_counter()
+        labels = () if objective.y is None else (objective.y,)
+        self.best_estimator_ = best.fit(objective.X, *labels, **objective.fit_params)
+        self.refit_time_ = time.perf_counter() - start
+        if hasattr(self.best_estimator_, "feature_names_in_"):
+            self.feature_names_in_ = self.best_estimator_.feature_names_in_
+
+    def __getstate__(self) -> dict[str, Any]:
+        import optuna
+
+        state: dict[str, Any] = super().__getstate__()
+        study = state.get("study_")
+        if study is not None and not is_in_memory(study._storage):
+            # A model is loaded where there is no such file or server, and tells no password.
+            memory = optuna.storages.InMemoryStorage()
+            optuna.copy_study(
+                from_study_name=study.study_name, from_storage=study._storage, to_storage=memory
+            )
+            name = study.study_name
+            state["study_"] = optuna.load_study(study_name=name, storage=memory)
+        return state
+
+    def __sklearn_tags__(self) -> Any:
+        tags = super().__sklearn_tags__()
+        inner = get_tags(self.estimator)
+        tags.input_tags.two_d_array = inner.input_tags.two_d_array
+        tags.target_tags = copy.deepcopy(inner.target_tags)
+        return tags

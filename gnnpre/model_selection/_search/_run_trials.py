@@ -1,0 +1,92 @@
+"""The trials of a search, one after the other or in several processes."""
+
+import itertools
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from joblib import Parallel, delayed
+
+from ._cross_validation import CrossValidation, TrialFailed
+from ._optuna_study import StudyHandle, count_trials, quiet_optuna
+
+if TYPE_CHECKING:
+    from optuna.samplers import BaseSampler
+
+__all__ = ["TrialRunner"]
+
+
+@dataclass(frozen=True)
+class TrialRunner:
+    """All that a process needs to run trials of a study."""
+
+    objective: CrossValidation
+    handle: StudyHandle
+    n_trials: int | None
+    deadline: float | None
+    sampler: "BaseSampler | None"
+    seed: int
+    verbose: int
+
+    def run(self, n_jobs: int) -> None:
+        """Run trials until there are enough in all, or time is over."""
+        done = count_trials(self.handle)
+        if n_jobs == 1:
+            self._run_here(done)
+            return
+        # A task is one trial, so that no two processes take the last one.
+        tasks = (delayed(_run_one)(self, index) for index in self._indices(done))
+        Parallel(n_jobs=n_jobs, pre_dispatch=n_jobs)(tasks)
+
+    def _indices(self, done: int) -> Iterator[int]:
+        """Give the places of the trials that are left; those of an earlier run count."""
+        numbers = itertools.count(done) if self.n_trials is None else range(done, self.n_trials)
+        return itertools.takewhile(lambda _: self._has_time(), numbers)
+
+    def _has_time(self) -> bool:
+        return self.deadline is None or time.time() < self.deadline
+
+    def _has_room(self) -> bool:
+        # Another search, on another machine perhaps, may be at work on the same study.
+        return self.n_trials is None or count_trials(self.handle) < self.n_trials
+
+    def _run_here(self, done: int) -> None:
+        """Run trials in this process; a sampler that has tried all there is may stop the study."""
+        study = self.handle.study
+        samplers = (self._sampler(index, done > 0) for index in itertools.count(done))
+        study.sampler = next(samplers)
+
+        def prepare_next(study: Any, trial: Any) -> None:
+            study.sampler = next(samplers)
+            if not self._has_time() or not self._has_room():
+                study.stop()
+
+        if self._has_time() and self._has_room():
+            study.optimize(self.objective, catch=(TrialFailed,), callbacks=[prepare_next])
+
+    def _sampler(self, index: int, reseed: bool) -> "BaseSampler":
+        """Give the sampler of a trial.
+
+        Ours is seeded by the trial's place, so that a study that was interrupted goes on as it
+        would have. A seeded one of the user's would repeat itself.
+        """
+        from optuna.samplers import TPESampler
+
+        if self.sampler is None:
+            seed = np.random.SeedSequence([self.seed, index]).generate_state(1)[0]
+            return TPESampler(seed=int(seed))
+        if reseed:
+            self.sampler.reseed_rng()
+        return self.sampler
+
+
+def _run_one(runner: TrialRunner, index: int) -> None:
+    """Run a trial in a worker process."""
+    if not runner._has_time() or not runner._has_room():
+        return
+    study = runner.handle.study
+    study.sampler = runner._sampler(index, reseed=True)
+    with quiet_optuna(runner.verbose):
+        study.optimize(runner.objective, n_trials=1, catch=(TrialFailed,))

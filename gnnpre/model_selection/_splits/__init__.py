@@ -1,0 +1,1 @@
+"""Splits that keep related crystals together."""

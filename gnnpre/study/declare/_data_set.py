@@ -1,0 +1,77 @@
+"""A data set of a study, as declared."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from gnnpre._validation import check_number
+
+from ._checks import FINETUNING, check_name, check_settings
+
+__all__ = ["DataSet"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataSet:
+    """A property to predict, and the crystals that have it.
+
+    Parameters
+    ----------
+    name : str
+        Name in tables, records and files. Without ``path`` and ``source`` one of the known data
+        sets: jdft2d, phonons, elastic_k, elastic_g, perovskites, mp_form, mp_gap,
+        refractive_index, adsorption.
+    source : str, optional
+        The known data set that this one is of, where ``name`` is another, so that one study may
+        have several parts of it.
+    path : str or Path, optional
+        A file in MatBench's format, in place of a known data set.
+    target : str, optional
+        Column of the file at ``path``; needed if it has several.
+    unit : str, optional
+        Unit of the property in the file at ``path``, for the tables.
+    sample : int, optional
+        Crystals to draw; all by default.
+    sample_seed : int
+        Seed of that draw.
+    n_labels : int, optional
+        Crystals that training and validation may see, of those that the protocol gives them; the
+        test crystals stay the same. All by default.
+    finetuning : mapping
+        Settings of fine-tuning in which this data set differs, for all strategies alike.
+
+    Examples
+    --------
+    >>> from gnnpre.study import DataSet
+    >>> DataSet(name="gap_1000", source="mp_gap", sample=1000).sample_seed
+    0
+    """
+
+    name: str
+    source: str | None = None
+    path: str | Path | None = None
+    target: str | None = None
+    unit: str | None = None
+    sample: int | None = None
+    sample_seed: int = 0
+    n_labels: int | None = None
+    finetuning: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("name of a data set", self.name)
+        for name in ("sample", "n_labels"):
+            if getattr(self, name) is not None:
+                check_number(f"{name} of {self.name}", getattr(self, name), integer=True, low=4)
+        check_number(f"sample_seed of {self.name}", self.sample_seed, integer=True, low=-1)
+        check_settings(f"finetuning of data set {self.name}", self.finetuning, FINETUNING)
+        if self.path is None and (self.target or self.unit):
+            raise ValueError(
+                f"Data set {self.name!r} has target or unit but no path: those of a known data set "
+                "are known. Give path=, the file in MatBench's format, or leave them out."
+            )
+        if self.path is not None and self.source is not None:
+            raise ValueError(
+                f"Data set {self.name!r} has path={str(self.path)!r} and source={self.source!r}; "
+                "expected one of the two. Leave source out."
+            )

@@ -1,0 +1,126 @@
+"""Networks of a study and what they are pre-trained on, as declared."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gnnpre._validation import check_choice, check_number
+from gnnpre.backbones import Backbone
+from gnnpre.graphs import StructureToGraph
+from gnnpre.objectives import Objective
+
+from ._checks import (
+    FINETUNING,
+    PRETRAINING,
+    as_names,
+    check_name,
+    check_settings,
+    check_type,
+    set_field,
+)
+
+__all__ = ["Network", "Pretraining"]
+
+LEAK_LEVELS = ("structure", "prototype", "composition")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """A backbone of a study, with the settings that are its own.
+
+    Parameters
+    ----------
+    name : str
+        Name in tables and records.
+    backbone : Backbone
+        The config.
+    graphs : StructureToGraph, optional
+        How its graphs are built; by default as the study says.
+    pretraining : mapping
+        Settings of every pre-training in which this network differs.
+    finetuning : mapping
+        Settings of fine-tuning, and of training from scratch, in which it differs.
+
+    Examples
+    --------
+    >>> from gnnpre import TorchMDNet
+    >>> from gnnpre.study import Network
+    >>> Network(name="et", backbone=TorchMDNet(64), finetuning={"learning_rate": 5e-4}).name
+    'et'
+    """
+
+    name: str
+    backbone: Backbone
+    graphs: StructureToGraph | None = None
+    pretraining: Mapping[str, Any] = field(default_factory=dict)
+    finetuning: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("name of a backbone", self.name)
+        check_type(f"backbone of {self.name}", self.backbone, Backbone, "CGCNN()")
+        if self.graphs is not None:
+            check_type(f"graphs of {self.name}", self.graphs, StructureToGraph, "cutoff=5.0")
+        check_settings(f"pretraining of {self.name}", self.pretraining, PRETRAINING)
+        check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pretraining:
+    """A pre-training, done once for each backbone and shared by all evaluations that use it.
+
+    Parameters
+    ----------
+    name : str
+        Name that strategies call it by.
+    objective : Objective
+        What is learnt.
+    sources : sequence of str
+        Crystals: ``"frames"`` (all known files of frames, without those of large forces or
+        stresses), names of files of crystals such as ``"mp_form_gap_37k"``, or paths. Labels come
+        with them: energies, forces and stresses of frames, columns of the files of crystals. What
+        a source lacks is missing (NaN) there.
+    targets : sequence of str, optional
+        Columns that ``PropertyTargets`` learns; all columns of the sources by default.
+    max_structures : int, optional
+        Crystals to draw; all by default.
+    random_state : int
+        Seed of that draw, of weights and of the validation split.
+    drop_leaks : sequence of str
+        Data sets of the study; crystals that occur in one of them are left out.
+    leak_level : {"structure", "prototype", "composition"}
+        What counts as the same crystal; see :func:`gnnpre.model_selection.drop_leaks`.
+    settings : mapping
+        Parameters of the ``Pretrainer``, on top of those common to all pre-trainings.
+
+    Examples
+    --------
+    >>> from gnnpre import EAD, FingerprintTargets
+    >>> from gnnpre.study import Pretraining
+    >>> Pretraining(name="ead", objective=FingerprintTargets(EAD()), sources=["frames"]).sources
+    ('frames',)
+    """
+
+    name: str
+    objective: Objective
+    sources: Sequence[str]
+    targets: Sequence[str] | None = None
+    max_structures: int | None = None
+    random_state: int = 0
+    drop_leaks: Sequence[str] = ()
+    leak_level: str = "structure"
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        check_name("name of a pre-training", self.name)
+        check_type(f"objective of {self.name}", self.objective, Objective, "ForceField()")
+        for name in ("sources", "drop_leaks"):
+            set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
+        if not self.sources:
+            raise ValueError(f"sources of {self.name} is empty; expected one, such as 'frames'.")
+        if self.targets is not None:
+            set_field(self, "targets", as_names(f"targets of {self.name}", self.targets))
+        if self.max_structures is not None:
+            check_number(f"max_structures of {self.name}", self.max_structures, integer=True)
+        check_number(f"random_state of {self.name}", self.random_state, integer=True, low=-1)
+        check_choice(f"leak_level of {self.name}", self.leak_level, LEAK_LEVELS)
+        check_settings(f"settings of {self.name}", self.settings, PRETRAINING)

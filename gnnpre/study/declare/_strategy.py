@@ -1,0 +1,142 @@
+"""Rows of the tables of a study, as declared."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gnnpre._validation import check_choice, check_number
+
+from ._checks import FINETUNING, as_names, check_name, check_settings, set_field
+
+__all__ = ["Recipe", "Strategy"]
+
+KINDS = ("finetune", "probe")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Strategy:
+    """A row of the tables for each backbone: where training starts from, and how it goes.
+
+    Parameters
+    ----------
+    name : str
+        Name of the row. ``"scratch"`` is what the improvement of the others is taken against.
+    pretraining : str, optional
+        The pre-training to start from; random weights by default.
+    kind : {"finetune", "probe"}
+        Train the network, or a ridge regression on its frozen embeddings.
+    epoch : int, optional
+        Start from what that pre-training had learnt after this epoch, one of its
+        ``checkpoint_epochs``; its end by default.
+    members : int, optional
+        Train so many networks with different seeds and predict their mean. A row that differs in
+        nothing else is their first, and is trained once.
+    of : sequence of str, optional
+        Train nothing, but predict the mean of what these other strategies, or baselines, predict.
+    finetuning : mapping
+        Settings of fine-tuning in which this strategy differs. Beside ``transfer`` and
+        ``strategy``, which are about pre-trained weights, they give it another budget than the
+        other rows have: say so in the notes of the study.
+    backbones : sequence of str, optional
+        Networks to use it with; all by default.
+    data : sequence of str, optional
+        Data sets to use it on; all by default.
+
+    Examples
+    --------
+    >>> from gnnpre.study import Strategy
+    >>> Strategy(name="forces_x5", pretraining="forces", members=5).kind
+    'finetune'
+    """
+
+    name: str
+    pretraining: str | None = None
+    kind: str = "finetune"
+    epoch: int | None = None
+    members: int | None = None
+    of: Sequence[str] | None = None
+    finetuning: Mapping[str, Any] = field(default_factory=dict)
+    backbones: Sequence[str] | None = None
+    data: Sequence[str] | None = None
+
+    def __post_init__(self) -> None:
+        check_name("name of a strategy", self.name)
+        check_choice(f"kind of {self.name}", self.kind, KINDS)
+        for name, low in (("epoch", 0), ("members", 1)):
+            if getattr(self, name) is not None:
+                check_number(f"{name} of {self.name}", getattr(self, name), integer=True, low=low)
+        for name in ("of", "backbones", "data"):
+            if getattr(self, name) is not None:
+                set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
+        check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
+        self._check_start()
+        self._check_of()
+
+    def _check_of(self) -> None:
+        if self.of is None:
+            return
+        if len(self.of) < 2:
+            raise ValueError(
+                f"of of {self.name} is {list(self.of)}; expected two strategies at least."
+            )
+        if self.pretraining or self.members or self.finetuning or self.name == "scratch":
+            raise ValueError(
+                f"Strategy {self.name!r} is the mean of {', '.join(self.of)} and trains nothing: "
+                "leave pretraining, members and finetuning out, and do not call it scratch."
+            )
+
+    def _check_start(self) -> None:
+        if self.pretraining is None and (self.kind == "probe" or self.epoch is not None):
+            what = "kind='probe'" if self.kind == "probe" else f"epoch={self.epoch}"
+            raise ValueError(
+                f"Strategy {self.name!r} has {what} but no pretraining; expected the name of one."
+            )
+        if self.name == "scratch" and (self.pretraining is not None or self.members is not None):
+            raise ValueError(
+                "Strategy 'scratch' has a pretraining or members; it is one training from random "
+                "weights, which the others are compared with. Give this strategy another name."
+            )
+        if self.kind == "probe" and (self.members is not None or self.finetuning):
+            raise ValueError(
+                f"Strategy {self.name!r} is a probe, which trains no network: leave members and "
+                "finetuning out."
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """An estimator of one's own, for studies declared in Python.
+
+    Parameters
+    ----------
+    make : callable
+        Gets a :class:`RecipeContext` and gives a scikit-learn regressor that takes a list of
+        structures. It is fitted on the training crystals alone. The source text of this function,
+        but not of what it calls, is part of what names the job.
+    needs : sequence of str
+        Pre-trainings whose files the context has.
+    backbone : str, optional
+        Network that they are of, and in whose part of the tables the row stands.
+
+    Examples
+    --------
+    >>> from sklearn.linear_model import Ridge
+    >>> from sklearn.pipeline import make_pipeline
+    >>> from gnnpre import WACSF
+    >>> from gnnpre.study import Recipe
+    >>> recipe = Recipe(make=lambda context: make_pipeline(WACSF(pooling="mean"), Ridge()))
+    """
+
+    make: Callable[[Any], Any]
+    needs: Sequence[str] = ()
+    backbone: str | None = None
+
+    def __post_init__(self) -> None:
+        if not callable(self.make):
+            raise TypeError(f"make is {self.make!r}; expected a function of a RecipeContext.")
+        set_field(self, "needs", as_names("needs of a recipe", self.needs))
+        if self.needs and self.backbone is None:
+            raise ValueError(
+                f"A recipe needs={list(self.needs)} without backbone: there is one pre-training a "
+                "backbone. Name the network."
+            )

@@ -1,0 +1,194 @@
+"""What a study consists of: plain objects, checked when they are made."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any
+
+from gnnpre._validation import check_choice, check_number
+from gnnpre.graphs import StructureToGraph
+
+from ._checks import (
+    FINETUNING,
+    PRETRAINING,
+    as_names,
+    check_known,
+    check_name,
+    check_settings,
+    check_type,
+    check_unique,
+    set_field,
+)
+from ._data_set import DataSet
+from ._networks import Network, Pretraining
+from ._strategy import Recipe, Strategy
+
+__all__ = ["BASELINES", "Study"]
+
+#: Models without a network that stand in every table unless the study says otherwise.
+BASELINES = (
+    "mean",
+    "ridge_composition",
+    "forest_composition",
+    "ridge_fingerprint",
+    "forest_fingerprint",
+)
+PROTOCOLS = ("papers", "matbench")
+SEEDS = {"papers": (111, 222, 333, 444, 555), "matbench": (0,)}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Study:
+    """Data sets x backbones x strategies x seeds, or folds.
+
+    Parameters
+    ----------
+    name : str
+        Title of the report.
+    data : sequence of DataSet or str
+        The data sets; a str is the name of a known one.
+    backbones : sequence of Network
+        The networks.
+    strategies : sequence of Strategy
+        The rows of each network. ``"scratch"`` must be one of them where there are others.
+    protocol : {"papers", "matbench"}
+        ``"papers"``: for each seed a random split into 0.6, 0.2 and 0.2 for training, validation
+        and test. ``"matbench"``: five folds by ``KFold(5, shuffle=True, random_state=18012019)``
+        on the rows in their order, each tested once.
+    seeds : sequence of int, optional
+        Seeds of splits and weights; by default 111, 222, 333, 444 and 555, and for
+        ``"matbench"`` 0.
+    validation : float
+        Part of a fold's training crystals that validates, for ``"matbench"``.
+    graphs : StructureToGraph
+        How graphs are built.
+    pretrainings : sequence of Pretraining
+        The pre-trainings that strategies name.
+    pretraining : mapping
+        Parameters of ``Pretrainer`` that all pre-trainings share.
+    finetuning : mapping
+        Parameters of ``PropertyRegressor`` that all rows share: the same budget and care.
+    baselines : sequence of str
+        Models without a network: ``"mean"``, and ``"ridge"`` or ``"forest"`` on ``"composition"``
+        or ``"fingerprint"``. All five by default.
+    estimators : mapping of str to Recipe
+        Rows of one's own.
+    notes : sequence of str
+        What a reader of the report has to know, such as how the study differs from a paper's.
+
+    Raises
+    ------
+    ValueError
+        If a name is unknown or used twice, or a setting is not as expected.
+
+    See Also
+    --------
+    load_study : Read a study from a file.
+    run_study : Run it.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN
+    >>> from gnnpre.study import Network, Strategy, Study
+    >>> study = Study(
+    ...     name="small",
+    ...     data=["jdft2d"],
+    ...     backbones=[Network(name="cgcnn", backbone=CGCNN(32, 2))],
+    ...     strategies=[Strategy(name="scratch")],
+    ... )
+    >>> study.seeds
+    (111, 222, 333, 444, 555)
+    """
+
+    name: str
+    data: Sequence[DataSet | str]
+    backbones: Sequence[Network] = ()
+    strategies: Sequence[Strategy] = ()
+    protocol: str = "papers"
+    seeds: Sequence[int] | None = None
+    validation: float = 0.1
+    graphs: StructureToGraph = field(default_factory=StructureToGraph)
+    pretrainings: Sequence[Pretraining] = ()
+    pretraining: Mapping[str, Any] = field(default_factory=dict)
+    finetuning: Mapping[str, Any] = field(default_factory=dict)
+    baselines: Sequence[str] = BASELINES
+    estimators: Mapping[str, Recipe] = field(default_factory=dict)
+    notes: Sequence[str] = ()
+
+    def __post_init__(self) -> None:
+        check_choice("protocol", self.protocol, PROTOCOLS)
+        set_field(self, "data", tuple(_as_data_set(item) for item in self.data))
+        for name in ("backbones", "strategies", "pretrainings"):
+            set_field(self, name, tuple(getattr(self, name)))
+        set_field(self, "seeds", _check_seeds(SEEDS[self.protocol], self.seeds))
+        check_number("validation", self.validation, high=0.5)
+        check_type("graphs", self.graphs, StructureToGraph, "StructureToGraph(cutoff=5.0)")
+        check_settings("pretraining", self.pretraining, PRETRAINING)
+        check_settings("finetuning", self.finetuning, FINETUNING)
+        for name in ("baselines", "notes"):
+            set_field(self, name, as_names(name, getattr(self, name)))
+        for name in self.baselines:
+            check_choice("baselines", name, BASELINES)
+        self._check_names()
+        self._check_references()
+
+    def _check_names(self) -> None:
+        if not self.data:
+            raise ValueError("data is empty; expected a data set, such as 'jdft2d'.")
+        for name in ("data_sets", "backbones", "strategies", "pretrainings"):
+            check_unique(name, [item.name for item in getattr(self, name)])
+        rows = [*self.strategy_names, *self.baselines, *self.estimators]
+        check_unique("strategies, baselines and estimators", rows)
+        for name in self.estimators:
+            check_name("name of an estimator", name)
+
+    def _check_references(self) -> None:
+        known = {
+            "pretraining": [item.name for item in self.pretrainings],
+            "backbones": [item.name for item in self.backbones],
+            "data": [item.name for item in self.data_sets],
+        }
+        for row in self.strategies:
+            check_known(f"pretraining of {row.name}", row.pretraining, known["pretraining"])
+            check_known(f"backbones of {row.name}", row.backbones, known["backbones"])
+            check_known(f"data of {row.name}", row.data, known["data"])
+            others = [other.name for other in self.strategies if other.of is None]
+            check_known(f"of of {row.name}", row.of, [*others, *self.baselines])
+        for item in self.pretrainings:
+            check_known(f"drop_leaks of {item.name}", item.drop_leaks, known["data"])
+        for name, recipe in self.estimators.items():
+            check_known(f"needs of {name}", recipe.needs, known["pretraining"])
+            check_known(f"backbone of {name}", recipe.backbone, known["backbones"])
+        if self.strategies and not self.backbones:
+            raise ValueError("There are strategies but no backbones; expected one, such as CGCNN.")
+        if self.strategies and "scratch" not in self.strategy_names:
+            raise ValueError(
+                f"strategies are {self.strategy_names}, without 'scratch', which improvements are "
+                "taken against. Add Strategy(name='scratch'), in TOML [strategies.scratch]."
+            )
+
+    @property
+    def data_sets(self) -> list[DataSet]:
+        """The data sets, those given by name too."""
+        return [item for item in self.data if isinstance(item, DataSet)]
+
+    @property
+    def strategy_names(self) -> list[str]:
+        """Names of the strategies."""
+        return [item.name for item in self.strategies]
+
+
+def _as_data_set(item: Any) -> DataSet:
+    if isinstance(item, str):
+        return DataSet(name=item)
+    check_type("data", item, DataSet, "'jdft2d', or DataSet(name='jdft2d')")
+    return item
+
+
+def _check_seeds(default: Sequence[int], seeds: Any) -> tuple[int, ...]:
+    values = tuple(default if seeds is None else seeds)
+    for seed in values:
+        check_number("seeds", seed, integer=True, low_included=True, high=2**31 - 1)
+    check_unique("seeds", values)
+    if not values:
+        raise ValueError("seeds is empty; expected one at least, such as [111].")
+    return values

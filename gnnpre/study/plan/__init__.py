@@ -1,0 +1,1 @@
+"""From a declaration to jobs and the files that they need."""

@@ -1,0 +1,251 @@
+"""The jobs of a study, and the files that they need."""
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gnnpre.estimators import Pretrainer, PropertyRegressor
+from gnnpre.training import to_spec
+
+from ..declare._checks import FINETUNING, PRETRAINING
+from ..declare._networks import Network, Pretraining
+from ..declare._strategy import Recipe, Strategy
+from ..declare._study import Study
+from ._data import FoundData, find_data
+from ._job import Job
+from ._known_data import find_home, hash_file, source_files
+from ._protocols import N_FOLDS
+from ._resolved import check_network, resolved_graphs, resolved_settings, source_text
+
+__all__ = ["Plan", "plan_jobs"]
+
+# A study compares with scratch, and each diagnosis costs passes over the data.
+DEFAULTS = {"diagnose": False}
+#: Between the seeds of members, so that those of neighbouring seeds do not meet.
+MEMBER_STEP = 10_007
+
+
+@dataclass(frozen=True)
+class Plan:
+    """The jobs of a study, in an order in which they can be done."""
+
+    study: Study
+    data: Mapping[str, FoundData]
+    jobs: tuple[Job, ...]
+
+
+def plan_jobs(study: Study, data_home: str | Path | None = None) -> Plan:
+    """Find all files that a study needs, and list its jobs; nothing is read or trained."""
+    home = find_home(data_home)
+    for network in study.backbones:
+        check_network(network, (network.graphs or study.graphs).cutoff)
+    data = {item.name: find_data(item, home) for item in study.data_sets}
+    files = {item.name: _find_sources(item, home) for item in study.pretrainings}
+    return Plan(study, data, tuple(_Planner(study, data, files).jobs()))
+
+
+def _find_sources(pretraining: Pretraining, home: Path | None) -> list[Path]:
+    return [path for source in pretraining.sources for path in source_files(source, home)]
+
+
+class _Planner:
+    """Makes the jobs of a study."""
+
+    def __init__(
+        self, study: Study, data: Mapping[str, FoundData], files: Mapping[str, list[Path]]
+    ) -> None:
+        self.study = study
+        self.data = data
+        self.files = files
+        self.networks = {item.name: item for item in study.backbones}
+        self.declared = {item.name: item for item in study.pretrainings}
+        self.pretrainings: dict[tuple[str, str], Job] = {}
+
+    def jobs(self) -> Iterator[Job]:
+        evaluations = [job for name in self.data for job in self._evaluations(name)]
+        yield from self.pretrainings.values()
+        yield from evaluations
+
+    def _evaluations(self, data: str) -> Iterator[Job]:
+        for run in self._runs():
+            for name in self.study.baselines:
+                yield self._baseline(data, run, name)
+            for network in self.study.backbones:
+                for strategy in self.study.strategies:
+                    if _applies(strategy, network.name, data):
+                        yield from self._rows(data, run, network, strategy)
+            for name, recipe in self.study.estimators.items():
+                yield self._recipe(data, run, name, recipe)
+
+    def _runs(self) -> Iterator[dict[str, Any]]:
+        folds = [None] if self.study.protocol == "papers" else range(N_FOLDS)
+        for seed in self.study.seeds or ():
+            for fold in folds:
+                yield {"seed": seed, "fold": fold}
+
+    def _job(self, data: str, run: Mapping[str, Any], parameters: Any, **own: Any) -> Job:
+        split = {"protocol": self.study.protocol, **run}
+        if self.study.protocol == "matbench":
+            split["validation"] = self.study.validation
+        described = {"data": self.data[data].parameters, "split": split, **parameters}
+        return Job(kind="evaluation", data=data, parameters=described, **run, **own)
+
+    def _baseline(self, data: str, run: Mapping[str, Any], name: str) -> Job:
+        parameters = {"model": name, "random_state": run["seed"]}
+        return self._job(data, run, parameters, strategy=name, role="baseline", backbone=None)
+
+    def _rows(
+        self, data: str, run: Mapping[str, Any], network: Network, strategy: Strategy
+    ) -> Iterator[Job]:
+        if strategy.of is not None:
+            rows = tuple(self._row(data, run, network, name) for name in strategy.of)
+            yield self._mean(data, run, network, strategy, rows)
+            return
+        if strategy.members is None:
+            yield self._trained(data, run, network, strategy, None)
+            return
+        twin = self._twin(strategy, network, data)
+        first = self._trained(data, run, network, twin or strategy, None if twin else 0)
+        others = [
+            self._trained(data, run, network, strategy, number)
+            for number in range(1, strategy.members)
+        ]
+        yield from others if twin else (first, *others)
+        yield self._mean(data, run, network, strategy, (first, *others))
+
+    def _twin(self, ensemble: Strategy, network: Network, data: str) -> Strategy | None:
+        """Give the row that is trained as the first member of an ensemble would be."""
+        names = ("pretraining", "kind", "epoch", "finetuning")
+        wanted = [getattr(ensemble, name) for name in names]
+        for item in self.study.strategies:
+            alone = item.members is None and item.of is None
+            same = [getattr(item, name) for name in names] == wanted
+            if alone and same and _applies(item, network.name, data):
+                return item
+        return None
+
+    def _row(self, data: str, run: Mapping[str, Any], network: Network, name: str) -> Job:
+        """Give the job of a row that others are made of."""
+        if name in self.study.baselines:
+            return self._baseline(data, run, name)
+        (strategy,) = [item for item in self.study.strategies if item.name == name]
+        if not _applies(strategy, network.name, data):
+            raise ValueError(
+                f"A strategy is of {name!r}, which its backbones and data leave out for "
+                f"{network.name} on {data}: give both the same backbones and data."
+            )
+        return list(self._rows(data, run, network, strategy))[-1]
+
+    def _mean(
+        self,
+        data: str,
+        run: Mapping[str, Any],
+        network: Network,
+        strategy: Strategy,
+        parts: tuple[Job, ...],
+    ) -> Job:
+        own: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
+        parameters = {"model": "mean", "of": [str(part) for part in parts]}
+        return self._job(data, run, parameters, role="ensemble", needs=parts, **own)
+
+    def _trained(
+        self,
+        data: str,
+        run: Mapping[str, Any],
+        network: Network,
+        strategy: Strategy,
+        member: int | None,
+    ) -> Job:
+        settings = {
+            **DEFAULTS,
+            **self.study.finetuning,
+            **network.finetuning,
+            **self.data[data].declared.finetuning,
+            **strategy.finetuning,
+        }
+        graphs = network.graphs or self.study.graphs
+        parameters: dict[str, Any] = {
+            "model": strategy.kind,
+            "backbone": to_spec(network.backbone, network.name),
+            "graphs": resolved_graphs(graphs),
+            "epoch": strategy.epoch,
+            "random_state": run["seed"] + MEMBER_STEP * (member or 0),
+        }
+        if strategy.kind == "finetune":
+            parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
+        tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
+        needs = () if strategy.pretraining is None else (self._needed(network, strategy),)
+        own: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
+        named: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
+        return self._job(data, run, parameters, member=member, **named, **own)
+
+    def _needed(self, network: Network, strategy: Strategy) -> Job:
+        job = self._pretraining(network, str(strategy.pretraining))
+        epochs = job.tools["settings"].get("checkpoint_epochs") or ()
+        if strategy.epoch is not None and strategy.epoch not in epochs:
+            raise ValueError(
+                f"epoch of strategy {strategy.name!r} is {strategy.epoch}, but checkpoint_epochs "
+                f"of pre-training {strategy.pretraining!r} are {list(epochs)}: add it there."
+            )
+        return job
+
+    def _pretraining(self, network: Network, name: str) -> Job:
+        if (network.name, name) not in self.pretrainings:
+            self.pretrainings[network.name, name] = self._make_pretraining(network, name)
+        return self.pretrainings[network.name, name]
+
+    def _make_pretraining(self, network: Network, name: str) -> Job:
+        declared = self.declared[name]
+        settings = {**self.study.pretraining, **network.pretraining, **declared.settings}
+        graphs = network.graphs or self.study.graphs
+        leaks = [self.data[item].parameters for item in declared.drop_leaks]
+        parameters = {
+            "objective": to_spec(declared.objective, "objective"),
+            "backbone": to_spec(network.backbone, network.name),
+            "graphs": resolved_graphs(graphs),
+            "sources": [Path(source).name for source in declared.sources],
+            "sha256": [hash_file(path) for path in self.files[name]],
+            "targets": None if declared.targets is None else list(declared.targets),
+            "max_structures": declared.max_structures,
+            "drop_leaks": leaks,
+            "leak_level": declared.leak_level if leaks else None,
+            "random_state": declared.random_state,
+            "settings": resolved_settings(Pretrainer(**settings), PRETRAINING),
+        }
+        tools = {
+            "declared": declared,
+            "files": self.files[name],
+            "leaks": [self.data[item] for item in declared.drop_leaks],
+            "backbone": network.backbone,
+            "graphs": graphs,
+            "settings": settings,
+        }
+        own: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
+        return Job(kind="pretraining", parameters=parameters, tools=tools, **own)
+
+    def _recipe(self, data: str, run: Mapping[str, Any], name: str, recipe: Recipe) -> Job:
+        needs: tuple[Job, ...] = ()
+        network = None
+        if recipe.backbone is not None:
+            network = self.networks[recipe.backbone]
+            needs = tuple(self._pretraining(network, item) for item in recipe.needs)
+        parameters = {
+            "model": "recipe",
+            "source": source_text(name, recipe),
+            "random_state": run["seed"],
+        }
+        own: dict[str, Any] = {"strategy": name, "backbone": recipe.backbone, "needs": needs}
+        role = "baseline" if network is None else "pretrained"
+        return self._job(data, run, parameters, role=role, tools={"recipe": recipe}, **own)
+
+
+def _applies(strategy: Strategy, backbone: str, data: str) -> bool:
+    networks, sets = strategy.backbones, strategy.data
+    return (networks is None or backbone in networks) and (sets is None or data in sets)
+
+
+def _role(strategy: Strategy) -> str:
+    if strategy.kind == "probe":
+        return "probe"
+    return "scratch" if strategy.pretraining is None else "pretrained"

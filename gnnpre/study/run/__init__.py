@@ -1,0 +1,1 @@
+"""Running jobs: data, training, evaluation, records."""

@@ -1,0 +1,75 @@
+"""The declaration of a study as its folder keeps it."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+from gnnpre.training import to_spec
+
+from ..plan._data import FoundData
+from ..plan._plan import Plan
+from ._folder import StudyFolder, now
+from ._machine import describe_commit, describe_versions
+
+__all__ = ["describe_study", "is_official"]
+
+BASELINES_NOTE = (
+    "Baselines without a network are trained anew on training and validation crystals before they "
+    "are tested; networks and probes see the labels of the validation crystals only to choose an "
+    "epoch, if at all."
+)
+FIRST = ("commit", "versions", "started")
+
+
+def describe_study(plan: Plan, folder: StudyFolder) -> dict[str, Any]:
+    """Give the resolved declaration and its jobs; commit and date are those of the first run."""
+    study = plan.study
+    description = {
+        "name": study.name,
+        "protocol": study.protocol,
+        "seeds": study.seeds,
+        "notes": [*study.notes, *_own_notes(plan)],
+        "data": {name: found.parameters for name, found in plan.data.items()},
+        "backbones": {item.name: to_spec(item.backbone, item.name) for item in study.backbones},
+        "pretrainings": {item.name: _as_text(item) for item in study.pretrainings},
+        "strategies": {item.name: _as_text(item) for item in study.strategies},
+        "finetuning": _as_text(study.finetuning),
+        "pretraining": _as_text(study.pretraining),
+        "commit": describe_commit(),
+        "versions": describe_versions(),
+        "started": now(),
+        "jobs": [job.describe() for job in plan.jobs],
+    }
+    path = folder.root / "study.json"
+    if path.is_file():
+        before = json.loads(path.read_text(encoding="utf-8"))
+        description |= {name: before[name] for name in FIRST if name in before}
+    return description
+
+
+def _as_text(declared: Any) -> dict[str, str]:
+    """Give what was declared, in words: records have the parameters that came of it."""
+    values = declared if isinstance(declared, Mapping) else vars(declared)
+    return {name: " ".join(str(value).split()) for name, value in values.items()}
+
+
+def _own_notes(plan: Plan) -> list[str]:
+    """Say how baselines were trained, and what folds are where they are not MatBench's own."""
+    notes = [] if not plan.study.baselines else [BASELINES_NOTE]
+    if plan.study.protocol != "matbench":
+        return notes
+    others = [name for name, found in plan.data.items() if not is_official(found)]
+    if not others:
+        return notes
+    return [
+        *notes,
+        f"Folds of {', '.join(others)} are made as MatBench's, of other rows: they do not compare "
+        "with its leaderboard.",
+    ]
+
+
+def is_official(found: FoundData) -> bool:
+    """Whether a data set has MatBench's rows in MatBench's order."""
+    declared = found.declared
+    whole = declared.sample is None and declared.n_labels is None and declared.path is None
+    return whole and found.known_name in ("jdft2d", "phonons")

@@ -1,0 +1,129 @@
+"""The folder of a study: what lies where, and how it is written."""
+
+import json
+import math
+import os
+import shutil
+from collections.abc import Iterable, Mapping
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..plan._job import Job
+
+__all__ = ["StudyFolder", "now", "write_atomically", "write_json"]
+
+SUBFOLDERS = ("data", "records", "failures", "claims", "pretrained", "checkpoints")
+
+
+class StudyFolder:
+    """Paths in the folder of a study; every file is written whole or not at all."""
+
+    def __init__(self, root: str | Path) -> None:
+        self.root = Path(root)
+
+    def create(self) -> None:
+        """Make the folder and those in it."""
+        for name in SUBFOLDERS:
+            (self.root / name).mkdir(parents=True, exist_ok=True)
+
+    def data(self, name: str) -> Path:
+        """Give the summary of a data set."""
+        return self.root / "data" / f"{name}.json"
+
+    def record(self, key: str) -> Path:
+        """Give the record of a finished job."""
+        return self.root / "records" / f"{key}.json"
+
+    def failure(self, key: str) -> Path:
+        """Give what is known of a job that raised."""
+        return self.root / "failures" / f"{key}.json"
+
+    def claim(self, key: str) -> Path:
+        """Give the lock of a job."""
+        return self.root / "claims" / f"{key}.lock"
+
+    def pretrained(self, key: str, epoch: int | None = None) -> Path:
+        """Give the weights of a pre-training, at its end or after an epoch."""
+        name = key if epoch is None else f"{key}-epoch{epoch:04d}"
+        return self.root / "pretrained" / f"{name}.gnnpre"
+
+    def checkpoints(self, key: str) -> Path:
+        """Give the folder of the states that a job goes on from."""
+        return self.root / "checkpoints" / key
+
+    def is_done(self, job: Job) -> bool:
+        """Whether a job has a record, and the weights that it is about."""
+        has_weights = job.kind != "pretraining" or self.pretrained(job.key).is_file()
+        return has_weights and self.record(job.key).is_file()
+
+    def read_record(self, key: str) -> dict[str, Any]:
+        """Read the record of a job."""
+        record: dict[str, Any] = json.loads(self.record(key).read_text(encoding="utf-8"))
+        return record
+
+    def write_record(self, record: Mapping[str, Any]) -> None:
+        """Write the record of a job, and forget that it ever failed."""
+        key = record["key"]
+        write_json(self.record(key), record)
+        self.failure(key).unlink(missing_ok=True)
+        self.clean(key)
+
+    def clean(self, key: str) -> None:
+        """Remove what a job needed while it ran, and what a killed one left half written."""
+        shutil.rmtree(self.checkpoints(key), ignore_errors=True)
+        for name in ("records", "failures"):
+            for partial in (self.root / name).glob(f".{key}.json.*"):
+                partial.unlink(missing_ok=True)
+        for partial in (self.root / "pretrained").glob(f"{key}*.partial-*"):
+            partial.unlink(missing_ok=True)
+
+    def write_once(self, path: Path, content: Mapping[str, Any]) -> None:
+        """Write a file unless it is there with this content."""
+        if not path.is_file() or path.read_text(encoding="utf-8") != _text(content):
+            write_json(path, content)
+
+
+def write_json(path: Path, content: Mapping[str, Any]) -> None:
+    """Write JSON; what is not finite becomes null."""
+    write_atomically(path, _text(content).encode())
+
+
+def write_atomically(path: Path, content: bytes) -> None:
+    """Replace a file as a whole, so that a kill leaves the old one or the new one."""
+    partial = path.with_name(f".{path.name}.{os.getpid()}")
+    try:
+        with open(partial, "wb") as file:
+            file.write(content)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+
+
+def _text(content: Mapping[str, Any]) -> str:
+    return json.dumps(_plain(content), indent=1, allow_nan=False) + "\n"
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, np.ndarray):
+        return _plain(value.tolist())
+    if isinstance(value, np.generic):
+        return _plain(value.item())
+    if isinstance(value, str):
+        return value
+    if isinstance(value, Iterable):
+        return [_plain(item) for item in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
+    return value
+
+
+def now() -> str:
+    """Give the time, in UTC and ISO 8601."""
+    return datetime.now(UTC).isoformat(timespec="seconds")

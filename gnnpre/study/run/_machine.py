@@ -1,0 +1,69 @@
+"""Where and by what a record was made."""
+
+import os
+import platform
+import subprocess
+from functools import lru_cache
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from gnnpre._version import __version__
+
+__all__ = ["describe_commit", "describe_machine", "describe_versions"]
+
+PACKAGES = ("torch", "scikit-learn", "numpy", "pymatgen", "skorch", "torch-geometric")
+
+
+def describe_versions() -> dict[str, str]:
+    """Give the versions of all that decides a result."""
+    packages = {name: version(name) for name in PACKAGES}
+    return {"gnnpre": __version__, "python": platform.python_version(), **packages}
+
+
+def describe_machine(device: str, threads: int) -> dict[str, Any]:
+    """Give processor, cores, threads and device."""
+    on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
+    return {
+        "processor": _processor(),
+        "cores": os.cpu_count(),
+        "threads": threads,
+        "device": torch.cuda.get_device_name() if on_gpu else "cpu",
+    }
+
+
+@lru_cache(maxsize=1)
+def _processor() -> str:
+    try:
+        text = Path("/proc/cpuinfo").read_text(encoding="utf-8")
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = [line.split(":", 1)[1].strip() for line in text.splitlines() if "model name" in line]
+    return names[0] if names else platform.machine()
+
+
+@lru_cache(maxsize=1)
+def describe_commit() -> str:
+    """Give the commit of the package's checkout, marked where it was changed, or its version.
+
+    Once a process: what it has imported does not change with the checkout.
+    """
+    folder = Path(__file__).parent
+    commit = _git(folder, "rev-parse", "HEAD")
+    if commit is None or _git(folder, "ls-files", "--error-unmatch", "_machine.py") is None:
+        return f"gnnpre {__version__}"
+    changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "../..")
+    return f"{commit}-dirty" if changed else commit
+
+
+def _git(folder: Path, *command: str) -> str | None:
+    """Give what git says, None where there is no git or no repository."""
+    try:
+        result = subprocess.run(
+            ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True
+        )
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return result.stdout.strip()

@@ -1,0 +1,107 @@
+"""Crystals to pre-train on, from one or more sources, and the labels that come with them."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from gnnpre.datasets import filter_frames, read_frames, read_matbench
+from gnnpre.graphs import FrameLabels
+from gnnpre.model_selection import drop_leaks
+from gnnpre.objectives import Objective, PropertyTargets
+
+from ..declare._networks import Pretraining
+from ..plan._data import FoundData, load_data
+from ..plan._known_data import is_frames
+
+__all__ = ["Pool", "labels_for", "read_pool"]
+
+
+@dataclass(frozen=True, eq=False)
+class Pool:
+    """Crystals, their labels of all kinds, and how many were left out."""
+
+    structures: list[Any]
+    labels: FrameLabels
+    #: Columns of labels, beside energies, forces and stresses.
+    columns: tuple[str, ...]
+    n_leaks: int = 0
+
+    def __len__(self) -> int:
+        return len(self.structures)
+
+    def take(self, indices: np.ndarray, n_leaks: int) -> "Pool":
+        """Give some of the crystals."""
+        chosen = [self.structures[index] for index in indices.tolist()]
+        return Pool(chosen, self.labels[indices], self.columns, n_leaks)
+
+
+def read_pool(
+    declared: Pretraining, files: Sequence[Path], leaks: Sequence[FoundData], n_jobs: int
+) -> Pool:
+    """Read the crystals of a pre-training, without those that a test set has."""
+    pool = _join([_read(path) for path in files])
+    kept, n_leaks = np.arange(len(pool)), 0
+    for found in leaks:
+        tested = load_data(found).structures
+        structures = [pool.structures[index] for index in kept.tolist()]
+        clean = drop_leaks(structures, tested, declared.leak_level, n_jobs=n_jobs)
+        n_leaks += len(kept) - len(clean)
+        kept = kept[clean]
+    limit = declared.max_structures
+    if limit is not None and limit < len(kept):
+        rng = np.random.default_rng(declared.random_state)
+        kept = np.sort(rng.permutation(kept)[:limit])
+    return pool.take(kept, n_leaks)
+
+
+def _read(path: Path) -> Pool:
+    if is_frames(path):
+        frames, labels = filter_frames(*read_frames(path))
+        return Pool(list(frames), labels, ())
+    structures, y = read_matbench(path)
+    table = y.to_frame() if y.ndim == 1 else y
+    columns = {str(name): table[name].to_numpy(dtype=np.float64) for name in table}
+    labels = FrameLabels([len(structure) for structure in structures], info=columns)
+    return Pool(list(structures), labels, tuple(columns))
+
+
+def _join(parts: Sequence[Pool]) -> Pool:
+    """Put sources together; a column that a source lacks is missing (NaN) there."""
+    columns = tuple(dict.fromkeys(name for part in parts for name in part.columns))
+    labels = [
+        FrameLabels(
+            part.labels.n_atoms,
+            energy=part.labels.energy,
+            forces=part.labels.forces,
+            stress=part.labels.stress,
+            info={name: _column(part, name) for name in columns},
+        )
+        for part in parts
+    ]
+    structures = [structure for part in parts for structure in part.structures]
+    return Pool(structures, FrameLabels.concatenate(labels), columns)
+
+
+def _column(part: Pool, name: str) -> np.ndarray:
+    if name in part.columns:
+        return np.asarray(part.labels.info[name], dtype=np.float64)
+    return np.full(len(part), np.nan)
+
+
+def labels_for(objective: Objective, pool: Pool, targets: Sequence[str] | None) -> Any:
+    """Give the labels in the form that an objective takes."""
+    if not objective.needs_labels:
+        return None
+    if not isinstance(objective, PropertyTargets):
+        return pool.labels
+    names = pool.columns if targets is None else tuple(targets)
+    unknown = [name for name in names if name not in pool.columns]
+    if unknown or not names:
+        raise ValueError(
+            f"targets is {targets}; the sources have the columns {list(pool.columns)}. Name some "
+            "of them, or add a source of crystals with properties."
+        )
+    return np.stack([pool.labels.info[name] for name in names], axis=1)

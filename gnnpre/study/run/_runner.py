@@ -1,0 +1,135 @@
+"""Doing jobs: each once, whatever is killed and however many processes share a folder."""
+
+import time
+import traceback
+import warnings
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Any
+
+from ..plan._job import Job
+from ._claims import claimed
+from ._evaluate import evaluate
+from ._folder import now, write_json
+from ._machine import describe_commit, describe_machine, describe_versions
+from ._pretrain import pretrain
+from ._workspace import Workspace
+
+__all__ = ["Runner"]
+
+#: Seconds between looks at jobs that other processes do.
+POLL = 1.0
+
+
+class Runner:
+    """Does jobs until each is done or has failed, here or in another process."""
+
+    def __init__(
+        self, workspace: Workspace, facts: Mapping[str, Any], progress: Callable[[str], None]
+    ) -> None:
+        self.workspace = workspace
+        self.facts = facts
+        self.folder = workspace.folder
+        self.progress = progress
+        self.started = time.time()
+        self.done: list[str] = []
+        self.failed: dict[str, str] = {}
+
+    def run(self, jobs: Sequence[Job]) -> None:
+        """Do all that are neither done nor failed."""
+        waiting = list(jobs)
+        while waiting := [job for job in waiting if not self._is_settled(job)]:
+            if not any([self._attempt(job) for job in waiting if self._is_ready(job)]):
+                time.sleep(POLL)
+
+    def _is_settled(self, job: Job) -> bool:
+        if self.folder.is_done(job):
+            self.failed.pop(job.key, None)
+            return True
+        if job.key not in self.failed:
+            self._note_failure(job)
+        return job.key in self.failed
+
+    def _note_failure(self, job: Job) -> None:
+        """Take note of a job that failed in another process, or cannot be done for another."""
+        blocked = [needed for needed in job.needs if needed.key in self.failed]
+        if blocked:
+            self._fail(job, f"not done: it needs {blocked[0]}, which failed", "")
+        elif self._failed_elsewhere(job):
+            self.failed[job.key] = "failed in another process"
+
+    def _is_ready(self, job: Job) -> bool:
+        return all(self.folder.is_done(needed) for needed in job.needs)
+
+    def _attempt(self, job: Job) -> bool:
+        """Do a job unless another process is at it."""
+        with claimed(self.folder.claim(job.key)) as ours:
+            if not ours or self.folder.is_done(job):
+                return ours
+            if self._failed_elsewhere(job):
+                return True
+            self.progress(f"{now()} start {job.key} {job}")
+            self._do(job)
+        return True
+
+    def _failed_elsewhere(self, job: Job) -> bool:
+        path = self.folder.failure(job.key)
+        return path.is_file() and path.stat().st_mtime > self.started
+
+    def _do(self, job: Job) -> None:
+        started = time.perf_counter()
+        try:
+            record = self._record(job)
+        except Exception as error:
+            self._fail(job, f"{type(error).__name__}: {error}", traceback.format_exc())
+            return
+        self.folder.write_record(record)
+        self.done.append(job.key)
+        mae = (record["metrics"] or {}).get("mae")
+        result = "" if mae is None else f", MAE {mae:.5g} {record['unit'] or ''}"
+        seconds = time.perf_counter() - started
+        self.progress(f"{now()} done  {job.key} {job}: {seconds:.1f} s{result}")
+
+    def _record(self, job: Job) -> dict[str, Any]:
+        started = time.perf_counter()
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always", UserWarning)
+            result = (pretrain if job.kind == "pretraining" else evaluate)(job, self.workspace)
+        elapsed = time.perf_counter() - started
+        return {
+            **self.facts,
+            **job.describe(),
+            **result,
+            # Epochs that a killed process had done count too.
+            "seconds": max(elapsed, sum(epoch.get("dur", 0.0) for epoch in result["history"])),
+            "parameters": dict(job.parameters),
+            "pretraining": _pretraining_of(job),
+            "warnings": _texts(caught),
+            "commit": describe_commit(),
+            "versions": describe_versions(),
+            "machine": describe_machine(self.workspace.device, self.workspace.threads),
+            "finished": now(),
+        }
+
+    def _fail(self, job: Job, error: str, trace: str) -> None:
+        self.failed[job.key] = error
+        failure = {"key": job.key, "job": job.describe(), "error": error, "traceback": trace}
+        write_json(self.folder.failure(job.key), {**failure, "finished": now()})
+        self.progress(f"{now()} FAIL  {job.key} {job}: {error}")
+
+
+def _pretraining_of(job: Job) -> Any:
+    keys = list(dict.fromkeys(_pretrainings(job)))
+    return keys[0] if len(keys) == 1 else keys or None
+
+
+def _pretrainings(job: Job) -> Iterator[str]:
+    for needed in job.needs:
+        if needed.kind == "pretraining":
+            yield needed.key
+        else:
+            yield from _pretrainings(needed)
+
+
+def _texts(caught: Iterable[Any]) -> list[str]:
+    texts = [str(w.message) for w in caught if issubclass(w.category, UserWarning)]
+    return list(dict.fromkeys(texts))

@@ -1,0 +1,144 @@
+"""Predictions of all five folds, for others to check, and in MatBench's own format."""
+
+import gzip
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+
+from ..plan._job import Job
+from ..plan._plan import Plan
+from ..plan._protocols import N_FOLDS
+from ._describe import is_official
+from ._folder import StudyFolder, write_atomically
+
+__all__ = ["write_predictions"]
+
+#: What MatBench's scores of a fold leave out of the mean absolute percentage error.
+SMALL_TARGET = 1e-5
+MATBENCH_VERSION = "0.6"
+
+
+def write_predictions(plan: Plan, folder: StudyFolder) -> None:
+    """Write the predictions of each row that has all folds: for MatBench's protocol only."""
+    if plan.study.protocol != "matbench":
+        return
+    for jobs in _complete_rows(plan, folder):
+        records = [folder.read_record(job.key) for job in jobs]
+        name = _file_name(jobs[0], n_seeds=len(plan.study.seeds or ()))
+        _write(folder, f"{name}_predictions.json.gz", _predictions(records))
+        found = plan.data[str(jobs[0].data)]
+        if is_official(found):
+            submission = _submission(plan, records, found.known_name)
+            _write(folder, f"{name}_matbench.json.gz", submission)
+
+
+def _complete_rows(plan: Plan, folder: StudyFolder) -> Iterator[list[Job]]:
+    rows: dict[tuple[Any, ...], list[Job]] = {}
+    for job in plan.jobs:
+        if job.kind == "evaluation" and job.member is None and folder.is_done(job):
+            row = (job.data, job.backbone, job.strategy, job.seed)
+            rows.setdefault(row, []).append(job)
+    for jobs in rows.values():
+        if len(jobs) == N_FOLDS:
+            yield sorted(jobs, key=lambda job: job.fold or 0)
+
+
+def _file_name(job: Job, n_seeds: int) -> str:
+    parts = [job.data, job.backbone, job.strategy]
+    if n_seeds > 1:
+        parts.append(f"seed{job.seed}")
+    return "_".join(part for part in parts if part is not None)
+
+
+def _write(folder: StudyFolder, name: str, content: Mapping[str, Any]) -> None:
+    # Without a time in the header, equal predictions make equal files.
+    packed = gzip.compress(json.dumps(content).encode(), mtime=0)
+    write_atomically(folder.root / name, packed)
+
+
+def _predictions(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
+    first = records[0]
+    same = ("data", "target", "unit", "backbone", "strategy", "seed")
+    return {
+        **{name: first[name] for name in same},
+        "mae": float(np.mean([record["metrics"]["mae"] for record in records])),
+        "fold_mae": [record["metrics"]["mae"] for record in records],
+        "folds": [record["predictions"] for record in records],
+        "targets": [record["targets"] for record in records],
+        "test_indices": [record["test_indices"] for record in records],
+        "records": [record["key"] for record in records],
+    }
+
+
+def _submission(plan: Plan, records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
+    """Give what the matbench package's ``MatbenchBenchmark.to_file`` writes."""
+    dataset = f"matbench_{name}"
+    n = sum(len(record["predictions"]) for record in records)
+    benchmark = {"benchmark_name": "matbench_v0.1"}
+    task = {
+        "@class": "MatbenchTask",
+        "@module": "matbench.task",
+        **benchmark,
+        "dataset_name": dataset,
+        "results": {f"fold_{r['fold']}": _fold(r, name, n) for r in records},
+    }
+    submission = {
+        "@module": "matbench.bench",
+        "@class": "MatbenchBenchmark",
+        "version": MATBENCH_VERSION,
+        "tasks": {dataset: task},
+        "user_metadata": _metadata(plan, records[0]),
+        **benchmark,
+        "datestamp": _datestamp(records),
+    }
+    return {**submission, "hash": _hash(submission)}
+
+
+def _fold(record: Mapping[str, Any], name: str, n: int) -> dict[str, Any]:
+    width = len(str(n))
+    ids = [f"mb-{name}-{index + 1:0{width}d}" for index in record["test_indices"]]
+    targets, predictions = (np.array(record[key]) for key in ("targets", "predictions"))
+    return {
+        "data": dict(zip(ids, record["predictions"], strict=True)),
+        "parameters": {"record": record["key"]},
+        "scores": _scores(targets, predictions),
+    }
+
+
+def _scores(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
+    errors = np.abs(predictions - targets)
+    large = np.abs(targets) > SMALL_TARGET
+    return {
+        "mae": float(errors.mean()),
+        "mape": float((errors[large] / np.abs(targets[large])).mean()),
+        "max_error": float(errors.max()),
+        "rmse": float(np.sqrt((errors**2).mean())),
+    }
+
+
+def _metadata(plan: Plan, record: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "algorithm": f"gnnpre {record['backbone'] or ''} {record['strategy']}".replace("  ", " "),
+        "study": plan.study.name,
+        "commit": record["commit"],
+    }
+
+
+def _datestamp(records: Sequence[Mapping[str, Any]]) -> str:
+    """Give the time of the last record, so that a second run writes the same file."""
+    last = max(datetime.fromisoformat(record["finished"]) for record in records)
+    return last.astimezone(UTC).strftime("%Y.%m.%d %H:%M.%S")
+
+
+def _hash(content: Mapping[str, Any]) -> str:
+    return hashlib.sha256(json.dumps(_sorted(content)).encode()).hexdigest()
+
+
+def _sorted(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _sorted(value[key]) for key in sorted(value)}
+    return value

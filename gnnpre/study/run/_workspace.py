@@ -1,0 +1,63 @@
+"""What the jobs of one process share: the folder, and what has been read."""
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+
+from gnnpre.graphs import CrystalGraphs, StructureToGraph
+
+from ..plan._data import FoundData, LoadedData, load_data
+from ..plan._job import Job
+from ._folder import StudyFolder
+
+__all__ = ["Workspace"]
+
+
+class Workspace:
+    """Reads each data set once, and keeps the graphs of the last one.
+
+    Parameters
+    ----------
+    folder : StudyFolder
+        Where records and weights are.
+    data : mapping of str to FoundData
+        The data sets.
+    device : str
+        Where to train.
+    threads : int
+        Threads that a job may use.
+    """
+
+    def __init__(
+        self, folder: StudyFolder, data: Mapping[str, FoundData], device: str, threads: int
+    ) -> None:
+        self.folder = folder
+        self.data = data
+        self.device = device
+        self.threads = threads
+        self._loaded: tuple[str, LoadedData] | None = None
+        self._graphs: dict[str, CrystalGraphs] = {}
+
+    def load(self, name: str) -> LoadedData:
+        """Read a data set, and write its summary for the report."""
+        if self._loaded is None or self._loaded[0] != name:
+            self._graphs = {}
+            loaded = load_data(self.data[name])
+            self.folder.write_once(self.folder.data(name), loaded.summary())
+            self._loaded = name, loaded
+        return self._loaded[1]
+
+    def graphs(self, data: LoadedData, settings: StructureToGraph) -> CrystalGraphs:
+        """Build the graphs of a data set."""
+        key = json.dumps([data.name, settings.get_params()], sort_keys=True)
+        if key not in self._graphs:
+            self._graphs[key] = data.graphs(settings)
+        return self._graphs[key]
+
+    def release(self) -> None:
+        """Let go of what was read: a pre-training needs the memory."""
+        self._loaded, self._graphs = None, {}
+
+    def weights(self, pretraining: Job, epoch: int | None = None) -> Path:
+        """Give the file of a finished pre-training."""
+        return self.folder.pretrained(pretraining.key, epoch)

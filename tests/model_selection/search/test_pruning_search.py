@@ -1,0 +1,524 @@
+"""Searches that prune by epochs and folds, on studies in memory, in files, killed and resumed."""
+
+import copy
+import importlib.util
+import os
+import pickle
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+
+import joblib
+import numpy as np
+import optuna
+import pytest
+from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
+from optuna.pruners import NopPruner
+from optuna.trial import TrialState
+from sklearn import config_context
+from sklearn.base import clone, is_regressor
+from sklearn.compose import TransformedTargetRegressor
+from sklearn.exceptions import FitFailedWarning, NotFittedError
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GroupKFold, KFold, cross_val_score
+from sklearn.pipeline import make_pipeline
+from sklearn.utils import estimator_checks, get_tags
+
+from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyRegressor, StructureToGraph
+from gnnpre.model_selection import PruningSearchCV
+from gnnpre.model_selection._search._cross_validation import find_callbacks
+from gnnpre.model_selection._search._processes import this_process, was_killed
+from gnnpre.training import ReportEpoch
+from tests.model_selection.search.search_cases import (
+    EPOCHS,
+    RATE,
+    SPACE,
+    PruneFrom,
+    make_data,
+    make_pipe,
+    make_search,
+    make_storage,
+)
+
+# Folds this small leave elements out of the training.
+pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
+STORAGES = ("sqlite", "journal")
+
+
+@pytest.fixture(scope="module")
+def data():
+    structures, y = make_data()
+    graphs = StructureToGraph(cutoff=4.0).transform(structures)
+    return SimpleNamespace(structures=structures, graphs=graphs, y=np.asarray(y))
+
+
+@pytest.fixture(scope="module")
+def found(data):
+    """A search that is over; tests only read it."""
+    return make_search(n_trials=4, pruner=PruneFrom(2, trial=2)).fit(data.structures, data.y)
+
+
+def states(search):
+    return [trial.state.name for trial in search.study_.trials]
+
+
+def steps(search):
+    return [sorted(trial.intermediate_values) for trial in search.study_.trials]
+
+
+# Pruning
+
+
+def test_pruned_within_the_first_fold(data):
+    search = make_search(pruner=PruneFrom(1, trial=1)).fit(data.structures, data.y)
+    assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert steps(search) == [list(range(2 * EPOCHS)), [0, 1], [0, 1]]
+
+
+def test_pruned_within_the_second_fold(data):
+    search = make_search(pruner=PruneFrom(EPOCHS + 1, trial=1)).fit(data.structures, data.y)
+    assert steps(search)[1] == list(range(EPOCHS + 2))
+    results = search.cv_results_
+    assert np.isfinite(results["split0_test_score"]).all()
+    assert np.isnan(results["split1_test_score"][1:]).all()
+    assert np.isnan(results["mean_test_score"][1:]).all()
+
+
+def test_what_is_reported_is_the_validation_loss_of_the_fold(data):
+    search = make_search(n_trials=1, pruner=NopPruner()).fit(data.structures, data.y)
+    reported = search.study_.trials[0].intermediate_values
+    for fold, (train, _) in enumerate(KFold(2).split(data.y)):
+        model = make_pipe()[-1].set_params(learning_rate=search.best_params_[RATE])
+        history = model.fit(data.graphs[train], data.y[train]).history_
+        for epoch, row in enumerate(history):
+            assert reported[fold * EPOCHS + epoch] == -row["valid_loss"]
+
+
+def test_by_folds_where_there_are_no_epochs(data):
+    ridge = make_pipeline(EAD(L=1, rs=(2.0, 3.0), pooling="mean"), Ridge())
+    space = {"ridge__alpha": FloatDistribution(1e-3, 1e3, log=True)}
+    search = make_search(ridge, space, cv=4, pruner=PruneFrom(2, trial=1))
+    search.fit(data.structures, data.y)
+    assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert steps(search) == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
+    first = search.study_.trials[0]
+    assert first.intermediate_values[3] == pytest.approx(first.value)
+
+
+def test_by_folds_where_a_network_has_no_validation(data):
+    pipe = make_pipe(validation_fraction=0)
+    search = make_search(pipe, pruner=PruneFrom(0, trial=1)).fit(data.structures, data.y)
+    assert steps(search) == [[0, 1], [0], [0]]
+    assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
+
+
+def test_steps_do_not_shift_where_epochs_are_searched(data):
+    space = {"propertyregressor__max_epochs": CategoricalDistribution([1, 2])}
+    search = make_search(space=space, n_trials=6, pruner=NopPruner())
+    search.fit(data.structures, data.y)
+    assert {tuple(each) for each in steps(search)} == {(0, 2), (0, 1, 2, 3)}
+
+
+def test_the_default_pruner_prunes_what_does_badly(data):
+    rates = iter([1e-2, 1e-2, 1e-2, 1e-9])
+
+    def space(trial):
+        known = trial.params.get("rate")
+        rate = trial.suggest_float("rate", *(2 * (known or next(rates),)))
+        return {RATE: rate}
+
+    pipe = make_pipe(max_epochs=5)
+    search = make_search(pipe, space, n_trials=4).fit(data.structures, data.y)
+    assert states(search)[:3] == ["COMPLETE"] * 3
+    assert states(search)[3] == "PRUNED"
+    assert search.study_.pruner._n_warmup_steps == 1
+
+
+def test_the_users_callbacks_stay_and_the_winner_has_no_other(data):
+    calls = []
+    own = ReportEpoch(lambda epoch, loss: calls.append(epoch))
+    search = make_search(make_pipe(callbacks=[own]), n_trials=1).fit(data.structures, data.y)
+    assert len(calls) == 3 * EPOCHS
+    assert search.estimator[-1].callbacks == [own]
+    (winners,) = search.best_estimator_[-1].callbacks
+    assert winners.report is own.report
+
+
+def test_the_callback_of_a_copy_reports_to_the_same_study(data):
+    """A study in memory would be copied with the callbacks: here the estimator is cloned inside."""
+    inner = TransformedTargetRegressor(make_pipe(), func=np.log, inverse_func=np.exp)
+    space = {f"regressor__{RATE}": SPACE[RATE]}
+    search = make_search(inner, space, n_trials=2, pruner=PruneFrom(1, trial=1))
+    search.fit(data.structures, data.y)
+    assert steps(search) == [list(range(2 * EPOCHS)), [0, 1]]
+
+
+@pytest.mark.filterwarnings("ignore:Heartbeat of storage:UserWarning")  # nor is it optimized
+@pytest.mark.parametrize("duplicate", [copy.deepcopy, lambda x: pickle.loads(pickle.dumps(x))])
+@pytest.mark.parametrize("kind", ["memory", *STORAGES])
+def test_a_copied_or_pickled_callback_reports_to_the_same_study(tmp_path, kind, duplicate):
+    from gnnpre.model_selection._search._cross_validation import Reporter
+    from gnnpre.model_selection._search._optuna_study import open_storage, open_study
+
+    storage = open_storage(None if kind == "memory" else make_storage(kind, tmp_path))
+    handle = open_study(storage, None, PruneFrom(2), "data")
+    trial = handle.study.ask()
+    callback = duplicate(ReportEpoch(Reporter(handle, trial.number, 1)))
+    callback.report(0, 0.5)
+    with pytest.raises(optuna.TrialPruned, match="step 2"):
+        callback.report(1, 0.4)
+    assert handle.study.trials[0].intermediate_values == {1: -0.5, 2: -0.4}
+
+
+def test_the_parameter_that_takes_callbacks():
+    pretraining = Pretrainer(CGCNN(8, 1), Denoising())
+    regressor = PropertyRegressor(pretraining=pretraining)
+    assert find_callbacks(regressor) == "callbacks"
+    assert find_callbacks(make_pipe()) == "propertyregressor__callbacks"
+    assert find_callbacks(TransformedTargetRegressor(regressor)) == "regressor__callbacks"
+    both = make_pipeline(pretraining, regressor)
+    assert find_callbacks(both) == "propertyregressor__callbacks"
+    assert find_callbacks(make_pipeline(pretraining, Ridge())) == "pretrainer__callbacks"
+    assert find_callbacks(Ridge()) is None
+
+    class Boosting(Ridge):
+        """Has callbacks of its own kind, as xgboost's estimators."""
+
+        def __init__(self, callbacks=None):
+            self.callbacks = callbacks
+
+    assert find_callbacks(make_pipeline(EAD(), Boosting())) is None
+
+
+# scikit-learn's side
+
+
+def test_results(found, data):
+    results = found.cv_results_
+    assert results["state"].tolist() == ["COMPLETE", "COMPLETE", "PRUNED", "PRUNED"]
+    splits = np.stack([results["split0_test_score"], results["split1_test_score"]])
+    np.testing.assert_allclose(results["mean_test_score"][:2], splits.mean(0)[:2])
+    np.testing.assert_allclose(results["std_test_score"][:2], splits.std(0)[:2])
+    assert np.isnan(results["mean_test_score"][2:]).all()
+    assert found.best_index_ == np.nanargmax(results["mean_test_score"])
+    assert results["rank_test_score"][found.best_index_] == 1
+    assert found.best_score_ == found.study_.best_value
+    assert found.best_params_ == found.study_.best_params == results["params"][found.best_index_]
+    assert results[f"param_{RATE}"].tolist() == [row[RATE] for row in results["params"]]
+    assert results["trial"].tolist() == [0, 1, 2, 3]
+    assert len(set(results[f"param_{RATE}"])) == 4
+    assert (results["mean_fit_time"][:2] > 0).all()
+    assert (found.n_splits_, found.refit_time_ > 0) == (2, True)
+
+
+def test_scores_are_those_of_a_cross_validation(found, data):
+    for row in range(2):
+        model = make_pipe().set_params(**found.cv_results_["params"][row])
+        expected = cross_val_score(model, data.structures, data.y, cv=2)
+        scores = [found.cv_results_[f"split{fold}_test_score"][row] for fold in range(2)]
+        assert scores == expected.tolist()
+
+
+def test_the_winner_is_fitted_to_all_data(found, data):
+    model = make_pipe().set_params(**found.best_params_).fit(data.structures, data.y)
+    predicted = found.predict(data.structures)
+    np.testing.assert_array_equal(predicted, model.predict(data.structures))
+    assert found.score(data.structures, data.y) == model.score(data.structures, data.y)
+    assert not hasattr(found, "predict_proba")
+
+
+def test_transform_is_delegated_and_labels_are_not_needed(data):
+    pretrainer = Pretrainer(CGCNN(8, 1), Denoising(), max_epochs=2, random_state=0)
+    space = {"learning_rate": SPACE[RATE]}
+    search = make_search(pretrainer, space, n_trials=1).fit(data.graphs)
+    assert search.transform(data.graphs).shape == (20, 8)
+    assert list(search.study_.trials[0].intermediate_values) == [0, 1, 2, 3]
+
+
+def test_without_refit(data):
+    search = make_search(n_trials=1, refit=False).fit(data.structures, data.y)
+    assert RATE in search.best_params_
+    assert not hasattr(search, "best_estimator_")
+    with pytest.raises(AttributeError, match="predict"):
+        search.predict(data.structures)
+
+
+def test_equal_seeds_give_equal_trials(found, data):
+    again = make_search(n_trials=4, pruner=PruneFrom(2, trial=2)).fit(data.structures, data.y)
+    for key in ("mean_test_score", "state", "params"):
+        assert str(again.cv_results_[key]) == str(found.cv_results_[key])
+    other = make_search(n_trials=1, random_state=1).fit(data.structures, data.y)
+    assert other.best_params_ != found.cv_results_["params"][0]
+
+
+def test_clone_and_parameters(found):
+    again = clone(found)
+    assert not hasattr(again, "study_")
+    with pytest.raises(NotFittedError):
+        again.predict([])
+    assert again.get_params()["estimator__structuretograph__cutoff"] == 4.0
+    again.set_params(estimator__propertyregressor__max_epochs=7, n_trials=9)
+    assert (again.estimator[-1].max_epochs, again.n_trials) == (7, 9)
+    estimator_checks.check_no_attributes_set_in_init("PruningSearchCV", make_search())
+    assert is_regressor(found)
+    assert not get_tags(PruningSearchCV(PropertyRegressor(), {})).input_tags.two_d_array
+    assert "PruningSearchCV" in found._repr_html_()
+
+
+def test_fit_changes_no_parameter(data):
+    sampler, pruner = optuna.samplers.RandomSampler(3), PruneFrom(9)
+    search = make_search(n_trials=2, sampler=sampler, pruner=pruner)
+    before = joblib.hash(search.get_params())
+    first = search.fit(data.structures, data.y).cv_results_["params"]
+    assert joblib.hash(search.get_params()) == before
+    assert search.fit(data.structures, data.y).cv_results_["params"] == first
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_pickle_of_a_fitted_search_needs_no_storage(data, tmp_path, kind):
+    storage = None if kind == "memory" else make_storage(kind, tmp_path)
+    search = make_search(n_trials=2, storage=storage).fit(data.structures, data.y)
+    pickled = pickle.dumps(search)
+    for file in tmp_path.iterdir():
+        file.unlink()
+    again = pickle.loads(pickled)
+    assert list(tmp_path.iterdir()) == []
+    predicted = again.predict(data.structures)
+    np.testing.assert_array_equal(predicted, search.predict(data.structures))
+    assert again.study_.best_params == search.best_params_
+
+
+def test_search_within_a_cross_validation(data, tmp_path):
+    search = make_search(n_trials=2, storage=make_storage("sqlite", tmp_path))
+    scores = cross_val_score(search, data.structures, data.y, cv=2)
+    assert np.isfinite(scores).all()
+    assert len(optuna.get_all_study_names(search.storage)) == 2
+    search.set_params(study_name="shared")
+    with pytest.raises(ValueError, match="study of other data"):
+        cross_val_score(search, data.structures, data.y, cv=2, error_score="raise")
+
+
+def test_groups_reach_the_splitter_and_under_routing_the_estimator(data):
+    groups = np.repeat(np.arange(5), 4)
+    search = make_search(n_trials=1, cv=GroupKFold(2)).fit(data.structures, data.y, groups=groups)
+    assert search.n_splits_ == 2
+    weight = np.linspace(1, 2, 20)
+    alone = search.cv_results_["split0_test_score"]
+    with config_context(enable_metadata_routing=True):
+        search.fit(data.structures, data.y, groups=groups, sample_weight=weight)
+    assert search.cv_results_["split0_test_score"] != alone
+    train, test = next(GroupKFold(2).split(data.y, groups=groups))
+    model = make_pipe()[-1].set_params(learning_rate=search.best_params_[RATE])
+    model.fit(data.graphs[train], data.y[train], groups[train], weight[train])
+    expected = model.score(data.graphs[test], data.y[test], sample_weight=weight[test])
+    assert search.cv_results_["split0_test_score"] == expected
+
+
+# Failures
+
+
+class Fragile(PropertyRegressor):
+    """Fails with some parameters."""
+
+    def fit(self, X, y, groups=None, sample_weight=None):
+        if self.batch_size == 13:
+            raise RuntimeError("thirteen")
+        return super().fit(X, y, groups, sample_weight)
+
+
+FRAGILE = Fragile(CGCNN(8, 1), max_epochs=1, random_state=0)
+THIRTEEN = {"batch_size": CategoricalDistribution([13, 8])}
+
+
+def test_a_trial_that_fails_is_recorded_and_the_search_goes_on(data):
+    search = make_search(FRAGILE, THIRTEEN, n_trials=6, error_score=-99.0)
+    with pytest.warns(FitFailedWarning, match="RuntimeError: thirteen"):
+        search.fit(data.graphs, data.y)
+    failed = search.cv_results_["state"] == "FAIL"
+    assert 0 < failed.sum() < 6
+    assert (search.cv_results_["mean_test_score"][failed] == -99.0).all()
+    assert np.isfinite(search.cv_results_["mean_test_score"]).all()
+    assert search.best_params_ == {"batch_size": 8}
+
+
+def test_error_score_raise(data):
+    search = make_search(FRAGILE, {"batch_size": CategoricalDistribution([13])})
+    with pytest.raises(RuntimeError, match="thirteen"):
+        search.set_params(error_score="raise").fit(data.graphs, data.y)
+    with pytest.raises(ValueError, match=r"3 failed and 0 were pruned(.|\n)*thirteen"):
+        search.set_params(error_score=np.nan).fit(data.graphs, data.y)
+
+
+def test_all_trials_pruned(data):
+    search = make_search(n_trials=2, pruner=PruneFrom(0))
+    with pytest.raises(ValueError, match="0 failed and 2 were pruned"):
+        search.fit(data.structures, data.y)
+
+
+@pytest.mark.parametrize(
+    ("settings", "error", "message"),
+    [
+        ({"space": {"propertyregressor__learning_rte": SPACE[RATE]}}, ValueError, "Did you mean"),
+        ({"space": {RATE: [0.1, 0.2]}}, TypeError, "expected a distribution"),
+        ({"space": [1]}, TypeError, "expected a dict"),
+        ({"space": lambda trial: 3}, TypeError, "expected a dict of parameters"),
+        ({"space": lambda trial: {"no": 1}}, ValueError, "Invalid parameter 'no'"),
+        ({"n_trials": 0}, ValueError, "n_trials=0; expected an int > 0"),
+        ({"n_trials": None}, ValueError, "never end"),
+        ({"timeout": -1}, ValueError, "timeout=-1"),
+        ({"n_jobs": 2}, ValueError, "cannot share a study in memory"),
+        ({"n_jobs": 2, "storage": "sqlite:///:memory:"}, ValueError, "in memory"),
+        ({"storage": "study.db"}, TypeError, "sqlite:///study.db"),
+        ({"pruner": "median"}, TypeError, "optuna.pruners"),
+        ({"sampler": 3}, TypeError, "optuna.samplers"),
+        ({"scoring": ["r2", "max_error"]}, TypeError, "expected one score"),
+        ({"error_score": "no"}, ValueError, "error_score='no'"),
+        ({"monitor": "valid_los"}, ValueError, "expected one of.*valid_loss"),
+        ({"monitor": None}, TypeError, "monitor=None"),
+        ({"estimator": PropertyRegressor}, TypeError, "expected an estimator"),
+    ],
+)
+def test_bad_input(data, settings, error, message):
+    with pytest.raises(error, match=message):
+        make_search(**settings).fit(data.structures, data.y)
+
+
+def test_a_parameter_of_nothing_is_refused_with_the_reason():
+    pipe = make_pipe().set_params(propertyregressor__backbone=None)
+    space = {"propertyregressor__backbone__n_layers": IntDistribution(1, 2)}
+    with pytest.raises(ValueError, match="propertyregressor__backbone is None"):
+        make_search(pipe, space).fit(*make_data(4))
+
+
+# Storages, processes, kills
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_two_processes_on_one_storage(data, tmp_path, kind):
+    storage = make_storage(kind, tmp_path)
+    search = make_search(n_trials=5, n_jobs=2, storage=storage, pruner=PruneFrom(4, trial=3))
+    with joblib.parallel_config(backend="loky", inner_max_num_threads=1):
+        search.fit(data.structures, data.y)
+    assert sorted(states(search)) == ["COMPLETE"] * 3 + ["PRUNED"] * 2
+    pids = {trial.user_attrs["gnnpre:process"]["pid"] for trial in search.study_.trials}
+    assert os.getpid() not in pids
+    assert len(pids) == 2
+    rates = [row[RATE] for row in search.cv_results_["params"]]
+    assert len(set(rates)) == 5
+
+
+@pytest.fixture(scope="module")
+def killed(tmp_path_factory):
+    """Folder with the studies of two processes that were killed."""
+    folder = tmp_path_factory.mktemp("killed")
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    script = Path(__file__).with_name("killed_search.py")
+    command = [sys.executable, str(script), str(folder), *STORAGES]
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=120)
+    assert done.stdout.split() == ["9", "9"], done.stderr
+    return folder
+
+
+@pytest.mark.parametrize("kind", STORAGES)
+def test_a_killed_process_loses_one_trial(data, killed, kind):
+    settings = {"n_trials": 5, "pruner": NopPruner()}
+    search = make_search(**settings, storage=make_storage(kind, killed), study_name="killed")
+    search.fit(data.structures, data.y)
+    assert states(search) == ["COMPLETE", "COMPLETE", "FAIL"] + ["COMPLETE"] * 3
+    assert search.cv_results_["trial"].tolist() == [0, 1, 3, 4, 5]
+    # The seed of a trial is that of its place: the study went on as it would have.
+    whole = make_search(**settings).fit(data.structures, data.y)
+    assert search.cv_results_["params"] == whole.cv_results_["params"]
+    scores = search.cv_results_["mean_test_score"]
+    assert scores.tolist() == whole.cv_results_["mean_test_score"].tolist()
+
+
+def test_a_study_is_gone_on_with_up_to_n_trials_in_all(data, tmp_path):
+    settings = {"storage": make_storage("sqlite", tmp_path), "study_name": "one"}
+    for n_trials, expected in ((2, 2), (4, 4), (3, 4)):
+        search = make_search(n_trials=n_trials, **settings).fit(data.structures, data.y)
+        assert len(search.cv_results_["params"]) == expected
+    with pytest.raises(ValueError, match="other data, splits or scoring"):
+        make_search(**settings, scoring="r2").fit(data.structures, data.y)
+    with pytest.raises(ValueError, match="other data, splits or scoring"):
+        make_search(**settings).fit(data.structures, data.y + 1)
+    with pytest.raises(ValueError, match="other data, splits or scoring"):
+        make_search(**settings).fit(data.structures[::-1], data.y)
+
+
+def test_a_trial_of_a_living_process_is_left_alone(data, tmp_path):
+    storage = make_storage("journal", tmp_path)
+    make_search(n_trials=1, storage=storage, study_name="a").fit(data.structures, data.y)
+    study = optuna.load_study(study_name="a", storage=storage)
+    study.ask().set_user_attr("gnnpre:process", this_process())
+    search = make_search(n_trials=3, storage=storage, study_name="a").fit(data.structures, data.y)
+    assert states(search) == ["COMPLETE", "RUNNING", "COMPLETE"]  # it counts
+    assert search.cv_results_["trial"].tolist() == [0, 2]
+
+
+def test_who_is_dead():
+    assert not was_killed(this_process())
+    assert was_killed({**this_process(), "started": "another boot/1"})
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    owner = {**this_process(), "pid": process.pid, "started": None}
+    process.wait()
+    assert was_killed(owner)
+    assert not was_killed({**owner, "host": "elsewhere"})
+
+
+def test_a_study_that_minimizes_is_refused(data, tmp_path):
+    storage = make_storage("sqlite", tmp_path)
+    optuna.create_study(storage=storage, study_name="down", direction="minimize")
+    with pytest.raises(ValueError, match="minimizes"):
+        make_search(storage=storage, study_name="down").fit(data.structures, data.y)
+
+
+def test_timeout_lets_no_further_trial_begin(data):
+    search = make_search(n_trials=None, timeout=0.5).fit(data.structures, data.y)
+    assert 1 <= len(search.cv_results_["params"]) < 50
+
+
+def test_a_sampler_that_has_tried_all_ends_the_search(data):
+    grid = optuna.samplers.GridSampler({"propertyregressor__batch_size": [4, 8]}, seed=0)
+    space = {"propertyregressor__batch_size": CategoricalDistribution([4, 8])}
+    search = make_search(space=space, n_trials=9, sampler=grid).fit(data.structures, data.y)
+    assert sorted(row["propertyregressor__batch_size"] for row in search.cv_results_["params"]) == [
+        4,
+        8,
+    ]
+
+
+def test_logging_of_optuna_is_as_it_was(data, caplog):
+    before = optuna.logging.get_verbosity()
+    make_search(n_trials=1).fit(data.structures, data.y)
+    assert caplog.messages == []
+    make_search(n_trials=1, verbose=1).fit(data.structures, data.y)
+    assert any("Trial 0 finished" in message for message in caplog.messages)
+    assert optuna.logging.get_verbosity() == before
+
+
+# Optuna without this search
+
+
+def test_plain_study_around_a_cross_validation(data):
+    def objective(trial):
+        rate = trial.suggest_float("rate", 1e-4, 1e-1, log=True)
+        model = make_pipe(learning_rate=rate)
+        return cross_val_score(model, data.structures, data.y, cv=2).mean()
+
+    study = optuna.create_study(direction="maximize")
+    study.optimize(objective, n_trials=2)
+    assert [trial.state for trial in study.trials] == [TrialState.COMPLETE] * 2
+
+
+@pytest.mark.skipif(
+    importlib.util.find_spec("optuna_integration") is None,
+    reason="optuna-integration (of the extra 'tuning') is not installed",
+)
+def test_optuna_search_cv_as_it_is(data):
+    from optuna_integration import OptunaSearchCV
+
+    search = OptunaSearchCV(make_pipe(), SPACE, cv=2, n_trials=2)
+    search.fit(data.structures, data.y)
+    assert search.predict(data.structures).shape == (20,)
