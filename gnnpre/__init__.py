@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         jia2025_torchmdnet,
     )
     from .fingerprints import EAD, GMP, WACSF
-    from .graphs import CrystalGraphs, FrameLabels, StructureToGraph
+    from .graphs import CrystalGraphs, Crystals, FrameLabels, StructureToGraph
     from .objectives import (
         ClassTargets,
         Denoising,
@@ -52,6 +52,7 @@ __all__ = [
     "WACSF",
     "ClassTargets",
     "CrystalGraphs",
+    "Crystals",
     "Denoising",
     "FingerprintTargets",
     "ForceField",
@@ -85,6 +86,7 @@ _HOME = {
     "CGCNN": "backbones",
     "ClassTargets": "objectives",
     "CrystalGraphs": "graphs",
+    "Crystals": "graphs",
     "Denoising": "objectives",
     "EAD": "fingerprints",
     "FingerprintTargets": "objectives",

@@ -1,7 +1,10 @@
 """Crystals as graphs, and the labels of frames."""
 
 from ._batch import CrystalBatch
+from ._containers import as_crystals as as_crystals
+from ._containers import as_structure_list as as_structure_list
 from ._crystal_graphs import CrystalGraphs
+from ._crystals import Crystals
 from ._frame_labels import FrameLabels
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts
@@ -10,8 +13,12 @@ from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
 from ._stream import stream_graphs as stream_graphs
 from ._structure_to_graph import StructureToGraph
-from ._structures import PackedCrystals as PackedCrystals
-from ._structures import as_structure_list as as_structure_list
-from ._structures import pack_crystals as pack_crystals
 
-__all__ = ["CrystalBatch", "CrystalGraphs", "FrameLabels", "GraphSettings", "StructureToGraph"]
+__all__ = [
+    "CrystalBatch",
+    "CrystalGraphs",
+    "Crystals",
+    "FrameLabels",
+    "GraphSettings",
+    "StructureToGraph",
+]

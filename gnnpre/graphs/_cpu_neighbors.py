@@ -2,9 +2,9 @@
 
 import numpy as np
 
+from ._crystals import Crystals
 from ._search import CUTOFF_TOLERANCE, FoundPairs, search_cells
 from ._settings import GraphSettings
-from ._structures import PackedCrystals
 
 __all__ = ["search_on_cpu"]
 
@@ -12,7 +12,7 @@ __all__ = ["search_on_cpu"]
 WIDENING = 1.4
 
 
-def search_on_cpu(crystals: PackedCrystals, settings: GraphSettings) -> FoundPairs:
+def search_on_cpu(crystals: Crystals, settings: GraphSettings) -> FoundPairs:
     """Find all pairs within the cutoff.
 
     Where few neighbours are kept, what lies beyond them is left out: the search of a crystal
@@ -62,7 +62,7 @@ def _without_itself(
     )
 
 
-def _first_radii(crystals: PackedCrystals, settings: GraphSettings) -> list[float]:
+def _first_radii(crystals: Crystals, settings: GraphSettings) -> list[float]:
     """Guess in which radius all atoms of a crystal have the neighbours that they keep."""
     if settings.max_neighbors is None:
         return [settings.cutoff] * len(crystals)

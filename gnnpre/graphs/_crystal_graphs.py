@@ -1,6 +1,5 @@
 """Many crystal graphs in flat tensors: the X that flows to every estimator."""
 
-import warnings
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -12,8 +11,10 @@ from torch import Tensor
 from gnnpre._storage import load_tensors, save_tensors
 
 from ._batch import CrystalBatch
+from ._crystals import Crystals
 from ._indexing import normalise_key
 from ._settings import GraphSettings
+from ._tensors import share_memory
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -277,7 +278,7 @@ class CrystalGraphs:
     def __setstate__(self, state: dict[str, Any]) -> None:
         self.settings = state["settings"]
         for name in FIELDS:
-            setattr(self, name, _tensor(state[name]))
+            setattr(self, name, share_memory(state[name]))
         self._finish()
 
     def save(self, path: str | Path) -> None:
@@ -343,6 +344,18 @@ class CrystalGraphs:
             for name in FIELDS
         }
         return cls(**tensors, settings=parts[0].settings)
+
+    def to_crystals(self) -> Crystals:
+        """Return the crystals without their edges.
+
+        Returns
+        -------
+        Crystals
+            On the CPU, where they share the memory of these graphs.
+        """
+        names = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
+        arrays = {name: getattr(self, name).cpu().numpy() for name in names}
+        return Crystals._from_checked(arrays, ids=None, info={}, index=None)
 
     def to_data_list(self) -> "list[Data]":
         """Give the crystals as torch-geometric ``Data`` objects.
@@ -453,10 +466,3 @@ def _edge_vectors(
     for axis in range(3):
         vectors += shift[:, axis, None] * rows[:, axis]
     return vectors
-
-
-def _tensor(array: np.ndarray) -> Tensor:
-    """Share memory with ``array``, read-only memory maps included: nothing here writes to it."""
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
-        return torch.from_numpy(array)

@@ -2,16 +2,15 @@
 
 import importlib.util
 from collections.abc import Iterator
-from dataclasses import replace
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from ._crystals import Crystals
 from ._indexing import flat_indices, offsets_from_counts
 from ._search import CUTOFF_TOLERANCE, FoundPairs, search_cells
 from ._settings import GraphSettings
-from ._structures import PackedCrystals
 
 __all__ = ["check_installed", "search_on_device"]
 
@@ -37,30 +36,30 @@ def check_installed() -> None:
 
 
 def search_on_device(
-    crystals: PackedCrystals, settings: GraphSettings, device: torch.device
+    crystals: Crystals, settings: GraphSettings, device: torch.device
 ) -> FoundPairs:
     """Find all pairs within the cutoff, in an order that is the same every time.
 
     Crystals with about as many neighbours an atom are searched together: each atom of one search
     has the same number of places for neighbours.
     """
-    crystals = replace(crystals, cell=search_cells(crystals))
+    crystals = crystals._with_cell(search_cells(crystals))
     room = _estimate_neighbors(crystals, settings.cutoff)
     order = np.argsort(room, kind="stable")
     found = [
         pairs
-        for part, places in _cut(crystals.take(order), room[order])
+        for part, places in _cut(crystals[order], room[order])
         for pairs in _search(part, places, settings.cutoff, device)
     ]
     return _join(found, order)
 
 
-def _estimate_neighbors(crystals: PackedCrystals, cutoff: float) -> np.ndarray:
+def _estimate_neighbors(crystals: Crystals, cutoff: float) -> np.ndarray:
     """Estimate from its density how many neighbours an atom of each crystal may have: (n,)."""
     inverse = np.linalg.inv(crystals.cell)
     rows = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
     fractional = np.einsum("ni,nij->nj", crystals.positions, inverse[rows])
-    starts = offsets_from_counts(crystals.n_atoms)[:-1]
+    starts = crystals.offsets[:-1]
     extent = np.maximum.reduceat(fractional, starts) - np.minimum.reduceat(fractional, starts)
     extent += LAYER * np.linalg.norm(inverse, axis=1)
     # The part of the cell with atoms in it, without the vacuum of a slab, say.
@@ -71,20 +70,20 @@ def _estimate_neighbors(crystals: PackedCrystals, cutoff: float) -> np.ndarray:
     return np.ceil(ROOM * mean + MORE_ROOM).astype(np.int64)
 
 
-def _cut(crystals: PackedCrystals, room: np.ndarray) -> Iterator[tuple[PackedCrystals, int]]:
+def _cut(crystals: Crystals, room: np.ndarray) -> Iterator[tuple[Crystals, int]]:
     """Cut into parts for one search each; with each, the places for neighbours of an atom."""
     start, atoms, places = 0, 0, 0
     for row in range(len(crystals)):
         count, wanted = int(crystals.n_atoms[row]), int(room[row])
         if atoms and (atoms + count) * max(places, wanted) > MATRIX_SIZE:
-            yield crystals.part(start, row), places
+            yield crystals[start:row], places
             start, atoms, places = row, 0, 0
         atoms, places = atoms + count, max(places, wanted)
-    yield crystals.part(start, len(crystals)), places
+    yield crystals[start:], places
 
 
 def _search(
-    crystals: PackedCrystals, places: int, cutoff: float, device: torch.device
+    crystals: Crystals, places: int, cutoff: float, device: torch.device
 ) -> list[FoundPairs]:
     """Search with so many places an atom; where that is too few, again with what is needed."""
     from nvalchemiops.torch.neighbors import NeighborOverflowError
@@ -96,9 +95,7 @@ def _search(
     return [_find_pairs(part, most, cutoff, device) for part, most in _cut(crystals, needed)]
 
 
-def _find_pairs(
-    crystals: PackedCrystals, places: int, cutoff: float, device: torch.device
-) -> FoundPairs:
+def _find_pairs(crystals: Crystals, places: int, cutoff: float, device: torch.device) -> FoundPairs:
     from nvalchemiops.torch.neighbors import neighbor_list
 
     positions, cell, pbc, n_atoms = (

@@ -4,7 +4,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["flat_indices", "normalise_key", "offsets_from_counts"]
+__all__ = ["flat_indices", "flat_rows", "normalise_key", "offsets_from_counts", "resolve_rows"]
 
 
 def offsets_from_counts(counts: np.ndarray) -> np.ndarray:
@@ -20,6 +20,31 @@ def flat_indices(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:
     starts = offsets_from_counts(counts)[:-1]
     shift = np.repeat(offsets[indices] - starts, counts)
     return np.arange(counts.sum(), dtype=np.int64) + shift
+
+
+def flat_rows(offsets: np.ndarray, rows: slice | np.ndarray) -> slice | np.ndarray:
+    """Return what picks, from a flat array, the rows of the blocks ``rows``."""
+    if isinstance(rows, slice):
+        return slice(int(offsets[rows.start]), int(offsets[rows.stop]))
+    return flat_indices(offsets, rows)
+
+
+def resolve_rows(key: Any, n: int, owner: str) -> slice | np.ndarray:
+    """Turn any index of :func:`normalise_key` into a slice of consecutive rows, or indices.
+
+    A slice costs no copy of what it picks.
+    """
+    if isinstance(key, slice):
+        start, stop, step = key.indices(n)
+        if step == 1:
+            return slice(start, max(start, stop))
+    indices = normalise_key(key, n, owner)
+    if len(indices) == 0:
+        return slice(0, 0)
+    start, stop = int(indices[0]), int(indices[-1]) + 1
+    if stop - start == len(indices) and (np.diff(indices) == 1).all():
+        return slice(start, stop)
+    return indices
 
 
 def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:

@@ -6,10 +6,11 @@ import numpy as np
 import torch
 
 from ._cpu_neighbors import search_on_cpu
+from ._crystal_arrays import crystal_of_row
+from ._crystals import Crystals
 from ._gpu_neighbors import search_on_device
 from ._search import FoundPairs
 from ._settings import GraphSettings
-from ._structures import PackedCrystals, crystal_of_row
 
 __all__ = ["Edges", "find_edges"]
 
@@ -28,7 +29,7 @@ class Edges:
 
 
 def find_edges(
-    crystals: PackedCrystals,
+    crystals: Crystals,
     settings: GraphSettings,
     first: int = 0,
     device: torch.device | None = None,

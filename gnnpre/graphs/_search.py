@@ -4,7 +4,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ._structures import PackedCrystals
+from ._crystals import Crystals
+from ._to_structure import complete_cell
 
 __all__ = ["CUTOFF_TOLERANCE", "FoundPairs", "search_cells"]
 
@@ -22,22 +23,12 @@ class FoundPairs:
     n_found: np.ndarray  # (n,)
 
 
-def search_cells(crystals: PackedCrystals) -> np.ndarray:
+def search_cells(crystals: Crystals) -> np.ndarray:
     """Cells with the rows of non-periodic directions replaced by vectors normal to the others."""
     cells = np.ascontiguousarray(crystals.cell)
     partial = np.flatnonzero(~crystals.pbc.all(axis=1))
     if len(partial):
         cells = cells.copy()
     for row in partial:
-        cells[row] = _complete_cell(cells[row], crystals.pbc[row])
+        cells[row] = complete_cell(cells[row], crystals.pbc[row])
     return cells
-
-
-def _complete_cell(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
-    completed = cell.copy()
-    n_periodic = int(pbc.sum())
-    if n_periodic == 0:
-        return np.eye(3)
-    normals = np.linalg.svd(cell[pbc])[2][n_periodic:]
-    completed[~pbc] = normals
-    return completed

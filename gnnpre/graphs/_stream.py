@@ -7,11 +7,11 @@ import numpy as np
 import torch
 
 from ._batch import CrystalBatch
+from ._containers import as_crystals
 from ._crystal_graphs import CrystalGraphs
 from ._neighbors import find_edges
 from ._settings import GraphSettings
 from ._structure_to_graph import build_graphs, join_graphs
-from ._structures import PackedCrystals, as_structure_list, pack_crystals
 
 __all__ = ["stream_batches", "stream_graphs"]
 
@@ -33,10 +33,8 @@ def stream_graphs(X: Any, settings: GraphSettings, max_crystals: int) -> Iterato
     CrystalGraphs
         One part.
     """
-    crystals = pack_crystals(as_structure_list(X))
-    for start in range(0, len(crystals), max_crystals):
-        part = crystals.part(start, min(start + max_crystals, len(crystals)))
-        yield build_graphs(part, settings, start)
+    for number, piece in enumerate(as_crystals(X).split(max_crystals)):
+        yield build_graphs(piece, settings, number * max_crystals)
 
 
 def stream_batches(
@@ -61,23 +59,18 @@ def stream_batches(
     CrystalBatch
         One part, on the device of X.
     """
-    given = X if isinstance(X, CrystalGraphs) else None
-    if given is not None and len(given) == 0:
+    graphs = X if isinstance(X, CrystalGraphs) else None
+    if graphs is not None and len(graphs) == 0:
         raise ValueError("X has 0 crystals; a minimum of 1 is required.")
-    crystals = pack_crystals(as_structure_list(X)) if given is None else _packed(given)
+    crystals = as_crystals(X)
     for start, stop in _bounds(crystals.n_atoms, max_atoms):
-        part = crystals.part(start, stop)
-        settings = GraphSettings(cutoff=cutoff(part.atomic_numbers))
-        if given is not None and _holds(given.settings, settings):
-            yield given.batch(slice(start, stop), dtype)
+        piece = crystals[start:stop]
+        settings = GraphSettings(cutoff=cutoff(piece.atomic_numbers))
+        if graphs is not None and _has_all_edges(graphs.settings, settings):
+            yield graphs.batch(slice(start, stop), dtype)
         else:
-            graphs = join_graphs(part, [find_edges(part, settings, start)], settings)
-            yield (graphs if given is None else graphs.to(given.device)).batch(dtype=dtype)
-
-
-def _packed(graphs: CrystalGraphs) -> PackedCrystals:
-    names = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
-    return PackedCrystals(**{name: getattr(graphs, name).cpu().numpy() for name in names})
+            built = join_graphs(piece, [find_edges(piece, settings, start)], settings)
+            yield (built if graphs is None else built.to(graphs.device)).batch(dtype=dtype)
 
 
 def _bounds(n_atoms: np.ndarray, max_atoms: int) -> Iterator[tuple[int, int]]:
@@ -91,5 +84,5 @@ def _bounds(n_atoms: np.ndarray, max_atoms: int) -> Iterator[tuple[int, int]]:
         yield start, len(n_atoms)
 
 
-def _holds(built: GraphSettings, wanted: GraphSettings) -> bool:
-    return built.max_neighbors is None and built.cutoff >= wanted.cutoff
+def _has_all_edges(built: GraphSettings, needed: GraphSettings) -> bool:
+    return built.max_neighbors is None and built.cutoff >= needed.cutoff

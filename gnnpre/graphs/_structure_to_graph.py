@@ -9,11 +9,13 @@ from sklearn.base import BaseEstimator, TransformerMixin
 from gnnpre._devices import resolve_device
 from gnnpre._validation import check_choice, check_number
 
+from ._containers import as_crystals, as_structure_list
 from ._crystal_graphs import CrystalGraphs
+from ._crystals import Crystals
 from ._gpu_neighbors import check_installed
 from ._neighbors import Edges, find_edges
 from ._settings import GraphSettings
-from ._structures import PackedCrystals, as_structure_list, pack_crystals
+from ._tensors import share_memory
 
 __all__ = ["StructureToGraph", "build_graphs", "join_graphs"]
 
@@ -116,7 +118,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         """
         self._settings()
         self._search_device()
-        self._structures(X)
+        self._check_container(X)
         return self
 
     def transform(self, X: Any) -> CrystalGraphs:
@@ -140,7 +142,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
             positions in a regular cell; the message names it.
         """
         device = self._search_device()
-        crystals = pack_crystals(self._structures(X))
+        crystals = self._crystals(X)
         return build_graphs(crystals, self._settings(), n_jobs=self.n_jobs, device=device)
 
     def set_output(self, *, transform: str | None = None) -> "StructureToGraph":
@@ -171,10 +173,15 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         tags.input_tags.one_d_array = False
         return tags
 
-    def _structures(self, X: Any) -> list[Any]:
+    def _check_container(self, X: Any) -> None:
         if isinstance(X, CrystalGraphs):
             raise TypeError("X holds graphs already: leave StructureToGraph out of the pipeline.")
-        return as_structure_list(X)
+        if not isinstance(X, Crystals):
+            as_structure_list(X)
+
+    def _crystals(self, X: Any) -> Crystals:
+        self._check_container(X)
+        return as_crystals(X)
 
     def _settings(self) -> GraphSettings:
         self._check_parameters()
@@ -205,7 +212,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
 
 
 def build_graphs(
-    crystals: PackedCrystals,
+    crystals: Crystals,
     settings: GraphSettings,
     first: int = 0,
     n_jobs: int | None = None,
@@ -213,8 +220,8 @@ def build_graphs(
 ) -> CrystalGraphs:
     """Find the edges of crystals, of which the one at 0 is called ``first`` in errors."""
     chunk = CHUNK if device is None or device.type == "cpu" else DEVICE_CHUNK
-    parts = crystals.split(chunk)
-    jobs = [(part, settings, first + chunk * index, device) for index, part in enumerate(parts)]
+    pieces = crystals.split(chunk)
+    jobs = [(piece, settings, first + chunk * i, device) for i, piece in enumerate(pieces)]
     if n_jobs in (None, 1) or len(jobs) == 1:
         edges = [find_edges(*job) for job in jobs]
     else:
@@ -224,16 +231,14 @@ def build_graphs(
     return join_graphs(crystals, edges, settings)
 
 
-def join_graphs(
-    crystals: PackedCrystals, edges: list[Edges], settings: GraphSettings
-) -> CrystalGraphs:
+def join_graphs(crystals: Crystals, edges: list[Edges], settings: GraphSettings) -> CrystalGraphs:
     """Put crystals and the edges found in their parts together."""
     return CrystalGraphs(
-        atomic_numbers=torch.from_numpy(crystals.atomic_numbers),
-        positions=torch.from_numpy(crystals.positions),
-        cell=torch.from_numpy(crystals.cell),
-        pbc=torch.from_numpy(crystals.pbc),
-        n_atoms=torch.from_numpy(crystals.n_atoms),
+        atomic_numbers=share_memory(crystals.atomic_numbers),
+        positions=share_memory(crystals.positions),
+        cell=share_memory(crystals.cell),
+        pbc=share_memory(crystals.pbc),
+        n_atoms=share_memory(crystals.n_atoms),
         edge_index=torch.from_numpy(np.concatenate([part.index for part in edges], axis=1)),
         edge_shift=torch.from_numpy(np.concatenate([part.shift for part in edges])),
         n_edges=torch.from_numpy(np.concatenate([part.n_edges for part in edges])),

@@ -5,12 +5,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre.datasets import chemical_system, reduced_formula
-from gnnpre.graphs import (
-    CrystalGraphs,
-    PackedCrystals,
-    as_structure_list,
-    pack_crystals,
-)
+from gnnpre.graphs import CrystalGraphs, Crystals, as_crystals
 
 __all__ = [
     "anonymous_formulas",
@@ -20,43 +15,40 @@ __all__ = [
     "reduced_formulas",
 ]
 
-FIELDS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
 LETTERS = "ABCDEFGHIJKLMNOPQRSTUVWXYZ"
 LARGEST_ATOMIC_NUMBER = 118
 
 
-def read_crystals(X: Any, name: str = "X") -> PackedCrystals:
+def read_crystals(X: Any, name: str = "X") -> Crystals:
     """Read structures or graphs into flat arrays; ``name`` is what the user calls them."""
-    if isinstance(X, CrystalGraphs):
-        if len(X) == 0:
-            raise ValueError(f"{name} is empty: expected graphs of at least 1 crystal.")
-        return PackedCrystals(**{field: getattr(X, field).cpu().numpy() for field in FIELDS})
+    if isinstance(X, CrystalGraphs) and len(X) == 0:
+        raise ValueError(f"{name} is empty: expected graphs of at least 1 crystal.")
     try:
-        return pack_crystals(as_structure_list(X))
+        return as_crystals(X)
     except (TypeError, ValueError) as error:
         if name == "X":
             raise
         raise type(error)(f"{name}: {error}") from error
 
 
-def atoms_by_crystal(values: np.ndarray, crystals: PackedCrystals) -> list[np.ndarray]:
+def atoms_by_crystal(values: np.ndarray, crystals: Crystals) -> list[np.ndarray]:
     """Cut an array with a row an atom into the rows of each crystal."""
     return np.split(values, np.cumsum(crystals.n_atoms)[:-1])
 
 
-def reduced_formulas(crystals: PackedCrystals) -> np.ndarray:
+def reduced_formulas(crystals: Crystals) -> np.ndarray:
     """Write reduced formulas as pymatgen does."""
     rows = atoms_by_crystal(crystals.atomic_numbers, crystals)
     return np.array([reduced_formula(numbers) for numbers in rows])
 
 
-def chemical_systems(crystals: PackedCrystals) -> np.ndarray:
+def chemical_systems(crystals: Crystals) -> np.ndarray:
     """Write the elements of each crystal in alphabetical order, such as ``Cl-Na``."""
     rows = atoms_by_crystal(crystals.atomic_numbers, crystals)
     return np.array([chemical_system(numbers) for numbers in rows])
 
 
-def anonymous_formulas(crystals: PackedCrystals) -> np.ndarray:
+def anonymous_formulas(crystals: Crystals) -> np.ndarray:
     """Write formulas with letters for elements, the rarest first, such as ``AB2``."""
     crystal = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
     key = crystal * (LARGEST_ATOMIC_NUMBER + 1) + crystals.atomic_numbers

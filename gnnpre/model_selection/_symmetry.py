@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 from joblib import Parallel, delayed
 
-from gnnpre.graphs import PackedCrystals
+from gnnpre.graphs import Crystals
 
 from ._crystals import atoms_by_crystal
 
@@ -20,7 +20,7 @@ CHUNK = 256
 
 
 def space_group_numbers(
-    crystals: PackedCrystals, symprec: float, n_jobs: int | None = None
+    crystals: Crystals, symprec: float, n_jobs: int | None = None
 ) -> np.ndarray:
     """Give the number of each crystal's space group, 0 where there is none."""
     parts = crystals.split(CHUNK)
@@ -45,7 +45,7 @@ def three_dimensional_cell(cell: np.ndarray, pbc: np.ndarray, positions: np.ndar
     return complete
 
 
-def _numbers_of_part(crystals: PackedCrystals, symprec: float) -> np.ndarray:
+def _numbers_of_part(crystals: Crystals, symprec: float) -> np.ndarray:
     numbers = atoms_by_crystal(crystals.atomic_numbers, crystals)
     positions = atoms_by_crystal(crystals.positions, crystals)
     rows = zip(crystals.cell, crystals.pbc, positions, numbers, strict=True)

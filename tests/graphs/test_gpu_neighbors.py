@@ -11,11 +11,10 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from pymatgen.core import Lattice, Structure
 
-from gnnpre.graphs import GraphSettings, StructureToGraph, _gpu_neighbors, _neighbors
+from gnnpre.graphs import GraphSettings, StructureToGraph, _gpu_neighbors, _neighbors, as_crystals
 from gnnpre.graphs._cpu_neighbors import search_on_cpu
 from gnnpre.graphs._gpu_neighbors import search_on_device
 from gnnpre.graphs._search import FoundPairs, search_cells
-from gnnpre.graphs._structures import pack_crystals
 
 pytest.importorskip("nvalchemiops")
 
@@ -41,7 +40,7 @@ def assert_same_pairs(found: FoundPairs, expected: FoundPairs) -> None:
 
 
 def check(structures: list, cutoff: float) -> FoundPairs:
-    crystals, settings = pack_crystals(structures), GraphSettings(cutoff=cutoff)
+    crystals, settings = as_crystals(structures), GraphSettings(cutoff=cutoff)
     found = search_on_device(crystals, settings, CPU)
     assert_same_pairs(found, search_on_cpu(crystals, settings))
     return found
@@ -137,7 +136,7 @@ def test_real_layers_and_slabs(data_dir, name):
 
 @pytest.fixture
 def crystals():
-    return pack_crystals([random_crystal(seed) for seed in range(24)])
+    return as_crystals([random_crystal(seed) for seed in range(24)])
 
 
 @pytest.mark.parametrize("places", [1, 40])
@@ -194,7 +193,7 @@ def test_pairs_are_sorted_by_target_source_and_shift(crystals):
 def test_places_are_estimated_from_the_density():
     diamond, helium = bulk("C", cubic=True), Atoms("He", cell=[20, 20, 20], pbc=True)
     layer = Atoms("C2", [[0, 0, 0], [0, 1.42, 0]], cell=[2.46, 2.13, 30.0], pbc=True)
-    crystals = pack_crystals([diamond, helium, molecule("H2O"), layer])
+    crystals = as_crystals([diamond, helium, molecule("H2O"), layer])
     cells = replace(crystals, cell=search_cells(crystals))
     room = _gpu_neighbors._estimate_neighbors(cells, 6.0)
     found = search_on_cpu(crystals, GraphSettings(cutoff=6.0)).n_found / crystals.n_atoms

@@ -8,7 +8,7 @@ import numpy as np
 from joblib import Parallel, delayed
 
 from gnnpre.datasets import structure_from_arrays
-from gnnpre.graphs import PackedCrystals
+from gnnpre.graphs import Crystals
 
 from .._crystals import atoms_by_crystal
 from .._symmetry import has_lattice, three_dimensional_cell
@@ -42,8 +42,8 @@ class MatchSettings:
 
 
 def first_structure_matches(
-    reference: PackedCrystals,
-    query: PackedCrystals,
+    reference: Crystals,
+    query: Crystals,
     keys: tuple[np.ndarray, np.ndarray],
     settings: MatchSettings,
     *,
@@ -57,7 +57,7 @@ def first_structure_matches(
     """
     pairs = list(_buckets(*keys))
     found = Parallel(n_jobs=n_jobs)(
-        delayed(_match_bucket)(reference.take(rows), query.take(asked), settings, reference_first)
+        delayed(_match_bucket)(reference[rows], query[asked], settings, reference_first)
         for rows, asked in pairs
     )
     matches = np.full(len(query), NO_MATCH, dtype=np.int64)
@@ -80,7 +80,7 @@ def _buckets(
 
 
 def _match_bucket(
-    reference: PackedCrystals, query: PackedCrystals, settings: MatchSettings, reference_first: bool
+    reference: Crystals, query: Crystals, settings: MatchSettings, reference_first: bool
 ) -> np.ndarray:
     matcher = settings.matcher()
     candidates, asked = _Reduced(reference), _Reduced(query)
@@ -104,7 +104,7 @@ def _same(matcher: "StructureMatcher", first: Any, second: Any) -> bool:
 class _Reduced:
     """Primitive, Niggli-reduced structures of crystals, each made when first asked for."""
 
-    def __init__(self, crystals: PackedCrystals) -> None:
+    def __init__(self, crystals: Crystals) -> None:
         self.crystals = crystals
         self.numbers = atoms_by_crystal(crystals.atomic_numbers, crystals)
         self.positions = atoms_by_crystal(crystals.positions, crystals)

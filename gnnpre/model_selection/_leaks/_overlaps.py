@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from gnnpre.graphs import PackedCrystals
+from gnnpre.graphs import Crystals
 
 from .._crystals import reduced_formulas
 from .._symmetry import UNKNOWN_SPACE_GROUP, space_group_numbers
@@ -27,12 +27,12 @@ class AuditSettings:
 class Side:
     """One of the two sets."""
 
-    crystals: PackedCrystals
+    crystals: Crystals
     formulas: np.ndarray  # (n,)
     ids: list[Any] | None
 
     @classmethod
-    def of(cls, crystals: PackedCrystals, ids: list[Any] | None) -> "Side":
+    def of(cls, crystals: Crystals, ids: list[Any] | None) -> "Side":
         """Name the crystals' compositions."""
         return cls(crystals, reduced_formulas(crystals), ids)
 
@@ -88,7 +88,7 @@ def _first_same_prototype(
     rows = [np.flatnonzero(np.isin(side, shared)) for side in keys]
     labels = []
     for side, key, chosen in zip((reference, query), keys, rows, strict=True):
-        crystals = side.crystals.take(chosen)
+        crystals = side.crystals[chosen]
         numbers = space_group_numbers(crystals, settings.symprec, settings.n_jobs)
         # Where there is no space group nothing is the same prototype: -1 here, -2 over there.
         unknown = -1 if side is reference else -2

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre._validation import check_choice, check_number
-from gnnpre.graphs import PackedCrystals
+from gnnpre.graphs import Crystals
 
 from .._crystals import anonymous_formulas, chemical_systems, read_crystals, reduced_formulas
 from .._symmetry import space_group_numbers
@@ -83,7 +83,7 @@ def structure_groups(
     return _prototypes(crystals, symprec, n_jobs)
 
 
-def _prototypes(crystals: PackedCrystals, symprec: float, n_jobs: int | None) -> np.ndarray:
+def _prototypes(crystals: Crystals, symprec: float, n_jobs: int | None) -> np.ndarray:
     numbers = space_group_numbers(crystals, symprec, n_jobs)
     pairs = zip(anonymous_formulas(crystals), numbers, strict=True)
     return np.array([f"{formula}_{number}" for formula, number in pairs])

@@ -1,0 +1,98 @@
+"""Columns that describe crystals: database ids, further properties, and the index of a table."""
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["as_column", "as_columns", "as_ids", "as_index", "join_columns", "join_indices"]
+
+# Longer text is stored as Python strings: in a fixed width one long entry makes all of them long.
+WIDEST_TEXT = 128
+
+
+def as_column(name: str, values: Any, n: int) -> np.ndarray:
+    """Return one value per crystal as an array of numbers, fixed-width text, or objects.
+
+    Numbers and text of a fixed width can be memory-mapped by the workers of joblib.
+    """
+    column = np.asarray(values)
+    if column.ndim and column.dtype.kind in "US" and not isinstance(values, np.ndarray):
+        # NumPy turns numbers and NaN among strings into strings: look at the values themselves.
+        column = np.array(list(values), dtype=object)
+    if column.dtype.kind == "O" and column.ndim == 1:
+        column = _narrow_text(column)
+    if column.shape != (n,):
+        raise ValueError(
+            f"{name} has shape {column.shape}; expected ({n},), one value for each of the {n} "
+            "crystals."
+        )
+    return column
+
+
+def _narrow_text(column: np.ndarray) -> np.ndarray:
+    values = column.tolist()
+    if not values or not all(type(value) is str for value in values):
+        return column
+    return column.astype(str) if max(map(len, values)) <= WIDEST_TEXT else column
+
+
+def as_columns(info: Any, n: int) -> dict[str, np.ndarray]:
+    """Return the columns of ``info`` as arrays of length ``n``, after a check of their names."""
+    if info is None:
+        return {}
+    if not (isinstance(info, Mapping) or hasattr(info, "columns")):
+        raise TypeError(
+            f"info is of type {type(info).__name__}; expected a dict (or DataFrame) of columns "
+            "with one value per crystal."
+        )
+    return {
+        _check_name(name): as_column(f"info[{name!r}]", values, n) for name, values in info.items()
+    }
+
+
+def _check_name(name: Any) -> str:
+    if not isinstance(name, str):
+        raise TypeError(f"info has a column named {name!r}; expected names that are strings.")
+    return name
+
+
+def as_ids(ids: Any, n: int) -> np.ndarray | None:
+    """Return database ids as an array of text or integers, one for each of ``n`` crystals."""
+    if ids is None:
+        return None
+    column = as_column("ids", ids, n)
+    if column.dtype.kind == "O":
+        for row, value in enumerate(column):
+            if not isinstance(value, (str, int, np.integer)):
+                raise ValueError(f"ids[{row}] is {value!r}; expected a string or an integer.")
+        column = column.astype(str)
+    if column.dtype.kind not in "Uiu":
+        raise ValueError(f"ids has dtype {column.dtype}; expected strings or integers.")
+    return column
+
+
+def as_index(index: Any, n: int) -> Any:
+    """Return labels of the rows of a table as a pandas Index of length ``n``."""
+    if index is None:
+        return None
+    if not (hasattr(index, "take") and hasattr(index, "names")):
+        import pandas as pd
+
+        index = pd.Index(index)
+    if len(index) != n:
+        raise ValueError(f"index has {len(index)} labels; there are {n} crystals.")
+    return index
+
+
+def join_columns(tables: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
+    """Concatenate the columns that all tables have."""
+    shared = [name for name in tables[0] if all(name in table for table in tables)]
+    return {name: np.concatenate([table[name] for table in tables]) for name in shared}
+
+
+def join_indices(indices: Sequence[Any]) -> Any:
+    """Append the indices one after the other; None if one of them is missing."""
+    if any(index is None for index in indices):
+        return None
+    return indices[0].append(list(indices[1:]))
