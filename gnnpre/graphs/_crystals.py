@@ -19,7 +19,7 @@ ARRAYS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
 
 
 class Crystals:
-    """n crystals with N atoms in all, packed in flat arrays.
+    """Crystals packed in flat arrays: n of them, with N atoms in all.
 
     It is accepted wherever a list of structures is, takes about the memory of its arrays, and
     becomes graphs without a Python object for each crystal. scikit-learn splits it like an array
