@@ -1,0 +1,78 @@
+"""Attack: parameters of estimators, one or two of which are set to a strange value."""
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from gnnpre import (
+    CGCNN,
+    EAD,
+    GMP,
+    WACSF,
+    Denoising,
+    FingerprintTargets,
+    ForceField,
+    Mixture,
+    Pretrainer,
+    PropertyClassifier,
+    PropertyRegressor,
+    StructureToGraph,
+    TorchMDNet,
+)
+
+from .shared import QUICK, Shared
+from .values import pick, strange_value
+
+
+def make_case(
+    rng: np.random.Generator, folder: Path, shared: Shared
+) -> tuple[str, Callable[[], Any]]:
+    """Choose an estimator, change a parameter or two, and fit."""
+    name = pick(rng, list(ESTIMATORS))
+    estimator = clone(ESTIMATORS[name])
+    names = sorted(estimator.get_params())
+    changes = {pick(rng, names): strange_value(rng) for _ in range(int(rng.choice([1, 1, 1, 2])))}
+    description = f"{name}: " + ", ".join(f"{k}={v!r:.100}" for k, v in changes.items())
+    return description, lambda: _fit(estimator, changes, shared)
+
+
+def _fit(estimator: Any, changes: dict[str, Any], shared: Shared) -> Any:
+    estimator.set_params(**changes)
+    if isinstance(estimator, StructureToGraph):
+        return estimator.fit_transform(shared.crystals[0])
+    if not hasattr(estimator, "predict"):
+        return estimator.fit_transform(shared.graphs)
+    X, y = shared.graphs, shared.crystals[1]
+    if isinstance(estimator, PropertyClassifier):
+        y = np.array(list("aabbabab"))
+    if isinstance(estimator, Pretrainer):
+        X, y = shared.frame_graphs, shared.frames[1]
+    estimator.fit(X, y)
+    results = [estimator.transform(X)]
+    if not isinstance(estimator, Pretrainer) or isinstance(estimator.objective, ForceField):
+        results.append(estimator.predict(X))
+    return results
+
+
+ESTIMATORS: dict[str, Any] = {
+    "regressor": PropertyRegressor(CGCNN(4, 1), **QUICK),
+    "regressor on TorchMDNet": PropertyRegressor(TorchMDNet(8, 1, n_heads=2), **QUICK),
+    "calibrated regressor": PropertyRegressor(CGCNN(4, 1), calibration_fraction=0.3, **QUICK),
+    "regressor with pre-training": PropertyRegressor(
+        pretraining=Pretrainer(CGCNN(4, 1), Denoising(), **QUICK), **QUICK
+    ),
+    "classifier": PropertyClassifier(CGCNN(4, 1), **QUICK),
+    "force field": Pretrainer(CGCNN(4, 1), ForceField(), **QUICK),
+    "denoising": Pretrainer(CGCNN(4, 1), Denoising(), **QUICK),
+    "fingerprint targets": Pretrainer(CGCNN(4, 1), FingerprintTargets(EAD(4.0, L=0)), **QUICK),
+    "mixture": Pretrainer(
+        CGCNN(4, 1), Mixture([("forces", ForceField(), 1.0), ("noise", Denoising(), 0.1)]), **QUICK
+    ),
+    "graphs": StructureToGraph(cutoff=4.0),
+    "WACSF": WACSF(4.0, pooling="mean"),
+    "EAD": EAD(4.0, L=1, pooling="mean"),
+    "GMP": GMP((0.3,), (-1, 0, 1), pooling="mean"),
+}
