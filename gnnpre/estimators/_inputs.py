@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 import torch
 
+from gnnpre._labels import as_floats, rows_text
 from gnnpre._warnings import warn_user
 from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
 from gnnpre.objectives import Targets
@@ -74,17 +75,22 @@ def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
     """Add weights of crystals to the targets, where there are some."""
     if sample_weight is None:
         return targets
-    try:
-        weights = np.asarray(sample_weight, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"sample_weight cannot be read as numbers: {error}") from error
-    if weights.shape != (len(targets),):
+    weights = as_floats(
+        "sample_weight",
+        sample_weight,
+        n_rows=len(targets),
+        n_dims=(1,),
+        allow_bool=True,
+        allow_missing=False,
+    )
+    negative = np.flatnonzero(weights < 0)
+    if len(negative):
         raise ValueError(
-            f"sample_weight has shape {weights.shape}; X has {len(targets)} crystals: expected "
-            f"({len(targets)},)."
+            f"sample_weight is {weights[negative[0]]:g} at {rows_text(negative, sample_weight)}; "
+            "expected weights that are not negative."
         )
-    if not (np.isfinite(weights).all() and (weights >= 0).all() and weights.any()):
-        raise ValueError("sample_weight must be finite, not negative, and not all zero.")
+    if not weights.any():
+        raise ValueError("sample_weight is zero for all crystals: give some of them a weight.")
     # A mean of one, so that the scale of the weights does not change the loss.
     weights = weights / weights.mean()
     crystal = {**targets.crystal, "sample_weight": torch.from_numpy(weights)}

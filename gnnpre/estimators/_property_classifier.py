@@ -11,6 +11,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._labels import as_labels, flatten_column
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import ClassTargets
 
@@ -245,8 +246,6 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         """
         labels = _check_labels(y)
         classes, numbers = np.unique(labels, return_inverse=True)
-        if len(classes) == 0:
-            raise ValueError("y is empty: expected a class for each crystal of X, a minimum of 2.")
         if len(classes) < 2:
             raise ValueError(
                 f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "
@@ -338,25 +337,16 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
 def _check_labels(y: Any) -> np.ndarray:
     if y is None:
         raise ValueError("y is None: this estimator requires y to be passed, shape (n,).")
-    labels = np.asarray(y)
-    if labels.ndim == 2 and labels.shape[1] == 1:
-        labels = labels[:, 0]
-    if labels.ndim != 1:
-        raise ValueError(f"y has shape {labels.shape}; expected one label a crystal, shape (n,).")
-    missing = [i for i, label in enumerate(labels.tolist()) if label is None or label != label]
-    if missing:
-        raise ValueError(
-            f"y is missing (NaN or None) for {len(missing)} of {len(labels)} crystals, the first "
-            f"at row {missing[0]}: leave them out."
-        )
+    labels = as_labels("y", flatten_column("y", y))
+    if len(labels) == 0:
+        raise ValueError("y is empty: expected a class for each crystal of X, a minimum of 2.")
     try:
         check_classification_targets(labels)
     except TypeError as error:
         raise ValueError(
             f"y mixes labels that cannot be put in order ({error}): give all of one type."
         ) from error
-    # Labels of dtype object cannot be written to a file as they are.
-    return np.array(labels.tolist()) if labels.dtype == object else labels
+    return labels
 
 
 def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:

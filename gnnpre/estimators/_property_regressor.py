@@ -10,6 +10,7 @@ from sklearn.metrics import r2_score
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gnnpre._labels import as_floats, rows_text
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import PropertyTargets
 
@@ -299,8 +300,9 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         ValueError, TypeError
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
-        self._fit_supervised(X, _complete(y), self._objective(), groups, sample_weight)
-        self.y_ndim_ = np.ndim(y)
+        values = _complete(y)
+        self._fit_supervised(X, values, self._objective(), groups, sample_weight)
+        self.y_ndim_ = values.ndim
         return self
 
     def _objective(self) -> PropertyTargets:
@@ -394,23 +396,16 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         return tags
 
 
-def _complete(y: Any) -> Any:
-    """Give ``y``, refused where its only column has missing values."""
+def _complete(y: Any) -> np.ndarray:
+    """Return ``y`` as numbers, refused where its only column has missing values."""
     if y is None:
         raise ValueError("y is None: this estimator requires y to be passed, shape (n,) or (n, k).")
-    shape = np.shape(y)
-    if len(shape) == 1 or (len(shape) == 2 and shape[1] == 1):
-        missing = np.flatnonzero(_is_missing(y))
-        if len(missing):
-            raise ValueError(
-                f"y is missing (NaN) for {len(missing)} of {shape[0]} crystals, the first at row "
-                f"{missing[0]}: leave them out. Only y of several columns may have gaps."
-            )
-    return y
-
-
-def _is_missing(y: Any) -> np.ndarray:
-    try:
-        return np.isnan(np.asarray(y, dtype=np.float64)).ravel()
-    except (TypeError, ValueError):
-        return np.zeros(0, dtype=bool)
+    # The objective checks the shape, when it is clear how many crystals X has.
+    values = as_floats("y", y, n_dims=None)
+    missing = np.flatnonzero(np.isnan(values))
+    if len(missing) and values.ndim and values.size == len(values):
+        raise ValueError(
+            f"y is missing (NaN) for {len(missing)} of {len(values)} crystals, the first at "
+            f"{rows_text(missing, y)}: leave them out. Only y of several columns may have gaps."
+        )
+    return values

@@ -8,6 +8,8 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
+from gnnpre._labels import label_codes
+
 __all__ = ["split_train_valid"]
 
 
@@ -20,7 +22,7 @@ def split_train_valid(
     Crystals of one group stay together. ``name`` is the user's word for it.
     """
     if groups is not None:
-        groups = _check_groups(groups, n)
+        groups = label_codes("groups", groups, n_rows=n)
     if hasattr(validation, "split") and not isinstance(validation, str):
         return _split_by(validation, n, groups, seed, name)
     _check_fraction(validation, name)
@@ -59,23 +61,6 @@ def _split_by(
     if len(train) == 0:
         raise ValueError(f"{name}={splitter!r} leaves no crystal to train on.")
     return np.sort(train), np.sort(valid)
-
-
-def _check_groups(groups: Any, n: int) -> np.ndarray:
-    """Give groups as numbers; labels of any hashable kind will do, but none may be missing."""
-    labels = list(groups)
-    if len(labels) != n or getattr(groups, "ndim", 1) != 1:
-        raise ValueError(
-            f"groups has shape {np.shape(groups)}; X has {n} crystals: expected ({n},)."
-        )
-    for index, label in enumerate(labels):
-        if label is None or label != label:
-            raise ValueError(
-                f"groups is missing ({label}) for crystal {index}. Fill it in, with the formula "
-                "for example, or leave that crystal out."
-            )
-    numbers = {label: number for number, label in enumerate(dict.fromkeys(labels))}
-    return np.array([numbers[label] for label in labels])
 
 
 def _check_fraction(validation: Any, name: str) -> None:

@@ -1,6 +1,7 @@
 """Bad input: each with an error of its own that says what came and what was expected."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from pymatgen.core import Lattice, Structure
@@ -64,7 +65,7 @@ def test_property_labels(regressor, data, y, message):
 
 
 def test_ragged_labels(regressor, data):
-    with pytest.raises(ValueError, match=r"y .*shape"):
+    with pytest.raises(ValueError, match=r"y cannot be read as numbers.*same length"):
         regressor.fit(data.graphs, [[1.0, 2.0]] * 19 + [[1.0]])
 
 
@@ -105,14 +106,37 @@ def test_groups_and_sample_weight_of_wrong_shape(request, data, kind, name, valu
         estimator.fit(data.graphs, y, **{name: value})
 
 
-@pytest.mark.parametrize("weight", [-1.0, NAN, np.inf])
-def test_sample_weight_of_wrong_values(regressor, data, weight):
-    with pytest.raises(ValueError, match="sample_weight must be finite, not negative"):
-        regressor.fit(data.graphs, data.y, sample_weight=[weight] + [1.0] * 19)
+@pytest.mark.parametrize(
+    ("weight", "message"),
+    [
+        (-1.0, "sample_weight is -1 at row 1; expected weights that are not negative"),
+        (NAN, r"sample_weight is missing \(NaN\) for 1 of 20 crystals, the first at row 1"),
+        (None, r"sample_weight is missing \(NaN\)"),
+        (np.inf, "sample_weight is inf at row 1"),
+        ("1", "sample_weight cannot be read as numbers.*1 of 20 rows hold text"),
+        (1j, "sample_weight cannot be read as numbers.*hold complex"),
+    ],
+)
+def test_sample_weight_of_wrong_values(regressor, data, weight, message):
+    with pytest.raises(ValueError, match=message):
+        regressor.fit(data.graphs, data.y, sample_weight=[1.0, weight] + [1.0] * 18)
+
+
+@pytest.mark.parametrize(
+    ("groups", "error", "message"),
+    [
+        ([pd.NA] + ["a"] * 19, ValueError, r"groups is missing \(NaN\) for 1 of 20.*row 0"),
+        ({i: i for i in range(20)}, TypeError, r"groups is of type dict.*list\(groups.values"),
+        ([{}] * 20, TypeError, "groups holds a dict at row 0"),
+    ],
+)
+def test_groups_of_wrong_values(regressor, data, groups, error, message):
+    with pytest.raises(error, match=message):
+        regressor.fit(data.graphs, data.y, groups=groups)
 
 
 def test_sample_weight_of_nothing(regressor, data):
-    with pytest.raises(ValueError, match="not all zero"):
+    with pytest.raises(ValueError, match="zero for all crystals"):
         regressor.fit(data.graphs, data.y, sample_weight=np.zeros(20))
 
 

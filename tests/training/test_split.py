@@ -101,7 +101,7 @@ def test_groups_of_any_kind():
 
 @pytest.mark.parametrize("missing", [None, float("nan")])
 def test_a_missing_group_is_named(missing):
-    with pytest.raises(ValueError, match=r"groups is missing .* for crystal 2"):
+    with pytest.raises(ValueError, match=r"groups is missing .* the first at row 2"):
         split_train_valid(4, 0.5, ["a", "b", missing, "c"], 0)
 
 

@@ -1,0 +1,414 @@
+"""The one door for labels: y, sample_weight, groups, classes and ids become NumPy arrays here.
+
+Users pass lists, arrays (masked ones too), pandas and polars columns, torch tensors (with a
+gradient, or on a GPU), dask arrays, and anything else with ``__array__``. :func:`as_floats` and
+:func:`as_labels` convert all of them by one set of rules, so that a mask, a missing value, a date
+or a text among numbers means the same wherever labels are taken.
+"""
+
+from collections.abc import Hashable, Mapping, Set
+from datetime import date, time, timedelta
+from numbers import Real
+from typing import Any
+
+import numpy as np
+
+from ._array_likes import expected_shape, plain, to_label_array, to_numpy
+from ._warnings import warn_user
+
+__all__ = ["as_floats", "as_labels", "column_names", "flatten_column", "label_codes", "rows_text"]
+
+# Rows that an error lists before it stops.
+ROWS_SHOWN = 3
+# Types of missing values: pandas.NA, pandas.NaT, numpy.ma.masked, None. By name, as pandas and
+# polars may not be installed.
+MISSING_TYPES = ("NAType", "NaTType", "MaskedConstant", "NoneType")
+# What cannot be a number, and how to mend it.
+NOT_NUMBERS: dict[str, tuple[tuple[type, ...], str]] = {
+    "bool": (
+        (bool, np.bool_),
+        "Convert with astype(float) if 0 and 1 are meant; PropertyClassifier learns classes.",
+    ),
+    "text": (
+        (str, bytes),
+        "Convert text to numbers first, with pandas.to_numeric for example, and mark what is "
+        "missing as NaN.",
+    ),
+    "complex": ((complex, np.complexfloating), "Take the real part or the absolute value."),
+    "date": (
+        (date, time, timedelta, np.datetime64, np.timedelta64),
+        "Convert to a number first: durations / numpy.timedelta64(1, 's') for example.",
+    ),
+    "list": (
+        (list, tuple, np.ndarray, Mapping, Set),
+        "All rows need the same length; expected one number for each row and column.",
+    ),
+}
+DTYPE_NAMES = {"b": "bool", "U": "text", "S": "text", "c": "complex", "M": "date", "m": "date"}
+
+
+def as_floats(
+    name: str,
+    values: Any,
+    *,
+    n_rows: int | None = None,
+    n_dims: tuple[int, ...] | None = (1, 2),
+    allow_bool: bool = False,
+    allow_missing: bool = True,
+) -> np.ndarray:
+    """Return numbers as a float64 array, NaN where a value is missing.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for errors.
+    values : array-like
+        Numbers; ``None``, NaN, ``pandas.NA``, ``pandas.NaT`` and masked entries are missing.
+    n_rows : int, optional
+        Number of crystals in X, which the first axis must match.
+    n_dims : tuple of int, optional
+        Allowed numbers of axes; None for any, where the caller checks the shape.
+    allow_bool : bool
+        Whether True and False count as 1 and 0.
+    allow_missing : bool
+        Whether values may be missing.
+
+    Returns
+    -------
+    ndarray
+        The numbers; the caller's memory where it is a float64 array already.
+
+    Raises
+    ------
+    TypeError
+        If ``values`` is no array-like: a dict, a set, an iterator, a text or a sparse matrix.
+    ValueError
+        If the shape does not fit, or a value is a bool, text, complex number, date, infinite or
+        too large; the message names the rows.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gnnpre._labels import as_floats
+    >>> as_floats("y", np.ma.masked_array([1.5, -999.0], mask=[False, True]))
+    array([1.5, nan])
+    """
+    array = to_numpy(name, values, n_rows)
+    numbers = _numbers(name, array, values, n_dims, allow_bool)
+    if n_dims is not None:
+        _check_shape(name, numbers.shape, n_rows, n_dims)
+    _check_finite(name, numbers, values)
+    if not allow_missing:
+        _refuse_missing(name, np.isnan(numbers), values)
+    return numbers
+
+
+def as_labels(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarray:
+    """Return labels, such as classes, groups or ids, as an array without missing values.
+
+    Labels of one type (bool, int, float or str) get that dtype, all else dtype object.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for errors.
+    values : array-like of shape (n,)
+        The labels, of any hashable type.
+    n_rows : int, optional
+        Number of crystals in X, which the length must match.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The labels.
+
+    Raises
+    ------
+    TypeError
+        If ``values`` is no array-like.
+    ValueError
+        If the shape does not fit, or a label is missing; the message names the rows.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from gnnpre._labels import as_labels
+    >>> as_labels("y", pd.Series([True, False], dtype="boolean"))
+    array([ True, False])
+    """
+    array = to_label_array(name, values, n_rows)
+    _check_shape(name, array.shape, n_rows, (1,))
+    if array.dtype.kind == "O":
+        missing = np.array([_is_missing(label) for label in array.tolist()], dtype=bool)
+    else:
+        missing = array != array if array.dtype.kind in "fcmM" else np.zeros(len(array), bool)
+    _refuse_missing(name, missing, values)
+    return _one_type(array)
+
+
+def label_codes(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarray:
+    """Return labels as integers from 0, numbered in order of their first occurrence.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for errors.
+    values : array-like of shape (n,)
+        The labels, of any hashable type.
+    n_rows : int, optional
+        Number of crystals in X, which the length must match.
+
+    Returns
+    -------
+    ndarray of int of shape (n,)
+        The codes.
+
+    Raises
+    ------
+    TypeError
+        If ``values`` is no array-like, or a label is not hashable.
+    ValueError
+        If the shape does not fit, or a label is missing; the message names the rows.
+
+    Examples
+    --------
+    >>> from gnnpre._labels import label_codes
+    >>> label_codes("groups", ["Si", "Cu", "Si"])
+    array([0, 1, 0])
+    """
+    labels = as_labels(name, values, n_rows=n_rows).tolist()
+    for row, label in enumerate(labels):
+        if not isinstance(label, Hashable):
+            raise TypeError(
+                f"{name} holds a {type(label).__name__} at row {row}; expected labels that can be "
+                "compared, such as texts or numbers."
+            )
+    codes = {label: code for code, label in enumerate(dict.fromkeys(labels))}
+    return np.array([codes[label] for label in labels], dtype=np.int64)
+
+
+def flatten_column(name: str, values: Any) -> Any:
+    """Return labels of shape ``(n, 1)`` as ``(n,)``, with scikit-learn's warning; else unchanged.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for errors.
+    values : array-like of shape (n,) or (n, 1)
+        Labels as the user passed them.
+
+    Returns
+    -------
+    array-like of shape (n,)
+        The labels.
+
+    Warns
+    -----
+    DataConversionWarning
+        If there was a column.
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gnnpre._labels import flatten_column
+    >>> flatten_column("y", np.array([1, 2]))
+    array([1, 2])
+    """
+    array = to_label_array(name, values, None)
+    if array.ndim != 2 or array.shape[1] != 1:
+        return values
+    from sklearn.exceptions import DataConversionWarning
+
+    message = (
+        f"A column-vector {name} was passed when a 1d array was expected. Please change the shape "
+        f"of {name} to (n_samples,), for example using ravel()."
+    )
+    warn_user(message, DataConversionWarning)
+    return array[:, 0]
+
+
+def column_names(values: Any) -> list[str] | None:
+    """Return the names of the columns of a pandas or polars object, None without names.
+
+    Parameters
+    ----------
+    values : array-like
+        Labels as the user passed them.
+
+    Returns
+    -------
+    list of str or None
+        The names.
+
+    Examples
+    --------
+    >>> import pandas as pd
+    >>> from gnnpre._labels import column_names
+    >>> column_names(pd.Series([1.0], name="gap"))
+    ['gap']
+    """
+    columns = getattr(values, "columns", None)
+    if columns is not None and hasattr(values, "shape"):
+        return [str(column) for column in columns]
+    name = getattr(values, "name", None)
+    return [str(name)] if name is not None and hasattr(values, "shape") else None
+
+
+def rows_text(rows: np.ndarray, values: Any = None) -> str:
+    """Return ``"row 3"`` or ``"rows 3, 7, 9, ..."``, with the labels of a pandas index.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        The rows, ascending.
+    values : object, optional
+        What the rows belong to; a pandas object names them by its index too.
+
+    Returns
+    -------
+    str
+        The first few rows.
+    """
+    index = getattr(values, "index", None)
+    names = [str(row) for row in rows[:ROWS_SHOWN]]
+    if hasattr(values, "iloc") and index is not None and not _counts_up(index):
+        names = [f"{row} (index {index[int(row)]!r})" for row in rows[:ROWS_SHOWN]]
+    more = ", ..." if len(rows) > ROWS_SHOWN else ""
+    return f"row{'s' if len(rows) > 1 else ''} {', '.join(names)}{more}"
+
+
+def _counts_up(index: Any) -> bool:
+    return bool(np.array_equal(np.asarray(index), np.arange(len(index))))
+
+
+def _numbers(
+    name: str, array: np.ndarray, values: Any, n_dims: tuple[int, ...] | None, allow_bool: bool
+) -> np.ndarray:
+    if array.dtype.kind in "iuf" or (allow_bool and array.dtype.kind == "b"):
+        return array.astype(np.float64, copy=False)
+    if array.dtype.kind == "O":
+        return _numbers_of_objects(name, array, values, n_dims, allow_bool)
+    rows = np.arange(len(array)) if array.ndim else np.empty(0, dtype=int)
+    problem = DTYPE_NAMES.get(array.dtype.kind, "list")
+    raise _not_numbers(name, array, rows, values, problem, n_dims)
+
+
+def _numbers_of_objects(
+    name: str, array: np.ndarray, values: Any, n_dims: tuple[int, ...] | None, allow_bool: bool
+) -> np.ndarray:
+    """Convert values of any types, which are judged type by type: there are few."""
+    items = [plain(item) for item in array.ravel().tolist()]
+    types = set(map(type, items))
+    for item_type in sorted(types, key=lambda t: t.__name__):
+        problem = _problem(item_type, allow_bool)
+        if problem is not None:
+            flags = [isinstance(item, item_type) for item in items]
+            rows = _rows_of(np.reshape(flags, array.shape))
+            raise _not_numbers(name, array, rows, values, problem, n_dims)
+    if any(item_type.__name__ in MISSING_TYPES for item_type in types):
+        items = [np.nan if type(item).__name__ in MISSING_TYPES else item for item in items]
+    return np.reshape([_to_float(name, row, item) for row, item in enumerate(items)], array.shape)
+
+
+def _problem(item_type: type, allow_bool: bool) -> str | None:
+    """Return why values of a type are no numbers, None for numbers and missing values."""
+    if item_type.__name__ in MISSING_TYPES:  # first: pandas.NaT is a date as well
+        return None
+    for problem, (types, _) in NOT_NUMBERS.items():
+        if issubclass(item_type, types):
+            return None if allow_bool and problem == "bool" else problem
+    return None if issubclass(item_type, Real) or hasattr(item_type, "__float__") else "object"
+
+
+def _to_float(name: str, position: int, item: Any) -> float:
+    try:
+        return float(item)
+    except (OverflowError, TypeError, ValueError) as error:
+        text = repr(item)
+        shown = text if len(text) < 40 else f"{text[:20]}... ({len(text)} characters)"
+        raise ValueError(
+            f"{name} cannot be read as numbers: {shown} at position {position} does not fit into "
+            f"a float ({error}). Use another unit, or mark what is missing as NaN."
+        ) from error
+
+
+def _not_numbers(
+    name: str,
+    array: np.ndarray,
+    rows: np.ndarray,
+    values: Any,
+    problem: str,
+    n_dims: tuple[int, ...] | None,
+) -> ValueError:
+    """Return the error about values that are no numbers."""
+    hint = NOT_NUMBERS[problem][1] if problem in NOT_NUMBERS else "Expected numbers."
+    first = ""
+    if len(rows):
+        item = np.ravel(array[rows[0]])
+        example = array[rows[0]] if array.ndim == 1 else item[0]
+        first = f", the first at {rows_text(rows, values)} ({example!r:.40})"
+    noun = {"object": "other objects", "list": "lists"}.get(problem, problem)
+    shape = "" if n_dims is None else f" of shape {expected_shape(None, n_dims)}"
+    return ValueError(
+        f"{name} cannot be read as numbers{shape}: {len(rows)} of "
+        f"{len(array) if array.ndim else 1} rows hold {noun}{first}. {hint}"
+    )
+
+
+def _rows_of(flags: np.ndarray) -> np.ndarray:
+    """Return the rows in which any entry is True."""
+    if flags.ndim == 0:
+        return np.empty(0, dtype=int)
+    return np.flatnonzero(flags.reshape(len(flags), -1).any(axis=1))
+
+
+def _check_shape(
+    name: str, shape: tuple[int, ...], n_rows: int | None, n_dims: tuple[int, ...]
+) -> None:
+    if len(shape) in n_dims and (n_rows is None or shape[0] == n_rows) and 0 not in shape[1:]:
+        return
+    crystals = "" if n_rows is None else f"; X has {n_rows} crystals"
+    raise ValueError(
+        f"{name} has shape {shape}{crystals}: expected {expected_shape(n_rows, n_dims)}."
+    )
+
+
+def _check_finite(name: str, numbers: np.ndarray, values: Any) -> None:
+    infinite = np.isinf(numbers)
+    if infinite.any():
+        rows, value = _rows_of(infinite), numbers[infinite][0]
+        raise ValueError(
+            f"{name} is {value} at {rows_text(rows, values)}, infinite in {len(rows)} of "
+            f"{len(numbers)} rows; expected finite numbers. Mark what is missing as NaN, or use "
+            "another unit."
+        )
+
+
+def _refuse_missing(name: str, missing: np.ndarray, values: Any) -> None:
+    rows = _rows_of(missing)
+    if len(rows):
+        raise ValueError(
+            f"{name} is missing (NaN) for {len(rows)} of {len(missing)} crystals, the first at "
+            f"{rows_text(rows, values)}: leave them out, or fill them in."
+        )
+
+
+def _is_missing(label: Any) -> bool:
+    if type(label).__name__ in MISSING_TYPES:
+        return True
+    try:
+        return bool(label != label)
+    except (TypeError, ValueError):  # arrays compare element by element
+        return False
+
+
+def _one_type(array: np.ndarray) -> np.ndarray:
+    """Return labels that are all bool, numbers or str as an array of that dtype."""
+    if array.dtype.kind != "O" or len(array) == 0:
+        return array
+    labels = [label.item() if isinstance(label, np.generic) else label for label in array]
+    types = {type(label) for label in labels}
+    if types not in ({bool}, {int}, {float}, {int, float}, {str}):
+        return array
+    united = np.array(labels)
+    return united if united.dtype.kind in "biufU" else array
