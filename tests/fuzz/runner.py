@@ -1,5 +1,6 @@
 """Run cases in forked children, with limits on CPU time and memory."""
 
+import faulthandler
 import json
 import os
 import resource
@@ -185,7 +186,8 @@ def _set_limits() -> None:
 
 
 def _silence() -> None:
-    """Send what a case prints nowhere."""
+    """Send what a case prints nowhere, and the dump of a crash too."""
+    faulthandler.disable()
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, 1)
     os.dup2(null, 2)
