@@ -194,7 +194,7 @@ def _make_callbacks(settings: TrainingSettings) -> list[Any]:
     callbacks: list[Any] = [("divergence", Divergence())]
     schedule = resolve_schedule(settings.schedule)
     if schedule is not None:
-        kind = CosineRate if isinstance(schedule, CosineSchedule) else PlateauRate
+        kind: type[Any] = CosineRate if isinstance(schedule, CosineSchedule) else PlateauRate
         callbacks.append(("schedule", kind(schedule)))
     if settings.gradient_clip is not None:
         clip = GradientNormClipping(gradient_clip_value=settings.gradient_clip)
