@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from gnnpre._warnings import warn_user
+from gnnpre._warnings import PerformanceWarning, warn_user
 from gnnpre.graphs import EdgePairs
 
 from ._edge_message import PAIR, SOURCE, TARGET, EdgeMessage, Optional
@@ -241,7 +241,8 @@ class _Compiled:
             warn_user(
                 f"compile=True: torch.compile failed ({type(error).__name__}: "
                 f"{str(error).splitlines()[0]}); going on without. It needs Triton on a GPU; "
-                "compile=False leaves it out."
+                "compile=False leaves it out.",
+                PerformanceWarning,
             )
             self.function = self.plain
             return self.plain(*args)

@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gnnpre._warnings import warn_user
+from gnnpre._warnings import PerformanceWarning, warn_user
 from gnnpre.graphs import EdgePairs
 
 from ._edge_blocks import empty_gradients
@@ -190,7 +190,8 @@ def _library(source: str, constants: tuple[tuple[str, int | str], ...]) -> ctype
     except CompilerError as error:
         warn_user(
             f"No compiled kernel: {error}. Going on with torch's own functions, which take longer. "
-            "Install gcc or clang, name one in the environment variable CC, or set compile=False."
+            "Install gcc or clang, name one in the environment variable CC, or set compile=False.",
+            PerformanceWarning,
         )
         return None
 

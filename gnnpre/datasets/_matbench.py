@@ -8,6 +8,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gnnpre._home import cache_folder
+
 from . import _matbench_files as files
 
 if TYPE_CHECKING:
@@ -214,10 +216,7 @@ def _check_name(name: str) -> str:
 
 
 def _cache_folder(data_home: str | os.PathLike[str] | None) -> Path:
-    import pooch
-
-    folder = data_home or os.environ.get("GNNPRE_HOME") or pooch.os_cache("gnnpre")
-    return Path(folder).expanduser()
+    return Path(data_home).expanduser() if data_home else cache_folder()
 
 
 def _download(name: str, folder: Path) -> Path:

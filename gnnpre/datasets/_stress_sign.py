@@ -1,10 +1,11 @@
 """Does larger volume go with more tensile stress? Codes differ in the sign of the stress."""
 
-import warnings
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+
+from gnnpre._warnings import DataQualityWarning, warn_user
 
 __all__ = ["StressSign", "measure_stress_sign", "warn_of_stress_sign"]
 
@@ -98,7 +99,7 @@ def warn_of_stress_sign(
         if sign is None or sign.freedom < _LEAST_FREEDOM[kind]:
             continue
         if sign.is_wrong:
-            warnings.warn(_describe(sign, kind), UserWarning, stacklevel=4)
+            warn_user(_describe(sign, kind), DataQualityWarning)
         return
 
 

@@ -1,7 +1,6 @@
 """What all estimators share: from X to a trained net, predictions, files."""
 
 import platform
-import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import fields
 from importlib.metadata import version
@@ -17,6 +16,7 @@ from torch import Tensor
 
 from gnnpre import backbones, fingerprints, objectives, training
 from gnnpre._version import __version__
+from gnnpre._warnings import StorageWarning, warn_user
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs, GraphSettings, stream_graphs
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
@@ -216,7 +216,7 @@ class CrystalEstimator(BaseEstimator):
     def _epoch_writer(self, facts: "_Facts") -> WriteEpoch:
         """Give the function that writes the model of an epoch."""
         # Now, not after some hours of training, comes the word about what cannot be written.
-        config = self._describe(facts, self._saved_parameters(stacklevel=5))
+        config = self._describe(facts, self._saved_parameters())
 
         def write(
             paths: dict[int, str], weights: dict[str, Tensor], history: list[dict[str, Any]]
@@ -275,7 +275,7 @@ class CrystalEstimator(BaseEstimator):
         estimator._set_extra_state(config["extra"])
         return estimator
 
-    def _saved_parameters(self, stacklevel: int = 3) -> dict[str, Any]:
+    def _saved_parameters(self) -> dict[str, Any]:
         """Parameters as JSON; those that only a new fit would use may stay behind."""
         saved, left = {}, []
         for name, value in self.get_params(deep=False).items():
@@ -284,11 +284,10 @@ class CrystalEstimator(BaseEstimator):
             except TypeError:
                 left.append(name)
         if left:
-            warnings.warn(
+            warn_user(
                 f"{', '.join(left)} cannot be written as JSON and will have default values in "
                 "the loaded estimator: its predictions are the same, a new fit would differ.",
-                UserWarning,
-                stacklevel=stacklevel,
+                StorageWarning,
             )
         return saved
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gnnpre._warnings import warn_user
+from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ObjectiveModel
 
@@ -66,7 +66,7 @@ def unmoved_weights(model: ObjectiveModel, start: dict[str, Tensor]) -> list[str
 def warn_of_failure(diagnosis: dict[str, Any]) -> None:
     """Warn where fine-tuning made things worse, or left alone what it should have trained."""
     for message in _failures(diagnosis):
-        warn_user(message)
+        warn_user(message, TrainingWarning)
 
 
 def _failures(diagnosis: dict[str, Any]) -> Iterator[str]:

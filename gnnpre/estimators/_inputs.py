@@ -7,7 +7,7 @@ import numpy as np
 import torch
 
 from gnnpre._labels import as_floats, rows_text
-from gnnpre._warnings import warn_user
+from gnnpre._warnings import UnseenElementWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
 from gnnpre.objectives import Targets
 
@@ -68,6 +68,7 @@ def warn_unseen_elements(elements: Iterable[int], seen: list[int]) -> None:
         warn_user(
             f"X holds elements that the model was not trained on: {names}. Predictions for "
             "crystals with them rest on untrained weights.",
+            UnseenElementWarning,
         )
 
 

@@ -1,11 +1,11 @@
 """The estimator that pre-trains a backbone."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 from sklearn.base import clone
 
+from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ForceField, Objective, Targets
@@ -232,11 +232,10 @@ class Pretrainer(EmbeddingMixin):
     def _warn_unreached(self) -> None:
         epochs = () if self.checkpoint_epochs is None else self.checkpoint_epochs
         if missing := sorted(set(epochs) - set(self.checkpoints_)):
-            warnings.warn(
+            warn_user(
                 f"Training stopped after {len(self.history_)} epochs: there is no checkpoint of "
                 f"{', '.join(map(str, missing))}. patience and callbacks decide when it stops.",
-                UserWarning,
-                stacklevel=3,
+                TrainingWarning,
             )
 
     def _configs(self) -> tuple[Backbone, Objective]:

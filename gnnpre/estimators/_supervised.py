@@ -8,7 +8,7 @@ from sklearn.base import clone
 from torch import Tensor
 
 from gnnpre._validation import check_bool, check_choice
-from gnnpre._warnings import warn_user
+from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
@@ -167,7 +167,8 @@ class SupervisedEstimator(EmbeddingMixin):
             warn_user(
                 "transfer='matching', but no weight of the pre-trained readout has the shape of "
                 "this one: only the backbone was transferred. head_channels, head_layers and the "
-                "number of outputs decide the shapes."
+                "number of outputs decide the shapes.",
+                TrainingWarning,
             )
 
     def _check_start(self) -> None:

@@ -1,6 +1,5 @@
 """Denoising: find the way back to a crystal from noise on its atoms."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule, Readout, pool
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -152,20 +152,18 @@ class Denoising(Objective):
                 "nothing to learn from Denoising. Give supercells, or other crystals."
             )
         if self.through == "derivative" and graphs.settings.max_neighbors is not None:
-            warnings.warn(
+            warn_user(
                 f"The graphs keep max_neighbors={graphs.settings.max_neighbors} neighbours: "
                 "derivatives jump where that cut changes. StructureToGraph(max_neighbors=None) "
                 "keeps all within the cutoff.",
-                UserWarning,
-                stacklevel=2,
+                DataQualityWarning,
             )
         nearest = _typical_nearest_distance(graphs)
         if self.noise > nearest / 4:
-            warnings.warn(
+            warn_user(
                 f"noise={self.noise} Å is large where the nearest neighbours are {nearest:.2f} Å "
                 "apart (the median over crystals): many atoms collide. It is usually 0.02 to 0.2.",
-                UserWarning,
-                stacklevel=2,
+                DataQualityWarning,
             )
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:

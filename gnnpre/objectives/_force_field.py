@@ -1,6 +1,5 @@
 """Explicit force field: energy, forces and stress as derivatives of one scalar."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
@@ -9,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels
 
@@ -117,12 +117,11 @@ class ForceField(Objective):
             The crystals.
         """
         if graphs.settings.max_neighbors is not None and (self.forces or self.stress):
-            warnings.warn(
+            warn_user(
                 f"The graphs keep max_neighbors={graphs.settings.max_neighbors} neighbours: forces "
                 "and stress jump where that cut changes. StructureToGraph(max_neighbors=None) "
                 "keeps all within the cutoff.",
-                UserWarning,
-                stacklevel=2,
+                DataQualityWarning,
             )
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:

@@ -8,6 +8,8 @@ from typing import Any, NamedTuple
 
 from sklearn.exceptions import EstimatorCheckFailedWarning
 
+from gnnpre._warnings import warn_user
+
 # Each of these modules puts its checks on the list.
 from . import _check_classifiers as _check_classifiers
 from . import _check_fit as _check_fit
@@ -216,7 +218,7 @@ def _report(estimator: Any, name: str, error: Exception, on_fail: str | None) ->
         error.add_note(f"This is {name} of gnnpre.testing, on {estimator!r}.")
         raise error
     if on_fail == "warn":
-        warnings.warn(
+        warn_user(
             EstimatorCheckFailedWarning(
                 estimator=estimator,
                 check_name=name,
@@ -224,6 +226,5 @@ def _report(estimator: Any, name: str, error: Exception, on_fail: str | None) ->
                 status="failed",
                 expected_to_fail=False,
                 expected_to_fail_reason="",
-            ),
-            stacklevel=3,
+            )
         )

@@ -1,7 +1,6 @@
 """The inner split into training and validation."""
 
 import copy
-import warnings
 from numbers import Real
 from typing import Any
 
@@ -9,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
 
 from gnnpre._labels import label_codes
+from gnnpre._warnings import TrainingWarning, warn_user
 
 __all__ = ["split_train_valid"]
 
@@ -31,11 +31,10 @@ def split_train_valid(
     units = n if groups is None else len(np.unique(groups))
     if units - np.ceil(units * validation) < 1 or units * validation < 1:
         what = "crystals" if groups is None else "groups"
-        warnings.warn(
+        warn_user(
             f"{units} {what} are too few to hold out {name}={validation}: the model is trained on "
             "all of them, and none is held out.",
-            UserWarning,
-            stacklevel=2,
+            TrainingWarning,
         )
         return np.arange(n), np.empty(0, dtype=np.int64)
     kind = ShuffleSplit if groups is None else GroupShuffleSplit

@@ -8,6 +8,8 @@ import numpy as np
 from scipy.stats import rankdata
 from sklearn.exceptions import FitFailedWarning
 
+from gnnpre._warnings import warn_user
+
 from ._optuna_study import ERROR, FOLDS, StudyHandle
 
 if TYPE_CHECKING:
@@ -116,8 +118,7 @@ def check_failures(handle: StudyHandle) -> None:
             f"what fails (error_score='raise' stops at the first).{shown}"
         )
     if errors:
-        warnings.warn(
+        warn_user(
             f"{len(errors)} of {len(trials)} trials failed. The last error was:\n{errors[-1]}",
             FitFailedWarning,
-            stacklevel=3,
         )

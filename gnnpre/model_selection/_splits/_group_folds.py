@@ -1,6 +1,5 @@
 """What splitters that make groups of crystals share."""
 
-import warnings
 from abc import abstractmethod
 from collections.abc import Iterator
 from typing import Any
@@ -9,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import BaseCrossValidator
 
 from gnnpre._validation import check_bool, check_number
+from gnnpre._warnings import GnnpreWarning, warn_user
 
 from ._structure_groups import check_lengths
 
@@ -82,11 +82,10 @@ class GroupFolds(BaseCrossValidator):
         if y is not None:
             check_lengths("y", y, len(labels))
         if groups is not None:
-            warnings.warn(
+            warn_user(
                 f"{type(self).__name__} makes its own groups from X and ignores the argument "
                 "groups. To split by yours, use scikit-learn's GroupKFold.",
-                UserWarning,
-                stacklevel=2,
+                GnnpreWarning,
             )
         folds = self._folds(labels)
         for fold in range(self.n_splits):
