@@ -1,12 +1,13 @@
 """Named tensors in one safetensors file, with a JSON header: no pickle, read by memory mapping."""
 
 import json
-import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
+
+from ._atomic import write_file
 
 __all__ = ["load_tensors", "plain", "save_tensors"]
 
@@ -21,14 +22,8 @@ def save_tensors(
 
     header = {"format": FORMAT, "kind": kind, **metadata}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
-    partial = Path(f"{path}.partial-{os.getpid()}")
-    try:
-        # save_file would leave a file of a name of its own behind when it is killed.
-        metadata_text = {"gnnpre": json.dumps(header, default=plain)}
-        partial.write_bytes(save(contiguous, metadata=metadata_text))
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    # save_file would leave a file under a name of its own behind when it is killed.
+    write_file(path, save(contiguous, metadata={"gnnpre": json.dumps(header, default=plain)}))
 
 
 def plain(value: Any) -> Any:

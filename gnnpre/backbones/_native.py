@@ -14,7 +14,8 @@ from functools import lru_cache
 from importlib.resources import files
 from pathlib import Path
 
-import pooch
+from gnnpre._atomic import write_file
+from gnnpre._home import cache_folder
 
 __all__ = ["CompilerError", "has_compiler", "load_kernel"]
 
@@ -135,8 +136,7 @@ def _run(command: list[str]) -> subprocess.CompletedProcess[str]:
 
 @lru_cache
 def _folder() -> Path:
-    home = Path(os.environ.get("GNNPRE_HOME") or pooch.os_cache("gnnpre"))
-    folder = home / "kernels"
+    folder = cache_folder("kernels")
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with tempfile.TemporaryFile(dir=folder):
@@ -151,12 +151,12 @@ def _compile(texts: dict[str, str], source: str, command: list[str], path: Path)
         folder = Path(name)
         for file, text in texts.items():
             (folder / file).write_text(text, encoding="utf-8")
-        made = folder / path.name
-        arguments = [*_native_flags(), str(folder / f"{source}.c"), "-o", str(made), "-lm"]
+        library = folder / path.name
+        arguments = [*_native_flags(), str(folder / f"{source}.c"), "-o", str(library), "-lm"]
         for flags in OPENMP_FLAGS:
             result = _run([*command, *flags, *arguments])
             if result.returncode == 0:
-                os.replace(made, path)
+                write_file(path, library.read_bytes())
                 return
         lines = result.stderr.strip().splitlines() or [f"exit status {result.returncode}"]
         reason = next((line for line in lines if "error" in line), lines[-1])

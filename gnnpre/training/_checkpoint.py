@@ -4,14 +4,13 @@ Nothing in such a file is executed: no pickle, no import path.
 """
 
 import json
-import os
-import shutil
 import zipfile
 from pathlib import Path
 from typing import Any
 
 from torch import Tensor
 
+from gnnpre._atomic import finish_folder_swap, remove_stale, replace_file, replace_folder
 from gnnpre._storage import plain
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -30,16 +29,12 @@ def save_checkpoint(path: str | Path, weights: dict[str, Tensor], config: dict[s
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to save {path.name} in.")
-    partial = path.with_name(f"{path.name}.partial-{os.getpid()}")
-    try:
-        (_write_zip if path.suffix else _write_folder)(partial, files)
-        if not path.suffix and path.is_dir():
-            _remove_checkpoint_folder(path)
-        os.replace(partial, path)
-    finally:
-        if partial.is_dir():
-            shutil.rmtree(partial)
-        partial.unlink(missing_ok=True)
+    if path.suffix:
+        with replace_file(path) as new:
+            _write_zip(new, files)
+    else:
+        with replace_folder(path, check=_check_replaceable) as new:
+            _write_folder(new, files)
 
 
 def _write_zip(path: Path, files: dict[str, bytes]) -> None:
@@ -49,19 +44,23 @@ def _write_zip(path: Path, files: dict[str, bytes]) -> None:
 
 
 def _write_folder(path: Path, files: dict[str, bytes]) -> None:
-    path.mkdir()
     for name, content in files.items():
         (path / name).write_bytes(content)
 
 
-def _remove_checkpoint_folder(path: Path) -> None:
+def _check_replaceable(path: Path) -> None:
+    """Check that ``path`` is a checkpoint folder, of which nothing else is lost."""
+    if path.is_file():
+        raise FileExistsError(
+            f"{str(path)!r} is a file, and a name without a suffix is saved as a folder: it is not "
+            "overwritten. Save to a file such as model.gnnpre, or to a new folder."
+        )
     others = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG}
     if others:
         raise FileExistsError(
             f"{str(path)!r} is a folder that holds {sorted(others)[:3]}: it is not overwritten. "
             "Save to a new folder, or to a file such as model.gnnpre."
         )
-    shutil.rmtree(path)
 
 
 def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
@@ -69,6 +68,8 @@ def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dic
     from safetensors import SafetensorError
     from safetensors.torch import load
 
+    finish_folder_swap(path)
+    remove_stale(Path(path).parent, Path(path).name)
     if not Path(path).exists():
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
     try:

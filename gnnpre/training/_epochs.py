@@ -8,6 +8,8 @@ import torch
 from skorch.callbacks import Callback
 from torch import Tensor
 
+from gnnpre._atomic import remove_stale
+
 __all__ = ["EpochCheckpoints", "WriteEpoch"]
 
 #: Writes a model to the last of some paths, given its weights, its history and all paths so far.
@@ -34,8 +36,7 @@ class EpochCheckpoints(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Clear away what a kill left half written."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        for leftover in self.folder.glob("epoch_*.gnnpre.partial-*"):
-            leftover.unlink()
+        remove_stale(self.folder)
 
     def take_up(self, net: Any) -> None:
         """Find the files of the epochs that a resumed training does not repeat."""

@@ -15,6 +15,7 @@ from skorch.callbacks import Callback
 from skorch.history import History
 from torch import Tensor
 
+from gnnpre._atomic import remove_stale
 from gnnpre._storage import load_tensors, save_tensors
 
 from ._loader import CrystalDataset
@@ -60,8 +61,7 @@ class ResumeState(Callback):
     def on_train_begin(self, net: Any, **kwargs: Any) -> None:
         """Take up the state of this run where there is one."""
         self.path.parent.mkdir(parents=True, exist_ok=True)
-        for leftover in self.path.parent.glob(f"{self.path.name}.partial-*"):
-            leftover.unlink()
+        remove_stale(self.path.parent)
         if self.resume and self.path.exists():
             tensors, state = load_tensors(self.path, kind=KIND)
             # Without a cosine a longer training has the same name; its weights are not these.

@@ -289,11 +289,11 @@ class TestKilled:
 
     def test_it_died_while_and_after_writing(self, killed):
         log = json.loads((killed / "log.json").read_text())
-        assert log[0][0].startswith("epoch_0002.gnnpre.partial-")  # half written, not in place
+        assert log[0][0].startswith(".epoch_0002.gnnpre.")  # half written, not in place
         assert log[1] == ["epoch_0002.gnnpre"]  # in place, but its epoch is not in the state
-        assert log[2][1].startswith("epoch_0003.gnnpre.partial-")
+        assert log[2][0].startswith(".epoch_0003.gnnpre.")
         assert log[3] == ["epoch_0002.gnnpre", "epoch_0003.gnnpre"]
-        assert log[4][2].startswith("epoch_0006.gnnpre.partial-")
+        assert log[4][0].startswith(".epoch_0006.gnnpre.")
         left = {path.name for path in killed.glob("killed/*/*")}
         assert left == {f"epoch_000{epoch}.gnnpre" for epoch in (2, 3, 6)}
 

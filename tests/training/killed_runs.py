@@ -122,7 +122,7 @@ def die_while_writing(part, count):
                 os.kill(os.getpid(), signal.SIGKILL)
             replace(source, target)
 
-        _storage.os.replace = dying_replace
+        os.replace = dying_replace
 
     return before
 
@@ -138,7 +138,7 @@ def run(name, X, labels, folder):
     log = {"kills": 0, "epochs": [], "leftovers": 0}
     for part, count in ((0.5, 2), (1.0, 3)):
         assert not ended(fit(name, X, labels, killed, die_while_writing(part, count), **resume))
-        log["leftovers"] += len(list(states.glob("*.partial-*")))
+        log["leftovers"] += len(list(states.glob(".*.new")))
         log["epochs"].append(epochs_done(states))
     while True:
         child = fit(name, X, labels, killed, **resume)

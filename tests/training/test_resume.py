@@ -14,7 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, cross_val_score
 from skorch.callbacks import Callback
 
-from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor
+from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor, _atomic
 from gnnpre._storage import load_tensors, save_tensors
 from gnnpre.training import PlateauSchedule, load_checkpoint
 
@@ -298,13 +298,15 @@ def test_folds_of_a_cross_validation_share_the_folder(estimator, data):
 def test_stale_partial_files_are_harmless(estimator, data):
     crash(estimator, data)
     (state,) = Path(estimator.checkpoint_dir).iterdir()
-    stale = state.with_name(f"{state.name}.partial-1")
-    stale.write_bytes(b"half")
-    other = state.with_name("0123456789abcdef.safetensors.partial-2")
-    other.write_bytes(b"of another run")
+    stale = _atomic._temporary_path(state, "0" * 12, "new")
+    if os.fork() == 0:
+        _atomic._temporary_path(state, "0" * 12, "new").write_bytes(b"half")
+        os._exit(0)
+    os.wait()
+    assert len(list(state.parent.iterdir())) == 2
+    stale.write_bytes(b"of a run in this process")
     assert fit_counting(estimator, data)[1] == 3
-    assert not stale.exists()
-    assert other.exists()  # perhaps another run is writing it
+    assert set(state.parent.iterdir()) == {state, stale}
 
 
 def test_a_damaged_state_is_an_error_that_names_the_file(estimator, data):

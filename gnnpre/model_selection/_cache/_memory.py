@@ -2,10 +2,8 @@
 
 import inspect
 import json
-import os
 import shutil
 import time
-import warnings
 from collections.abc import Callable, Iterable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -14,7 +12,9 @@ from typing import Any
 import joblib
 from sklearn.base import BaseEstimator
 
+from gnnpre._atomic import replace_folder
 from gnnpre._version import __version__
+from gnnpre._warnings import StorageWarning, warn_user
 
 from ._cache_entry import ABOUT, RESULT, SUFFIX, CacheEntry, read_entry
 from ._content_key import code_identity, content_key
@@ -125,12 +125,12 @@ class ContentMemory:
             Say which folder is cleared.
         """
         if warn:
-            warnings.warn(f"Clearing the cache in {self.location!r}.", UserWarning, stacklevel=2)
+            warn_user(f"Clearing the cache in {self.location!r}.", StorageWarning)
         for folder in self._folders():
             shutil.rmtree(folder, ignore_errors=True)
 
     def _folders(self) -> Iterator[Path]:
-        return Path(self.location).glob(f"*{SUFFIX}*")
+        return Path(self.location).glob(f"[!.]*{SUFFIX}*")
 
     def _folder(self, key: str) -> Path:
         return Path(self.location) / f"{key}{SUFFIX}"
@@ -145,31 +145,24 @@ class ContentMemory:
         except FileNotFoundError:
             return False, None  # another process has cleared the cache meanwhile
         except Exception as error:
-            warnings.warn(
+            warn_user(
                 f"{str(path)!r} cannot be read ({type(error).__name__}: {error}) and is computed "
                 "anew.",
-                UserWarning,
-                stacklevel=4,
+                StorageWarning,
             )
             shutil.rmtree(path.parent, ignore_errors=True)
             return False, None
 
     def _store(self, key: str, label: str, result: Any, seconds: float) -> None:
         folder = self._folder(key)
-        partial = folder.with_name(f"{folder.name}.partial-{os.getpid()}-{time.monotonic_ns()}")
-        partial.mkdir(parents=True)
-        try:
-            joblib.dump(result, partial / RESULT)
-            about = {"label": label, "seconds": seconds, "version": __version__}
-            about["created"] = datetime.now(UTC).isoformat()
-            (partial / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-            os.rename(partial, folder)
-        except OSError:
-            # Another process was first, and its result is the same; else the disk is full.
-            if not folder.is_dir():
-                raise
-        finally:
-            shutil.rmtree(partial, ignore_errors=True)
+        if folder.is_dir():
+            return  # another process was first, and its result is the same
+        folder.parent.mkdir(parents=True, exist_ok=True)
+        about = {"label": label, "seconds": seconds, "version": __version__}
+        about["created"] = datetime.now(UTC).isoformat()
+        with replace_folder(folder) as new:
+            joblib.dump(result, new / RESULT)
+            (new / ABOUT).write_text(json.dumps(about), encoding="utf-8")
 
 
 class _CachedFunction:

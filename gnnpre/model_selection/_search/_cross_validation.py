@@ -13,10 +13,10 @@ from sklearn.base import clone
 from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
+from gnnpre._processes import this_process
 from gnnpre.training import ReportEpoch
 
 from ._optuna_study import ERROR, FOLDS, OWNER, StudyHandle
-from ._processes import this_process
 
 if TYPE_CHECKING:
     from optuna.trial import Trial

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
 
-from ._processes import is_here, was_killed
+from gnnpre._processes import is_here, was_killed
 
 if TYPE_CHECKING:
     from optuna import Study

@@ -1,11 +1,12 @@
 """The report of a study: from the records in its folder to Markdown and a page of HTML."""
 
-import os
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import NamedTuple
 
 import numpy as np
+
+from gnnpre._atomic import write_file
 
 from . import _curves, _plots, _provenance, _tables
 from ._bootstrap import N_RESAMPLES
@@ -110,12 +111,7 @@ def write_report(folder: str | Path) -> list[Path]:
 
 
 def _write(path: Path, text: str) -> Path:
-    partial = path.with_name(f".{path.name}.partial-{os.getpid()}")
-    try:
-        partial.write_text(text, encoding="utf-8")
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, text)
     return path
 
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import shutil
 from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
@@ -11,9 +10,11 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._atomic import remove_stale, write_file
+
 from ..plan._job import Job
 
-__all__ = ["StudyFolder", "now", "write_atomically", "write_json"]
+__all__ = ["StudyFolder", "now", "write_json"]
 
 SUBFOLDERS = ("data", "records", "failures", "claims", "pretrained", "checkpoints")
 
@@ -25,9 +26,10 @@ class StudyFolder:
         self.root = Path(root)
 
     def create(self) -> None:
-        """Make the folder and those in it."""
-        for name in SUBFOLDERS:
+        """Create the folder and its subfolders, and remove what killed processes left in them."""
+        for name in (".", *SUBFOLDERS):
             (self.root / name).mkdir(parents=True, exist_ok=True)
+            remove_stale(self.root / name)
 
     def data(self, name: str) -> Path:
         """Give the summary of a data set."""
@@ -72,13 +74,10 @@ class StudyFolder:
         self.clean(key)
 
     def clean(self, key: str) -> None:
-        """Remove what a job needed while it ran, and what a killed one left half written."""
+        """Remove what a job needed while it ran, and what killed processes left half written."""
         shutil.rmtree(self.checkpoints(key), ignore_errors=True)
-        for name in ("records", "failures"):
-            for partial in (self.root / name).glob(f".{key}.json.*"):
-                partial.unlink(missing_ok=True)
-        for partial in (self.root / "pretrained").glob(f"{key}*.partial-*"):
-            partial.unlink(missing_ok=True)
+        for name in ("records", "failures", "pretrained"):
+            remove_stale(self.root / name)
 
     def write_once(self, path: Path, content: Mapping[str, Any]) -> None:
         """Write a file unless it is there with this content."""
@@ -88,20 +87,7 @@ class StudyFolder:
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
     """Write JSON; what is not finite becomes null."""
-    write_atomically(path, _text(content).encode())
-
-
-def write_atomically(path: Path, content: bytes) -> None:
-    """Replace a file as a whole, so that a kill leaves the old one or the new one."""
-    partial = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        with open(partial, "wb") as file:
-            file.write(content)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(partial, path)
-    finally:
-        partial.unlink(missing_ok=True)
+    write_file(path, _text(content))
 
 
 def _text(content: Mapping[str, Any]) -> str:

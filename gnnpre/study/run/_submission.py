@@ -9,11 +9,13 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._atomic import write_file
+
 from ..plan._job import Job
 from ..plan._plan import Plan
 from ..plan._protocols import N_FOLDS
 from ._describe import is_official
-from ._folder import StudyFolder, write_atomically
+from ._folder import StudyFolder
 
 __all__ = ["write_predictions"]
 
@@ -57,7 +59,7 @@ def _file_name(job: Job, n_seeds: int) -> str:
 def _write(folder: StudyFolder, name: str, content: Mapping[str, Any]) -> None:
     # Without a time in the header, equal predictions make equal files.
     packed = gzip.compress(json.dumps(content).encode(), mtime=0)
-    write_atomically(folder.root / name, packed)
+    write_file(folder.root / name, packed)
 
 
 def _predictions(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:

@@ -26,9 +26,9 @@ from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 
 from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyRegressor, StructureToGraph
+from gnnpre._processes import this_process, was_killed
 from gnnpre.model_selection import PruningSearchCV
 from gnnpre.model_selection._search._cross_validation import find_callbacks
-from gnnpre.model_selection._search._processes import this_process, was_killed
 from gnnpre.training import ReportEpoch
 from tests.model_selection.search.search_cases import (
     EPOCHS,

@@ -1,10 +1,10 @@
 """The report as a whole, of finished and unfinished studies."""
 
+import os
 import shutil
 
 import pytest
 
-from gnnpre.study.report import _report
 from gnnpre.study.report._report import write_report
 from study.report.test_page import check_self_contained
 from study.report_folder import (
@@ -125,7 +125,7 @@ def test_failed_writing_leaves_the_old_report_and_no_rest(tmp_path, monkeypatch)
     def fail(*_):
         raise OSError("disk full")
 
-    monkeypatch.setattr(_report.os, "replace", fail)
+    monkeypatch.setattr(os, "replace", fail)
     with pytest.raises(OSError, match="disk full"):
         write_report(folder)
     assert [(folder / f"report.{form}").read_bytes() for form in ("md", "html")] == old

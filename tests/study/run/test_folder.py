@@ -6,29 +6,31 @@ import os
 import numpy as np
 import pytest
 
+from gnnpre import _atomic
+from gnnpre._atomic import write_file
 from gnnpre.study.run._claims import claimed
-from gnnpre.study.run._folder import StudyFolder, write_atomically, write_json
+from gnnpre.study.run._folder import StudyFolder, write_json
 
 
 def test_file_is_the_old_one_until_all_of_the_new_one_is_written(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
-    write_atomically(path, b"old")
+    write_file(path, b"old")
     seen = []
     replace = os.replace
     monkeypatch.setattr(os, "fsync", lambda _: seen.append(path.read_bytes()))
     monkeypatch.setattr(os, "replace", lambda a, b: (seen.append(a.read_bytes()), replace(a, b)))
-    write_atomically(path, b"new")
-    assert seen == [b"old", b"new"]
+    write_file(path, b"new")
+    assert seen[:2] == [b"old", b"new"]
     assert path.read_bytes() == b"new"
     assert list(tmp_path.iterdir()) == [path]
 
 
 def test_failed_write_leaves_the_old_file_and_nothing_else(tmp_path, monkeypatch):
     path = tmp_path / "record.json"
-    write_atomically(path, b"old")
+    write_file(path, b"old")
     monkeypatch.setattr(os, "fsync", lambda _: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        write_atomically(path, b"new")
+        write_file(path, b"new")
     assert path.read_bytes() == b"old"
     assert list(tmp_path.iterdir()) == [path]
 
@@ -40,18 +42,36 @@ def test_numbers_that_are_not_finite_become_null(tmp_path):
     assert read == {"a": [1.0, None], "b": [None, 2.0], "c": 0.5}
 
 
+def leave_half_written(path):
+    """Write what a process that was killed leaves."""
+    if (child := os.fork()) == 0:
+        _atomic._temporary_path(path, "0" * 12, "new").write_text("half")
+        os._exit(0)
+    os.waitpid(child, 0)
+
+
+@pytest.mark.parametrize("name", ["study.json", "data/a.json", "pretrained/k.gnnpre"])
+def test_the_next_start_removes_what_killed_processes_left(tmp_path, name):
+    StudyFolder(tmp_path).create()
+    leave_half_written(tmp_path / name)
+    StudyFolder(tmp_path).create()
+    assert [path for path in tmp_path.rglob("*") if path.is_file()] == []
+
+
 def test_record_takes_away_what_a_killed_job_left(tmp_path):
     folder = StudyFolder(tmp_path)
     folder.create()
-    for left in ("records/.k.json.123", "pretrained/k.gnnpre.partial-1", "failures/k.json"):
-        (tmp_path / left).write_text("half")
-    (tmp_path / "records/.other.json.123").write_text("of a job that still runs")
+    leave_half_written(tmp_path / "records/k.json")
+    leave_half_written(tmp_path / "pretrained/k.gnnpre")
+    (tmp_path / "failures/k.json").write_text("{}")
+    alive = _atomic._temporary_path(tmp_path / "records/other.json", "0" * 12, "new")
+    alive.write_text("of a job that still runs")
     folder.checkpoints("k").mkdir()
     folder.write_record({"key": "k"})
     names = sorted(
         str(path.relative_to(tmp_path)) for path in tmp_path.rglob("*") if path.is_file()
     )
-    assert names == ["records/.other.json.123", "records/k.json"]
+    assert names == [f"records/{alive.name}", "records/k.json"]
     assert not folder.checkpoints("k").exists()
 
 

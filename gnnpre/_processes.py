@@ -1,4 +1,4 @@
-"""Which process runs a trial, and whether it still does."""
+"""Identity of processes: which one owns a trial or a temporary file, and whether it still runs."""
 
 import os
 import platform
@@ -10,18 +10,18 @@ __all__ = ["is_here", "this_process", "was_killed"]
 
 
 def this_process() -> dict[str, Any]:
-    """Describe this process, JSON-able, so that no later one can be taken for it."""
+    """Describe this process as JSON-serializable values that no later process shares."""
     return {"host": platform.node(), "pid": os.getpid(), "started": _start(os.getpid())}
 
 
 def is_here(owner: Mapping[str, Any]) -> bool:
-    """Whether a process is one of this machine, so that it can be asked for."""
+    """Return whether a process runs on this machine, so that its state can be checked."""
     # On Windows there is no signal that does nothing.
     return owner["host"] == platform.node() and os.name == "posix"
 
 
 def was_killed(owner: Mapping[str, Any]) -> bool:
-    """Whether a process of this machine is no more."""
+    """Return whether a process of this machine has ended."""
     if not is_here(owner):
         return False
     try:
@@ -34,7 +34,7 @@ def was_killed(owner: Mapping[str, Any]) -> bool:
 
 
 def _start(pid: int) -> str | None:
-    """Boot and clock tick that a process began in, where the system says so (Linux)."""
+    """Return the boot and the clock tick in which a process started (Linux), else None."""
     try:
         boot = Path("/proc/sys/kernel/random/boot_id").read_text().strip()
         # The name, in parentheses, may hold anything.
