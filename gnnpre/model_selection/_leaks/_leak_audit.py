@@ -78,10 +78,15 @@ def leak_audit(
 
     Notes
     -----
-    Slabs are compared with a vacuum of fixed width in place of their own; chains and molecules
-    by id and composition only. Elements count, charges and magnetic moments do not. Time grows with
-    the pairs of crystals that share a composition and do not match: thousands of frames of one
-    composition on both sides are slow, and ``match=False`` is then the first thing to try.
+    The size of a vacuum does not matter: directions that are not periodic, and gaps of 6 Å or more
+    between lattice planes of a periodic crystal, get a vacuum of fixed width before structures
+    are compared, and ``stol`` is taken relative to the volume without it. Layers match layers
+    only, never their bulk crystal. Chains and molecules are compared in the orientation that they
+    are stored in; they have no prototype. Elements count, charges and magnetic moments do not.
+
+    Time grows with the pairs of crystals that share a composition and do not match: thousands of
+    frames of one composition on both sides are slow, and ``match=False`` is then the first thing
+    to try.
 
     References
     ----------

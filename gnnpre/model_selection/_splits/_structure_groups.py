@@ -57,8 +57,10 @@ def structure_groups(
 
     Notes
     -----
-    A slab gets a vacuum of fixed width first. Crystals that are periodic in one direction only, or
-    in none, and those in which spglib finds no symmetry, have 0 for a space group.
+    The space group of a slab does not depend on its vacuum, whether the cell is periodic across it
+    or not; see :func:`leak_audit`. Crystals that are periodic in one direction only, or in none
+    (chains and molecules, in a box too), and those in which spglib finds no symmetry, have 0 for
+    a space group.
 
     Examples
     --------

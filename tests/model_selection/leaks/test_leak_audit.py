@@ -184,7 +184,7 @@ def test_scale_and_tolerances_reach_the_matcher():
     assert tight.level.tolist() == ["composition"]
 
 
-def test_slabs_match_whatever_their_vacuum_and_molecules_by_composition():
+def test_layers_and_molecules_match_without_periods():
     def layer(vacuum):
         cell = Lattice.hexagonal(2.46, vacuum)
         return Structure(
@@ -194,8 +194,26 @@ def test_slabs_match_whatever_their_vacuum_and_molecules_by_composition():
         )
 
     water = molecule("H2O")
-    audit = leak_audit([layer(12.0), water], [layer(35.0), water])
-    assert audit.level.tolist() == ["structure", "composition"]
+    stretched = water.copy()
+    stretched.positions[0] += [0, 0, 1.5]
+    audit = leak_audit([layer(12.0), water], [layer(35.0), water, stretched])
+    assert audit.level.tolist() == ["structure", "structure", "composition"]
+
+
+def test_real_layers_are_found_whatever_their_vacuum(data_dir):
+    layers = read_matbench(data_dir / "downstream" / "jdft2d.json.gz")[0][:60]
+    wide = []
+    for number, layer in enumerate(layers):
+        atoms = AseAtomsAdaptor.get_atoms(layer.copy())
+        # Some lie across the boundary: bring them together about their mean on the circle.
+        mean = np.angle(np.exp(2j * np.pi * atoms.get_scaled_positions()[:, 2]).mean())
+        atoms.wrap(center=(0.5, 0.5, mean / (2 * np.pi)))
+        height = atoms.cell.array[2] / np.linalg.norm(atoms.cell.array[2])
+        atoms.cell[2] += height * (3.0 + number % 15)
+        wide.append(atoms)
+    audit = leak_audit(layers, wide)
+    assert set(audit.level) == {"structure"}
+    assert (audit.match <= np.arange(60)).all()
 
 
 @pytest.mark.parametrize("kind", ["atoms", "graphs", "tuple"])
