@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import TransformerMixin
 from torch import Tensor
 
 from gnnpre._validation import check_choice
 from gnnpre.backbones import BackboneModule, pool
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, IndexedTransformerMixin
 from gnnpre.training import predict_batches
 
 from ._base import CrystalEstimator
@@ -21,7 +20,7 @@ EMBEDDING_POOLINGS = ("mean", "sum", "max", "cumulants")
 CUMULANTS = ("cumulant1", "cumulant2", "cumulant3")
 
 
-class EmbeddingMixin(TransformerMixin, CrystalEstimator):
+class EmbeddingMixin(IndexedTransformerMixin, CrystalEstimator):
     """Gives a fitted estimator ``embed``, and ``transform`` as transformers have it.
 
     Subclasses have the parameters ``embedding_layer`` and ``embedding_pooling``.

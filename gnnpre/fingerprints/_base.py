@@ -6,12 +6,18 @@ from typing import Any
 
 import numpy as np
 import torch
-from sklearn.base import BaseEstimator, TransformerMixin
+from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from gnnpre._validation import check_choice
-from gnnpre.graphs import CrystalBatch, CrystalGraphs, StructureToGraph, stream_batches
+from gnnpre.graphs import (
+    CrystalBatch,
+    CrystalGraphs,
+    IndexedTransformerMixin,
+    StructureToGraph,
+    stream_batches,
+)
 
 __all__ = ["Fingerprint"]
 
@@ -26,7 +32,7 @@ def _is_pooled(fingerprint: Any) -> bool:
     return fingerprint.pooling is not None
 
 
-class Fingerprint(TransformerMixin, BaseEstimator, ABC):
+class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
     """Base class of transformers from crystals to invariant numbers for each atom.
 
     A subclass has the parameters ``pooling``, ``dtype`` and ``device`` beside its own, and gives

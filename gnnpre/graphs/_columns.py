@@ -79,7 +79,10 @@ def as_index(index: Any, n: int) -> Any:
     if not (hasattr(index, "take") and hasattr(index, "names")):
         import pandas as pd
 
-        index = pd.Index(index)
+        try:
+            index = pd.Index(index)
+        except (TypeError, ValueError) as error:
+            raise TypeError(f"index is {index!r}; expected one label for each crystal.") from error
     if len(index) != n:
         raise ValueError(f"index has {len(index)} labels; there are {n} crystals.")
     return index

@@ -42,7 +42,10 @@ def number_array(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> 
     if array.dtype.kind in "iu" and np.dtype(dtype).kind in "iu" and array.size:
         limits = np.iinfo(dtype)
         if array.min() < limits.min or array.max() > limits.max:
-            raise ValueError(f"{name} holds {array.min()} to {array.max()}; too large a number.")
+            raise ValueError(
+                f"{name} holds values from {array.min()} to {array.max()}; expected {limits.min} "
+                f"to {limits.max} ({np.dtype(dtype).name})."
+            )
     return np.ascontiguousarray(array, dtype=dtype)
 
 

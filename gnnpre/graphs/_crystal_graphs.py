@@ -1,6 +1,6 @@
-"""Many crystal graphs in flat tensors: the X that flows to every estimator."""
+"""Many crystal graphs in flat tensors: the X that every estimator accepts."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -8,11 +8,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._storage import load_tensors, save_tensors
-
 from ._batch import CrystalBatch
+from ._columns import as_index, join_indices
 from ._crystals import Crystals
-from ._indexing import normalise_key
+from ._data_list import fields_from_data, to_data
+from ._gather import BlockRows
+from ._graph_checks import FIELDS, check_graphs
+from ._graph_files import read_graph_fields, save_graphs
+from ._indexing import resolve_rows
 from ._settings import GraphSettings
 from ._tensors import share_memory
 
@@ -21,28 +24,15 @@ if TYPE_CHECKING:
 
 __all__ = ["CrystalGraphs"]
 
-ATOM_FIELDS = ("atomic_numbers", "positions")
-EDGE_FIELDS = ("edge_index", "edge_shift")
 CRYSTAL_FIELDS = ("cell", "pbc", "n_atoms", "n_edges")
-FIELDS = ATOM_FIELDS + EDGE_FIELDS + CRYSTAL_FIELDS
-DTYPES = {
-    "atomic_numbers": torch.int32,
-    "positions": torch.float64,
-    "edge_index": torch.int32,
-    "edge_shift": torch.int8,
-    "cell": torch.float64,
-    "pbc": torch.bool,
-    "n_atoms": torch.int64,
-    "n_edges": torch.int64,
-}
 
 
 class CrystalGraphs:
     """Graphs of n crystals with N atoms and E edges in all, in flat tensors.
 
-    :class:`StructureToGraph` makes it, every estimator takes it as ``X``. scikit-learn splits it
-    as it splits an array (``len``, ``shape`` and an index array or mask), joblib memory-maps it
-    for its workers, and :meth:`batch` assembles batches without a loop over crystals.
+    :class:`StructureToGraph` builds it, and every estimator accepts it as ``X``. scikit-learn
+    splits it like an array (``len``, ``shape``, and an index array or mask), joblib memory-maps
+    it for its workers, and :meth:`batch` assembles batches without a loop over crystals.
 
     Parameters
     ----------
@@ -66,6 +56,20 @@ class CrystalGraphs:
         Edges of each crystal.
     settings : GraphSettings
         How the edges were chosen.
+    index : pandas Index or array-like of shape (n,), optional
+        Labels of the rows of the table that the crystals come from. They label the rows of
+        tables that are computed from the graphs, such as embeddings as pandas output.
+
+    Raises
+    ------
+    ValueError
+        If a field does not fit the others, crystal by crystal: counts, types, shapes, atomic
+        numbers, positions and cells that are not finite, edges that leave their crystal.
+
+    Notes
+    -----
+    A range of crystals (``graphs[10:20]``) shares the memory of the whole, as a slice of a NumPy
+    array does; other selections copy.
 
     Examples
     --------
@@ -83,64 +87,77 @@ class CrystalGraphs:
     (6,)
     """
 
+    atomic_numbers: Tensor
+    positions: Tensor
+    cell: Tensor
+    pbc: Tensor
+    n_atoms: Tensor
+    edge_index: Tensor
+    edge_shift: Tensor
+    n_edges: Tensor
+
     def __init__(
         self,
         *,
-        atomic_numbers: Tensor,
-        positions: Tensor,
-        cell: Tensor,
-        pbc: Tensor,
-        n_atoms: Tensor,
-        edge_index: Tensor,
-        edge_shift: Tensor,
-        n_edges: Tensor,
+        atomic_numbers: Any,
+        positions: Any,
+        cell: Any,
+        pbc: Any,
+        n_atoms: Any,
+        edge_index: Any,
+        edge_shift: Any,
+        n_edges: Any,
         settings: GraphSettings,
+        index: Any = None,
     ) -> None:
-        self.atomic_numbers = atomic_numbers
-        self.positions = positions
-        self.cell = cell
-        self.pbc = pbc
-        self.n_atoms = n_atoms
-        self.edge_index = edge_index
-        self.edge_shift = edge_shift
-        self.n_edges = n_edges
-        self.settings = settings
-        self._finish()
+        if not isinstance(settings, GraphSettings):
+            raise TypeError(
+                f"settings is of type {type(settings).__name__}; expected "
+                "GraphSettings(cutoff=...)."
+            )
+        settings.check()
+        fields = {
+            "atomic_numbers": atomic_numbers,
+            "positions": positions,
+            "cell": cell,
+            "pbc": pbc,
+            "n_atoms": n_atoms,
+            "edge_index": edge_index,
+            "edge_shift": edge_shift,
+            "n_edges": n_edges,
+        }
+        tensors = check_graphs(fields)
+        self._fill(tensors, settings, as_index(index, len(tensors["n_atoms"])))
 
-    def _finish(self) -> None:
-        for name, dtype in DTYPES.items():
-            setattr(self, name, getattr(self, name).to(dtype))
-        self._atom_offsets = _offsets(self.n_atoms)
-        self._edge_offsets = _offsets(self.n_edges)
+    @classmethod
+    def _from_checked(
+        cls, tensors: Mapping[str, Tensor], settings: GraphSettings, index: Any
+    ) -> "CrystalGraphs":
+        """Build graphs from tensors that have been checked before."""
+        graphs = cls.__new__(cls)
+        graphs._fill(tensors, settings, index)
+        return graphs
+
+    def _fill(self, tensors: Mapping[str, Tensor], settings: GraphSettings, index: Any) -> None:
+        for name in FIELDS:
+            setattr(self, name, tensors[name])
+        self.settings = settings
+        self.index = index
         # On the host too, so that sizes are known without waiting for a GPU.
         self.atom_counts = self.n_atoms.cpu().numpy()
         self.edge_counts = self.n_edges.cpu().numpy()
-        self._check()
+        self._atom_rows = BlockRows(self.atom_counts, self.device)
+        self._edge_rows = BlockRows(self.edge_counts, self.device)
 
-    def _check(self) -> None:
-        n, n_atoms, n_edges = len(self), int(self.atom_counts.sum()), int(self.edge_counts.sum())
-        expected = {
-            "atomic_numbers": (n_atoms,),
-            "positions": (n_atoms, 3),
-            "edge_index": (2, n_edges),
-            "edge_shift": (n_edges, 3),
-            "cell": (n, 3, 3),
-            "pbc": (n, 3),
-            "n_edges": (n,),
-        }
-        for name, shape in expected.items():
-            if tuple(getattr(self, name).shape) != shape:
-                raise ValueError(
-                    f"{name} has shape {tuple(getattr(self, name).shape)}; expected {shape} for "
-                    f"{n} crystals with {n_atoms} atoms and {n_edges} edges."
-                )
+    def _fields(self) -> dict[str, Tensor]:
+        return {name: getattr(self, name) for name in FIELDS}
 
     def __len__(self) -> int:
         return len(self.n_atoms)
 
     @property
     def shape(self) -> tuple[int]:
-        """Shape ``(n,)``: what scikit-learn asks of an X."""
+        """Shape ``(n,)``, which scikit-learn reads from an X."""
         return (len(self),)
 
     @property
@@ -161,42 +178,41 @@ class CrystalGraphs:
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError(
-            "CrystalGraphs is no table and cannot become an array. Estimators that need a table "
-            "take embeddings (Pretrainer.transform) or fingerprints instead."
+            "CrystalGraphs is not a table and cannot become an array. Estimators that need a "
+            "table take embeddings (Pretrainer.transform) or fingerprints; scikit-learn's "
+            "ensembles and resamplers (BaggingRegressor, ...) take structures as "
+            'pd.DataFrame({"structure": structures}), with StructureToGraph in the pipeline that '
+            "they fit."
         )
 
     def __getitem__(self, key: Any) -> Any:
         if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
             if not -len(self) <= key < len(self):
                 raise IndexError(f"Index {key} is out of bounds for {len(self)} crystals.")
-            return self[[int(key)]].to_data_list()[0]
-        return self._take(normalise_key(key, len(self), "CrystalGraphs"))
+            return self._data(int(key) % len(self))
+        return self._take(resolve_rows(key, len(self), "CrystalGraphs"))
 
     def __iter__(self) -> Any:
-        return (self[index] for index in range(len(self)))
+        return (self._data(row) for row in range(len(self)))
 
-    def _take(self, indices: np.ndarray) -> "CrystalGraphs":
-        rows = torch.from_numpy(indices).to(self.device)
-        atoms = self._rows(self._atom_offsets, self.atom_counts, rows, indices)
-        edges = self._rows(self._edge_offsets, self.edge_counts, rows, indices)
-        return CrystalGraphs(
-            atomic_numbers=self.atomic_numbers[atoms],
-            positions=self.positions[atoms],
-            edge_index=self.edge_index[:, edges],
-            edge_shift=self.edge_shift[edges],
-            settings=self.settings,
-            **{name: getattr(self, name)[rows] for name in CRYSTAL_FIELDS},
+    def _take(self, rows: slice | np.ndarray) -> "CrystalGraphs":
+        """Take crystals; a slice returns graphs that share memory with these."""
+        crystals = self._crystal_picker(rows)
+        numbers, positions = self._atom_rows.take(
+            [(self.atomic_numbers, 0), (self.positions, 0)], rows
         )
-
-    def _rows(
-        self, offsets: Tensor, counts: np.ndarray, rows: Tensor, indices: np.ndarray
-    ) -> Tensor:
-        """Rows of a flat tensor that belong to the crystals ``rows``."""
-        total = int(counts[indices].sum())
-        lengths = offsets[rows + 1] - offsets[rows]
-        shift = offsets[rows] - _offsets(lengths)[:-1]
-        shift = torch.repeat_interleave(shift, lengths, output_size=total)
-        return shift + torch.arange(total, device=self.device)
+        edge_index, edge_shift = self._edge_rows.take(
+            [(self.edge_index, 1), (self.edge_shift, 0)], rows
+        )
+        tensors = {
+            "atomic_numbers": numbers,
+            "positions": positions,
+            "edge_index": edge_index,
+            "edge_shift": edge_shift,
+            **{name: getattr(self, name)[crystals] for name in CRYSTAL_FIELDS},
+        }
+        index = None if self.index is None else self.index[rows]
+        return self._from_checked(tensors, self.settings, index)
 
     def batch(self, indices: Any = None, dtype: torch.dtype = torch.float32) -> CrystalBatch:
         """Assemble crystals into one batch, on the device that they are on.
@@ -215,42 +231,39 @@ class CrystalGraphs:
             The batch, atoms counted through all of it.
         """
         key = slice(None) if indices is None else indices
-        chosen = normalise_key(key, len(self), "CrystalGraphs")
-        rows, atoms, edges = self._places(chosen)
-        n_atoms, n_edges = self.n_atoms[rows], self.n_edges[rows]
-        crystal = torch.arange(len(chosen), device=self.device)
-        counts = int(self.atom_counts[chosen].sum()), int(self.edge_counts[chosen].sum())
-        edge_crystal = torch.repeat_interleave(crystal, n_edges, output_size=counts[1])
-        first = _offsets(n_atoms)[:-1].index_select(0, edge_crystal)
+        rows = resolve_rows(key, len(self), "CrystalGraphs")
+        crystals, atoms, edges = (
+            self._crystal_picker(rows),
+            self._atom_rows.picker(rows),
+            self._edge_rows.picker(rows),
+        )
+        n_atoms, n_edges = self.n_atoms[crystals], self.n_edges[crystals]
+        crystal = torch.arange(len(n_atoms), device=self.device)
+        edge_crystal = torch.repeat_interleave(
+            crystal, n_edges, output_size=self._edge_rows.total(rows)
+        )
+        # Count atoms from the first one of the batch instead of that of their crystal.
+        first = (n_atoms.cumsum(0) - n_atoms).index_select(0, edge_crystal)
         edge_index = self.edge_index[:, edges] + first  # (2, E)
-        positions, cell = self.positions[atoms], self.cell[rows]
+        positions, cell = self.positions[atoms], self.cell[crystals]
         edge_shift = self.edge_shift[edges]
         vectors = _edge_vectors(positions, cell, edge_index, edge_shift, edge_crystal)
         return CrystalBatch(
             atomic_numbers=self.atomic_numbers[atoms].long(),
             positions=positions.to(dtype),
             cell=cell.to(dtype),
-            pbc=self.pbc[rows],
+            pbc=self.pbc[crystals],
             n_atoms=n_atoms,
             edge_index=edge_index,
             edge_shift=edge_shift,
             edge_vectors=vectors.to(dtype),
-            batch=torch.repeat_interleave(crystal, n_atoms, output_size=counts[0]),
+            batch=torch.repeat_interleave(
+                crystal, n_atoms, output_size=self._atom_rows.total(rows)
+            ),
         )
 
-    def _places(self, chosen: np.ndarray) -> tuple[Any, Any, Any]:
-        """Give what picks crystals, their atoms and their edges: slices where they lie together."""
-        if len(chosen) and (np.diff(chosen) == 1).all():
-            start, stop = int(chosen[0]), int(chosen[-1]) + 1
-            spans = []
-            for counts in (self.atom_counts, self.edge_counts):
-                before = int(counts[:start].sum())
-                spans.append(slice(before, before + int(counts[start:stop].sum())))
-            return slice(start, stop), spans[0], spans[1]
-        rows = torch.from_numpy(chosen).to(self.device)
-        atoms = self._rows(self._atom_offsets, self.atom_counts, rows, chosen)
-        edges = self._rows(self._edge_offsets, self.edge_counts, rows, chosen)
-        return rows, atoms, edges
+    def _crystal_picker(self, rows: slice | np.ndarray) -> Any:
+        return rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.device)
 
     def to(self, device: torch.device | str) -> "CrystalGraphs":
         """Copy the graphs to a device; the same object where they are there already.
@@ -267,31 +280,27 @@ class CrystalGraphs:
         """
         if torch.device(device) == self.device:
             return self
-        tensors = {name: getattr(self, name).to(device) for name in FIELDS}
-        return CrystalGraphs(**tensors, settings=self.settings)
+        tensors = {name: tensor.to(device) for name, tensor in self._fields().items()}
+        return self._from_checked(tensors, self.settings, self.index)
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy arrays, so that joblib memory-maps them and a GPU is not needed to load them.
-        arrays = {name: getattr(self, name).cpu().numpy() for name in FIELDS}
-        return {**arrays, "settings": self.settings}
+        arrays = {name: tensor.cpu().numpy() for name, tensor in self._fields().items()}
+        return {**arrays, "settings": self.settings, "index": self.index}
 
     def __setstate__(self, state: dict[str, Any]) -> None:
-        self.settings = state["settings"]
-        for name in FIELDS:
-            setattr(self, name, share_memory(state[name]))
-        self._finish()
+        tensors = {name: share_memory(state[name]) for name in FIELDS}
+        self._fill(tensors, state["settings"], state["index"])
 
     def save(self, path: str | Path) -> None:
-        """Write the graphs to one safetensors file.
+        """Write the graphs, with their settings and index, to one safetensors file.
 
         Parameters
         ----------
         path : str or Path
             The file to write.
         """
-        tensors = {name: getattr(self, name) for name in FIELDS}
-        metadata = {"settings": self.settings.to_dict()}
-        save_tensors(path, tensors, kind="CrystalGraphs", metadata=metadata)
+        save_graphs(path, self)
 
     @classmethod
     def load(cls, path: str | Path) -> "CrystalGraphs":
@@ -310,19 +319,22 @@ class CrystalGraphs:
         Raises
         ------
         ValueError
-            If the file is truncated or holds something else.
+            If the file is damaged, holds something else, or its graphs are inconsistent.
         """
-        tensors, metadata = load_tensors(path, kind="CrystalGraphs")
-        return cls(**tensors, settings=GraphSettings(**metadata["settings"]))
+        fields = read_graph_fields(path)
+        try:
+            return cls(**fields)
+        except ValueError as error:
+            raise ValueError(f"{str(path)!r} holds graphs that are not valid: {error}") from error
 
     @classmethod
-    def concatenate(cls, parts: Sequence["CrystalGraphs"]) -> "CrystalGraphs":
+    def concatenate(cls, blocks: Sequence["CrystalGraphs"]) -> "CrystalGraphs":
         """Join graphs that were built with the same settings.
 
         Parameters
         ----------
-        parts : sequence of CrystalGraphs
-            What to join, in order.
+        blocks : sequence of CrystalGraphs
+            What to join, in order. The index is retained where all have one.
 
         Returns
         -------
@@ -334,16 +346,17 @@ class CrystalGraphs:
         ValueError
             If settings differ, or there is nothing to join.
         """
-        if not parts:
-            raise ValueError("parts is empty: there is nothing to concatenate.")
-        for part in parts[1:]:
-            if difference := part.settings.difference(parts[0].settings):
+        if not blocks:
+            raise ValueError("blocks is empty: there is nothing to concatenate.")
+        for block in blocks[1:]:
+            if difference := block.settings.difference(blocks[0].settings):
                 raise ValueError(f"Graphs of different settings cannot be joined: {difference}.")
         tensors = {
-            name: torch.cat([getattr(part, name) for part in parts], dim=int(name == "edge_index"))
+            name: torch.cat([getattr(b, name) for b in blocks], dim=int(name == "edge_index"))
             for name in FIELDS
         }
-        return cls(**tensors, settings=parts[0].settings)
+        index = join_indices([block.index for block in blocks])
+        return cls._from_checked(tensors, blocks[0].settings, index)
 
     def to_crystals(self) -> Crystals:
         """Return the crystals without their edges.
@@ -355,10 +368,10 @@ class CrystalGraphs:
         """
         names = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
         arrays = {name: getattr(self, name).cpu().numpy() for name in names}
-        return Crystals._from_checked(arrays, ids=None, info={}, index=None)
+        return Crystals._from_checked(arrays, ids=None, info={}, index=self.index)
 
     def to_data_list(self) -> "list[Data]":
-        """Give the crystals as torch-geometric ``Data`` objects.
+        """Return the crystals as torch-geometric ``Data`` objects.
 
         Returns
         -------
@@ -366,20 +379,11 @@ class CrystalGraphs:
             With ``z``, ``pos`` (Å), ``cell`` (1, 3, 3), ``pbc`` (1, 3), ``edge_index`` (int64)
             and ``edge_shift``.
         """
-        from torch_geometric.data import Data
+        return list(self)
 
-        atoms, edges = self._atom_offsets.tolist(), self._edge_offsets.tolist()
-        return [
-            Data(
-                z=self.atomic_numbers[atoms[i] : atoms[i + 1]].long(),
-                pos=self.positions[atoms[i] : atoms[i + 1]],
-                cell=self.cell[i : i + 1],
-                pbc=self.pbc[i : i + 1],
-                edge_index=self.edge_index[:, edges[i] : edges[i + 1]].long(),
-                edge_shift=self.edge_shift[edges[i] : edges[i + 1]],
-            )
-            for i in range(len(self))
-        ]
+    def _data(self, row: int) -> "Data":
+        one = self._take(slice(row, row + 1))
+        return to_data(one._fields())
 
     @classmethod
     def from_data_list(
@@ -402,58 +406,11 @@ class CrystalGraphs:
         Raises
         ------
         ValueError
-            If there is no object, or one lacks a field or has a shift beyond -128 to 127.
+            If there is no object, or one lacks a field or holds values that do not fit.
         """
-        if not data_list:
+        if len(data_list) == 0:
             raise ValueError("data_list is empty: there is nothing to pack.")
-        for index, data in enumerate(data_list):
-            missing = {"z", "pos", "cell", "pbc", "edge_index", "edge_shift"} - set(data.keys())
-            if missing:
-                raise ValueError(f"data_list[{index}] has no {sorted(missing)}.")
-            _check_shift_range(f"data_list[{index}].edge_shift", data.edge_shift)
-            _check_data(index, data)
-        orders = [torch.argsort(data.edge_index[1], stable=True) for data in data_list]
-        pairs = list(zip(data_list, orders, strict=True))
-        return cls(
-            atomic_numbers=torch.cat([data.z for data in data_list]),
-            positions=torch.cat([data.pos for data in data_list]),
-            cell=torch.cat([data.cell.reshape(1, 3, 3) for data in data_list]),
-            pbc=torch.cat([data.pbc.reshape(1, 3) for data in data_list]),
-            n_atoms=torch.tensor([len(data.z) for data in data_list]),
-            edge_index=torch.cat([data.edge_index[:, order] for data, order in pairs], dim=1),
-            edge_shift=torch.cat([data.edge_shift[order] for data, order in pairs]),
-            n_edges=torch.tensor([data.edge_index.shape[1] for data in data_list]),
-            settings=settings,
-        )
-
-
-def _check_data(index: int, data: "Data") -> None:
-    n_atoms = len(data.z)
-    if not (data.z >= 1).all() or data.z.is_floating_point():
-        raise ValueError(f"data_list[{index}].z must hold atomic numbers, ints from 1.")
-    for name in ("pos", "cell"):
-        if not torch.isfinite(getattr(data, name)).all():
-            raise ValueError(f"data_list[{index}].{name} holds NaN or infinity.")
-    edges = data.edge_index
-    if edges.numel() and not (int(edges.min()) >= 0 and int(edges.max()) < n_atoms):
-        raise ValueError(
-            f"data_list[{index}].edge_index runs from {int(edges.min())} to {int(edges.max())}; "
-            f"the crystal has atoms 0 to {n_atoms - 1}."
-        )
-
-
-def _offsets(counts: Tensor) -> Tensor:
-    return torch.nn.functional.pad(counts.cumsum(0), (1, 0))
-
-
-def _check_shift_range(name: str, shift: Tensor) -> None:
-    limits = torch.iinfo(DTYPES["edge_shift"])
-    bad = shift[(shift < limits.min) | (shift > limits.max)]
-    if len(bad):
-        raise ValueError(
-            f"{name} holds {bad[0].item()}; shifts are int8, {limits.min} to {limits.max}. Wrap "
-            "the atoms into the cell."
-        )
+        return cls(**fields_from_data(data_list), settings=settings)
 
 
 def _edge_vectors(

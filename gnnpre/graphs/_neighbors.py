@@ -12,7 +12,7 @@ from ._gpu_neighbors import search_on_device
 from ._search import FoundPairs
 from ._settings import GraphSettings
 
-__all__ = ["Edges", "find_edges"]
+__all__ = ["Edges", "find_edges", "join_edges"]
 
 # Two atoms nearer than this (Å) stand on one place.
 SAME_PLACE = 0.01
@@ -26,6 +26,24 @@ class Edges:
     index: np.ndarray  # (2, E) int32: source, target
     shift: np.ndarray  # (E, 3) int8: cells between source and its image
     n_edges: np.ndarray  # (n,)
+
+
+def join_edges(pieces: list[Edges]) -> Edges:
+    """Concatenate the edges of consecutive pieces of crystals; empties the list on the way.
+
+    Each piece is released as soon as it is copied: all of them and their concatenation would take
+    twice the memory of the graphs.
+    """
+    n_edges = np.concatenate([piece.n_edges for piece in pieces])
+    total = int(n_edges.sum())
+    index, shift = np.empty((2, total), dtype=np.int32), np.empty((total, 3), dtype=np.int8)
+    stop = total
+    while pieces:
+        piece = pieces.pop()
+        start = stop - len(piece.shift)
+        index[:, start:stop], shift[start:stop] = piece.index, piece.shift
+        stop = start
+    return Edges(index, shift, n_edges)
 
 
 def find_edges(

@@ -1,9 +1,15 @@
-"""How graphs were built: kept with them, and with every model that was trained on them."""
+"""How graphs were built: stored with them, and with every model that was trained on them."""
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
+from gnnpre._validation import check_choice, check_number
+
 __all__ = ["GraphSettings"]
+
+# In Å; beyond this every atom has a hundred thousand neighbours, and the unit is another one.
+LARGEST_CUTOFF = 60.0
 
 
 @dataclass(frozen=True)
@@ -15,9 +21,9 @@ class GraphSettings:
     cutoff : float
         Largest edge length in Å.
     max_neighbors : int, optional
-        Neighbours kept around each atom; all of them by default.
+        Number of nearest neighbours of each atom; all of them by default.
     neighbor_cut : {"shell", "exact"}
-        What ``max_neighbors`` does to a shell of equal distances that it cuts.
+        How ``max_neighbors`` treats a shell of equal distances that it falls into.
     shell_tolerance : float
         Distances that differ by less (Å) belong to one shell.
 
@@ -33,8 +39,60 @@ class GraphSettings:
     neighbor_cut: str = "shell"
     shell_tolerance: float = 0.01
 
+    def check(self) -> None:
+        """Check that every setting is of its type and within its range.
+
+        Raises
+        ------
+        ValueError
+            If one is not; the message names it and what is expected.
+
+        Examples
+        --------
+        >>> from gnnpre.graphs import GraphSettings
+        >>> GraphSettings(cutoff=5.0).check()
+        """
+        check_number("cutoff", self.cutoff, high=LARGEST_CUTOFF)
+        if self.max_neighbors is not None:
+            check_number("max_neighbors", self.max_neighbors, integer=True)
+        check_choice("neighbor_cut", self.neighbor_cut, ("shell", "exact"))
+        check_number("shell_tolerance", self.shell_tolerance, low_included=True)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "GraphSettings":
+        """Build checked settings from the names and values of :meth:`to_dict`.
+
+        Parameters
+        ----------
+        values : mapping of str to value
+            Such as those in the file of a model or of graphs.
+
+        Returns
+        -------
+        GraphSettings
+            The settings.
+
+        Raises
+        ------
+        ValueError
+            If a name is missing or unknown, or a value is out of range.
+
+        Examples
+        --------
+        >>> from gnnpre.graphs import GraphSettings
+        >>> settings = GraphSettings(cutoff=5.0)
+        >>> GraphSettings.from_dict(settings.to_dict()) == settings
+        True
+        """
+        names = {field.name for field in fields(cls)}
+        if not isinstance(values, Mapping) or set(values) != names:
+            raise ValueError(f"graph settings are {values!r}; expected values of {sorted(names)}.")
+        settings = cls(**values)
+        settings.check()
+        return settings
+
     def to_dict(self) -> dict[str, Any]:
-        """Give the settings as a JSON-able dict.
+        """Return the settings as a dict of JSON values.
 
         Returns
         -------
@@ -50,12 +108,12 @@ class GraphSettings:
         return asdict(self)
 
     def difference(self, expected: "GraphSettings") -> str:
-        """Say in words how these settings differ from those expected; empty when equal.
+        """Describe how these settings differ from those expected; empty when equal.
 
         Parameters
         ----------
         expected : GraphSettings
-            What they are compared with.
+            The settings to compare with.
 
         Returns
         -------
@@ -68,11 +126,11 @@ class GraphSettings:
         >>> GraphSettings(cutoff=5.0).difference(GraphSettings(cutoff=5.0))
         ''
         """
-        mine, theirs = self.to_dict(), expected.to_dict()
+        names = list(self.to_dict())
         if self.max_neighbors is None and expected.max_neighbors is None:
-            mine, theirs = {"cutoff": self.cutoff}, {"cutoff": expected.cutoff}
+            names = ["cutoff"]  # the others matter only to a cut
         return ", ".join(
-            f"{name} is {value!r}, not {theirs[name]!r}"
-            for name, value in mine.items()
-            if value != theirs[name]
+            f"{name} is {getattr(self, name)!r}, not {getattr(expected, name)!r}"
+            for name in names
+            if getattr(self, name) != getattr(expected, name)
         )

@@ -1,5 +1,6 @@
 """The transformer from structures to graphs."""
 
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -7,13 +8,12 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from gnnpre._devices import resolve_device
-from gnnpre._validation import check_choice, check_number
 
 from ._containers import as_crystals, as_structure_list
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
 from ._gpu_neighbors import check_installed
-from ._neighbors import Edges, find_edges
+from ._neighbors import Edges, find_edges, join_edges
 from ._settings import GraphSettings
 from ._tensors import share_memory
 
@@ -23,11 +23,9 @@ __all__ = ["StructureToGraph", "build_graphs", "join_graphs"]
 CHUNK = 64
 # On a GPU: enough to keep it busy.
 DEVICE_CHUNK = 4096
-# In Å; beyond this every atom has a hundred thousand neighbours, and the unit is another one.
-LARGEST_CUTOFF = 60.0
 
 
-class StructureToGraph(TransformerMixin, BaseEstimator):
+class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
     """Turn crystal structures into graphs with every neighbour within a cutoff.
 
     Every periodic image within the cutoff is a neighbour, an atom's own images too, in small and
@@ -61,7 +59,9 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
 
     Notes
     -----
-    A graph is no table: there are no feature names, and :meth:`set_output` does nothing.
+    Graphs are not a table, and :meth:`set_output` does nothing. They carry the index of the Series
+    or DataFrame that they are built from, so that tables computed from them (embeddings or
+    fingerprints as pandas output) have its row labels.
 
     Examples
     --------
@@ -119,6 +119,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         self._settings()
         self._search_device()
         self._check_container(X)
+        self._remember_column(X)
         return self
 
     def transform(self, X: Any) -> CrystalGraphs:
@@ -166,6 +167,29 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         """
         return self
 
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the name of the column of structures, so that a pipeline has feature names.
+
+        Parameters
+        ----------
+        input_features : array-like of str, optional
+            Name of the column; that of the DataFrame in ``fit``, or ``"structure"``, by default.
+
+        Returns
+        -------
+        ndarray of str
+            One name.
+
+        Examples
+        --------
+        >>> from gnnpre import StructureToGraph
+        >>> StructureToGraph().get_feature_names_out()
+        array(['structure'], dtype=object)
+        """
+        if input_features is None:
+            input_features = getattr(self, "feature_names_in_", ["structure"])
+        return np.asarray(input_features, dtype=object)
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.requires_fit = False
@@ -179,16 +203,27 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
         if not isinstance(X, Crystals):
             as_structure_list(X)
 
+    def _remember_column(self, X: Any) -> None:
+        names = list(getattr(X, "columns", []))
+        if names and isinstance(names[0], str):
+            self.feature_names_in_ = np.asarray(names, dtype=object)
+        elif hasattr(self, "feature_names_in_"):
+            del self.feature_names_in_
+
     def _crystals(self, X: Any) -> Crystals:
         self._check_container(X)
         return as_crystals(X)
 
     def _settings(self) -> GraphSettings:
-        self._check_parameters()
-        return GraphSettings(
+        settings = GraphSettings(
+            self.cutoff, self.max_neighbors, self.neighbor_cut, self.shell_tolerance
+        )
+        settings.check()
+        # Plain numbers, which JSON can hold, instead of those of NumPy.
+        return replace(
+            settings,
             cutoff=float(self.cutoff),
             max_neighbors=None if self.max_neighbors is None else int(self.max_neighbors),
-            neighbor_cut=self.neighbor_cut,
             shell_tolerance=float(self.shell_tolerance),
         )
 
@@ -202,13 +237,6 @@ class StructureToGraph(TransformerMixin, BaseEstimator):
                     "one process searches all crystals on a GPU."
                 )
         return device
-
-    def _check_parameters(self) -> None:
-        check_number("cutoff", self.cutoff, high=LARGEST_CUTOFF)
-        if self.max_neighbors is not None:
-            check_number("max_neighbors", self.max_neighbors, integer=True)
-        check_choice("neighbor_cut", self.neighbor_cut, ("shell", "exact"))
-        check_number("shell_tolerance", self.shell_tolerance, low_included=True)
 
 
 def build_graphs(
@@ -232,15 +260,18 @@ def build_graphs(
 
 
 def join_graphs(crystals: Crystals, edges: list[Edges], settings: GraphSettings) -> CrystalGraphs:
-    """Put crystals and the edges found in their parts together."""
-    return CrystalGraphs(
-        atomic_numbers=share_memory(crystals.atomic_numbers),
-        positions=share_memory(crystals.positions),
-        cell=share_memory(crystals.cell),
-        pbc=share_memory(crystals.pbc),
-        n_atoms=share_memory(crystals.n_atoms),
-        edge_index=torch.from_numpy(np.concatenate([part.index for part in edges], axis=1)),
-        edge_shift=torch.from_numpy(np.concatenate([part.shift for part in edges])),
-        n_edges=torch.from_numpy(np.concatenate([part.n_edges for part in edges])),
-        settings=settings,
+    """Join crystals and the edges of consecutive pieces of them."""
+    arrays = join_edges(edges)
+    tensors = {
+        "atomic_numbers": crystals.atomic_numbers,
+        "positions": crystals.positions,
+        "cell": crystals.cell,
+        "pbc": crystals.pbc,
+        "n_atoms": crystals.n_atoms,
+        "edge_index": arrays.index,
+        "edge_shift": arrays.shift,
+        "n_edges": arrays.n_edges,
+    }
+    return CrystalGraphs._from_checked(
+        {name: share_memory(array) for name, array in tensors.items()}, settings, crystals.index
     )
