@@ -25,7 +25,7 @@ CHUNK = 64
 DEVICE_CHUNK = 4096
 
 
-class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):  # type: ignore[call-arg]
+class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
     """Turn crystal structures into graphs with every neighbour within a cutoff.
 
     Every periodic image within the cutoff is a neighbour, an atom's own images too, in small and
