@@ -1,0 +1,206 @@
+"""A kernel classifier on a table of features, tuned by itself."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+from sklearn.base import BaseEstimator, ClassifierMixin
+from sklearn.kernel_approximation import Nystroem
+from sklearn.linear_model import LogisticRegression
+from sklearn.metrics import log_loss
+from sklearn.model_selection import StratifiedKFold
+from sklearn.utils import check_random_state
+from sklearn.utils.multiclass import check_classification_targets
+from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+
+from gnnpre._validation import check_number
+
+from ._kernel_features import KernelFeatures
+
+__all__ = ["KernelClassifier"]
+
+# Widths of the Gaussian kernel relative to the median distance, and inverse regularisations.
+WIDTHS = (0.3, 1.0, 3.0)
+INVERSE_REGULARISATIONS = (0.1, 1.0, 10.0)
+FOLDS = 3
+
+
+class KernelClassifier(ClassifierMixin, BaseEstimator):
+    """Logistic regression on a Gaussian kernel, with nothing left to tune.
+
+    Features are treated as in :class:`KernelRegressor`. The kernel is expanded in its values at
+    `n_landmarks` training rows [1]_; its width and the regularisation minimise the log loss in a
+    stratified cross-validation, on at most `max_tuning` rows.
+
+    Parameters
+    ----------
+    blocks : sequence of int, optional
+        Numbers of neighbouring features that belong together and contribute equally to distances.
+    class_weight : {"balanced"} or dict, optional
+        Weights of the classes, as in :class:`sklearn.linear_model.LogisticRegression`.
+    n_landmarks : int, default=500
+        Most rows that the kernel is expanded in.
+    max_tuning : int, default=2000
+        Most rows of the cross-validation.
+    random_state : int, RandomState instance or None, default=None
+        Draws landmarks, subsets and folds.
+
+    Attributes
+    ----------
+    classes_ : ndarray
+        The classes.
+    n_features_in_ : int
+        Number of features.
+
+    See Also
+    --------
+    KernelRegressor : The same for numbers.
+
+    References
+    ----------
+    .. [1] C. Williams and M. Seeger, "Using the Nyström method to speed up kernel machines",
+       NeurIPS (2000).
+
+    Examples
+    --------
+    >>> import numpy as np
+    >>> from gnnpre.estimators import KernelClassifier
+    >>> X = np.linspace(-1, 1, 40)[:, None]
+    >>> model = KernelClassifier(random_state=0).fit(X, np.abs(X[:, 0]) > 0.5)
+    >>> model.predict([[0.0], [0.9], [-0.9]])
+    array([False,  True,  True])
+    """
+
+    def __init__(
+        self,
+        *,
+        blocks: Sequence[int] | None = None,
+        class_weight: Any = None,
+        n_landmarks: int = 500,
+        max_tuning: int = 2000,
+        random_state: Any = None,
+    ) -> None:
+        self.blocks = blocks
+        self.class_weight = class_weight
+        self.n_landmarks = n_landmarks
+        self.max_tuning = max_tuning
+        self.random_state = random_state
+
+    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "KernelClassifier":
+        """Fit the classifier.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+        y : array-like of shape (n,)
+            Class labels.
+        sample_weight : array-like of shape (n,), optional
+            Weights.
+
+        Returns
+        -------
+        KernelClassifier
+            This estimator.
+
+        Raises
+        ------
+        ValueError
+            If a parameter is out of range, a feature is not finite, or there is one class only.
+        """
+        check_number("n_landmarks", self.n_landmarks, integer=True)
+        check_number("max_tuning", self.max_tuning, integer=True)
+        X, y = validate_data(self, X, y, dtype=np.float64)
+        check_classification_targets(y)
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            raise ValueError(
+                f"y has one class, {self.classes_[0]!r}; a classifier needs 2 at least."
+            )
+        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        random = check_random_state(self.random_state)
+        self.features_ = KernelFeatures(self.blocks).fit(X)
+        table = self.features_.transform(X)
+        gamma, strength = self._tune(table, labels, weights, random)
+        self.kernel_ = self._expansion(gamma, len(table), random).fit(table)
+        self.regression_ = self._regression(strength)
+        self.regression_.fit(self.kernel_.transform(table), labels, weights)
+        return self
+
+    def predict_proba(self, X: Any) -> np.ndarray:
+        """Predict the probability of each class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Probabilities, in the order of `classes_`.
+        """
+        check_is_fitted(self, "regression_")
+        X = validate_data(self, X, dtype=np.float64, reset=False)
+        expanded = self.kernel_.transform(self.features_.transform(X))
+        probabilities: np.ndarray = self.regression_.predict_proba(expanded)
+        return probabilities
+
+    def predict(self, X: Any) -> np.ndarray:
+        """Predict the most probable class.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Class labels.
+        """
+        probabilities = self.predict_proba(X)
+        labels: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
+        return labels
+
+    def _tune(
+        self, table: np.ndarray, labels: np.ndarray, weights: np.ndarray, random: Any
+    ) -> tuple[float, float]:
+        """Return the kernel coefficient and the inverse regularisation with the least log loss."""
+        rows = np.arange(len(labels))
+        if len(rows) > self.max_tuning:
+            rows = np.sort(random.choice(rows, self.max_tuning, replace=False))
+        table, labels, weights = table[rows], labels[rows], weights[rows]
+        gammas = [1.0 / (2 * width**2 * _squared_distance(table, random)) for width in WIDTHS]
+        smallest = np.bincount(labels, minlength=len(self.classes_)).min()
+        if smallest < FOLDS:  # too few crystals of a class to leave some out
+            return gammas[1], 1.0
+        seed = random.randint(2**31)
+        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+        losses: dict[tuple[float, float], float] = {}
+        for gamma in gammas:
+            for train, valid in folds.split(table, labels):
+                kernel = self._expansion(gamma, len(train), np.random.RandomState(seed))
+                expanded = kernel.fit(table[train]).transform(table)
+                for strength in INVERSE_REGULARISATIONS:
+                    model = self._regression(strength)
+                    model.fit(expanded[train], labels[train], weights[train])
+                    probabilities = model.predict_proba(expanded[valid])
+                    loss = log_loss(labels[valid], probabilities, sample_weight=weights[valid])
+                    losses[gamma, strength] = losses.get((gamma, strength), 0.0) + loss
+        return min(losses, key=lambda settings: losses[settings])
+
+    def _expansion(self, gamma: float, n_rows: int, random: Any) -> Nystroem:
+        n_components = min(self.n_landmarks, n_rows)
+        return Nystroem("rbf", gamma=gamma, n_components=n_components, random_state=random)
+
+    def _regression(self, strength: float) -> LogisticRegression:
+        return LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=2000)
+
+
+def _squared_distance(table: np.ndarray, random: Any) -> float:
+    """Return the median squared distance of pairs of rows, 1 where all rows are equal."""
+    pairs = random.randint(len(table), size=(2, 500))
+    squares = np.square(table[pairs[0]] - table[pairs[1]]).sum(axis=1)
+    squares = squares[squares > 0]
+    return float(np.median(squares)) if len(squares) else 1.0

@@ -1,0 +1,153 @@
+"""Kernel machines: scikit-learn's own checks, known functions, units, odd targets."""
+
+import numpy as np
+import pytest
+from sklearn.gaussian_process import GaussianProcessRegressor
+from sklearn.gaussian_process.kernels import RBF
+from sklearn.utils.estimator_checks import parametrize_with_checks
+
+from gnnpre.estimators import KernelClassifier, KernelRegressor
+from gnnpre.estimators._kernel_features import KernelFeatures
+from gnnpre.estimators._kernel_regressor import _leave_one_out
+from gnnpre.estimators._target_transforms import TRANSFORMS, TargetTransform
+
+
+def expected_failures(estimator):
+    reason = "weights change the noise of a row, which is not the same as repeating it"
+    return {
+        "check_sample_weight_equivalence_on_dense_data": reason,
+        "check_sample_weights_invariance": reason,
+    }
+
+
+@parametrize_with_checks(
+    [KernelRegressor(random_state=0), KernelClassifier(random_state=0)],
+    expected_failed_checks=expected_failures,
+)
+def test_scikit_learn_contract(estimator, check):
+    check(estimator)
+
+
+def smooth(n, noise=0.0, seed=0):
+    random = np.random.default_rng(seed)
+    X = random.uniform(-2, 2, (n, 3))
+    return X, np.sin(2 * X[:, 0]) + X[:, 1] ** 2 + noise * random.standard_normal(n)
+
+
+def test_it_learns_a_smooth_function_and_knows_its_noise():
+    X, y = smooth(300, noise=0.3)
+    model = KernelRegressor(random_state=0).fit(X, y)
+    X_new, y_new = smooth(200, seed=1)
+    mean, std = model.predict(X_new, return_std=True)
+    assert np.abs(mean - y_new).mean() < 0.3
+    assert 0.2 < np.median(std) < 0.45
+
+
+@pytest.mark.parametrize("unit", [1e-21, 1.0, 1e12])
+def test_the_unit_of_the_target_does_not_matter(unit):
+    X, y = smooth(60)
+    one = KernelRegressor(random_state=0).fit(X, y)
+    other = KernelRegressor(random_state=0).fit(X, unit * y)
+    np.testing.assert_allclose(other.predict(X) / unit, one.predict(X), rtol=1e-5, atol=1e-5)
+
+
+def test_a_skewed_target_is_learnt_as_a_logarithm():
+    X, y = smooth(150)
+    model = KernelRegressor(random_state=0).fit(X, np.exp(2 * y))
+    assert model.transforms_ == ["log"]
+    assert KernelRegressor(random_state=0).fit(X, y).transforms_ == ["identity"]
+
+
+def test_leave_one_out_equals_fits_without_each_row():
+    X, y = smooth(20)
+    kernel = RBF(2.0)
+    process = GaussianProcessRegressor(kernel, alpha=0.01, optimizer=None).fit(X, y)
+    direct = [
+        GaussianProcessRegressor(kernel, alpha=0.01, optimizer=None)
+        .fit(np.delete(X, i, axis=0), np.delete(y, i))
+        .predict(X[[i]])[0]
+        for i in range(len(X))
+    ]
+    np.testing.assert_allclose(_leave_one_out(process), direct, rtol=1e-8)
+
+
+def test_missing_values_of_one_target_leave_the_row_to_the_others():
+    X, y = smooth(80)
+    both = np.stack([y, -y], axis=1)
+    both[::2, 1] = np.nan
+    model = KernelRegressor(random_state=0).fit(X, both)
+    alone = KernelRegressor(random_state=0).fit(X, y)
+    np.testing.assert_allclose(model.predict(X)[:, 0], alone.predict(X), rtol=1e-6)
+    assert np.abs(model.predict(X)[:, 1] + y).mean() < 0.3
+
+
+def test_more_rows_than_the_exact_fit_takes():
+    X, y = smooth(400)
+    model = KernelRegressor(max_tuning=50, max_exact=120, random_state=0).fit(X, y)
+    assert len(model.processes_[0].regressor.X_train_) == 120
+    assert np.abs(model.predict(X) - y).mean() < 0.3
+
+
+def test_rows_of_weight_zero_do_not_matter():
+    X, y = smooth(60)
+    weights = np.ones(60)
+    weights[40:] = 0
+    spoilt = y.copy()
+    spoilt[40:] = 100
+    model = KernelRegressor(transforms="identity", random_state=0).fit(X, spoilt, weights)
+    assert np.abs(model.predict(X[:40]) - y[:40]).max() < 1
+
+
+def test_constant_target():
+    X, _ = smooth(10)
+    mean, std = KernelRegressor().fit(X, np.full(10, 7.5)).predict(X, return_std=True)
+    assert (mean == 7.5).all()
+    assert (std == 0).all()
+
+
+@pytest.mark.parametrize("name", TRANSFORMS)
+def test_transforms_have_inverses_and_slopes(name):
+    y = np.array([-5.0, -0.1, 0.0, 1e-3, 2.0, 400.0])
+    transform = TargetTransform(name).fit(y)
+    z = transform.forward(y)
+    np.testing.assert_allclose(transform.inverse(z), y, rtol=1e-12, atol=1e-12)
+    step = 1e-6
+    finite = (transform.inverse(z + step) - transform.inverse(z - step)) / (2 * step)
+    np.testing.assert_allclose(transform.slope(z), finite, rtol=1e-5)
+
+
+def test_blocks_contribute_equally_to_distances():
+    X = np.random.default_rng(0).standard_normal((200, 12))
+    table = KernelFeatures([10, 2]).fit(X).transform(X)
+    wide, narrow = table[:, :10].var(axis=0).sum(), table[:, 10:].var(axis=0).sum()
+    assert narrow == pytest.approx(wide, rel=0.1)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"transforms": ("sqrt",)}, "transforms="),
+        ({"max_tuning": 0}, "max_tuning=0"),
+        ({"max_exact": 2.5}, "max_exact=2.5"),
+        ({"blocks": [1, 1]}, "blocks="),
+        ({"blocks": ["a"]}, "blocks="),
+    ],
+)
+def test_bad_parameters(parameters, message):
+    X, y = smooth(10)
+    with pytest.raises(ValueError, match=message):
+        KernelRegressor(**parameters).fit(X, y)
+
+
+def test_negative_weights_are_refused():
+    X, y = smooth(10)
+    with pytest.raises(ValueError, match="sample_weight"):
+        KernelRegressor().fit(X, y, -np.ones(10))
+
+
+def test_classes_inside_and_outside_a_sphere():
+    X, _ = smooth(300)
+    y = np.where(np.linalg.norm(X, axis=1) > 2, "out", "in")
+    model = KernelClassifier(random_state=0).fit(X[:200], y[:200])
+    assert model.score(X[200:], y[200:]) > 0.85
+    np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
