@@ -224,3 +224,15 @@ def random_rotation(rng: np.random.Generator, *, reflect: bool = False) -> np.nd
     matrix = np.linalg.qr(rng.normal(size=(3, 3)))[0]
     wanted = -1.0 if reflect else 1.0
     return matrix if np.linalg.det(matrix) * wanted > 0 else -matrix
+
+
+FRAME_CELL = 'Lattice="4 0 0 0 4 0 0 0 4"'
+
+
+def extxyz(*comments, force="0.1 0.2 0.3", symbol="Cu"):
+    """Text of extended XYZ frames of one atom in a cube of 4 Å, with these comment lines."""
+    properties = "Properties=species:S:1:pos:R:3:forces:R:3"
+    return "".join(
+        f"1\n{FRAME_CELL} {properties} {comment}\n{symbol} 0.5 0.5 4.5 {force}\n"
+        for comment in comments
+    )

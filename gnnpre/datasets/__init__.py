@@ -4,7 +4,8 @@ from ._composition import chemical_system as chemical_system
 from ._composition import reduced_formula as reduced_formula
 from ._composition import structure_from_arrays as structure_from_arrays
 from ._emt import make_emt_frames, make_emt_property
-from ._frames import filter_frames, read_frames
+from ._filter_frames import filter_frames
+from ._frames import read_frames
 from ._matbench import fetch_matbench, read_matbench
 
 __all__ = [

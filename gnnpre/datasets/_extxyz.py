@@ -1,163 +1,222 @@
-"""Frames of extended XYZ and other files, one at a time, each knowing where it came from."""
+"""Extended XYZ files, read in blocks of frames.
 
-import gzip
-import io
+A block is parsed by one call of `numpy.loadtxt`, which is several times faster than a call per
+frame. If a block does not parse, its frames are read one by one to name the bad one.
+"""
+
 import re
-import zlib
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import Any, TextIO
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ase import Atoms
+from ._extxyz_columns import ColumnLayout, parse_layout
+from ._extxyz_comment import parse_comment
+from ._file_formats import READ_ERRORS, open_text
+from ._frame_blocks import FrameBlock
 
-__all__ = ["Frame", "iterate_frames"]
+__all__ = ["iterate_extxyz"]
 
-# ASE takes `stress` and `virial` only as nine numbers and keeps but six of them. Renamed they
-# reach us as they stand in the file.
-_RAW = "gnnpre_raw_"
-_TAKEN_BY_ASE = re.compile(r"(?<!\S)(stress|virial)(?=\s*=)")
-_PARSE_ERRORS = (ValueError, KeyError, IndexError, TypeError, AttributeError, OSError)
+_BLOCK_ATOMS = 16384
+_LONGEST_LINE = 2**24  # characters; a longer line is no extended XYZ and might never end
+_MOST_DIGITS = 9  # of a number of atoms
+_RESERVED = ("lattice", "properties", "pbc")
+# Names that other programs use for the cell; reading on without it would make a molecule.
+_CELL_NAMES = {"cell", "unitcell", "latticevectors", "cellvectors", "box", "supercell"}
+_FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
 
 
 @dataclass(frozen=True)
-class Frame:
-    """One frame of a file: its atoms, all that the file says of them, and its place there."""
+class _RawFrame:
+    """One frame as it stands in the file."""
 
-    atoms: "Atoms"
-    file: str
-    index: int
-    values: dict[str, Any] = field(repr=False)
-
-    @property
-    def where(self) -> str:
-        """Place of the frame, as error messages name it."""
-        return f"frame {self.index} of {self.file}"
+    number: int
+    comment: str
+    rows: list[str]
 
 
-def iterate_frames(path: Path, file_format: str, index: slice) -> Iterator[Frame]:
-    """Read frames of one file.
+def iterate_extxyz(path: Path, index: slice) -> Iterator[FrameBlock]:
+    """Read the frames of an extended XYZ file.
 
     Parameters
     ----------
     path : Path
-        The file, gzip or not.
-    file_format : str
-        ``"extxyz"``, or any other name of a format that ASE reads.
+        The file, compressed or not.
     index : slice
         Which frames.
 
     Yields
     ------
-    Frame
-        The frames, without calculator.
+    FrameBlock
+        Consecutive frames with the same columns, some ten thousand atoms at a time.
 
     Raises
     ------
     ValueError
-        If the file is truncated or not of that format.
+        If the file is truncated or a frame malformed.
     """
-    if file_format != "extxyz":
-        yield from _iterate_other(path, file_format, index)
-        return
-    for number, text in _select(_split(path), index):
-        yield _parse(text, path, number)
+    pending: list[tuple[_RawFrame, dict[str, Any]]] = []
+    layout, n_pending = parse_layout(None, ""), 0
+    for frame in _select(_split(path), index):
+        try:
+            entries = _fold_reserved(parse_comment(frame.comment))
+            next_layout = parse_layout(entries.pop("properties", None), frame.rows[0])
+        except ValueError as error:
+            raise _invalid_frame(frame, path, error) from error
+        if pending and (next_layout != layout or n_pending >= _BLOCK_ATOMS):
+            yield _build_block(pending, layout, path)
+            pending, n_pending = [], 0
+        layout = next_layout
+        pending.append((frame, entries))
+        n_pending += len(frame.rows)
+    if pending:
+        yield _build_block(pending, layout, path)
 
 
-def _select(items: Iterator[str], index: slice) -> Iterator[tuple[int, str]]:
-    """Slice numbered items; only a slice that counts from the end holds them all in memory."""
-    numbered = enumerate(items)
+def _select(frames: Iterator[_RawFrame], index: slice) -> Iterator[_RawFrame]:
+    """Slice the frames; only a slice that counts from the end holds them all in memory."""
     bounds = (index.start, index.stop, index.step)
     if all(bound is None or bound >= 0 for bound in bounds):
-        return islice(numbered, *bounds)
-    return iter(list(numbered)[index])
+        return islice(frames, *bounds)
+    return iter(list(frames)[index])
 
 
-def _split(path: Path) -> Iterator[str]:
-    """Cut an extended XYZ file into the texts of its frames."""
-    with _open(path) as stream:
-        number = 0
+def _split(path: Path) -> Iterator[_RawFrame]:
+    """Cut a file into its frames."""
+    number = 0
+    with open_text(path) as stream:
+        lines = _bounded_lines(stream, path)
         try:
-            while header := stream.readline():
+            for header in lines:
                 if header.strip():
-                    yield _collect(stream, header, path, number)
+                    yield _collect(lines, header.strip(), path, number)
                     number += 1
-        except (EOFError, gzip.BadGzipFile, zlib.error, UnicodeDecodeError) as error:
+        except READ_ERRORS as error:
             raise ValueError(
-                f"{path} cannot be read after {number} frames ({error}): it is truncated or no "
-                "text; get the file anew."
+                f"{path} cannot be read after {number} frames ({error}): it is truncated or "
+                "damaged; get the file anew."
             ) from error
 
 
-def _open(path: Path) -> TextIO:
-    with path.open("rb") as stream:
-        zipped = stream.read(2) == b"\x1f\x8b"
-    return gzip.open(path, "rt", encoding="utf-8") if zipped else path.open(encoding="utf-8")
+def _bounded_lines(stream: TextIO, path: Path) -> Iterator[str]:
+    while line := stream.readline(_LONGEST_LINE):
+        if len(line) == _LONGEST_LINE:
+            raise ValueError(
+                f"{path} has a line of more than {_LONGEST_LINE} characters: it is no extended XYZ."
+            )
+        yield line
 
 
-def _collect(stream: TextIO, header: str, path: Path, number: int) -> str:
-    if not header.strip().isdigit() or int(header) == 0:
+def _collect(lines: Iterator[str], header: str, path: Path, number: int) -> _RawFrame:
+    is_count = header.isascii() and header.isdigit() and len(header) <= _MOST_DIGITS
+    n_atoms = int(header) if is_count else 0
+    if n_atoms == 0:
         raise ValueError(
-            f"Frame {number} of {path} begins with {header.strip()[:40]!r} where extended XYZ has "
-            "the number of atoms; give format= if the file is of another format."
+            f"Frame {number} of {path} begins with {header[:40]!r} where extended XYZ has the "
+            "number of atoms; pass format= if the file is of another format."
         )
-    lines = [stream.readline() for _ in range(int(header) + 1)]
-    if not lines[-1].strip():
+    comment = next(lines, "")
+    rows = list(islice(lines, n_atoms))  # ends with the file, whatever the count says
+    if len(rows) < n_atoms or not rows[-1].strip():
         raise ValueError(
-            f"Frame {number} of {path} has fewer than the {int(header)} atoms that its first line "
+            f"Frame {number} of {path} has fewer than the {n_atoms} atoms that its first line "
             "states; the file is truncated or badly joined."
         )
-    return header + "".join(lines)
+    return _RawFrame(number, comment, rows)
 
 
-def _parse(text: str, path: Path, number: int) -> Frame:
-    from ase.io.extxyz import read_xyz
+def _fold_reserved(entries: dict[str, Any]) -> dict[str, Any]:
+    """Write the names that every extended XYZ file has in lower case."""
+    names = [name for name in entries if name.lower() in _RESERVED]
+    if len({name.lower() for name in names}) < len(names):
+        raise ValueError(f"its comment line has one entry twice, of {names}")
+    for name in names:
+        entries[name.lower()] = entries.pop(name)
+    return entries
 
+
+def _build_block(
+    frames: list[tuple[_RawFrame, dict[str, Any]]], layout: ColumnLayout, path: Path
+) -> FrameBlock:
+    """Parse frames of one layout of columns."""
+    # 1. all atoms of all frames at once
     try:
-        atoms = next(read_xyz(io.StringIO(text), index=0, properties_parser=_parse_comment))
-    except _PARSE_ERRORS as error:
-        raise ValueError(
-            f"Frame {number} of {path} is no valid extended XYZ ({error}); correct that frame, or "
-            "give format= if the file is of another format."
-        ) from error
-    return _make_frame(atoms, str(path), number)
+        atoms = layout.parse([row for frame, _ in frames for row in frame.rows])
+    except ValueError as error:
+        atoms = _parse_one_by_one(frames, layout, path, error)
+    # 2. cells, which the comment lines hold
+    cells, pbc = np.zeros((len(frames), 3, 3)), np.zeros((len(frames), 3), dtype=bool)
+    for row, (frame, entries) in enumerate(frames):
+        try:
+            cells[row], pbc[row] = _parse_cell(entries)
+        except ValueError as error:
+            raise _invalid_frame(frame, path, error) from error
+    return FrameBlock(
+        file=str(path),
+        frame_numbers=[frame.number for frame, _ in frames],
+        n_atoms=np.array([len(frame.rows) for frame, _ in frames]),
+        atomic_numbers=atoms.atomic_numbers,
+        positions=atoms.positions,
+        cells=cells,
+        pbc=pbc,
+        entries=[entries for _, entries in frames],
+        columns=atoms.columns,
+        other_columns=layout.other_names,
+        has_unnamed_columns=layout.has_more,
+    )
 
 
-def _parse_comment(line: str) -> dict[str, Any]:
-    from ase.io.extxyz import key_val_str_to_dict
-
-    return dict(key_val_str_to_dict(_TAKEN_BY_ASE.sub(_RAW + r"\1", line)))
-
-
-def _iterate_other(path: Path, file_format: str, index: slice) -> Iterator[Frame]:
-    from ase.io import read
-
+def _parse_one_by_one(
+    frames: list[tuple[_RawFrame, dict[str, Any]]], layout: ColumnLayout, path: Path, error: Any
+) -> Any:
+    """Find the frame that does not parse; read Fortran's exponents (1.0D-3) if it is only them."""
+    rows = [_FORTRAN_EXPONENT.sub("e", row) for frame, _ in frames for row in frame.rows]
     try:
-        frames: Any = read(path, index=":", format=file_format)
-    except Exception as error:  # readers of some eighty formats: any error at all
-        raise ValueError(f"{path} cannot be read with format={file_format!r}: {error}") from error
-    for number in range(len(frames))[index]:
-        yield _make_frame(frames[number], str(path), number)
+        return layout.parse(rows)
+    except ValueError:
+        pass
+    for frame, _ in frames:
+        try:
+            layout.parse([_FORTRAN_EXPONENT.sub("e", row) for row in frame.rows])
+        except ValueError as frame_error:
+            raise _invalid_frame(frame, path, frame_error) from frame_error
+    raise error
 
 
-def _make_frame(atoms: "Atoms", file: str, number: int) -> Frame:
-    """Take the calculator off and gather all named values."""
-    atoms.info = {key.removeprefix(_RAW): value for key, value in atoms.info.items()}
-    results = {} if atoms.calc is None else _calculator_results(atoms)
-    arrays = {k: v for k, v in atoms.arrays.items() if k not in {"numbers", "positions"}}
-    atoms.calc = None
-    return Frame(atoms, file, number, {**arrays, **atoms.info, **results})
+def _parse_cell(entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
+    """Take the cell and the periodic directions out of the entries of a comment line."""
+    pbc = _parse_pbc(entries.pop("pbc")) if "pbc" in entries else None
+    if "lattice" in entries:
+        lattice = np.asarray(entries.pop("lattice"))
+        if lattice.shape != (9,) or lattice.dtype.kind not in "iuf":
+            raise ValueError(f"Lattice should be nine numbers; it is {lattice.tolist()!r:.60}")
+        return lattice.reshape(3, 3), np.ones(3, dtype=bool) if pbc is None else pbc
+    for name, value in entries.items():
+        if re.sub(r"[\W_]", "", name.lower()) in _CELL_NAMES and np.size(value) in {3, 6, 9}:
+            raise ValueError(
+                f"its cell seems to stand in {name!r}; rename it to Lattice, nine numbers: the "
+                "three cell vectors one after the other"
+            )
+    if pbc is not None and pbc.any():
+        raise ValueError("it is periodic (pbc) and has no Lattice; add it, or set pbc='F F F'")
+    return np.zeros((3, 3)), np.zeros(3, dtype=bool)
 
 
-def _calculator_results(atoms: "Atoms") -> dict[str, Any]:
-    """Results of a calculator, a stress of six as a matrix: its order is ASE's for certain."""
-    from ase.stress import voigt_6_to_full_3x3_stress
+def _parse_pbc(value: Any) -> np.ndarray:
+    """Return the periodic directions from ``T T F``, ``1 1 0``, ``TTF`` or one value for all."""
+    if isinstance(value, str) and re.fullmatch("[TtFf]{3}", value):
+        value = [letter in "Tt" for letter in value]
+    array = np.asarray(value)
+    if array.shape in {(), (3,)} and array.dtype.kind in "biu" and np.isin(array, (0, 1)).all():
+        return np.broadcast_to(array.astype(bool), 3)
+    raise ValueError(f"pbc={value!r:.40} should be three of T and F, such as pbc='T T F'")
 
-    results = dict(atoms.calc.results)
-    if "stress" in results and np.shape(results["stress"]) == (6,):
-        results["stress"] = voigt_6_to_full_3x3_stress(results["stress"])
-    return results
+
+def _invalid_frame(frame: _RawFrame, path: Path, error: Exception) -> ValueError:
+    return ValueError(
+        f"Frame {frame.number} of {path} is no valid extended XYZ: {error}. Correct that frame, or "
+        "pass format= if the file is of another format."
+    )

@@ -1,71 +1,82 @@
 """Frames with energies, forces and stresses from files."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from itertools import pairwise
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
-from ..graphs import FrameLabels
-from ._composition import chemical_system, structure_from_arrays
-from ._extxyz import Frame, iterate_frames
-from ._label_columns import labels_from_frames
+from gnnpre._warnings import DataQualityWarning, warn_user
+
+from ..graphs import Crystals, FrameLabels
+from ._ase_files import iterate_ase
+from ._composition import chemical_system
+from ._extxyz import iterate_extxyz
+from ._file_formats import detect_format, other_reader
+from ._frame_blocks import FrameBlock
+from ._label_columns import LabelledBlock, labels_from_blocks
+from ._plausibility import warn_of_implausible_labels
 from ._stress_sign import warn_of_stress_sign
+from ._units import unit_factor
 
-if TYPE_CHECKING:
-    from ase import Atoms
-    from pymatgen.core import Structure
+__all__ = ["read_frames"]
 
-__all__ = ["filter_frames", "read_frames"]
-
-_GPA = 1 / 160.21766208  # eV/Å^3
 _LEAST_VOLUME = 1e-6  # of the product of the edges: a flatter cell is singular
 _PathLike = str | os.PathLike[str]
+_Key = str | Sequence[str] | None
 
 
 def read_frames(
     path: _PathLike | Iterable[_PathLike],
     *,
-    energy_key: str | None = None,
-    forces_key: str | None = None,
-    stress_key: str | None = None,
+    energy_key: _Key = None,
+    forces_key: _Key = None,
+    stress_key: _Key = None,
     stress_order: str = "ase",
+    units: Mapping[str, str] | None = None,
     group_key: str | None = None,
     index: slice | None = None,
-    format: str = "extxyz",
-) -> tuple[list["Structure | Atoms"], FrameLabels]:
-    """Read structures with energies, forces and stresses from extended XYZ files.
+    format: str | None = None,
+) -> tuple[Crystals, FrameLabels]:
+    """Read structures with energies, forces and stresses from extended XYZ and other files.
 
-    Units are converted to eV, eV/Å and eV/Å^3 where the comment line states others
-    (``energy_unit=Ha``, ``stress_unit=GPa``, ...); a unit that is unknown or contradicts another
-    is refused. The sign of a stress is left as it is, and checked: a warning says so if, among
-    frames of one material, larger volume does not go with more tensile stress.
+    Units are converted to eV, Å, eV/Å and eV/Å^3 where the comment line states others
+    (``energy_unit=Ha``, ``stress-unit=GPa``, ``length_unit=bohr``, ... in any spelling); a unit
+    that is not understood or contradicts another is an error. The sign of a stress is left as it
+    is, and checked: a warning says so if, among frames of one material, larger volume does not
+    go with more tensile stress.
 
     Parameters
     ----------
     path : str, path-like or iterable of them
-        One or more files, gzip or not.
-    energy_key, forces_key, stress_key : str, optional
-        Name of the label in the comment line, the columns or the results of ASE's reader. By
-        default the first of ``energy``, ``REF_energy``, ``dft_energy``, ``DFT_energy`` (so for
-        the others) that any frame has; a label that no frame has is missing. A stress whose key
-        contains ``virial`` is read as ``-stress * volume``, in eV.
+        One or more files, compressed (gzip, bzip2, xz) or not.
+    energy_key, forces_key, stress_key : str or list of str, optional
+        Name of the label in the comment line, the columns or the results of ASE's reader; of a
+        list, the first that a frame has. By default the one of ``energy``, ``REF_energy``,
+        ``dft_energy`` (and so for the others) that most frames have, in any case; if no frame
+        has one of them, ``free_energy``, ``total_energy`` or ``potential_energy``, and for the
+        stress a virial. A label that no frame has is missing. A stress whose key contains
+        ``virial`` is read as ``-stress * volume``, in eV.
     stress_order : {"ase", "vasp"}, default="ase"
         Order of a stress of six numbers: xx, yy, zz, yz, xz, xy, or xx, yy, zz, xy, yz, zx.
+    units : dict, optional
+        Units of ``"energy"``, ``"forces"``, ``"stress"``, ``"virial"`` and ``"length"`` in files
+        that do not state them, such as ``{"stress": "GPa"}``.
     group_key : str, optional
         Column of ``info`` that names the material of a frame, for the check of the stress. By
         default frames of one reduced formula and number of atoms are of one material.
     index : slice, optional
         Which frames of each file; all by default.
-    format : str, default="extxyz"
-        Another of ASE's formats, such as ``"traj"`` or ``"vasp-xml"``.
+    format : str, optional
+        ``"extxyz"`` or another of ASE's formats, such as ``"traj"`` or ``"vasp-xml"``. By default
+        it is recognised by the first bytes and the name of each file.
 
     Returns
     -------
-    structures : list
-        A pymatgen ``Structure`` for each frame that is periodic in three directions, its sites
-        where the file puts them; ASE ``Atoms`` for the others.
+    structures : Crystals
+        The structures, their atoms where the file puts them.
     labels : FrameLabels
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
         where missing; a stress is missing where not all directions are periodic. ``info`` has
@@ -75,14 +86,16 @@ def read_frames(
     Raises
     ------
     ValueError
-        If a file is truncated, a frame malformed, a key in no frame, or a unit refused.
+        If a file is truncated, a frame malformed, a key in no frame, a unit not understood, or a
+        file is of a format that another function reads (the message names it).
     FileNotFoundError
         If there is no such file.
 
     Warns
     -----
     UserWarning
-        If the sign of the stress seems to be the opposite one.
+        If frames have a label under different names, so that some are not read; if labels are
+        too large to be in our units; or if the sign of the stress seems to be the opposite one.
 
     See Also
     --------
@@ -102,74 +115,52 @@ def read_frames(
     >>> structures[0].formula, labels.energy, labels.groups("mp_id")
     ('Si2', array([-10.8]), array(['mp-149'], dtype=object))
     """
+    # 1. parameters
     if stress_order not in {"ase", "vasp"}:
         raise ValueError(f"stress_order must be 'ase' or 'vasp'; got {stress_order!r}.")
-    frames = _collect_frames(_as_paths(path), format, _check_index(index))
-    structures = [_to_structure(frame) for frame in frames]
-    keys = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
-    labels = labels_from_frames(frames, keys, stress_order)
-    _check_stress_sign(frames, labels, group_key)
+    default_units = _check_units(units)
+    paths, frame_slice = _as_paths(path), _check_index(index)
+    # 2. frames
+    blocks = [block for item in paths for block in _iterate_blocks(item, format, frame_slice)]
+    if not blocks:
+        names = ", ".join(str(item) for item in paths)
+        raise ValueError(f"There are no frames in {names} (index={index}).")
+    for block in blocks:
+        _check_geometry(block)
+    _warn_of_unnamed_columns(blocks)
+    # 3. labels and crystals, in our units
+    keys: dict[str, _Key] = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    labelled, labels = labels_from_blocks(blocks, keys, stress_order, default_units)
+    structures = _to_crystals(blocks, labelled)
+    # 4. what may be wrong with the labels
+    groups = _materials(labels) if group_key is None else labels.groups(group_key).tolist()
+    warn_of_implausible_labels(structures, labels, groups, _row_names(blocks, labelled))
+    _check_stress_sign(structures, labels, groups)
     return structures, labels
 
 
-def filter_frames(
-    structures: Sequence["Structure | Atoms"],
-    labels: FrameLabels,
-    *,
-    max_force: float | None = 20.0,
-    max_stress: float | None = 100 * _GPA,
-) -> tuple[list["Structure | Atoms"], FrameLabels]:
-    """Leave out frames with a large force or stress, which dominate a fit to the others.
-
-    Parameters
-    ----------
-    structures : sequence of length n
-        The crystals.
-    labels : FrameLabels
-        Their labels; a frame is not left out for a label that is missing.
-    max_force : float or None, default=20.0
-        Frames are kept if the length of every force is below this, in eV/Å.
-    max_stress : float or None, default=0.624
-        Frames are kept if the size of every component of the stress is below this, in eV/Å^3;
-        the default is 100 GPa.
-
-    Returns
-    -------
-    structures : list
-        The crystals that are kept.
-    labels : FrameLabels
-        Their labels.
-
-    Raises
-    ------
-    ValueError
-        If the two arguments differ in length, or a limit is not positive.
-
-    Examples
-    --------
-    >>> from gnnpre.datasets import filter_frames, make_emt_frames
-    >>> structures, labels = make_emt_frames(20, random_state=0)
-    >>> kept, kept_labels = filter_frames(structures, labels, max_force=5.0)
-    >>> len(kept) == len(kept_labels) < 20
-    True
-    """
-    if len(structures) != len(labels):
-        raise ValueError(f"There are {len(structures)} structures and {len(labels)} labels.")
-    keep = np.ones(len(labels), dtype=bool)
-    if max_force is not None:
-        lengths = np.linalg.norm(np.nan_to_num(labels.forces), axis=1)
-        large = lengths >= _check_limit("max_force", max_force, "eV/Å")
-        keep[np.searchsorted(labels.offsets, np.flatnonzero(large), side="right") - 1] = False
-    if max_stress is not None:
-        stress = np.abs(np.nan_to_num(labels.stress)).max(axis=(1, 2), initial=0.0)
-        keep &= stress < _check_limit("max_stress", max_stress, "eV/Å^3")
-    return [structures[i] for i in np.flatnonzero(keep).tolist()], labels[keep]
+def _iterate_blocks(path: Path, file_format: str | None, index: slice) -> Iterator[FrameBlock]:
+    if file_format is None:
+        file_format = detect_format(path)
+        reader = other_reader(file_format)
+        if reader is not None:
+            raise ValueError(f"{path} is {reader}.")
+    if file_format == "extxyz":
+        return iterate_extxyz(path, index)
+    return iterate_ase(path, file_format, index)
 
 
-def _check_limit(name: str, value: float, unit: str) -> float:
-    if not value > 0:
-        raise ValueError(f"{name} must be a positive number of {unit}, or None; got {value!r}.")
-    return value
+def _check_units(units: Any) -> Mapping[str, str]:
+    quantities = ("energy", "forces", "stress", "virial", "length")
+    units = {} if units is None else units
+    if not isinstance(units, Mapping) or not set(units) <= set(quantities):
+        raise ValueError(f"units must be a dict with keys of {quantities}; got {units!r}.")
+    for quantity, unit in units.items():
+        try:
+            unit_factor(unit, quantity)
+        except (ValueError, TypeError) as error:
+            raise ValueError(f"units[{quantity!r}]: {error}.") from error
+    return units
 
 
 def _check_index(index: Any) -> slice:
@@ -185,40 +176,79 @@ def _as_paths(path: Any) -> list[Path]:
     return [Path(item) for item in paths]
 
 
-def _collect_frames(paths: list[Path], file_format: str, index: slice) -> list[Frame]:
-    frames = [frame for path in paths for frame in iterate_frames(path, file_format, index)]
-    if not frames:
-        names = ", ".join(str(path) for path in paths)
-        raise ValueError(f"There are no frames in {names} (index={index}).")
-    return frames
+def _to_crystals(blocks: Sequence[FrameBlock], labelled: Sequence[LabelledBlock]) -> Crystals:
+    return Crystals(
+        atomic_numbers=np.concatenate([block.atomic_numbers for block in blocks]),
+        positions=np.concatenate([block.positions for block in labelled]),
+        cell=np.concatenate([block.cells for block in labelled]),
+        n_atoms=np.concatenate([block.n_atoms for block in blocks]),
+        pbc=np.concatenate([block.pbc for block in blocks]),
+    )
 
 
-def _to_structure(frame: Frame) -> "Structure | Atoms":
-    atoms = frame.atoms
-    if not np.isfinite(atoms.positions).all() or not np.isfinite(atoms.cell.array).all():
-        raise ValueError(f"A position or cell vector of {frame.where} is not finite; leave it out.")
-    if (atoms.numbers < 1).any():
-        raise ValueError(f"{frame.where} has an atom of no element (X); leave the frame out.")
-    if not atoms.pbc.all():
-        bare = atoms.copy()
-        bare.info = {}
-        return bare
-    edges = np.linalg.norm(atoms.cell.array, axis=1)
-    if abs(np.linalg.det(atoms.cell.array)) <= _LEAST_VOLUME * np.prod(edges):
+def _check_geometry(block: FrameBlock) -> None:
+    """Check that positions and cells are finite, atoms are elements, and no cell is flat."""
+    finite = np.isfinite(block.positions).all(axis=1)
+    atom_is_bad = ~finite | (block.atomic_numbers < 1)
+    if atom_is_bad.any():
+        atom = int(np.argmax(atom_is_bad))
+        where = block.where(int(np.searchsorted(block.offsets, atom, side="right")) - 1)
+        if not finite[atom]:
+            raise ValueError(f"A position or cell vector of {where} is not finite; leave it out.")
+        raise ValueError(f"{where} has an atom of no element (X); leave the frame out.")
+    with np.errstate(invalid="ignore"):
+        edges = np.linalg.norm(block.cells, axis=2).prod(axis=1)
+        is_flat = ~(np.abs(np.linalg.det(block.cells)) > _LEAST_VOLUME * edges)
+    cell_is_finite = np.isfinite(block.cells).all(axis=(1, 2))
+    bad = np.flatnonzero(~cell_is_finite | (is_flat & block.pbc.all(axis=1)))
+    if bad.size:
+        row = int(bad[0])
+        if not cell_is_finite[row]:
+            raise ValueError(
+                f"A position or cell vector of {block.where(row)} is not finite; leave it out."
+            )
         raise ValueError(
-            f"The cell of {frame.where} is singular: {atoms.cell.array.tolist()}. State pbc= in "
-            "the file for directions that are not periodic."
+            f"The cell of {block.where(row)} is singular: {block.cells[row].tolist()}. State pbc= "
+            "in the file for directions that are not periodic."
         )
-    return structure_from_arrays(atoms.numbers, atoms.positions, atoms.cell.array)
 
 
-def _check_stress_sign(frames: Sequence[Frame], labels: FrameLabels, group_key: str | None) -> None:
-    groups = _materials(labels) if group_key is None else labels.groups(group_key).tolist()
-    volume = np.array([abs(np.linalg.det(frame.atoms.cell.array)) for frame in frames])
-    periodic = np.array([frame.atoms.pbc.all() for frame in frames])
-    log_volume = np.log(np.where(periodic, volume / labels.n_atoms, np.nan))
+def _warn_of_unnamed_columns(blocks: Sequence[FrameBlock]) -> None:
+    unnamed = [block for block in blocks if block.has_unnamed_columns]
+    if unnamed:
+        warn_user(
+            f"{sum(map(len, unnamed))} frames of {unnamed[0].file} have columns behind the "
+            "positions that the file does not name, and that were not read. If they are forces, "
+            "state Properties=species:S:1:pos:R:3:forces:R:3 in the comment lines.",
+            DataQualityWarning,
+        )
+
+
+def _row_names(
+    blocks: Sequence[FrameBlock], labelled: Sequence[LabelledBlock]
+) -> Callable[[str, int], str]:
+    """Return what names a label of a row by its key, frame and file."""
+    starts = np.cumsum([0, *map(len, blocks)])
+
+    def name(label: str, row: int) -> str:
+        number = int(np.searchsorted(starts, row, side="right")) - 1
+        row_in_block = row - int(starts[number])
+        key = labelled[number].keys[label][row_in_block]
+        return f"{key!r} of {blocks[number].where(row_in_block)}"
+
+    return name
+
+
+def _check_stress_sign(structures: Crystals, labels: FrameLabels, groups: list[Any]) -> None:
+    volume = np.abs(np.linalg.det(structures.cell))
+    log_volume = np.full(len(labels), np.nan)
+    periodic = structures.pbc.all(axis=1)
+    log_volume[periodic] = np.log(volume[periodic] / labels.n_atoms[periodic])
     mean_stress = np.trace(labels.stress, axis1=1, axis2=2) / 3
-    elements = [chemical_system(frame.atoms.numbers) for frame in frames]
+    offsets = labels.offsets.tolist()
+    elements = [
+        chemical_system(structures.atomic_numbers[start:stop]) for start, stop in pairwise(offsets)
+    ]
     warn_of_stress_sign(log_volume, mean_stress, groups, elements)
 
 

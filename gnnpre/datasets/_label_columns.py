@@ -1,213 +1,277 @@
 """Energy, forces, stress and info columns of frames, in our units and conventions."""
 
-from collections.abc import Callable, Sequence
-from typing import Any
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from gnnpre._warnings import DataQualityWarning, warn_user
+
 from ..graphs import FrameLabels
 from ._composition import reduced_formula
-from ._extxyz import Frame
-from ._units import unit_factor
+from ._frame_blocks import FrameBlock
+from ._label_keys import LABELS, choose_names, find_keys
+from ._stated_units import check_unit_entries, is_unit_entry, read_factors
+from ._stress_matrix import to_matrices
 
-__all__ = ["labels_from_frames"]
+__all__ = ["LabelledBlock", "labels_from_blocks"]
 
-# Names that files use, in order of preference; one name serves all frames of a call, since two
-# may come from two calculations.
-_COMMON_KEYS = {
-    "energy": ("energy", "REF_energy", "dft_energy", "DFT_energy"),
-    "forces": ("forces", "force", "REF_forces", "dft_forces", "DFT_forces"),
-    "stress": ("stress", "REF_stress", "dft_stress", "DFT_stress"),
-}
-_SINGULAR = {"forces": "force"}
-# Of the six independent components, as pairs of axes.
-_SIX_NUMBERS = {
-    "ase": ((0, 0), (1, 1), (2, 2), (1, 2), (0, 2), (0, 1)),
-    "vasp": ((0, 0), (1, 1), (2, 2), (0, 1), (1, 2), (2, 0)),
-}
-_ASYMMETRY = 0.02  # of the largest component: more is no rounding
+_LABEL_UNITS = {"energy": "eV", "forces": "eV/Å", "stress": "eV/Å^3"}
 
 
-def labels_from_frames(
-    frames: Sequence[Frame], keys: dict[str, str | None], stress_order: str
-) -> FrameLabels:
+class LabelledBlock(NamedTuple):
+    """Labels of the frames of a block, NaN where missing, and its geometry in Å."""
+
+    energy: np.ndarray  # (n,)
+    forces: np.ndarray  # (N, 3)
+    stress: np.ndarray  # (n, 3, 3)
+    positions: np.ndarray  # (N, 3)
+    cells: np.ndarray  # (n, 3, 3)
+    keys: Mapping[str, list[str | None]]  # name of each label in each frame
+
+
+def labels_from_blocks(
+    blocks: Sequence[FrameBlock],
+    keys: Mapping[str, str | Sequence[str] | None],
+    stress_order: str,
+    units: Mapping[str, str],
+) -> tuple[list[LabelledBlock], FrameLabels]:
     """Gather the labels of frames.
 
     Parameters
     ----------
-    frames : sequence of Frame
+    blocks : sequence of FrameBlock
         At least one.
-    keys : dict
-        Name of ``energy``, ``forces`` and ``stress`` in the file; None: a common name.
+    keys : mapping
+        Names of ``energy``, ``forces`` and ``stress`` in the file; None: a common name.
     stress_order : {"ase", "vasp"}
         Order of a stress of six numbers.
+    units : mapping
+        Units of labels where the file states none.
 
     Returns
     -------
-    FrameLabels
-        The labels, NaN where missing.
+    labelled : list of LabelledBlock
+        Labels and geometry of each block.
+    labels : FrameLabels
+        The labels of all frames.
     """
-    chosen = {label: _choose_key(label, key, frames) for label, key in keys.items()}
-    energy_key, forces_key, stress_key = (chosen[k] for k in ("energy", "forces", "stress"))
-    return FrameLabels(
-        [len(frame.atoms) for frame in frames],
-        energy=np.array([_energy(frame, energy_key) for frame in frames]),
-        forces=np.concatenate([_forces(frame, forces_key) for frame in frames]),
-        stress=np.array([_stress(frame, stress_key, stress_order) for frame in frames]),
-        info=_info_columns(frames, {key for key in chosen.values() if key}),
+    # 1. names, chosen for all frames together
+    names = {label: choose_names(label, keys[label], blocks) for label in LABELS}
+    # 2. values and units, block by block
+    unstated: dict[str, str] = {}
+    label_keys: set[str] = set()
+    labelled = []
+    for block in blocks:
+        block_keys = {label: find_keys(label, names[label], block) for label in LABELS}
+        label_keys |= {key for row_keys in block_keys.values() for key in row_keys if key}
+        labelled.append(_label_block(block, block_keys, stress_order, units, unstated))
+    _warn_of_missing_units(unstated)
+    # 3. one set of labels
+    labels = FrameLabels(
+        np.concatenate([block.n_atoms for block in blocks]),
+        energy=np.concatenate([block.energy for block in labelled]),
+        forces=np.concatenate([block.forces for block in labelled]),
+        stress=np.concatenate([block.stress for block in labelled]),
+        info=_info_columns(blocks, label_keys),
     )
+    return labelled, labels
 
 
-def _choose_key(label: str, key: str | None, frames: Sequence[Frame]) -> str | None:
-    """Find the name of a label; None if it has no common name in any frame."""
-    for candidate in _COMMON_KEYS[label] if key is None else (key,):
-        if any(candidate in frame.values for frame in frames):
-            return candidate
-    if key is None:
-        return None
-    available = sorted(set().union(*(frame.values for frame in frames)))
-    raise ValueError(
-        f"{label}_key={key!r} is in none of the {len(frames)} frames; they have {available}."
+def _label_block(
+    block: FrameBlock,
+    keys: Mapping[str, list[str | None]],
+    stress_order: str,
+    units: Mapping[str, str],
+    unstated: dict[str, str],
+) -> LabelledBlock:
+    used = {key for label in LABELS for key in keys[label] if key is not None}
+    check_unit_entries(block, sorted(used))
+    n = len(block)
+    # 1. geometry: virials need the volume in Å^3
+    length = read_factors(block, "length", ["positions"] * n, units)
+    positions = block.positions * np.repeat(length.factors, block.n_atoms)[:, np.newaxis]
+    cells = block.cells * length.factors[:, np.newaxis, np.newaxis]
+    # 2. labels
+    energy_factors = read_factors(block, "energy", keys["energy"], units)
+    force_factors = read_factors(block, "forces", keys["forces"], units)
+    stress, stress_is_stated = _stress(block, keys["stress"], stress_order, units, cells)
+    energy = _energy(block, keys["energy"]) * energy_factors.factors
+    atom_factors = np.repeat(force_factors.factors, block.n_atoms)[:, np.newaxis]
+    forces = _forces(block, keys["forces"]) * atom_factors
+    # 3. a file of other units that leaves one label without
+    converted = {
+        "energy": (energy_factors.factors, energy_factors.stated, np.isfinite(energy)),
+        "forces": (
+            force_factors.factors,
+            force_factors.stated,
+            np.array([key is not None for key in keys["forces"]]),
+        ),
+        "stress": (np.ones(n), stress_is_stated, np.isfinite(stress).all(axis=(1, 2))),
+    }
+    foreign = (length.factors != 1) | (energy_factors.factors != 1) | (force_factors.factors != 1)
+    for label, (_, stated, present) in converted.items():
+        rows = np.flatnonzero(foreign & present & ~stated)
+        if rows.size:
+            unstated.setdefault(label, block.where(int(rows[0])))
+    return LabelledBlock(energy, forces, stress, positions, cells, keys)
+
+
+def _warn_of_missing_units(unstated: Mapping[str, str]) -> None:
+    for label, where in unstated.items():
+        warn_user(
+            f"Frames state a unit other than ours for some labels and none for the {label} (the "
+            f"first is {where}), which were read in {_LABEL_UNITS[label]}. State {label}_unit= in "
+            f"the file, or pass units={{{label!r}: ...}}.",
+            DataQualityWarning,
+        )
+
+
+def _energy(block: FrameBlock, keys: Sequence[str | None]) -> np.ndarray:
+    values = np.full(len(block), np.nan)
+    for row, key in enumerate(keys):
+        value = _number(block, row, key, "energy")
+        if value is None:
+            continue
+        if np.shape(value) != ():
+            raise ValueError(
+                f"{key} of {block.where(row)} has shape {np.shape(value)}; an energy is one number "
+                "per cell. Name the total energy with energy_key=."
+            )
+        values[row] = value
+    return values
+
+
+def _forces(block: FrameBlock, keys: Sequence[str | None]) -> np.ndarray:
+    # All frames of a block have the same columns, so one column serves all of them.
+    if keys[0] in block.columns:
+        return _check_finite(block, block.columns[str(keys[0])], str(keys[0]))
+    forces = np.full((len(block.positions), 3), np.nan)
+    for row, key in enumerate(keys):
+        if key in block.other_columns:
+            raise ValueError(
+                f"{key} of {block.where(row)} is not of three numbers per atom (R:3), as forces "
+                "are. Name the forces with forces_key=."
+            )
+        value = _number(block, row, key, "forces")
+        if value is None:
+            continue
+        expected = (int(block.n_atoms[row]), 3)
+        if np.shape(value) != expected:
+            raise ValueError(
+                f"{key} of {block.where(row)} has shape {np.shape(value)}; forces of this frame "
+                f"are {expected}. Name the forces with forces_key=."
+            )
+        forces[block.offsets[row] : block.offsets[row + 1]] = value
+    return forces
+
+
+def _check_finite(block: FrameBlock, values: np.ndarray, key: str) -> np.ndarray:
+    infinite = np.flatnonzero(np.isinf(values).any(axis=1))
+    if infinite.size:
+        row = int(np.searchsorted(block.offsets, infinite[0], side="right")) - 1
+        raise ValueError(f"{key} of {block.where(row)} is infinite; write nan where it is missing.")
+    return values
+
+
+def _stress(
+    block: FrameBlock,
+    keys: Sequence[str | None],
+    order: str,
+    units: Mapping[str, str],
+    cells: np.ndarray,
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return stresses (n, 3, 3) in eV/Å^3, and of which frames the unit is stated.
+
+    A stress is missing where the cell is not periodic in all directions.
+    """
+    periodic = np.asarray(block.pbc.all(axis=1))
+    stress = np.full((len(block), 3, 3), np.nan)
+    values, rows = [], []
+    for row, key in enumerate(keys):
+        value = _number(block, row, key, "stress") if periodic[row] else None
+        if value is not None:
+            values.append(value)
+            rows.append(row)
+    if not rows:
+        return stress, np.ones(len(block), dtype=bool)
+    stress[rows] = to_matrices(
+        values, order, lambda i: f"{keys[rows[i]]} of {block.where(rows[i])}"
     )
+    # A virial is -stress * volume.
+    is_virial = np.array(["virial" in str(key).lower() for key in keys])
+    stress_keys = [None if virial else key for key, virial in zip(keys, is_virial, strict=True)]
+    virial_keys = [key if virial else None for key, virial in zip(keys, is_virial, strict=True)]
+    stress_factors = read_factors(block, "stress", stress_keys, units)
+    virial_factors = read_factors(block, "virial", virial_keys, units)
+    volume = np.abs(np.linalg.det(cells))
+    volume[~periodic] = np.nan
+    factors = np.where(is_virial, virial_factors.factors / -volume, stress_factors.factors)
+    stated = np.where(is_virial, virial_factors.stated, stress_factors.stated)
+    return stress * factors[:, np.newaxis, np.newaxis], stated
 
 
-def _energy(frame: Frame, key: str | None) -> float:
-    value = _numbers(frame, key, "energy")
-    if value is None:
-        return np.nan
-    if value.shape != ():
-        raise ValueError(
-            f"{key} of {frame.where} has shape {value.shape}; an energy is one number per cell. "
-            "Name the total energy with energy_key=."
-        )
-    return float(value) * _stated_factor(frame, "energy", str(key))
-
-
-def _forces(frame: Frame, key: str | None) -> np.ndarray:
-    expected = (len(frame.atoms), 3)
-    value = _numbers(frame, key, "forces")
-    if value is None:
-        return np.full(expected, np.nan)
-    if value.shape != expected:
-        raise ValueError(
-            f"{key} of {frame.where} has shape {value.shape}; forces of this frame are "
-            f"{expected}. Name the forces with forces_key=."
-        )
-    return value * _stated_factor(frame, "forces", str(key))
-
-
-def _stress(frame: Frame, key: str | None, order: str) -> np.ndarray:
-    """Stress (3, 3) in eV/Å^3; missing where the cell is not periodic in all directions."""
-    value = _numbers(frame, key, "stress") if frame.atoms.pbc.all() else None
-    if value is None:
-        return np.full((3, 3), np.nan)
-    matrix = _to_matrix(value, order, f"{key} of {frame.where}")
-    if "virial" in str(key).lower():
-        volume = abs(np.linalg.det(frame.atoms.cell.array))
-        return matrix * (_stated_factor(frame, "virial", str(key)) / -volume)
-    return matrix * _stated_factor(frame, "stress", str(key))
-
-
-def _to_matrix(value: np.ndarray, order: str, what: str) -> np.ndarray:
-    """Symmetric matrix from 3x3, nine or six numbers."""
-    if value.shape == (6,):
-        matrix = np.empty((3, 3))
-        for number, (row, column) in zip(value, _SIX_NUMBERS[order], strict=True):
-            matrix[row, column] = matrix[column, row] = number
-        return matrix
-    if value.shape not in {(3, 3), (9,)}:
-        raise ValueError(
-            f"{what} has shape {value.shape}; a stress is 3x3, nine or six numbers. Name it with "
-            "stress_key=."
-        )
-    matrix = value.reshape(3, 3)
-    if np.abs(matrix - matrix.T).max() > _ASYMMETRY * np.abs(matrix).max():
-        raise ValueError(
-            f"{what} is not symmetric: {matrix.tolist()}. Is it a stress? Name it with stress_key=."
-        )
-    return (matrix + matrix.T) / 2
-
-
-def _numbers(frame: Frame, key: str | None, label: str) -> np.ndarray | None:
-    """Value of a label as float array; None where it is missing."""
-    value = None if key is None else frame.values.get(key)
-    if value is None:
+def _number(block: FrameBlock, row: int, key: str | None, label: str) -> Any:
+    """Return a label of a frame as a number or float array; None where it is missing."""
+    value = None if key is None else block.entries[row].get(key)
+    if type(value) is float and abs(value) < np.inf:  # the usual case
+        return value
+    if value is None or _is_missing(value):
         return None
+    if np.ma.isMaskedArray(value):
+        value = np.ma.filled(value.astype(float), np.nan)
     array = np.asarray(value)
     if array.dtype.kind not in "iuf":
         raise ValueError(
-            f"{key} of {frame.where} is {value!r}, no number; leave it out, or write nan, where "
-            f"the {label} is missing."
+            f"{key} of {block.where(row)} is {value!r:.60}, no number; leave it out, or write nan, "
+            f"where the {label} is missing."
         )
     if np.isinf(array).any():
-        raise ValueError(f"{key} of {frame.where} is infinite; write nan where it is missing.")
+        raise ValueError(f"{key} of {block.where(row)} is infinite; write nan where it is missing.")
     return array.astype(np.float64)
 
 
-def _stated_factor(frame: Frame, label: str, key: str) -> float:
-    """Factor to our unit from what the frame states; 1 where it states nothing."""
-    factors = {
-        name: _read_unit(frame, label, name)
-        for name in _unit_names(label, key)
-        if name in frame.atoms.info
-    }
-    if not factors:
-        return 1.0
-    values = list(factors.values())
-    if not np.allclose(values, values[0], rtol=1e-6):
-        stated = ", ".join(f"{name}={frame.atoms.info[name]}" for name in factors)
-        raise ValueError(
-            f"The units that {frame.where} states for {key} contradict each other: {stated}. "
-            "Remove the wrong one."
-        )
-    return float(values[0])
+def _is_missing(value: Any) -> bool:
+    """Whether a value is pandas' NA or NaT, or NumPy's masked."""
+    return value is np.ma.masked or type(value).__name__ in {"NAType", "NaTType"}
 
 
-def _unit_names(label: str, key: str) -> list[str]:
-    stems = dict.fromkeys((key, label, _SINGULAR.get(label, label)))
-    if label == "stress":
-        stems["pressure"] = None
-    return [stem + suffix for stem in stems for suffix in ("_unit", "_units")]
-
-
-def _read_unit(frame: Frame, label: str, name: str) -> float:
-    try:
-        factor, per_atom = unit_factor(str(frame.atoms.info[name]), label)
-    except ValueError as error:
-        raise ValueError(
-            f"{name} of {frame.where}: {error}. Correct {name}, or name another entry with "
-            f"{'stress' if label == 'virial' else label}_key=."
-        ) from error
-    return factor * len(frame.atoms) if per_atom else factor
-
-
-def _info_columns(frames: Sequence[Frame], label_keys: set[str]) -> dict[str, Any]:
-    """One column for each scalar of the comment lines that is neither label nor its unit."""
-    consumed = label_keys | {
-        unit for label in (*_COMMON_KEYS, "virial") for unit in _unit_names(label, label)
-    }
-    consumed |= {unit for key in label_keys for unit in _unit_names(key, key)}
+def _info_columns(blocks: Sequence[FrameBlock], label_keys: set[str]) -> dict[str, Any]:
+    """Return a column for each scalar of the comment lines that is neither label nor unit."""
     names = dict.fromkeys(
         key
-        for frame in frames
-        for key, value in frame.atoms.info.items()
-        if key not in consumed and np.ndim(value) == 0 and not isinstance(value, dict)
+        for block in blocks
+        for entries in block.entries
+        for key, value in entries.items()
+        if key not in label_keys and _is_scalar(value) and not is_unit_entry(key)
     )
-    columns = {name: _column([frame.atoms.info.get(name) for frame in frames]) for name in names}
-    columns["formula"] = np.array([reduced_formula(f.atoms.numbers) for f in frames], dtype=object)
-    columns["file"] = np.array([frame.file for frame in frames], dtype=object)
+    rows = [entries for block in blocks for entries in block.entries]
+    columns = {name: _column([entries.get(name) for entries in rows]) for name in names}
+    formulas = [
+        reduced_formula(block.atomic_numbers[start:stop])
+        for block in blocks
+        for start, stop in zip(block.offsets[:-1].tolist(), block.offsets[1:].tolist(), strict=True)
+    ]
+    columns["formula"] = np.array(formulas, dtype=object)
+    files = [block.file for block in blocks for _ in range(len(block))]
+    columns["file"] = np.array(files, dtype=object)
     return columns
 
 
+def _is_scalar(value: Any) -> bool:
+    return not isinstance(value, (dict, list, tuple)) and getattr(value, "shape", ()) == ()
+
+
 def _column(values: list[Any]) -> np.ndarray:
-    """Numbers as a numeric array (NaN where missing), anything else as objects (None)."""
-    kinds = {np.asarray(value).dtype.kind for value in values if value is not None}
+    """Return numbers as a numeric array (NaN where missing), anything else as objects (None)."""
+    values = [None if value is None or _is_missing(value) else value for value in values]
+    letters = {np.asarray(value).dtype.kind for value in values if value is not None}
     missing = any(value is None for value in values)
-    if kinds and kinds <= set("iuf"):
-        to_number: Callable[[Any], Any] = float if missing or "f" in kinds else int
+    if letters and letters <= set("iuf"):
+        to_number: Callable[[Any], Any] = float if missing or "f" in letters else int
         return np.array([np.nan if value is None else to_number(value) for value in values])
-    if kinds == {"b"} and not missing:
+    if letters == {"b"} and not missing:
         return np.array(values, dtype=bool)
     column = np.empty(len(values), dtype=object)
-    column[:] = [value if np.ndim(value) == 0 else None for value in values]
+    column[:] = [value if _is_scalar(value) else None for value in values]
     return column

@@ -1,4 +1,4 @@
-"""Does larger volume go with more tensile stress? Codes differ in the sign of the stress."""
+"""Check of the sign of a stress, in which codes differ, against the trend with volume."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ _LEAST_FREEDOM = {"material": 2, "elements": 5}
 
 @dataclass(frozen=True)
 class StressSign:
-    """What the frames say of the sign of their stress.
+    """Evidence for the sign of the stress of frames.
 
     Attributes
     ----------
@@ -94,20 +94,20 @@ def warn_of_stress_sign(
     elements : list of length n
         Its elements: the groups where no material has frames of several volumes.
     """
-    for kind, labels in (("material", groups), ("elements", elements)):
+    for level, labels in (("material", groups), ("elements", elements)):
         sign = measure_stress_sign(log_volume, mean_stress, labels)
-        if sign is None or sign.freedom < _LEAST_FREEDOM[kind]:
+        if sign is None or sign.freedom < _LEAST_FREEDOM[level]:
             continue
         if sign.is_wrong:
-            warn_user(_describe(sign, kind), DataQualityWarning)
+            warn_user(_describe(sign, level), DataQualityWarning)
         return
 
 
-def _describe(sign: StressSign, kind: str) -> str:
+def _describe(sign: StressSign, level: str) -> str:
     return (
         "Larger volume does not go with more tensile stress: within groups of frames of the same "
-        f"{kind} the rank correlation is {sign.correlation:.2f} ({sign.n_frames} frames, "
+        f"{level} the rank correlation is {sign.correlation:.2f} ({sign.n_frames} frames, "
         f"{sign.n_groups} groups). The stress has probably the opposite sign, as in VASP's "
-        "output; gnnpre's is positive in tension (dE/dstrain / volume, as in ASE). If so, give "
-        "-labels.stress in place of labels.stress."
+        "output; gnnpre's is positive in tension (dE/dstrain / volume, as in ASE). If so, pass "
+        "-labels.stress instead of labels.stress."
     )

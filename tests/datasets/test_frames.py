@@ -6,15 +6,15 @@ import warnings
 
 import numpy as np
 import pytest
-from ase import Atoms, units
+from ase import Atoms
 from ase.build import bulk, molecule
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.io import read, write
 from pymatgen.core import Structure
 
+from cases import FRAME_CELL, extxyz
 from gnnpre.datasets import filter_frames, make_emt_frames, read_frames
 from gnnpre.datasets._stress_sign import measure_stress_sign
-from gnnpre.graphs import FrameLabels
 
 UPSTREAM = [
     "alexandria-random-1k",
@@ -23,34 +23,9 @@ UPSTREAM = [
     "mptrj-random-1k",
     "mptrj-highest-stress-1k",
 ]
-CELL = 'Lattice="4 0 0 0 4 0 0 0 4"'
 SIX = np.array([1.0, 2.0, 3.0, 4.0, 5.0, 6.0]) / 100
 ASE_ORDER = np.array([[1, 6, 5], [6, 2, 4], [5, 4, 3]]) / 100
 VASP_ORDER = np.array([[1, 4, 6], [4, 2, 5], [6, 5, 3]]) / 100
-
-
-def extxyz(*comments, force="0.1 0.2 0.3", symbol="Cu"):
-    """Text of frames of one atom in a cube of 4 Å."""
-    properties = "Properties=species:S:1:pos:R:3:forces:R:3"
-    return "".join(
-        f"1\n{CELL} {properties} {comment}\n{symbol} 0.5 0.5 4.5 {force}\n" for comment in comments
-    )
-
-
-@pytest.fixture
-def write_frames(tmp_path):
-    def write_text(text, name="frames.extxyz"):
-        path = tmp_path / name
-        path.write_text(text)
-        return path
-
-    return write_text
-
-
-@pytest.fixture
-def frames_of(write_frames):
-    """Labels of frames with these comment lines."""
-    return lambda *comments, **keys: read_frames(write_frames(extxyz(*comments)), **keys)[1]
 
 
 def equation_of_state(path, sign=1.0, scales=(0.97, 0.99, 1.0, 1.02)):
@@ -104,7 +79,7 @@ def test_missing_labels_are_nan(frames_of):
 
 
 def test_no_labels_at_all(write_frames):
-    path = write_frames(f"1\n{CELL}\nCu 0 0 0\n")
+    path = write_frames(f"1\n{FRAME_CELL}\nCu 0 0 0\n")
     _, labels = read_frames(path)
     assert np.isnan(labels.energy).all()
     assert np.isnan(labels.forces).all()
@@ -140,125 +115,23 @@ def test_virial_of_a_left_handed_cell(write_frames):
 
 
 def test_keys_may_be_named(frames_of):
-    labels = frames_of("energy=1.0 REF_energy=2.0 my_energy=3.0")
-    assert labels.energy == [1.0]
+    assert frames_of("energy=1.0 my_energy=3.0").energy == [1.0]
     assert frames_of("energy=1.0 my_energy=3.0", energy_key="my_energy").energy == [3.0]
     assert frames_of("free_energy=4.0", energy_key="free_energy").energy == [4.0]
 
 
 def test_forces_of_another_name(write_frames):
-    path = write_frames(extxyz("energy=1").replace("forces:R:3", "dft_force:R:3"))
-    assert np.isnan(read_frames(path)[1].forces).all()
-    _, labels = read_frames(path, forces_key="dft_force")
+    path = write_frames(extxyz("energy=1").replace("forces:R:3", "my_force:R:3"))
+    with pytest.warns(UserWarning, match=r"forces of 1 of 1 frames was not read.*'my_force'"):
+        assert np.isnan(read_frames(path)[1].forces).all()
+    _, labels = read_frames(path, forces_key="my_force")
     np.testing.assert_allclose(labels.forces, [[0.1, 0.2, 0.3]])
-
-
-def test_one_name_serves_all_frames(frames_of):
-    labels = frames_of("energy=1.0", "REF_energy=2.0")
-    np.testing.assert_array_equal(labels.energy, [1.0, np.nan])
 
 
 @pytest.mark.parametrize("label", ["energy", "forces", "stress"])
 def test_a_key_in_no_frame_is_an_error(frames_of, label):
     with pytest.raises(ValueError, match=rf"{label}_key='nope' is in none of the 1 .*'energy'"):
         frames_of("energy=1.0", **{f"{label}_key": "nope"})
-
-
-@pytest.mark.parametrize(
-    ("unit", "factor"),
-    [
-        ("eV", 1.0),
-        ("meV", 1e-3),
-        ("Ha", units.Hartree),
-        ("hartree", units.Hartree),
-        ("Ry", units.Rydberg),
-        ("kcal/mol", units.kcal / units.mol),
-        ("kJ/mol", units.kJ / units.mol),
-    ],
-)
-def test_units_of_energy(frames_of, unit, factor):
-    assert frames_of(f"energy=2.0 energy_unit={unit}").energy[0] == pytest.approx(2 * factor)
-
-
-def test_energy_per_atom(write_frames):
-    path = write_frames(f"2\n{CELL} energy=-3.0 energy_unit=eV/atom\nCu 0 0 0\nCu 2 2 2\n")
-    assert read_frames(path)[1].energy == [-6.0]
-
-
-@pytest.mark.parametrize(
-    ("unit", "factor"),
-    [
-        ("eV/A", 1.0),
-        ("eV/Å", 1.0),
-        ("eV/Ang", 1.0),
-        ("eV/Angstrom", 1.0),
-        ("meV/A", 1e-3),
-        ("Ha/bohr", units.Hartree / units.Bohr),
-        ("Ry/Bohr", units.Rydberg / units.Bohr),
-        ("kcal/mol/A", units.kcal / units.mol),
-    ],
-)
-@pytest.mark.parametrize("name", ["forces_unit", "force_unit", "forces_units"])
-def test_units_of_forces(frames_of, name, unit, factor):
-    forces = frames_of(f"{name}={unit}").forces
-    np.testing.assert_allclose(forces, np.array([[0.1, 0.2, 0.3]]) * factor)
-
-
-@pytest.mark.parametrize(
-    ("unit", "factor"),
-    [
-        ("eV/A^3", 1.0),
-        ("eV/Ang^3", 1.0),
-        ("eV/Å³", 1.0),
-        ("eV/A**3", 1.0),
-        ("eV/A3", 1.0),
-        ("GPa", 1 / 160.21766208),
-        ("MPa", 1 / 160217.66208),
-        ("kbar", 1 / 1602.1766208),
-        ("kB", 1 / 1602.1766208),
-        ("Ha/bohr^3", units.Hartree / units.Bohr**3),
-    ],
-)
-def test_units_of_stress_leave_the_sign(frames_of, unit, factor):
-    labels = frames_of(f'stress="-5 0 0 0 -5 0 0 0 -5" stress_unit="{unit}"')
-    np.testing.assert_allclose(labels.stress[0], -5 * factor * np.eye(3), rtol=1e-6)
-
-
-@pytest.mark.parametrize(
-    "comment",
-    [
-        "energy=1 energy_unit=furlong",
-        "energy=1 energy_unit=MeV",
-        "energy=1 energy_unit=eV/A",
-        "energy=1 forces_unit=eV",
-        "energy=1 forces_unit=eV/A^2",
-        "energy=1 forces_unit=eV/A/atom",
-        'stress="1 0 0 0 1 0 0 0 1" stress_unit=eV',
-        'stress="1 0 0 0 1 0 0 0 1" stress_unit=eV/A',
-        'stress="1 0 0 0 1 0 0 0 1" stress_unit=mPa',
-        'stress="1 0 0 0 1 0 0 0 1" stress_unit=3',
-    ],
-)
-def test_units_that_do_not_fit_are_refused(frames_of, comment):
-    stated = comment.rsplit("=", 1)[1]
-    name = comment.split()[-1].split("=")[0]
-    with pytest.raises(ValueError, match=rf"{name} of frame 1 .*'{re.escape(stated)}' is no known"):
-        frames_of("", comment)
-
-
-def test_virial_in_units_of_stress_is_refused(frames_of):
-    with pytest.raises(ValueError, match=r"virial_unit of frame 0.*'GPa'.*stress_key="):
-        frames_of('virial="1 0 0 0 1 0 0 0 1" virial_unit=GPa', stress_key="virial")
-
-
-def test_units_that_contradict_each_other_are_refused(frames_of):
-    with pytest.raises(ValueError, match="contradict each other: energy_unit=eV, energy_units=Ha"):
-        frames_of("energy=1 energy_unit=eV energy_units=Ha")
-    assert frames_of("energy=1 energy_unit=eV energy_units=ev").energy == [1.0]
-
-
-def test_a_unit_without_its_label_is_no_matter(frames_of):
-    assert np.isnan(frames_of("stress_unit=GPa").stress).all()
 
 
 def test_info_columns(frames_of):
@@ -302,26 +175,14 @@ def test_index(frames_of, index):
     assert labels.energy.tolist() == list(range(6))[index or slice(None)]
 
 
-def test_other_formats(tmp_path):
-    atoms = bulk("Cu")
-    atoms.calc = SinglePointCalculator(atoms, energy=-3.0, stress=SIX)
-    write(tmp_path / "run.traj", [atoms, atoms])
-    _, labels = read_frames(tmp_path / "run.traj", format="traj", stress_order="vasp")
-    np.testing.assert_array_equal(labels.energy, [-3.0, -3.0])
-    np.testing.assert_allclose(labels.stress[1], ASE_ORDER)  # a calculator's order is ASE's
-    with pytest.raises(ValueError, match="cannot be read with format='cif'"):
-        read_frames(tmp_path / "run.traj", format="cif")
-
-
-def test_what_is_not_fully_periodic_comes_as_atoms(tmp_path):
+def test_what_is_not_fully_periodic(tmp_path):
     slab = bulk("Cu", cubic=True)
     slab.pbc = [True, True, False]
     slab.calc = SinglePointCalculator(slab, energy=-1.0, stress=SIX)
     write(tmp_path / "mixed.extxyz", [slab, molecule("H2O"), bulk("Cu")])
     structures, labels = read_frames(tmp_path / "mixed.extxyz")
-    assert [type(s) for s in structures] == [Atoms, Atoms, Structure]
-    assert structures[0].pbc.tolist() == [True, True, False]
-    assert all(atoms.calc is None and not atoms.info for atoms in structures[:2])
+    np.testing.assert_array_equal(structures.pbc, [[True, True, False], [False] * 3, [True] * 3])
+    np.testing.assert_array_equal(structures.cell[0], slab.cell.array)
     assert np.isnan(labels.stress).all()
     assert labels.groups("formula").tolist() == ["Cu", "H2O", "Cu"]
 
@@ -333,18 +194,22 @@ def test_what_is_not_fully_periodic_comes_as_atoms(tmp_path):
         ("hello\nworld\n", r"Frame 0 of .* begins with 'hello'.*format="),
         ("0\n\n", "Frame 0 of .* begins with '0'"),
         (
-            extxyz("energy=1") + "2\n" + CELL + "\nCu 0 0 0\n",
+            extxyz("energy=1") + "2\n" + FRAME_CELL + "\nCu 0 0 0\n",
             "Frame 1 of .* fewer than the 2 atoms",
         ),
         (extxyz("energy=1", symbol="Qq"), "Frame 0 of .* no valid extended XYZ"),
         (extxyz("energy=1").replace("0.5 0.5 4.5", "0.5 x 4.5"), "Frame 0 .* no valid extended"),
-        (extxyz("", force="0.1"), "Frame 0 .* no valid extended XYZ"),
+        (extxyz("", force="0.1"), "Frame 0 .* line 1 of atoms has 5 values .* states 7"),
+        (extxyz("", force="1 2 3 4"), "Frame 0 .* line 1 of atoms has 8 values .* states 7"),
         (extxyz("energy=high"), "energy of frame 0 of .* is 'high', no number"),
         (extxyz("", "energy=inf"), "energy of frame 1 of .* is infinite"),
         (extxyz('energy="1 2"'), r"energy of frame 0 of .* has shape \(2,\).*energy_key"),
         (extxyz('stress="1 2 3"'), r"stress of frame 0 .* has shape \(3,\).*stress_key"),
         (extxyz('stress="1 2 0 0 1 0 0 0 1"'), "stress of frame 0 .* is not symmetric"),
-        (extxyz("").replace("forces:R:3", "forces:R:1"), r"forces of frame 0 .* has shape \(1,\)"),
+        (
+            extxyz("", force="0.1").replace("forces:R:3", "forces:R:1"),
+            r"forces of frame 0 .*three numbers",
+        ),
         (extxyz("").replace("0.5 0.5 4.5", "0.5 nan 4.5"), "A position .* of frame 0"),
         (extxyz("").replace("4 0 0 0 4 0", "4 0 0 4 0 0"), "The cell of frame 0 .* is singular"),
         (extxyz("", symbol="X"), "frame 0 of .* has an atom of no element"),
@@ -453,30 +318,3 @@ def test_real_frames_that_are_usable(data_dir):
     assert len(structures) == 4529
     assert len(kept) == len(kept_labels) == 3502
     assert len(set(kept_labels.groups("mptrj_traj_id"))) > 1000
-
-
-def test_filter_frames_by_force_and_stress():
-    forces = np.array([[19.0, 0, 0], [0, 0, 0], [0, 0, 0], [15, 15, 0], [np.nan, 0, 0]])
-    stress = np.zeros((3, 3, 3))
-    stress[2, 0, 1] = stress[2, 1, 0] = -0.7
-    labels = FrameLabels([2, 2, 1], forces=forces, stress=stress)
-    assert filter_frames(["a", "b", "c"], labels)[0] == ["a"]
-    assert filter_frames(["a", "b", "c"], labels, max_stress=None)[0] == ["a", "c"]
-    assert filter_frames(["a", "b", "c"], labels, max_force=None)[0] == ["a", "b"]
-    kept, kept_labels = filter_frames(["a", "b", "c"], labels, max_force=30.0, max_stress=1.0)
-    assert kept == ["a", "b", "c"]
-    np.testing.assert_array_equal(kept_labels.forces, forces)
-
-
-def test_filter_frames_keeps_missing_labels():
-    assert filter_frames(["a"], FrameLabels([3]))[0] == ["a"]
-
-
-def test_filter_frames_refuses_what_does_not_fit():
-    labels = FrameLabels([1, 1])
-    with pytest.raises(ValueError, match="1 structures and 2 labels"):
-        filter_frames(["a"], labels)
-    with pytest.raises(ValueError, match=r"max_force must be a positive number of eV/Å"):
-        filter_frames(["a", "b"], labels, max_force=0)
-    with pytest.raises(ValueError, match=r"max_stress .* eV/Å\^3, or None; got nan"):
-        filter_frames(["a", "b"], labels, max_stress=float("nan"))

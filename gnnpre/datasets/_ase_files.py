@@ -1,0 +1,111 @@
+"""Frames of the formats that ASE reads: trajectories, databases, outputs of codes."""
+
+from collections.abc import Iterator
+from itertools import groupby, islice
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from ._file_formats import unpacked
+from ._frame_blocks import FrameBlock
+
+if TYPE_CHECKING:
+    from ase import Atoms
+
+__all__ = ["iterate_ase"]
+
+_BLOCK_FRAMES = 1024
+_DATABASES = {"db", "json"}
+
+
+def iterate_ase(path: Path, file_format: str, index: slice) -> Iterator[FrameBlock]:
+    """Read the frames of a file with ASE.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+    file_format : str
+        Name of the format in ASE.
+    index : slice
+        Which frames.
+
+    Yields
+    ------
+    FrameBlock
+        Consecutive frames with the same columns.
+
+    Raises
+    ------
+    ValueError
+        If ASE cannot read the file.
+    """
+    try:
+        with unpacked(path) as plain:
+            read = _read_database if file_format in _DATABASES else _read_frames
+            frames = list(read(plain, file_format))
+    except Exception as error:  # readers of some eighty formats raise anything
+        if isinstance(error, FileNotFoundError) and not path.exists():
+            raise
+        raise ValueError(f"{path} cannot be read with format={file_format!r}: {error}") from error
+    numbered = iter([(number, frames[number]) for number in range(len(frames))[index]])
+    while block := list(islice(numbered, _BLOCK_FRAMES)):
+        for names, group in groupby(block, key=lambda item: tuple(_columns(item[1][0]))):
+            yield _build_block(list(group), names, str(path))
+
+
+def _read_frames(path: Path, file_format: str) -> "Iterator[tuple[Atoms, dict[str, Any]]]":
+    from ase.io import iread
+
+    for atoms in iread(path, index=":", format=file_format):
+        yield atoms, dict(atoms.info)
+
+
+def _read_database(path: Path, file_format: str) -> "Iterator[tuple[Atoms, dict[str, Any]]]":
+    """Read the rows of a database with their key-value pairs, which `ase.io.read` leaves out."""
+    from ase.db import connect
+
+    with connect(path, type=file_format, serial=True) as database:
+        for row in database.select():
+            yield row.toatoms(), {"unique_id": row.unique_id, **row.key_value_pairs}
+
+
+def _columns(atoms: "Atoms") -> dict[str, np.ndarray]:
+    """Return the per-atom values of three numbers, but for positions."""
+    results = {} if atoms.calc is None else atoms.calc.results
+    arrays = {name: value for name, value in atoms.arrays.items() if name != "positions"}
+    columns = {}
+    for name, value in {**arrays, **results}.items():
+        if np.shape(value) == (len(atoms), 3) and np.asarray(value).dtype.kind in "iuf":
+            columns[name] = np.ma.filled(np.ma.asarray(value, dtype=np.float64), np.nan)
+    return columns
+
+
+def _entries(atoms: "Atoms", info: dict[str, Any]) -> dict[str, Any]:
+    """Return info and results of a calculator; its stress of six as matrix, in ASE's order."""
+    from ase.stress import voigt_6_to_full_3x3_stress
+
+    results = {} if atoms.calc is None else dict(atoms.calc.results)
+    if "stress" in results and np.shape(results["stress"]) == (6,):
+        results["stress"] = voigt_6_to_full_3x3_stress(results["stress"])
+    entries = {**info, **results}
+    return {name: value for name, value in entries.items() if name not in _columns(atoms)}
+
+
+def _build_block(
+    frames: "list[tuple[int, tuple[Atoms, dict[str, Any]]]]", names: tuple[str, ...], file: str
+) -> FrameBlock:
+    all_atoms = [atoms for _, (atoms, _) in frames]
+    columns = [_columns(atoms) for atoms in all_atoms]
+    return FrameBlock(
+        file=file,
+        frame_numbers=[number for number, _ in frames],
+        n_atoms=np.array([len(atoms) for atoms in all_atoms]),
+        atomic_numbers=np.concatenate([atoms.numbers for atoms in all_atoms]),
+        positions=np.concatenate([atoms.positions for atoms in all_atoms]),
+        cells=np.array([atoms.cell.array for atoms in all_atoms]),
+        pbc=np.array([atoms.pbc for atoms in all_atoms]),
+        entries=[_entries(atoms, info) for _, (atoms, info) in frames],
+        columns={name: np.concatenate([column[name] for column in columns]) for name in names},
+    )

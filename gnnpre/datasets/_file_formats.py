@@ -1,0 +1,248 @@
+"""Which format a file has, by its first bytes and its name, and opening it."""
+
+import bz2
+import gzip
+import lzma
+import re
+import zlib
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, BinaryIO, TextIO, cast
+
+__all__ = [
+    "READ_ERRORS",
+    "detect_format",
+    "open_bytes",
+    "open_text",
+    "other_reader",
+    "read_bounded",
+    "unpacked",
+]
+
+# What reading a truncated or damaged file raises.
+READ_ERRORS = (EOFError, OSError, zlib.error, lzma.LZMAError, UnicodeDecodeError)
+_COMPRESSIONS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"BZh": bz2.open,
+    b"\xfd7zXZ\x00": lzma.open,
+}
+_SUFFIXES = (".gz", ".bz2", ".xz")
+_HEAD = 8192  # bytes
+# Text that unpacks to more than this size and ratio is a decompression bomb: real files of
+# structures reach a ratio of 5 to 30.
+_LARGEST_UNPACKED = 2**28
+_LARGEST_RATIO = 200
+_LMDB_MAGIC = b"\xde\xc0\xef\xbe"  # at byte 16, behind the header of the first page
+
+_BINARY = {
+    b"- of UlmASE-Trajectory": "traj",
+    b"SQLite format 3": "db",
+    b"PAR1": "parquet",
+    b"\x89HDF": "hdf5",
+    b"PK\x03\x04": "zip",
+    b"\x80": "pickle",
+}
+_READERS = {
+    "parquet": "a Parquet file: read it with gnnpre.datasets.read_parquet",
+    "aselmdb": "an LMDB file of ASE: read it with gnnpre.datasets.read_aselmdb",
+    "zip": "a zip archive: read it with gnnpre.datasets.read_structures",
+    "tar": "a tar archive: read it with gnnpre.datasets.read_structures",
+    "cif": "a CIF file, which has no labels: read it with gnnpre.datasets.read_structures",
+    "vasp": "a POSCAR file, which has no labels: read it with gnnpre.datasets.read_structures",
+    "pymatgen-json": "JSON of pymatgen: read it with gnnpre.datasets.read_structures",
+    "matbench": "a table in MatBench's format: read it with gnnpre.datasets.read_matbench",
+    "matpes": "a file of MatPES: read it with gnnpre.datasets.read_matpes",
+    "mptrj": "a file of MPtrj: read it with gnnpre.datasets.read_mptrj",
+    "alexandria": "a file of Alexandria: read it with gnnpre.datasets.read_alexandria",
+    "hdf5": "an HDF5 file, which gnnpre does not read: write extended XYZ or Parquet from it",
+    "pickle": "a pickle, which gnnpre does not read because it can run code: write extended XYZ "
+    "or Parquet from it",
+}
+
+
+def detect_format(path: Path) -> str:
+    """Return the format of a file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+
+    Returns
+    -------
+    str
+        ``"extxyz"``, the name of a format of ASE (``"traj"``, ``"db"``, ``"vasp-xml"``, ...), or
+        a key of those formats that another reader of this package reads, such as ``"parquet"``.
+
+    Raises
+    ------
+    ValueError
+        If no format is recognised; the message says which are read.
+    """
+    if path.is_dir():
+        raise ValueError(
+            f"{path} is a folder: read its structures with gnnpre.datasets.read_structures, or its "
+            "aselmdb files with gnnpre.datasets.read_aselmdb."
+        )
+    try:
+        with open_bytes(path) as stream:
+            head = stream.read(_HEAD)
+    except READ_ERRORS as error:
+        if isinstance(error, (FileNotFoundError, PermissionError)):
+            raise
+        raise ValueError(
+            f"{path} cannot be read ({error}): it is truncated or damaged; get the file anew."
+        ) from error
+    name = path.name.lower()
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    file_format = _binary_format(head) or _text_format(head, name) or _format_of_ase(path)
+    if file_format is None:
+        raise ValueError(
+            f"{path} has no format that is recognised (it begins with {head[:40]!r}). Formats are "
+            "extended XYZ, ASE's trajectories and databases, vasprun.xml and OUTCAR; pass format= "
+            "for any other that ASE reads."
+        )
+    return file_format
+
+
+def other_reader(file_format: str) -> str | None:
+    """Return which function reads a format that is not one of labelled frames, if it is none."""
+    return _READERS.get(file_format)
+
+
+def _binary_format(head: bytes) -> str | None:
+    if head[16:20] == _LMDB_MAGIC:
+        return "aselmdb"
+    if head[257:262] == b"ustar":
+        return "tar"
+    return next((name for magic, name in _BINARY.items() if head.startswith(magic)), None)
+
+
+def _text_format(head: bytes, name: str) -> str | None:
+    lines = head.decode("utf-8", "replace").lstrip("\ufeff").lstrip().split("\n")
+    first = lines[0].strip()
+    if _is_poscar(lines, name):
+        return "vasp"
+    if first.isascii() and first.isdigit():
+        return "extxyz"
+    if first[:1] in {"{", "["}:
+        return _json_format(head)
+    if first.startswith("<") and ("<modeling>" in head.decode("utf-8", "replace")):
+        return "vasp-xml"
+    if re.match(r"vasp\.\d", first):
+        return "vasp-out"
+    if name.endswith((".cif", ".mcif")) or re.search(rb"(?m)^\s*(data_|_cell_length_a)", head):
+        return "cif"
+    return "extxyz" if name.endswith((".xyz", ".extxyz")) else None
+
+
+def _is_poscar(lines: list[str], name: str) -> bool:
+    """Whether line 2 is a scale and lines 3 to 5 are vectors, as in POSCAR and CONTCAR."""
+    if len(lines) < 5:
+        return False
+    number = r"[-+]?(?:\d+\.?\d*|\.\d+)(?:[eE][-+]?\d+)?"
+    has_scale = re.fullmatch(rf"\s*{number}(?:\s+{number}\s+{number})?\s*", lines[1])
+    vector = rf"\s*{number}\s+{number}\s+{number}\s*"
+    return bool(has_scale) and all(re.fullmatch(vector, line) for line in lines[2:5])
+
+
+def _json_format(head: bytes) -> str | None:
+    marks = {
+        b'"matpes_id"': "matpes",
+        b'"uncorrected_total_energy"': "mptrj",
+        b'"corrected_total_energy"': "mptrj",
+        b'"entries"': "alexandria",
+        b'"steps"': "alexandria",
+        b'"columns"': "matbench",
+        b'"unique_id"': "json",  # ASE's database
+        b'"@module"': "pymatgen-json",
+        b'"lattice"': "pymatgen-json",
+    }
+    return next((name for mark, name in marks.items() if mark in head), None)
+
+
+def _format_of_ase(path: Path) -> str | None:
+    from ase.io.formats import UnknownFileTypeError, filetype
+
+    try:
+        return str(filetype(str(path), read=True, guess=False))
+    except (UnknownFileTypeError, OSError, UnicodeDecodeError):
+        return None
+
+
+def open_bytes(path: Path) -> BinaryIO:
+    """Open a file, uncompressing gzip, bzip2 or xz, which its first bytes tell."""
+    with path.open("rb") as stream:
+        head = stream.read(6)
+    for magic, opener in _COMPRESSIONS.items():
+        if head.startswith(magic):
+            return cast(BinaryIO, opener(path, "rb"))
+    return path.open("rb")
+
+
+def open_text(path: Path) -> TextIO:
+    """Open a text file as UTF-8, uncompressing gzip, bzip2 or xz."""
+    with path.open("rb") as stream:
+        head = stream.read(6)
+    for magic, opener in _COMPRESSIONS.items():
+        if head.startswith(magic):
+            return cast(TextIO, opener(path, "rt", encoding="utf-8"))
+    return path.open(encoding="utf-8")
+
+
+def read_bounded(path: Path) -> bytes:
+    """Return the uncompressed content of a file, unless it is a decompression bomb.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+
+    Returns
+    -------
+    bytes
+        The content.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or unpacks to hundreds of times its size.
+    """
+    chunks, size = [], 0
+    most = max(_LARGEST_UNPACKED, _LARGEST_RATIO * path.stat().st_size)
+    try:
+        with open_bytes(path) as stream:
+            while chunk := stream.read(2**22):
+                size += len(chunk)
+                if size > most:
+                    raise ValueError(
+                        f"{path} unpacks to more than {_LARGEST_RATIO} times its size "
+                        f"({size} bytes and more), which no data of crystals does. If you trust "
+                        "it, uncompress it first."
+                    )
+                chunks.append(chunk)
+    except READ_ERRORS as error:
+        if isinstance(error, FileNotFoundError):
+            raise
+        raise ValueError(f"{path} is truncated or damaged ({error}); get the file anew.") from error
+    return b"".join(chunks)
+
+
+@contextmanager
+def unpacked(path: Path) -> Iterator[Path]:
+    """Yield the path of the uncompressed file, for readers that need a plain one."""
+    with path.open("rb") as stream:
+        head = stream.read(6)
+    if not any(head.startswith(magic) for magic in _COMPRESSIONS):
+        yield path
+        return
+    name = path.name
+    for suffix in _SUFFIXES:
+        name = name.removesuffix(suffix)
+    with TemporaryDirectory(prefix="gnnpre-unpacked-") as folder:
+        plain = Path(folder) / name
+        plain.write_bytes(read_bounded(path))
+        yield plain

@@ -1,0 +1,203 @@
+"""Units that the comment lines of frames state, in any spelling, as factors to ours."""
+
+import re
+from collections.abc import Mapping, Sequence
+from functools import lru_cache
+from typing import NamedTuple
+
+import numpy as np
+
+from ._frame_blocks import FrameBlock
+from ._units import accepted_units, unit_factor
+
+__all__ = ["StatedFactors", "check_unit_entries", "is_unit_entry", "read_factors", "squash"]
+
+# Names of quantities as they stand before or after "unit", without case and punctuation.
+_SUBJECTS = {
+    "energy": {"energy", "energies", "e", "etot", "totalenergy", "potentialenergy", "freeenergy"},
+    "forces": {"force", "forces", "f", "atomicforces"},
+    "stress": {"stress", "stresses", "stresstensor", "pressure", "pressures"},
+    "virial": {"virial", "virials", "virialtensor"},
+    "length": {
+        *("length", "lengths", "distance", "distances", "position", "positions", "pos"),
+        *("coordinate", "coordinates", "coord", "coords", "cell", "lattice", "box", "xyz"),
+    },
+}
+# Quantities that are not read, so that their unit does not matter.
+_IRRELEVANT = re.compile(
+    "charge|dipole|magmom|magnet|spin|time|velocit|moment|temperature|mass|frequenc|hessian|"
+    "polari|gap|volume|density|dos|fermi|angle|field|enthalpy|entropy|formationenergy|hull|cutoff"
+)
+# Words of `units=` that name our own units. LAMMPS' "metal" is not among them: its pressure is bar.
+_OUR_SYSTEMS = {"ase", "ev", "angstrom", "ang", "a"}
+
+
+class _Statement(NamedTuple):
+    """An entry of a comment line that states a unit, and the squashed name of its quantity."""
+
+    name: str
+    subject: str
+
+
+class StatedFactors(NamedTuple):
+    """Factors to our units of the frames of a block, and which frames state them."""
+
+    factors: np.ndarray  # (n,)
+    stated: np.ndarray  # (n,) bool
+
+
+def squash(name: str) -> str:
+    """Return a name without case and punctuation."""
+    return re.sub(r"[\W_]+", "", name).lower()
+
+
+def is_unit_entry(name: str) -> bool:
+    """Return whether the name of an entry of a comment line is that of a unit."""
+    return _subject(name) is not None
+
+
+@lru_cache(maxsize=4096)
+def _subject(name: str) -> str | None:
+    squashed = squash(name)
+    if squashed.startswith("unitcell") or "formulaunit" in squashed:
+        return None
+    match = re.fullmatch(r"units?(?:of)?(?P<after>.*)|(?P<before>.+?)(?:in)?units?", squashed)
+    return None if match is None else match["after"] or match["before"] or ""
+
+
+def read_factors(
+    block: FrameBlock,
+    quantity: str,
+    keys: Sequence[str | None],
+    default_units: Mapping[str, str],
+) -> StatedFactors:
+    """Return the factors of one quantity to our units.
+
+    Parameters
+    ----------
+    block : FrameBlock
+        The frames.
+    quantity : {"energy", "forces", "stress", "virial", "length"}
+        What to convert.
+    keys : sequence of str or None
+        The entry that each frame has it in: ``REF_energy_unit`` belongs to ``REF_energy`` only.
+        None: the frame does not have it, and its unit does not matter.
+    default_units : mapping
+        Units of quantities, as the user passes them.
+
+    Returns
+    -------
+    StatedFactors
+        Factors, 1 where nothing is stated.
+
+    Raises
+    ------
+    ValueError
+        If an entry looks like a unit and is not understood, or two contradict each other.
+    """
+    factors, stated = np.ones(len(block)), np.zeros(len(block), dtype=bool)
+    by_user = default_units.get(quantity)
+    for row, (entries, key) in enumerate(zip(block.entries, keys, strict=True)):
+        if key is None:
+            continue
+        relevant = _relevant(tuple(entries), quantity, key)
+        texts = tuple((name, str(entries[name])) for name in relevant)
+        if by_user is not None:
+            texts += ((f"units[{quantity!r}]", by_user),)
+        if not texts:
+            continue
+        try:
+            factors[row], per_atom = _combine(texts, quantity)
+        except ValueError as error:
+            raise ValueError(f"Units of {block.where(row)}: {error}") from error
+        stated[row] = True
+        if per_atom:
+            factors[row] *= block.n_atoms[row]
+    return StatedFactors(factors, stated)
+
+
+@lru_cache(maxsize=4096)
+def _relevant(names: tuple[str, ...], quantity: str, key: str) -> tuple[str, ...]:
+    """Return the entries that state the unit of a quantity that stands in entry ``key``."""
+    squashed = squash(key)
+    accepted = _SUBJECTS[quantity] | {squashed, squashed.removesuffix("s"), squashed + "s"}
+    return tuple(name for name in names if _subject(name) in accepted)
+
+
+@lru_cache(maxsize=4096)
+def _combine(texts: tuple[tuple[str, str], ...], quantity: str) -> tuple[float, bool]:
+    """Return the factor that one or several statements agree on."""
+    factors = []
+    for name, text in texts:
+        try:
+            factors.append(unit_factor(text, quantity))
+        except ValueError as error:
+            raise ValueError(f"{name}: {error}. Correct {name} in the file") from error
+    values = np.array(factors, dtype=float)
+    if not np.allclose(values, values[0], rtol=1e-6):
+        stated = ", ".join(f"{name}={text}" for name, text in texts)
+        raise ValueError(f"these contradict each other: {stated}. Remove the wrong one")
+    return factors[0]
+
+
+def check_unit_entries(block: FrameBlock, label_keys: Sequence[str]) -> None:
+    """Check that every entry that looks like a unit is understood.
+
+    Parameters
+    ----------
+    block : FrameBlock
+        The frames.
+    label_keys : sequence of str
+        Entries and columns that labels are read from.
+
+    Raises
+    ------
+    ValueError
+        If an entry looks like a unit of something unknown, or ``units=`` names other units
+        than ours without saying of what.
+    """
+    checked: set[tuple[tuple[str, str], ...]] = set()
+    for row, entries in enumerate(block.entries):
+        unit_names = _unit_names(tuple(entries))
+        statements = tuple((name, str(entries[name])) for name in unit_names)
+        if statements in checked:
+            continue
+        checked.add(statements)
+        others = {squash(name) for name in (*entries, *block.columns, *block.other_columns)}
+        for name in unit_names:
+            problem = _problem(name, entries[name], others | {squash(key) for key in label_keys})
+            if problem:
+                raise ValueError(
+                    f"{block.where(row)} has the entry {name}={entries[name]}. {problem}"
+                )
+
+
+@lru_cache(maxsize=4096)
+def _unit_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if is_unit_entry(name))
+
+
+def _problem(name: str, value: object, others: set[str]) -> str | None:
+    """Return what is wrong with an entry, None if nothing is."""
+    subject = _subject(name)
+    if subject is None or any(subject in subjects for subjects in _SUBJECTS.values()):
+        return None
+    accepted = ", ".join(f"{quantity}_unit ({accepted_units(quantity)})" for quantity in _SUBJECTS)
+    if subject == "":
+        words = re.split(r"[\s,;]+", str(value).lower().replace("å", "a"))
+        if all(word in _OUR_SYSTEMS or _is_ours(word) for word in words if word):
+            return None
+        return f"It does not say of what these units are; state {accepted}."
+    names_something = {subject, subject + "s", subject.removesuffix("s")} & others
+    if names_something or _IRRELEVANT.search(subject) or not isinstance(value, str):
+        return None
+    return f"It looks like a unit and is not understood; understood are {accepted}."
+
+
+def _is_ours(word: str) -> bool:
+    for quantity in _SUBJECTS:
+        try:
+            return unit_factor(word, quantity)[0] == 1.0
+        except ValueError:
+            continue
+    return False

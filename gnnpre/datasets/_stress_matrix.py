@@ -1,0 +1,70 @@
+"""Stresses of six or nine numbers as symmetric matrices."""
+
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+
+__all__ = ["to_matrices"]
+
+# Of the six independent components, as rows and columns of the matrix.
+_SIX_NUMBERS = {
+    "ase": ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)),
+    "vasp": ((0, 1, 2, 0, 1, 2), (0, 1, 2, 1, 2, 0)),
+}
+_ASYMMETRY = 0.02  # of the largest component: more is no rounding
+
+
+def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -> np.ndarray:
+    """Return symmetric matrices from stresses of 3x3, nine or six numbers.
+
+    Parameters
+    ----------
+    values : sequence of array-like
+        Each of shape (3, 3), (9,) or (6,).
+    order : {"ase", "vasp"}
+        Order of six numbers: xx, yy, zz, yz, xz, xy, or xx, yy, zz, xy, yz, zx.
+    name : callable
+        Returns the name of a row for error messages.
+
+    Returns
+    -------
+    ndarray of shape (n, 3, 3)
+        The matrices.
+
+    Raises
+    ------
+    ValueError
+        If a value has another shape or is not symmetric.
+    """
+    matrices = np.empty((len(values), 3, 3))
+    shapes = [np.shape(value) for value in values]
+    for shape in set(shapes):
+        rows = [row for row, other in enumerate(shapes) if other == shape]
+        if shape not in {(3, 3), (9,), (6,)}:
+            raise ValueError(
+                f"{name(rows[0])} has shape {shape}; a stress is 3x3, nine or six numbers. Name it "
+                "with stress_key=."
+            )
+        stacked = np.array([values[row] for row in rows])
+        if shape == (6,):
+            i, j = _SIX_NUMBERS[order]
+            block = np.empty((len(rows), 3, 3))
+            block[:, i, j] = block[:, j, i] = stacked
+        else:
+            block = stacked.reshape(-1, 3, 3)
+            _check_symmetry(block, [name(row) for row in rows])
+            block = (block + block.transpose(0, 2, 1)) / 2
+        matrices[rows] = block
+    return matrices
+
+
+def _check_symmetry(matrices: np.ndarray, names: Sequence[str]) -> None:
+    asymmetry = np.abs(matrices - matrices.transpose(0, 2, 1)).max(axis=(1, 2))
+    bad = np.flatnonzero(asymmetry > _ASYMMETRY * np.abs(matrices).max(axis=(1, 2)))
+    if bad.size:
+        row = int(bad[0])
+        raise ValueError(
+            f"{names[row]} is not symmetric: {matrices[row].tolist()}. Is it a stress? Name it "
+            "with stress_key=."
+        )
