@@ -46,8 +46,12 @@ def warn_of_implausible_labels(
         ``name(label, row)`` returns the key, frame and file of a label.
     """
     checks = (_check_forces, _check_stress, _check_modulus, _check_energy, _check_energy_per_atom)
+    reported: set[str] = set()  # one warning per label
     for check in checks:
         for label, message in check(structures, labels, groups, name):
+            if label in reported:
+                continue
+            reported.add(label)
             warn_user(
                 f"{message} Is it in {_UNITS[label]}? If not, state {label}_unit= in the file or "
                 f"pass units={{{label!r}: ...}}; if it is another quantity, name the right one "
