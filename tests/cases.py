@@ -16,15 +16,17 @@ from sklearn.base import clone
 
 from gnnpre.backbones import CGCNN, Backbone, TorchMDNet
 from gnnpre.fingerprints import EAD, GMP, WACSF
-from gnnpre.graphs import CrystalGraphs, FrameLabels, StructureToGraph
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import (
     Denoising,
     FingerprintTargets,
     ForceField,
+    LossTerm,
     Mixture,
     Objective,
     ObjectiveModel,
     PropertyTargets,
+    Targets,
 )
 
 #: Cutoff (Å) of the graphs in tests of physics; small, so that graphs are too.
@@ -126,6 +128,22 @@ def make_frame_labels(n_atoms: Any, seed: int = 0) -> FrameLabels:
         forces=rng.normal(size=(total, 3)),
         stress=stress + stress.transpose(0, 2, 1),
     )
+
+
+def loss_targets(
+    model: ObjectiveModel, targets: Targets, batch: CrystalBatch, indices: np.ndarray
+) -> dict[str, torch.Tensor]:
+    """Targets of a batch in the units of the losses, as training makes them."""
+    return model.standardize(targets.batch(indices, torch.float64), batch)
+
+
+def compute_losses(
+    model: ObjectiveModel, graphs: CrystalGraphs, targets: Targets, indices: Any = None
+) -> dict[str, LossTerm]:
+    """Losses of some crystals in float64, without noise."""
+    indices = np.arange(len(graphs)) if indices is None else np.asarray(indices)
+    batch = graphs.batch(indices, torch.float64)
+    return model.losses(model(batch), loss_targets(model, targets, batch, indices), batch)
 
 
 def make_model(

@@ -1,4 +1,4 @@
-"""What all fingerprints share: streaming over crystals, pooling, names."""
+"""Base class of fingerprints: streaming over crystals, pooling, names."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
@@ -10,8 +10,9 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
-from gnnpre._validation import check_choice
+from gnnpre._constraints import Check, HasConstraints, number, one_of
 from gnnpre.graphs import (
+    LARGEST_CUTOFF,
     CrystalBatch,
     CrystalGraphs,
     IndexedTransformerMixin,
@@ -19,11 +20,13 @@ from gnnpre.graphs import (
     stream_batches,
 )
 
-__all__ = ["Fingerprint"]
+__all__ = ["CUTOFF", "Fingerprint"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 POOLINGS = (None, "mean", "sum", "cumulants")
 CUMULANTS = ("cumulant1", "cumulant2", "cumulant3")
+#: Check of a cutoff in Å; beyond the limit each atom has a hundred thousand neighbours.
+CUTOFF: Check = number(high=LARGEST_CUTOFF)
 # Atoms handled together: enough to hide the cost of a call, few enough for the cache.
 CHUNK_ATOMS = 1024
 
@@ -32,11 +35,32 @@ def _is_pooled(fingerprint: Any) -> bool:
     return fingerprint.pooling is not None
 
 
-class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
+def check_device(name: str, device: Any) -> None:
+    """Check that torch has a device of this name; None is the default."""
+    if device is None:
+        return
+    try:
+        torch.zeros(1, device=device)
+    except (RuntimeError, TypeError, AssertionError) as error:
+        raise ValueError(
+            f"{name}={device!r} is none that torch has here; expected None, 'cpu' or 'cuda'."
+        ) from error
+
+
+#: Parameters of every fingerprint.
+FINGERPRINT_CONSTRAINTS: dict[str, Check] = {
+    "pooling": one_of(*POOLINGS),
+    "dtype": one_of(*DTYPES),
+    "device": check_device,
+}
+
+
+class Fingerprint(HasConstraints, IndexedTransformerMixin, BaseEstimator, ABC):
     """Base class of transformers from crystals to invariant numbers for each atom.
 
-    A subclass has the parameters ``pooling``, ``dtype`` and ``device`` beside its own, and gives
-    the features of a batch (:meth:`compute`), their names, and the cutoff that they need.
+    A subclass has the parameters ``pooling``, ``dtype`` and ``device`` besides its own, declares
+    the allowed values of its own in ``_constraints``, and defines the features of a batch
+    (:meth:`compute`), their names, and the cutoff that they need.
 
     Examples
     --------
@@ -51,7 +75,7 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def compute(self, batch: CrystalBatch) -> Tensor:
-        """Compute the features of each atom, with derivatives where the edge vectors want some.
+        """Compute the features of each atom, differentiable in the edge vectors.
 
         Parameters
         ----------
@@ -66,7 +90,7 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def atom_feature_names(self) -> list[str]:
-        """Name the features of an atom.
+        """Return the names of the features of an atom.
 
         Returns
         -------
@@ -76,7 +100,7 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
 
     @abstractmethod
     def needed_cutoff(self, atomic_numbers: np.ndarray) -> float:
-        """Give the cutoff that crystals of some elements need.
+        """Return the cutoff that crystals of some elements need.
 
         Parameters
         ----------
@@ -89,12 +113,20 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
             Largest distance in Å at which an atom is seen.
         """
 
-    @abstractmethod
-    def _check_parameters(self) -> None:
-        """Refuse parameters that are out of range."""
+    def check_parameters(self) -> None:
+        """Check that every parameter has an allowed value.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one has not; the message names it.
+        """
+        for name, check in FINGERPRINT_CONSTRAINTS.items():
+            check(name, getattr(self, name))
+        super().check_parameters()
 
     def fit(self, X: Any, y: Any = None) -> "Fingerprint":
-        """Check parameters and the container of crystals; there is nothing to learn.
+        """Check the parameters and the container of crystals; nothing is learnt.
 
         Parameters
         ----------
@@ -113,9 +145,9 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
         ValueError
             If a parameter is out of range or there are no crystals.
         TypeError
-            If ``X`` is no container of crystals.
+            If ``X`` is not a container of crystals.
         """
-        self._check_all()
+        self.check_parameters()
         if not isinstance(X, CrystalGraphs):
             StructureToGraph().fit(X)
         elif len(X) == 0:
@@ -128,29 +160,29 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
         Parameters
         ----------
         X : container of n structures, or CrystalGraphs
-            The crystals. Graphs whose edges do not hold all neighbours that are asked for (a
-            smaller cutoff, or ``max_neighbors``) get them anew from their positions.
+            The crystals. Graphs with a smaller cutoff, or with ``max_neighbors``, lack edges: their
+            neighbours are searched again.
 
         Returns
         -------
         list of ndarray of shape (n_atoms, D), or ndarray of shape (n, D) or (n, 3 D)
-            An array a crystal where ``pooling`` is None, one row a crystal else.
+            One array for each crystal if ``pooling`` is None, otherwise one row for each.
 
         Raises
         ------
         ValueError, TypeError
             If a structure cannot be used; the message names it.
         """
-        parts = list(self._stream(X))
-        values = np.concatenate([values for values, _ in parts])
+        chunks = list(self._stream(X))
+        values = np.concatenate([values for values, _ in chunks])
         if self.pooling is not None:
             return values
-        counts = np.concatenate([counts for _, counts in parts])
+        counts = np.concatenate([counts for _, counts in chunks])
         return np.split(values, np.cumsum(counts)[:-1])
 
     def _stream(self, X: Any) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        """Yield features, and atoms of each crystal, part by part."""
-        self._check_all()
+        """Yield features, and atoms of each crystal, chunk by chunk."""
+        self.check_parameters()
         first = 0
         for batch in stream_batches(X, self.needed_cutoff, CHUNK_ATOMS, DTYPES[self.dtype]):
             self._check_elements(batch, first)
@@ -162,7 +194,7 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
             yield values.cpu().numpy(), batch.n_atoms.cpu().numpy()
 
     def atom_features(self, X: Any) -> np.ndarray:
-        """Compute the features of all atoms in one array, whatever ``pooling`` says.
+        """Compute the features of all atoms in one array; ``pooling`` is ignored.
 
         Parameters
         ----------
@@ -172,14 +204,14 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of shape (N, D)
-            A row an atom, crystal after crystal.
+            One row for each atom, crystal after crystal.
         """
         unpooled = type(self)(**{**self.get_params(deep=False), "pooling": None})
         return np.concatenate([values for values, _ in unpooled._stream(X)])
 
     @available_if(_is_pooled)
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Name the columns of pooled fingerprints.
+        """Return the names of the columns of pooled fingerprints.
 
         Parameters
         ----------
@@ -189,26 +221,27 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
         Returns
         -------
         ndarray of str
-            Names of the columns.
+            The names.
         """
         names = self.atom_feature_names()
         poolings = CUMULANTS if self.pooling == "cumulants" else (self.pooling,)
         return np.array([f"{pooling}_{n}" for pooling in poolings for n in names], dtype=object)
 
     def set_output(self, *, transform: str | None = None) -> "Fingerprint":
-        """Choose the container of pooled fingerprints; those of atoms, no table, stay a list.
+        """Set the container of pooled fingerprints; those of atoms stay a list of arrays.
 
         Parameters
         ----------
         transform : {"default", "pandas", "polars"}, optional
-            The container; None changes nothing.
+            The container; None leaves it unchanged.
 
         Returns
         -------
         Fingerprint
             This transformer.
         """
-        # scikit-learn's own is there only where columns have names, and a pipeline asks each step.
+        # scikit-learn defines it only for transformers with feature names, but pipelines call it on
+        # every step.
         if _is_pooled(self):
             super().set_output(transform=transform)
         return self
@@ -220,25 +253,8 @@ class Fingerprint(IndexedTransformerMixin, BaseEstimator, ABC):
         tags.input_tags.one_d_array = False
         return tags
 
-    def _check_all(self) -> None:
-        check_choice("pooling", self.pooling, POOLINGS)
-        check_choice("dtype", self.dtype, tuple(DTYPES))
-        _check_device(self.device)
-        self._check_parameters()
-
     def _check_elements(self, batch: CrystalBatch, first: int) -> None:
-        """Refuse elements that this fingerprint does not know; ``first`` counts from here on."""
-
-
-def _check_device(device: Any) -> None:
-    if device is None:
-        return
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise ValueError(
-            f"device={device!r} is none that torch has here; expected None, 'cpu' or 'cuda'."
-        ) from error
+        """Check that the fingerprint is defined for the elements; ``first`` is the first row."""
 
 
 def pool_atoms(values: Tensor, batch: CrystalBatch, pooling: str | None) -> Tensor:

@@ -2,15 +2,16 @@
 
 from collections.abc import Sequence
 from math import factorial
+from typing import ClassVar
 
 import numpy as np
 from torch import Tensor
 
-from gnnpre._validation import check_bool, check_number
+from gnnpre._constraints import Check, boolean, number
 from gnnpre.graphs import CrystalBatch
 
-from ._base import Fingerprint
-from ._checks import check_grid, short
+from ._base import CUTOFF, Fingerprint
+from ._checks import grid, short
 from ._moments import moments, monomials, shell_norms
 from ._neighbors import cosine_cutoff, gaussians, neighbors_within
 
@@ -74,6 +75,14 @@ class EAD(Fingerprint):
     'mean_ead_l0_eta4_rs2'
     """
 
+    _constraints: ClassVar[dict[str, Check]] = {
+        "cutoff": CUTOFF,
+        "L": number(integer=True, low_included=True, high=LARGEST_L),
+        "eta": grid(),
+        "rs": grid(low_included=True),
+        "cumulative": boolean,
+    }
+
     def __init__(
         self,
         cutoff: float = 5.0,
@@ -96,7 +105,7 @@ class EAD(Fingerprint):
         self.device = device
 
     def compute(self, batch: CrystalBatch) -> Tensor:
-        """Compute the features of each atom, with derivatives where the edge vectors want some.
+        """Compute the features of each atom, differentiable in the edge vectors.
 
         Parameters
         ----------
@@ -126,7 +135,7 @@ class EAD(Fingerprint):
         return raw.cumsum(dim=1) * (own / scale)[:, None]
 
     def atom_feature_names(self) -> list[str]:
-        """Name the features of an atom.
+        """Return the names of the features of an atom.
 
         Returns
         -------
@@ -137,7 +146,7 @@ class EAD(Fingerprint):
         return [f"ead_l{degree}_{name}" for degree in range(self.L + 1) for name in grid]
 
     def needed_cutoff(self, atomic_numbers: np.ndarray) -> float:
-        """Give the cutoff.
+        """Return the cutoff.
 
         Parameters
         ----------
@@ -150,10 +159,3 @@ class EAD(Fingerprint):
             ``cutoff`` in Å.
         """
         return float(self.cutoff)
-
-    def _check_parameters(self) -> None:
-        check_number("cutoff", self.cutoff)
-        check_number("L", self.L, integer=True, low_included=True, high=LARGEST_L)
-        check_grid("eta", self.eta)
-        check_grid("rs", self.rs, low_included=True)
-        check_bool("cumulative", self.cumulative)

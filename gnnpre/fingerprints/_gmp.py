@@ -3,22 +3,33 @@
 from collections.abc import Sequence
 from math import factorial
 from pathlib import Path
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._validation import check_bool, check_number
+from gnnpre._constraints import Check, boolean, number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import Fingerprint
-from ._checks import check_grid, short
+from ._checks import grid, short
 from ._moments import moments, solid_harmonics
 from ._overlaps import ElementEdges, RadialTable, group_by_element, own_terms, radial_tables
 
 __all__ = ["GMP"]
 
 LARGEST_ORDER = 9
+
+
+def check_densities(name: str, path: Any) -> None:
+    """Check that densities are None or the path of an existing file."""
+    if path is None:
+        return
+    if not isinstance(path, (str, Path)):
+        raise ValueError(f"{name}={path!r}; expected the path of a .gpsp file.")
+    if not Path(path).is_file():
+        raise FileNotFoundError(f"{name}={str(path)!r}: there is no such file.")
 
 
 class GMP(Fingerprint):
@@ -86,6 +97,14 @@ class GMP(Fingerprint):
     array(['mean_gmp_order-1', 'mean_gmp_order0_sigma0.25'], dtype=object)
     """
 
+    _constraints: ClassVar[dict[str, Check]] = {
+        "sigmas": grid(high=10.0),
+        "orders": grid(integer=True, low=-1, low_included=True, high=LARGEST_ORDER),
+        "square": boolean,
+        "overlap_threshold": number(high=1.0),
+        "densities": check_densities,
+    }
+
     def __init__(
         self,
         sigmas: Sequence[float] = (0.25, 0.5, 1.0),
@@ -108,7 +127,7 @@ class GMP(Fingerprint):
         self.device = device
 
     def compute(self, batch: CrystalBatch) -> Tensor:
-        """Compute the features of each atom, with derivatives where the edge vectors want some.
+        """Compute the features of each atom, differentiable in the edge vectors.
 
         Parameters
         ----------
@@ -150,7 +169,7 @@ class GMP(Fingerprint):
         return torch.cat(columns, dim=1)
 
     def atom_feature_names(self) -> list[str]:
-        """Name the features of an atom.
+        """Return the names of the features of an atom.
 
         Returns
         -------
@@ -164,7 +183,7 @@ class GMP(Fingerprint):
         return names
 
     def needed_cutoff(self, atomic_numbers: np.ndarray) -> float:
-        """Give the distance up to which atoms of some elements are seen.
+        """Return the distance up to which atoms of some elements are seen.
 
         Parameters
         ----------
@@ -188,20 +207,6 @@ class GMP(Fingerprint):
             changed = Path(path).stat().st_mtime_ns
         sigmas, orders = tuple(map(float, self.sigmas)), tuple(map(int, self.orders))
         return radial_tables(path, changed, sigmas, orders, float(self.overlap_threshold))
-
-    def _check_parameters(self) -> None:
-        check_grid("sigmas", self.sigmas, high=10.0)
-        check_grid(
-            "orders", self.orders, integer=True, low=-1, low_included=True, high=LARGEST_ORDER
-        )
-        check_bool("square", self.square)
-        check_number("overlap_threshold", self.overlap_threshold, high=1.0)
-        if self.densities is None:
-            return
-        if not isinstance(self.densities, (str, Path)):
-            raise ValueError(f"densities={self.densities!r}; expected the path of a .gpsp file.")
-        if not Path(self.densities).is_file():
-            raise FileNotFoundError(f"densities={str(self.densities)!r}: there is no such file.")
 
     def _check_elements(self, batch: CrystalBatch, first: int) -> None:
         tables = self._tables()

@@ -2,16 +2,17 @@
 
 from collections.abc import Sequence
 from math import comb
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._validation import check_number
+from gnnpre._constraints import Check
 from gnnpre.graphs import CrystalBatch
 
-from ._base import Fingerprint
-from ._checks import check_grid, short
+from ._base import CUTOFF, Fingerprint
+from ._checks import grid, short
 from ._moments import moments, monomials, shell_norms
 from ._neighbors import Neighbors, cosine_cutoff, gaussians, neighbors_within
 from ._pairs import Angular, angular_terms, neighbor_tables
@@ -88,6 +89,15 @@ class WACSF(Fingerprint):
     'sum_g5_eta0.03_zeta4_lambda1'
     """
 
+    _constraints: ClassVar[dict[str, Check]] = {
+        "cutoff": CUTOFF,
+        "g2_eta": grid(empty=True),
+        "g2_rs": grid(low_included=True),
+        **{f"g{n}_eta": grid(empty=True, low_included=True) for n in (4, 5)},
+        **{f"g{n}_zeta": grid(low=1.0, low_included=True, high=LARGEST_ZETA) for n in (4, 5)},
+        **{f"g{n}_lambda": grid(low=-1.0, low_included=True, high=1.0) for n in (4, 5)},
+    }
+
     def __init__(
         self,
         cutoff: float = 5.0,
@@ -126,7 +136,7 @@ class WACSF(Fingerprint):
         return Angular(tuple(self.g5_eta), tuple(self.g5_zeta), tuple(self.g5_lambda))
 
     def compute(self, batch: CrystalBatch) -> Tensor:
-        """Compute the features of each atom, with derivatives where the edge vectors want some.
+        """Compute the features of each atom, differentiable in the edge vectors.
 
         Parameters
         ----------
@@ -156,7 +166,7 @@ class WACSF(Fingerprint):
         return values.new_zeros((n_atoms, values.shape[1])).index_add(0, edges.target, values)
 
     def atom_feature_names(self) -> list[str]:
-        """Name the features of an atom.
+        """Return the names of the features of an atom.
 
         Returns
         -------
@@ -173,7 +183,7 @@ class WACSF(Fingerprint):
         return names
 
     def needed_cutoff(self, atomic_numbers: np.ndarray) -> float:
-        """Give the cutoff.
+        """Return the cutoff.
 
         Parameters
         ----------
@@ -187,15 +197,15 @@ class WACSF(Fingerprint):
         """
         return float(self.cutoff)
 
-    def _check_parameters(self) -> None:
-        check_number("cutoff", self.cutoff)
-        check_grid("g2_eta", self.g2_eta, empty=True)
-        check_grid("g2_rs", self.g2_rs, low_included=True)
-        for kind in ("g4", "g5"):
-            check_grid(f"{kind}_eta", getattr(self, f"{kind}_eta"), empty=True, low_included=True)
-            zeta, sign = (getattr(self, f"{kind}_{name}") for name in ("zeta", "lambda"))
-            check_grid(f"{kind}_zeta", zeta, low=1.0, low_included=True, high=LARGEST_ZETA)
-            check_grid(f"{kind}_lambda", sign, low=-1.0, low_included=True, high=1.0)
+    def check_parameters(self) -> None:
+        """Check that every parameter has an allowed value.
+
+        Raises
+        ------
+        ValueError
+            If one has not, or there are no features.
+        """
+        super().check_parameters()
         if not (len(self.g2_eta) or len(self.g4_eta) or len(self.g5_eta)):
             raise ValueError("g2_eta, g4_eta and g5_eta are all empty; at least one must not be.")
 

@@ -128,6 +128,28 @@ class CrystalBatch:
             edge_vectors=self.edge_vectors + moved,
         )
 
+    def strained(self, strain: Tensor) -> "CrystalBatch":
+        """Deform crystals homogeneously, and keep the edges.
+
+        Parameters
+        ----------
+        strain : Tensor of shape (n, 3, 3)
+            Strain of each crystal: a vector v (a row) becomes ``v (1 + strain)``.
+
+        Returns
+        -------
+        CrystalBatch
+            The batch with deformed cells, positions and edge vectors.
+        """
+        gradient = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
+        of_atoms = gradient[self.batch]  # (N, 3, 3)
+        of_edges = of_atoms[self.target]  # (E, 3, 3)
+        return self._replace(
+            cell=self.cell @ gradient,
+            positions=(self.positions[:, None] @ of_atoms)[:, 0],
+            edge_vectors=(self.edge_vectors[:, None] @ of_edges)[:, 0],
+        )
+
     def _replace(self, **changes: Tensor) -> "CrystalBatch":
         changed = replace(self, **changes)
         if "pairs" in self.__dict__:  # the edges are the same ones

@@ -1,7 +1,7 @@
 """The contract between objectives and training: targets, models and loss terms."""
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar
 
@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from gnnpre._constraints import HasConstraints
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -18,10 +19,10 @@ __all__ = ["LossTerm", "Objective", "ObjectiveModel", "Targets"]
 
 @dataclass(frozen=True)
 class LossTerm:
-    """One named part of a loss, as a sum and what it is divided by.
+    """One named term of a loss, as a sum and its divisor.
 
-    Sums and counts are added up over an epoch, so that a mean over a data set does not depend on
-    how it was cut into batches.
+    Sums and counts are added up over an epoch, so that the mean over a data set does not depend on
+    the batches it was cut into.
 
     Parameters
     ----------
@@ -30,10 +31,10 @@ class LossTerm:
     count : Tensor
         Number of entries, or the sum of their weights.
     weight : float
-        What the mean is multiplied with in the loss.
+        Factor of the mean in the loss.
     entries : Tensor, optional
-        Number of entries, where ``count`` is a sum of weights: what a step of training divides
-        by, as weights divided out batch by batch would have no effect between batches.
+        Number of entries, where ``count`` is a sum of weights. A training step divides by it:
+        weights that were normalised batch by batch would have no effect between batches.
 
     Examples
     --------
@@ -50,12 +51,12 @@ class LossTerm:
 
     @property
     def mean(self) -> Tensor:
-        """Mean over the entries; 0 where there is none."""
+        """Mean over the entries; 0 without entries."""
         return _divide(self.total, self.count)
 
     @property
     def step_mean(self) -> Tensor:
-        """Mean over the entries of a batch, in which each weighs what its weight says."""
+        """Sum over the weighted entries of a batch, divided by their number."""
         return _divide(self.total, self.count if self.entries is None else self.entries)
 
 
@@ -64,16 +65,16 @@ def _divide(total: Tensor, count: Tensor) -> Tensor:
 
 
 class Targets:
-    """What the losses of n crystals see: named tensors with a row a crystal or a row an atom.
+    """Labels of n crystals: named tensors with one row for each crystal, or for each atom.
 
     Parameters
     ----------
     n_atoms : ndarray of shape (n,)
         Atoms of each crystal.
     crystal : mapping of str to Tensor of shape (n, ...)
-        Targets of crystals.
+        Labels of crystals, in float64 where they are numbers.
     atom : mapping of str to Tensor of shape (N, ...), optional
-        Targets of atoms.
+        Labels of atoms.
 
     Examples
     --------
@@ -104,14 +105,14 @@ class Targets:
         Parameters
         ----------
         indices : ndarray of shape (m,)
-            Which crystals.
+            Rows of the crystals.
         dtype : torch.dtype
-            Precision.
+            Precision to convert to.
 
         Returns
         -------
         dict of str to Tensor
-            Rows of these crystals, or of their atoms.
+            The rows of these crystals, or of their atoms.
         """
         crystals = torch.from_numpy(indices)
         batch = {name: _take(values, crystals, dtype) for name, values in self.crystal.items()}
@@ -132,7 +133,7 @@ class Targets:
         Parameters
         ----------
         device : torch.device or str
-            Where to.
+            The device.
 
         Returns
         -------
@@ -149,16 +150,21 @@ def _take(values: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
 
 
 class ObjectiveModel(nn.Module):
-    """A backbone with what an objective puts on top of it.
+    """A backbone with the head of an objective.
 
-    Subclasses define :meth:`forward` and :meth:`losses`. Weights of the backbone are found under
-    ``backbone``, those of a readout under ``head``, in every model: what is transferred from one
-    to another is found by name.
+    Subclasses define :meth:`forward` and :meth:`losses`. In every model the weights of the backbone
+    are named ``backbone.*`` and those of a readout ``head.*``: weights are transferred by name.
+
+    Training takes the labels of a batch in float64 through :meth:`standardize`, casts the result
+    to the precision of the network, lets :meth:`perturb` change the batch, and compares
+    :meth:`forward` with the result in :meth:`losses`. :meth:`predict` goes the other way, to the
+    units of the labels. Statistics such as means and reference energies are float64 buffers, and
+    stay in float64 when the model changes its precision: an offset of the labels costs no digits.
 
     Parameters
     ----------
     backbone : BackboneModule
-        What a :class:`~gnnpre.backbones.Backbone` built.
+        The module that a :class:`~gnnpre.backbones.Backbone` built.
 
     Examples
     --------
@@ -176,12 +182,12 @@ class ObjectiveModel(nn.Module):
     def differentiates(self) -> bool:
         """Whether :meth:`forward` differentiates features with respect to the edge vectors.
 
-        The parts of a mixture share one pass through the backbone, which has to know.
+        The objectives of a mixture share one pass through the backbone, which depends on it.
         """
         return False
 
     def transferable_weights(self) -> dict[str, Tensor]:
-        """Give what another model may take over by name, ``backbone.*`` and ``head.*``.
+        """Return the weights that another model may take over, ``backbone.*`` and ``head.*``.
 
         Returns
         -------
@@ -192,7 +198,7 @@ class ObjectiveModel(nn.Module):
         return weights
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Learn from the training part what is no weight: scales, reference energies.
+        """Compute statistics of the training set, such as scales and reference energies.
 
         Parameters
         ----------
@@ -201,34 +207,51 @@ class ObjectiveModel(nn.Module):
         targets : Targets
             Their targets.
         train : ndarray of int
-            Those that may be looked at.
+            Rows of the training set.
         """
+
+    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
+        """Convert the labels of a batch to the units of the losses; unchanged by default.
+
+        Parameters
+        ----------
+        labels : dict of str to Tensor
+            Labels from :meth:`Targets.batch`, in float64.
+        batch : CrystalBatch
+            The crystals, before :meth:`perturb`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The targets of the losses, in float64.
+        """
+        return labels
 
     def perturb(
         self, batch: CrystalBatch, targets: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[CrystalBatch, dict[str, Tensor]]:
-        """Change a batch before the model sees it; by default nothing is changed.
+        """Change a batch before the model sees it; unchanged by default.
 
         Parameters
         ----------
         batch : CrystalBatch
             The crystals.
         targets : dict of str to Tensor
-            Their targets.
+            Targets from :meth:`standardize`.
         generator : torch.Generator
-            The only source of randomness to use, on the CPU.
+            The only source of random numbers to use, on the CPU.
 
         Returns
         -------
         batch : CrystalBatch
-            What the model sees.
+            The crystals that the model sees.
         targets : dict of str to Tensor
-            What its losses see.
+            The targets that its losses see.
         """
         return batch, targets
 
     def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict everything that the objective speaks of, in the units of its labels.
+        """Predict all labels of the objective, in their own units.
 
         Parameters
         ----------
@@ -252,26 +275,40 @@ class ObjectiveModel(nn.Module):
         Parameters
         ----------
         predictions : dict of str to Tensor
-            What :meth:`forward` returned.
+            The result of :meth:`forward`.
         targets : dict of str to Tensor
-            What :meth:`Targets.batch` returned.
+            Targets from :meth:`standardize` and :meth:`perturb`.
         batch : CrystalBatch
             The crystals.
 
         Returns
         -------
         dict of str to LossTerm
-            The named parts of the loss.
+            The named terms of the loss.
         """
         raise NotImplementedError
 
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectiveModel":
+        """Move tensors to a device or precision, but leave statistics in float64."""
+        statistics = {
+            name: buffer
+            for name, buffer in self._buffers.items()
+            if buffer is not None and buffer.dtype == torch.float64
+        }
+        super()._apply(fn, recurse)
+        for name, before in statistics.items():
+            moved = self._buffers[name]
+            if moved is not None and moved.dtype != torch.float64:
+                self._buffers[name] = before.to(moved.device)
+        return self
 
-class Objective(BaseEstimator, ABC):
-    """Config of what is learnt: visible parameters for clone and search.
 
-    A subclass assigns its parameters in ``__init__`` and does no more there; it turns labels into
-    :class:`Targets`, builds its :class:`ObjectiveModel`, and gives predictions the form that the
-    user's labels have.
+class Objective(HasConstraints, BaseEstimator, ABC):
+    """Base class of pre-training objectives: configs with visible parameters.
+
+    A subclass only assigns its parameters in ``__init__`` and declares their allowed values in
+    ``_constraints``. It turns labels into :class:`Targets`, builds its :class:`ObjectiveModel`, and
+    returns predictions in the form of the user's labels.
 
     Examples
     --------
@@ -284,7 +321,7 @@ class Objective(BaseEstimator, ABC):
     needs_labels: ClassVar[bool] = True
 
     def check_graphs(self, graphs: CrystalGraphs) -> None:
-        """Refuse graphs, or warn of them, that this objective cannot learn well from.
+        """Check that this objective can be learnt from some graphs; warn where it hardly can.
 
         Parameters
         ----------
@@ -294,7 +331,7 @@ class Objective(BaseEstimator, ABC):
 
     @abstractmethod
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Check labels and turn them into what the losses see.
+        """Check labels and convert them to tensors.
 
         Parameters
         ----------
@@ -306,7 +343,7 @@ class Objective(BaseEstimator, ABC):
         Returns
         -------
         Targets
-            One row a crystal, or an atom.
+            One row for each crystal, or for each atom.
 
         Raises
         ------
@@ -315,12 +352,12 @@ class Objective(BaseEstimator, ABC):
         """
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Give the facts, JSON-able, that :meth:`build` needs beside the parameters.
+        """Return what :meth:`build` needs besides the parameters, as JSON-serializable values.
 
         Parameters
         ----------
         targets : Targets
-            What :meth:`make_targets` returned.
+            The result of :meth:`make_targets`.
 
         Returns
         -------
@@ -331,14 +368,14 @@ class Objective(BaseEstimator, ABC):
 
     @abstractmethod
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> ObjectiveModel:
-        """Put the head of this objective on a backbone.
+        """Build the model: a backbone with the head of this objective.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
-            What :meth:`layout` returned.
+            The result of :meth:`layout`.
 
         Returns
         -------
@@ -347,18 +384,28 @@ class Objective(BaseEstimator, ABC):
         """
 
     @abstractmethod
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
-        """Join the predictions of batches into the form that labels have.
+    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
+        """Join the predictions of batches into the form of the labels.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch, in the order of the crystals.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch, in the order of the crystals.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
         Returns
         -------
         object
-            What ``predict`` returns.
+            The return value of ``predict``.
         """
+
+    def search_space(self) -> dict[str, Any]:
+        """Return the ranges of the parameters that are worth a search; none by default.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+        """
+        return {}

@@ -1,38 +1,53 @@
 """Supervised learning of a class of crystals."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import functional
 
+from gnnpre._constraints import Check, number, optional
+from gnnpre._labels import as_labels
 from gnnpre._validation import check_number
-from gnnpre.backbones import BackboneModule, Readout
+from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._readout import READOUT_CONSTRAINTS, HasReadout
 
 __all__ = ["ClassTargets"]
 
 
-class ClassTargets(Objective):
-    """Learn which class a crystal belongs to, by the cross entropy.
+def check_class_weight(name: str, weights: Any) -> None:
+    """Check that weights of classes are None, ``"balanced"`` or positive numbers."""
+    if weights is None or (isinstance(weights, str) and weights == "balanced"):
+        return
+    if not isinstance(weights, (list, tuple, np.ndarray)):
+        raise ValueError(
+            f"{name}={weights!r}; expected None, 'balanced' or one number for each class."
+        )
+    for index, weight in enumerate(weights):
+        check_number(f"{name}[{index}]", weight)
 
-    Classes are whole numbers from 0 here; ``PropertyClassifier`` takes labels of any kind.
+
+class ClassTargets(HasReadout, Objective):
+    """Learn the classes of crystals by the cross entropy.
+
+    Classes are whole numbers from 0 here; ``PropertyClassifier`` takes labels of any type.
 
     Parameters
     ----------
     n_classes : int, optional
-        Number of classes; one more than the largest number by default.
+        Number of classes; by default one more than the largest number in y.
     class_weight : {"balanced"}, sequence of float or None
-        Weights of the classes in the loss: none, one number each, or ``"balanced"``, inverse to
-        their numbers in the training part, so that all classes together weigh the same.
+        Weights of the classes in the loss: none, one number for each class, or ``"balanced"``:
+        inversely proportional to their frequencies in the training set.
     readout : {"late", "early"}
-        Scores of atoms that are pooled, or the papers' perceptron on pooled features.
+        Pool the scores of atoms, or apply a perceptron to pooled features as the papers do.
     pooling : {"mean", "sum", "max", "attention", "cumulants"}
-        Over atoms; cumulants need ``readout="early"``.
+        Pooling over atoms; cumulants need ``readout="early"``.
     head_channels : int, optional
         Width of the hidden layers of the readout; that of the backbone by default.
     head_layers : int
@@ -47,6 +62,12 @@ class ClassTargets(Objective):
     >>> pretrainer.fit(structures, y > 100).predict(structures[:2]).shape
     (2, 2)
     """
+
+    _constraints: ClassVar[dict[str, Check]] = {
+        "n_classes": optional(number(integer=True, low=2, low_included=True)),
+        "class_weight": check_class_weight,
+        **READOUT_CONSTRAINTS,
+    }
 
     def __init__(
         self,
@@ -66,7 +87,7 @@ class ClassTargets(Objective):
         self.head_layers = head_layers
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Check classes and turn them into targets.
+        """Check classes and convert them to targets.
 
         Parameters
         ----------
@@ -85,29 +106,24 @@ class ClassTargets(Objective):
         ValueError
             If ``y`` has another length, or holds anything but whole numbers from 0.
         """
-        self._check_parameters()
-        values = np.asarray(y)
-        if values.shape != (len(graphs),):
-            raise ValueError(
-                f"y has shape {values.shape}; X has {len(graphs)} crystals: expected one class "
-                f"each, shape ({len(graphs)},)."
-            )
+        self.check_parameters()
+        values = as_labels("y", y, n_rows=len(graphs))
         if values.dtype.kind not in "biu" or values.min() < 0:
             raise ValueError(
-                "y does not hold classes as whole numbers from 0. PropertyClassifier takes labels "
-                "of any kind."
+                f"y holds {values.min() if values.dtype.kind in 'iuf' else values[0]!r}; expected "
+                "classes as whole numbers from 0. PropertyClassifier takes labels of any type."
             )
         if self.n_classes is not None and values.max() >= self.n_classes:
             raise ValueError(f"y holds {values.max()}; n_classes={self.n_classes} allows less.")
         return Targets(graphs.atom_counts, {"classes": torch.from_numpy(values.astype(np.int64))})
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Give the number of classes.
+        """Return the number of classes.
 
         Parameters
         ----------
         targets : Targets
-            What :meth:`make_targets` returned.
+            The result of :meth:`make_targets`.
 
         Returns
         -------
@@ -118,12 +134,12 @@ class ClassTargets(Objective):
         return {"n_classes": self.n_classes or max(2, largest + 1)}
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "ClassModel":
-        """Put a readout with one score a class on a backbone.
+        """Build the model: a backbone and a readout with one score for each class.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
             ``{"n_classes": k}``.
 
@@ -135,9 +151,9 @@ class ClassTargets(Objective):
         Raises
         ------
         ValueError
-            If the weights of classes are not one a class.
+            If the number of weights is not the number of classes.
         """
-        self._check_parameters()
+        self.check_parameters()
         n_classes = int(layout.get("n_classes", self.n_classes or 2))
         weights = self.class_weight
         if not isinstance(weights, (str, type(None))) and len(weights) != n_classes:
@@ -146,13 +162,13 @@ class ClassTargets(Objective):
             )
         return ClassModel(backbone, self, n_classes)
 
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
+    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         """Join predictions into one array.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
@@ -161,46 +177,39 @@ class ClassTargets(Objective):
         ndarray of shape (n, k)
             Probabilities of the classes.
         """
-        scores = np.concatenate([part["scores"] for part in parts]).astype(np.float64)
+        scores = np.concatenate([batch["scores"] for batch in batches]).astype(np.float64)
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
-    def _check_parameters(self) -> None:
-        if self.n_classes is not None:
-            check_number("n_classes", self.n_classes, integer=True, low=2, low_included=True)
-        weights = self.class_weight
-        if weights is None or (isinstance(weights, str) and weights == "balanced"):
-            return
-        if not isinstance(weights, (list, tuple, np.ndarray)):
-            raise ValueError(
-                f"class_weight={weights!r}; expected None, 'balanced' or one number a class."
-            )
-        for index, weight in enumerate(weights):
-            check_number(f"class_weight[{index}]", weight)
+    def search_space(self) -> dict[str, Any]:
+        """Return the ranges of the parameters that are worth a search.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+        """
+        from optuna.distributions import IntDistribution
+
+        return {"head_layers": IntDistribution(1, 2)}
 
 
 class ClassModel(ObjectiveModel):
-    """A backbone with a readout of scores, one a class."""
+    """A backbone with a readout of one score for each class."""
 
     class_weight: Tensor
 
     def __init__(self, backbone: BackboneModule, config: ClassTargets, n_classes: int) -> None:
         super().__init__(backbone)
         self.config = config
-        self.head = Readout(
-            backbone.out_channels,
-            n_classes,
-            order=config.readout,
-            pooling=config.pooling,
-            hidden_channels=config.head_channels,
-            n_layers=config.head_layers,
-        )
-        given = config.class_weight
-        weights = torch.ones(n_classes) if isinstance(given, (str, type(None))) else given
+        self.head = config.make_readout(backbone, n_classes)
+        weights = config.class_weight
+        if isinstance(weights, (str, type(None))):
+            weights = torch.ones(n_classes)
         self.register_buffer("class_weight", torch.as_tensor(weights, dtype=torch.float32))
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Count the classes of the training part, where their weights are to be balanced."""
+        """Compute balanced weights from the classes of the training set, if requested."""
         if not isinstance(self.config.class_weight, str):
             return
         classes = targets.crystal["classes"].cpu()[torch.from_numpy(train)]
@@ -209,13 +218,13 @@ class ClassModel(ObjectiveModel):
         self.class_weight.copy_(balanced)
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Give the scores of the classes, logarithms of probabilities but for a constant."""
+        """Predict scores of the classes: logarithms of probabilities up to a constant."""
         return {"scores": self.head(self.backbone(batch).scalars, batch)}
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
     ) -> dict[str, LossTerm]:
-        """Cross entropy of each crystal, weighted by its class and its own weight."""
+        """Compute the cross entropies, weighted by class and by crystal."""
         classes = targets["classes"].long()
         entropies = functional.cross_entropy(predictions["scores"], classes, reduction="none")
         weights = self.class_weight[classes]

@@ -1,21 +1,20 @@
-"""Denoising: find the way back to a crystal from noise on its atoms."""
+"""Denoising: learn the way back to a crystal from noise on its atoms, and strain of its cell."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor, nn
 
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._constraints import Check, boolean, number, one_of
 from gnnpre._warnings import DataQualityWarning, warn_user
-from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule, Readout, pool
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule
+from gnnpre.graphs import CrystalGraphs
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._derivatives import energy_and_derivatives
-from ._losses import LOSSES, masked_term
-from ._vector_head import VectorHead, vector_channels
+from ._base import Objective, Targets
+from ._denoising_model import DenoisingModel, DerivativeDenoisingModel, HeadDenoisingModel
+from ._losses import LOSS_CONSTRAINTS
+from ._readout import READOUT_CONSTRAINTS, HasReadout
 
 __all__ = ["Denoising"]
 
@@ -24,16 +23,19 @@ TARGETS = ("return", "noise")
 SCALES = ("noise", "running", None)
 # Crystals that the size of the noise is compared with.
 N_CHECKED = 256
-# Components after which the running scale becomes an exponential average.
-N_REMEMBERED = 1e6
+# In Å; single precision of coordinates around 10 Å resolves about a tenth of it.
+SMALLEST_NOISE = 1e-5
+# Beyond this, crystals are no longer near equilibrium, and edges cross the cutoff in numbers.
+LARGEST_STRAIN = 0.3
 
 
-class Denoising(Objective):
+class Denoising(HasReadout, Objective):
     """Move atoms by Gaussian noise, drawn anew at each visit, and learn the way back.
 
-    Needs no labels: crystals at or near equilibrium are enough. What ``predict`` gives is the
-    displacement, in Å, that takes each atom of the crystals it is given to its place; it is in
-    the form of a list with an array ``(n_atoms, 3)`` a crystal.
+    Needs no labels: crystals at or near equilibrium are enough. ``predict`` returns the
+    displacements, in Å, that take the atoms of the crystals back: a list with one array
+    ``(n_atoms, 3)`` for each crystal. With ``strain`` it returns a dict of these displacements and
+    of strains ``(n, 3, 3)`` that take the cells back.
 
     The papers' form is ``Denoising(target="noise", remove_translation=False, scale=None,
     readout="early", head_layers=3, head_channels=150)``; its gamma is 1.
@@ -41,34 +43,38 @@ class Denoising(Objective):
     Parameters
     ----------
     noise : float
-        Standard deviation of the noise, in Å, on each Cartesian component of each atom; the cell
-        stays.
+        Standard deviation of the noise, in Å, on each Cartesian component of each atom.
     through : {"derivative", "head"}
-        What gives the displacements: ``-dE/dr`` of a scalar E that is read out of the crystal; or
-        a head on the features of each atom. The head is equivariant where the backbone gives
-        vectors. Where it gives none, it is the papers' perceptron with three outputs, which knows
-        no directions: its predictions do not turn with the crystal, and it hardly learns.
+        Source of the displacements: ``-dE/dr`` of a scalar E that is read out of the crystal; or
+        a head on the features of each atom. The head is equivariant where the backbone has
+        vectors. Otherwise it is the papers' perceptron with three outputs, which knows no
+        directions: its predictions do not turn with the crystal, and it hardly learns.
     target : {"return", "noise"}
-        What the loss compares with: minus the noise, so that crystals are minima of E and
-        ``-dE/dr`` pulls like a force; or the noise itself, the papers' form, which makes them
-        maxima and works against a force field in a mixture. ``predict`` gives the way back with
-        both.
+        Compare with minus the noise, so that crystals are minima of E and ``-dE/dr`` pulls like
+        a force; or with the noise itself, the papers' form, which makes them maxima and works
+        against a force field in a mixture. ``predict`` returns the way back with both.
     remove_translation : bool
-        Take the mean over the atoms of a crystal out of target and prediction of a head: no model
-        can see it, and ``-dE/dr`` has none. Crystals of one atom then have no part in the loss.
-        The papers keep it.
+        Subtract the mean over the atoms of a crystal from the target, and from the prediction of
+        a head: no model can see it, and ``-dE/dr`` has none. Crystals of one atom are then left
+        out of the loss. The papers do not subtract it.
     scale : {"noise", "running"} or None
-        Unit of the loss and of what the network gives: ``noise``, the standard deviation of the
-        targets so far (kept with the model), or, as in the papers, 1 Å.
+        Unit of the loss and of the output of the network: ``noise``, the standard deviation of
+        the targets so far (stored in the model), or, as in the papers, 1 Å.
+    strain : float
+        Standard deviation of each component of a symmetric strain of the cell, and of the atoms
+        with it; 0 leaves cells as they are. Crystals that are not periodic in all directions are
+        not strained. Through the derivative, the strain back is minus the stress of E times the
+        length ``(V / n_atoms)^(1/3)``; a head sums ``r r^T`` over the edges, weighted by atom
+        features. Its loss, in units of ``strain``, is added to that of the displacements.
     loss : {"l1", "huber", "mse"}
         Loss of each component.
     huber_delta : float
-        Where the Huber loss turns from quadratic to linear, in that unit.
+        Error at which the Huber loss turns from quadratic to linear, in that unit.
     readout : {"late", "early"}
-        Scalars of atoms that are summed to E, or the papers' perceptron on pooled features. For
+        Sum scalars of atoms to E, or apply the papers' perceptron to pooled features. For
         ``"derivative"`` only, as is ``pooling``.
     pooling : {"sum", "mean"}
-        Pooling of the readout. With ``"mean"`` it gives E per atom.
+        Pooling of the readout. With ``"mean"`` its value is E per atom.
     head_channels : int, optional
         Width of the hidden layers of readout or head; that of the backbone by default.
     head_layers : int
@@ -76,13 +82,14 @@ class Denoising(Objective):
 
     Notes
     -----
-    Edges are those of the given crystal, at the distances after the noise: one that grows longer
-    than the cutoff fades out, one that would come in is missing. Beside graphs that are built
-    anew (jdft2d and Alexandria frames, 0.1 Å, cutoffs of 5 and 6 Å, random weights), this changes
-    ``-dE/dr`` of ``CGCNN(64, 3)`` by 0.3 % to 2.8 % of its root mean square (2.0 % after training,
-    whose loss on graphs built anew is 0.2 % larger), and that of ``TorchMDNet`` by 0.01 %. The
-    papers' CGCNN, which has no envelope, differs by 25 % to 40 %: there the energy jumps with
-    each edge that comes or goes, which no derivative sees, and fixed edges make it smooth.
+    Edges are those of the crystal before the noise, at the distances after it: one that grows
+    longer than the cutoff fades out, one that would come in is missing. Compared with graphs built
+    after the noise (jdft2d and Alexandria frames, 0.1 Å, cutoffs of 5 and 6 Å, random weights),
+    this changes ``-dE/dr`` of ``CGCNN(64, 3)`` by 0.3 % to 2.8 % of its root mean square (2.0 %
+    after training, whose loss on such graphs is 0.2 % larger), and that of ``TorchMDNet`` by
+    0.01 %. The papers' CGCNN, which has no envelope, differs by 25 % to 40 %: there the energy
+    jumps with each edge that comes or goes, which no derivative sees, and fixed edges make it
+    smooth.
 
     References
     ----------
@@ -105,6 +112,18 @@ class Denoising(Objective):
     """
 
     needs_labels: ClassVar[bool] = False
+    _constraints: ClassVar[dict[str, Check]] = {
+        "noise": number(),
+        "through": one_of(*FORMS),
+        "target": one_of(*TARGETS),
+        "remove_translation": boolean,
+        "scale": one_of(*SCALES),
+        "strain": number(low_included=True, high=LARGEST_STRAIN),
+        **LOSS_CONSTRAINTS,
+        **READOUT_CONSTRAINTS,
+        # E needs derivatives, and has to repeat in a supercell.
+        "pooling": one_of(*ENERGY_POOLINGS),
+    }
 
     def __init__(
         self,
@@ -114,6 +133,7 @@ class Denoising(Objective):
         target: str = "return",
         remove_translation: bool = True,
         scale: str | None = "noise",
+        strain: float = 0.0,
         loss: str = "l1",
         huber_delta: float = 0.1,
         readout: str = "late",
@@ -126,6 +146,7 @@ class Denoising(Objective):
         self.target = target
         self.remove_translation = remove_translation
         self.scale = scale
+        self.strain = strain
         self.loss = loss
         self.huber_delta = huber_delta
         self.readout = readout
@@ -134,7 +155,7 @@ class Denoising(Objective):
         self.head_layers = head_layers
 
     def check_graphs(self, graphs: CrystalGraphs) -> None:
-        """Refuse crystals of one atom alone; warn of large noise and of cut neighbours.
+        """Check that there is something to learn; warn of unusual noise and of cut neighbours.
 
         Parameters
         ----------
@@ -144,12 +165,18 @@ class Denoising(Objective):
         Raises
         ------
         ValueError
-            If no crystal has two atoms, and translations are removed.
+            If no crystal has two atoms, and translations are removed; or if cells are to be
+            strained, and no crystal is periodic in all directions.
         """
-        if self.remove_translation and (graphs.atom_counts == 1).all():
+        if self.strain and not graphs.pbc.all(dim=1).any():
+            raise ValueError(
+                f"strain={self.strain}, but no crystal of X is periodic in all directions: there "
+                "is no cell to strain. Set strain=0."
+            )
+        if self.remove_translation and not self.strain and (graphs.atom_counts == 1).all():
             raise ValueError(
                 "Every crystal of X has one atom, whose displacement nothing shows: there is "
-                "nothing to learn from Denoising. Give supercells, or other crystals."
+                "nothing to learn from Denoising. Pass supercells or other crystals, or set strain."
             )
         if self.through == "derivative" and graphs.settings.max_neighbors is not None:
             warn_user(
@@ -165,9 +192,15 @@ class Denoising(Objective):
                 "apart (the median over crystals): many atoms collide. It is usually 0.02 to 0.2.",
                 DataQualityWarning,
             )
+        if self.noise < SMALLEST_NOISE:
+            warn_user(
+                f"noise={self.noise} Å is lost in the rounding of coordinates in single precision. "
+                "It is usually 0.02 to 0.2.",
+                DataQualityWarning,
+            )
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Give empty targets: they are made as the noise is drawn.
+        """Return empty targets: they are made when the noise is drawn.
 
         Parameters
         ----------
@@ -186,16 +219,16 @@ class Denoising(Objective):
         ValueError
             If a parameter is out of range.
         """
-        self._check_parameters()
+        self.check_parameters()
         return Targets(graphs.atom_counts, {})
 
-    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "DenoisingModel":
-        """Put a readout, or a head for each atom, on a backbone.
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> DenoisingModel:
+        """Build the model: a backbone and a readout, or a head for each atom.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
             Empty.
 
@@ -204,170 +237,55 @@ class Denoising(Objective):
         ObjectiveModel
             The model to train.
         """
-        self._check_parameters()
-        kind = DerivativeDenoisingModel if self.through == "derivative" else HeadDenoisingModel
-        return kind(backbone, self)
+        self.check_parameters()
+        if self.through == "derivative":
+            return DerivativeDenoisingModel(backbone, self)
+        return HeadDenoisingModel(backbone, self)
 
-    def collect(
-        self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
-    ) -> list[np.ndarray]:
-        """Cut predictions into crystals.
+    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
+        """Split predictions into crystals.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
         Returns
         -------
-        list of n ndarray of shape (n_atoms, 3)
-            Displacements, in Å, that take the atoms to their places.
+        list of n ndarray of shape (n_atoms, 3), or dict
+            Displacements, in Å, that take the atoms back. With ``strain``, a dict of these
+            ``displacements`` and of the ``strain`` (n, 3, 3) that takes the cells back.
         """
-        rows = np.concatenate([part["displacements"] for part in parts])
-        return np.split(rows, np.cumsum(n_atoms)[:-1])
+        rows = np.concatenate([batch["displacements"] for batch in batches])
+        displacements = np.split(rows, np.cumsum(n_atoms)[:-1])
+        if not self.strain:
+            return displacements
+        strain = np.concatenate([batch["strain"] for batch in batches])
+        return {"displacements": displacements, "strain": strain}
 
-    def _check_parameters(self) -> None:
-        check_number("noise", self.noise)
-        check_choice("through", self.through, FORMS)
-        check_choice("pooling", self.pooling, ENERGY_POOLINGS)
-        check_choice("target", self.target, TARGETS)
-        check_choice("scale", self.scale, SCALES)
-        check_choice("loss", self.loss, LOSSES)
-        check_number("huber_delta", self.huber_delta)
-        check_bool("remove_translation", self.remove_translation)
+    def search_space(self) -> dict[str, Any]:
+        """Return the ranges of the parameters that are worth a search.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+        """
+        from optuna.distributions import FloatDistribution
+
+        space = {"noise": FloatDistribution(0.02, 0.3, log=True)}
+        if self.strain:
+            space["strain"] = FloatDistribution(0.01, 0.1, log=True)
+        return space
 
 
 def _typical_nearest_distance(graphs: CrystalGraphs) -> float:
-    """Median over (some) crystals of the shortest edge, in Å; infinite where there is none."""
+    """Return the median shortest edge of (some) crystals, in Å; infinite without edges."""
     rows = np.unique(np.linspace(0, len(graphs) - 1, N_CHECKED).astype(int))
     batch = graphs.batch(rows, torch.float64)
     nearest = batch.distances.new_full((len(batch),), torch.inf)
     nearest.scatter_reduce_(0, batch.batch[batch.target], batch.distances, "amin")
     nearest = nearest[torch.isfinite(nearest)]
     return float(nearest.median()) if len(nearest) else float("inf")
-
-
-class DenoisingModel(ObjectiveModel):
-    """What both forms share: noise, and the loss of ``displacements``, the way back in Å."""
-
-    scale: Tensor
-    n_seen: Tensor
-
-    def __init__(self, backbone: BackboneModule, config: Denoising) -> None:
-        super().__init__(backbone)
-        self.config = config
-        # All losses are even: instead of the target's, the sign of what the network gives turns.
-        self.sign = 1.0 if config.target == "return" else -1.0
-        unit = 1.0 if config.scale is None else float(config.noise)
-        self.register_buffer("scale", torch.tensor(unit))
-        if config.scale == "running":
-            self.register_buffer("n_seen", torch.zeros(()))
-
-    def perturb(
-        self, batch: CrystalBatch, targets: dict[str, Tensor], generator: torch.Generator
-    ) -> tuple[CrystalBatch, dict[str, Tensor]]:
-        """Move the atoms; the target is the way back."""
-        positions = batch.positions
-        noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
-        noise = (noise * self.config.noise).to(positions.device)  # (N, 3)
-        target = -noise
-        if self.config.remove_translation:
-            target = _without_translation(target, batch)
-            alone = (batch.n_atoms == 1)[batch.batch]  # (N,)
-            target = torch.where(alone[:, None], torch.nan, target)
-        return batch.displaced(noise), {**targets, "displacements": target}
-
-    def losses(
-        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
-    ) -> dict[str, LossTerm]:
-        """Loss of all components, in units of the scale."""
-        target, sample_weight = targets["displacements"], targets.get("sample_weight")
-        term = masked_term(
-            predictions["displacements"] / self.scale,
-            target / self.scale,
-            loss=self.config.loss,
-            huber_delta=self.config.huber_delta,
-            weight=1.0,
-            sample_weight=None if sample_weight is None else sample_weight[batch.batch],
-        )
-        if self.training and self.config.scale == "running":
-            self._follow(target[~torch.isnan(target)])
-        return {"displacements": term}
-
-    def _follow(self, components: Tensor) -> None:
-        """Take new components into the running scale, their root mean square."""
-        if not len(components):
-            return
-        # New tensors: the backward pass of this step still needs the old ones.
-        self.n_seen = (self.n_seen + len(components)).clamp(max=N_REMEMBERED)
-        share = (len(components) / self.n_seen).clamp(max=1.0)
-        self.scale = torch.lerp(self.scale**2, components.square().mean(), share).sqrt()
-
-
-def _without_translation(vectors: Tensor, batch: CrystalBatch) -> Tensor:
-    return vectors - pool(vectors, batch, "mean")[batch.batch]
-
-
-class DerivativeDenoisingModel(DenoisingModel):
-    """Displacements as the derivative of a scalar."""
-
-    differentiates = True
-
-    def __init__(self, backbone: BackboneModule, config: Denoising) -> None:
-        super().__init__(backbone, config)
-        self.head = Readout(
-            backbone.out_channels,
-            1,
-            order=config.readout,
-            pooling=config.pooling,
-            hidden_channels=config.head_channels,
-            n_layers=config.head_layers,
-        )
-
-    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict displacements, and E (Å^2) with its derivatives that they are made of."""
-        return self._predict(batch, create_graph=self.training)
-
-    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the same, detached."""
-        return self._predict(batch, create_graph=False)
-
-    def _predict(self, batch: CrystalBatch, create_graph: bool) -> dict[str, Tensor]:
-        predictions = energy_and_derivatives(self._energy, batch, create_graph=create_graph)
-        return {**predictions, "displacements": self.sign * predictions["forces"]}
-
-    def _energy(self, batch: CrystalBatch) -> Tensor:
-        value = self.head(self.backbone(batch).scalars, batch)[:, 0] * self.scale  # (n,)
-        if self.config.pooling == "mean":
-            value = value * batch.n_atoms.to(value.dtype)
-        return value
-
-
-class HeadDenoisingModel(DenoisingModel):
-    """Displacements from the features of each atom."""
-
-    def __init__(self, backbone: BackboneModule, config: Denoising) -> None:
-        super().__init__(backbone, config)
-        width, n_layers = config.head_channels, config.head_layers
-        perceptron = Readout(backbone.out_channels, 3, hidden_channels=width, n_layers=n_layers).mlp
-        vectors = vector_channels(backbone)
-        self.equivariant = vectors is not None
-        # Not "head", the name of readouts, which other models may take over.
-        self.atom_head: nn.Module = perceptron
-        if vectors is not None:
-            self.atom_head = VectorHead(
-                backbone.out_channels, vectors, width or backbone.out_channels, n_layers
-            )
-
-    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict displacements."""
-        features = self.backbone(batch)
-        if self.equivariant:
-            value = self.atom_head(features.scalars, features.vectors)  # (N, 3)
-        else:
-            value = self.atom_head(features.scalars)  # (N, 3)
-        if self.config.remove_translation:
-            value = _without_translation(value, batch)
-        return {"displacements": self.sign * self.scale * value}

@@ -14,11 +14,11 @@ __all__ = ["differentiable", "energy_and_derivatives", "forces_and_stress"]
 def energy_and_derivatives(
     energy_of: Callable[[CrystalBatch], Tensor], batch: CrystalBatch, *, create_graph: bool
 ) -> dict[str, Tensor]:
-    """Give ``energy``, ``forces`` and ``stress`` by :func:`forces_and_stress`.
+    """Return ``energy``, ``forces`` and ``stress`` by :func:`forces_and_stress`.
 
     Without ``create_graph`` they are detached.
     """
-    # Who made the batch differentiable may ask for more derivatives of the same features.
+    # A caller that made the batch differentiable may ask for more derivatives of these features.
     retain_graph = batch.edge_vectors.requires_grad or create_graph
     # Validation and prediction run under no_grad, which derivatives have to leave.
     with torch.enable_grad():
@@ -34,7 +34,7 @@ def energy_and_derivatives(
 
 
 def differentiable(batch: CrystalBatch) -> CrystalBatch:
-    """Give a batch whose edge vectors require a gradient: this one, where they do already."""
+    """Return a batch whose edge vectors require a gradient: this one if they do already."""
     if batch.edge_vectors.requires_grad:
         return batch
     return batch.with_edge_vectors(batch.edge_vectors.detach().requires_grad_())
@@ -59,7 +59,7 @@ def forces_and_stress(
         retain_graph=retain_graph,
         materialize_grads=True,
     )  # (E, 3)
-    # An edge vector is r[source] - r[target] plus what no atom moves.
+    # An edge vector is r[source] - r[target] plus a lattice vector, which no atom moves.
     n_atoms = len(batch.atomic_numbers)
     forces = sum_by_index(gradient, batch.target, n_atoms)
     forces = forces - sum_by_index(gradient, batch.source, n_atoms)
@@ -73,6 +73,6 @@ def _stress(gradient: Tensor, batch: CrystalBatch) -> Tensor:
     virial = virial.reshape(-1, 3, 3)
     symmetric = 0.5 * (virial + virial.transpose(1, 2))
     periodic = batch.pbc.all(dim=1)
-    # NaN only enters by a choice at the end: a gradient through NaN would be NaN.
+    # NaN enters by torch.where at the very end: a gradient through NaN would be NaN.
     volume = torch.where(periodic, batch.volume, 1.0)
     return torch.where(periodic[:, None, None], symmetric / volume[:, None, None], torch.nan)

@@ -1,4 +1,4 @@
-"""Structural fingerprints of atoms as what is learnt: labels that cost nothing."""
+"""Structural fingerprints of atoms as targets: labels that need no calculation."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar
@@ -7,37 +7,52 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._constraints import Check, boolean
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.fingerprints import EAD, Fingerprint
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._losses import LOSSES, masked_term
+from ._losses import LOSS_CONSTRAINTS, masked_term
+from ._readout import HEAD_CONSTRAINTS
+from ._scaling import mean_and_spread
 
 __all__ = ["FingerprintTargets"]
 
-# A feature whose spread is below this part of its size is constant but for rounding.
-CONSTANT = 1e-9
+# A feature whose spread, relative to its size, is below this is constant up to rounding; sums over
+# neighbours in another order differ by a few digits.
+CONSTANT = {torch.float32: 1e-5, torch.float64: 1e-9}
+
+
+def check_fingerprint(name: str, fingerprint: Any) -> None:
+    """Check that a fingerprint is one, and its parameters."""
+    if fingerprint is None:
+        return
+    if not isinstance(fingerprint, Fingerprint):
+        raise TypeError(
+            f"{name}={fingerprint!r}; expected EAD(), WACSF(), GMP() or a Fingerprint of your own."
+        )
+    fingerprint.check_parameters()
 
 
 class FingerprintTargets(Objective):
     """Learn structural fingerprints of the atoms; needs no labels.
 
-    The fingerprints are computed from the crystals once, before training. A perceptron on the
-    features of each atom predicts them.
+    The fingerprints are computed from the crystals once, before training. A perceptron predicts
+    them from the features of each atom.
 
     Parameters
     ----------
     fingerprint : Fingerprint, optional
-        ``EAD()`` (the default), ``WACSF()`` or ``GMP()``; its ``pooling`` does not matter.
+        ``EAD()`` (the default), ``WACSF()`` or ``GMP()``; its ``pooling`` is ignored.
     loss : {"l1", "huber", "mse"}
         Loss of each feature of each atom.
     huber_delta : float
-        Where the Huber loss turns from quadratic to linear, in units of a (standardised) feature.
+        Error at which the Huber loss turns from quadratic to linear, in units of a (standardised)
+        feature.
     standardize : bool
-        Learn each feature less its mean, over its standard deviation, both over the atoms of the
-        training part. Without it, features of large numbers outweigh all others.
+        Subtract the mean of each feature over the atoms of the training set and divide by its
+        standard deviation, in float64. Otherwise features of large numbers outweigh all others.
     head_channels : int, optional
         Width of the hidden layers of the perceptron; that of the backbone by default.
     head_layers : int
@@ -45,8 +60,8 @@ class FingerprintTargets(Objective):
 
     Notes
     -----
-    Features that do not vary over the training part are left out of the loss, and predicted as
-    the constants they are.
+    Features that do not vary over the training set are left out of the loss, and predicted as
+    constants.
 
     References
     ----------
@@ -66,6 +81,12 @@ class FingerprintTargets(Objective):
     """
 
     needs_labels: ClassVar[bool] = False
+    _constraints: ClassVar[dict[str, Check]] = {
+        "fingerprint": check_fingerprint,
+        **LOSS_CONSTRAINTS,
+        "standardize": boolean,
+        **HEAD_CONSTRAINTS,
+    }
 
     def __init__(
         self,
@@ -104,17 +125,17 @@ class FingerprintTargets(Objective):
         ValueError, TypeError
             If the fingerprint, or a parameter of it, is not as expected.
         """
-        self._check_parameters()
+        self.check_parameters()
         values = self._fingerprint().atom_features(graphs)
         return Targets(graphs.atom_counts, {}, {"fingerprints": torch.from_numpy(values)})
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Give the number of features.
+        """Return the number of features.
 
         Parameters
         ----------
         targets : Targets
-            What :meth:`make_targets` returned.
+            The result of :meth:`make_targets`.
 
         Returns
         -------
@@ -124,12 +145,12 @@ class FingerprintTargets(Objective):
         return {"n_features": targets.atom["fingerprints"].shape[1]}
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "FingerprintModel":
-        """Put a perceptron with one output a feature on a backbone.
+        """Build the model: a backbone and a perceptron with one output for each feature.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
             ``{"n_features": D}``; the number of the fingerprint's names by default.
 
@@ -138,42 +159,32 @@ class FingerprintTargets(Objective):
         ObjectiveModel
             The model to train.
         """
-        self._check_parameters()
+        self.check_parameters()
         default = len(self._fingerprint().atom_feature_names())
         return FingerprintModel(backbone, self, layout.get("n_features", default))
 
     def collect(
-        self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
+        self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> list[np.ndarray]:
-        """Cut predictions into crystals.
+        """Split predictions into crystals.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
         Returns
         -------
         list of n ndarray of shape (n_atoms, D)
-            Fingerprints of the atoms, in their own units.
+            Fingerprints of the atoms, in their own units and float64.
         """
-        rows = np.concatenate([part["fingerprints"] for part in parts])
+        rows = np.concatenate([batch["fingerprints"] for batch in batches])
         return np.split(rows, np.cumsum(n_atoms)[:-1])
 
     def _fingerprint(self) -> Fingerprint:
         return EAD() if self.fingerprint is None else self.fingerprint
-
-    def _check_parameters(self) -> None:
-        if not isinstance(self._fingerprint(), Fingerprint):
-            raise TypeError(
-                f"fingerprint={self.fingerprint!r}; expected EAD(), WACSF(), GMP() "
-                "or a Fingerprint of your own."
-            )
-        check_choice("loss", self.loss, LOSSES)
-        check_number("huber_delta", self.huber_delta)
-        check_bool("standardize", self.standardize)
 
 
 class FingerprintModel(ObjectiveModel):
@@ -188,48 +199,60 @@ class FingerprintModel(ObjectiveModel):
     ) -> None:
         super().__init__(backbone)
         self.config = config
-        # The names of a readout's weights: other models may take the hidden layers over.
+        # Named like a readout, so that other models can take over its hidden layers.
         self.head = Readout(
             backbone.out_channels,
             n_features,
             hidden_channels=config.head_channels,
             n_layers=config.head_layers,
         )
-        self.register_buffer("mean", torch.zeros(n_features))
-        self.register_buffer("std", torch.ones(n_features))
+        self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
+        self.register_buffer("std", torch.ones(n_features, dtype=torch.float64))
         self.register_buffer("varies", torch.ones(n_features, dtype=torch.bool))
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Take mean and spread of each feature from the training part."""
-        values = targets.batch(train, torch.float64)["fingerprints"]
-        mean, std = values.mean(dim=0), values.std(dim=0, unbiased=False)
-        varies = std > CONSTANT * values.abs().amax(dim=0)
+        """Compute mean and spread of each feature over the training set."""
+        precision = targets.atom["fingerprints"].dtype
+        values = targets.batch(train, torch.float64)["fingerprints"].cpu().numpy()
+        # Column by column: memory for one copy of one feature.
+        moments = [mean_and_spread(column) for column in values.T]
+        mean, std = np.array(moments).T  # (D,)
+        varies = std > CONSTANT[precision] * np.abs(values).max(axis=0)
         if not varies.any():
             raise ValueError(
-                "No feature of the fingerprint varies over the crystals of the training part: "
-                "there is nothing to learn. Give more crystals, or another fingerprint."
+                "No feature of the fingerprint varies over the crystals of the training set: "
+                "there is nothing to learn. Pass more crystals, or another fingerprint."
             )
-        self.varies.copy_(varies)
-        self.mean.copy_(mean)
-        self.std.copy_(torch.where(varies, std, 0.0))
+        self.varies.copy_(torch.from_numpy(varies))
+        self.mean.copy_(torch.from_numpy(mean))
+        self.std.copy_(torch.from_numpy(np.where(varies, std, 0.0)))
         if not self.config.standardize:
-            self.mean[varies] = 0.0
-            self.std[varies] = 1.0
+            self.mean[self.varies] = 0.0
+            self.std[self.varies] = 1.0
+
+    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
+        """Subtract the means of the features, and divide by their spreads."""
+        spread = torch.where(self.varies, self.std, 1.0)
+        return {**labels, "fingerprints": (labels["fingerprints"] - self.mean) / spread}
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the features of each atom, in their own units."""
+        """Predict the features of each atom, standardised."""
         value: Tensor = self.head.mlp(self.backbone(batch).scalars)  # (N, D)
+        return {"fingerprints": value}
+
+    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict the features of each atom in their own units, in float64."""
+        value = super().predict(batch)["fingerprints"].double()  # (N, D)
         return {"fingerprints": value * self.std + self.mean}
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
     ) -> dict[str, LossTerm]:
-        """Loss of the features that vary, each in units of its standard deviation."""
+        """Compute the loss of the features that vary, each in units of its spread."""
         sample_weight = targets.get("sample_weight")
-        std = self.std[self.varies]
         term = masked_term(
-            predictions["fingerprints"][:, self.varies] / std,
-            targets["fingerprints"][:, self.varies] / std,
+            predictions["fingerprints"][:, self.varies],
+            targets["fingerprints"][:, self.varies],
             loss=self.config.loss,
             huber_delta=self.config.huber_delta,
             weight=1.0,

@@ -1,28 +1,43 @@
 """Explicit force field: energy, forces and stress as derivatives of one scalar."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._constraints import Check, boolean, number, one_of
+from gnnpre._labels import as_labels
 from gnnpre._warnings import DataQualityWarning, warn_user
-from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule, Readout
-from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels
+from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule
+from gnnpre.graphs import CrystalGraphs, FrameLabels
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._derivatives import energy_and_derivatives
-from ._losses import LOSSES, masked_term
-from ._references import REFERENCES, element_counts, fit_reference_energies
+from ._base import Objective, Targets
+from ._force_field_model import LABELS, ForceFieldModel
+from ._losses import LOSS_CONSTRAINTS
+from ._readout import READOUT_CONSTRAINTS, HasReadout
+from ._references import REFERENCES
 
 __all__ = ["ForceField"]
 
-LABELS = {"energy": "eV per cell", "forces": "eV/Å", "stress": "eV/Å^3"}
+UNITS = {"energy": "eV per cell", "forces": "eV/Å", "stress": "eV/Å^3"}
+#: Column of ``FrameLabels.info`` that names the data set of each frame.
+SOURCE = "source"
 
 
-class ForceField(Objective):
+def check_sources(name: str, sources: Any) -> None:
+    """Check that sources are None or distinct names, at least one."""
+    if sources is None:
+        return
+    valid = isinstance(sources, (list, tuple)) and len(sources) > 0
+    if not valid or len(set(sources)) < len(sources):
+        raise ValueError(
+            f"{name}={sources!r}; expected None or distinct names of data sets, such as "
+            "('mptrj', 'alexandria')."
+        )
+
+
+class ForceField(HasReadout, Objective):
     """Learn energy, forces and stress, the last two as exact derivatives of the first.
 
     The loss is ``energy * L(E) + forces * L(F) + stress * L(S)``, each L a mean over all entries
@@ -41,23 +56,30 @@ class ForceField(Objective):
         Weight of the stress loss (eV/Å^3, so its numbers are some hundred times smaller); 0
         leaves it out.
     energy_per : {"atom", "cell"}
-        What the energy loss is taken over: the energy divided by the number of atoms, or that of
-        the cell, as in the papers.
+        Unit of the energy loss: the energy divided by the number of atoms, or that of the cell,
+        as in the papers.
     loss : {"l1", "huber", "mse"}
         Loss of each entry; forces and stress count each component.
     huber_delta : float
-        Where the Huber loss turns from quadratic to linear, in the unit of each label.
-    reference_energies : {"ridge", "minimum_norm"} or None
-        Energies per element, fitted to the training part and kept with the model, that the
-        network adds to; None for raw totals.
+        Error at which the Huber loss turns from quadratic to linear, in the unit of each label.
+    reference_energies : {"minimum_norm", "ridge"} or None
+        Energies of the elements, which the network adds to: an exact least-squares fit to the
+        training set, of minimum norm where compositions leave it open; None for raw totals. They
+        are fitted, subtracted and added in float64, so that the network learns the same from
+        total energies with any offset of the elements. ``"ridge"`` names the limit of a vanishing
+        penalty, which is the same solution.
     scale : bool
-        Multiply what the network gives by the typical size of the labels: the root mean square
+        Multiply the output of the network by the typical size of the labels: the root mean square
         force, or the spread of the energies per atom where forces have no weight.
+    sources : sequence of str, optional
+        Names of the data sets that the frames come from, as in the column ``"source"`` of
+        ``FrameLabels.info``. Each gets reference energies of its own, because codes, functionals
+        and pseudopotentials differ in their offsets. Predictions have those of the first.
     readout : {"late", "early"}
-        Energies of atoms that are summed, so that the energy is size-extensive; or the papers'
-        perceptron on pooled features, which is not.
+        Sum energies of atoms, so that the energy is size-extensive; or apply a perceptron to
+        pooled features as the papers do, which is not extensive.
     pooling : {"sum", "mean"}
-        Pooling of the readout. With ``"mean"`` it gives the energy per atom.
+        Pooling of the readout. With ``"mean"`` its value is the energy per atom.
     head_channels : int, optional
         Width of the hidden layers of the readout; that of the backbone by default.
     head_layers : int
@@ -65,7 +87,13 @@ class ForceField(Objective):
 
     See Also
     --------
-    gnnpre.FrameLabels : The labels, and what their units and signs are.
+    gnnpre.FrameLabels : The labels, their units and signs.
+
+    Notes
+    -----
+    ``fit`` compares energies of frames of the same atoms with the work of forces and stress between
+    them, and warns where a sign or a unit cannot be right. It warns of energies with an offset per
+    cell, which no energies of elements explain.
 
     References
     ----------
@@ -79,6 +107,18 @@ class ForceField(Objective):
     ForceField(forces=10, loss='huber')
     """
 
+    _constraints: ClassVar[dict[str, Check]] = {
+        **dict.fromkeys(UNITS, number(low_included=True)),
+        "energy_per": one_of("atom", "cell"),
+        **LOSS_CONSTRAINTS,
+        "reference_energies": one_of(None, *REFERENCES),
+        "scale": boolean,
+        "sources": check_sources,
+        **READOUT_CONSTRAINTS,
+        # An energy needs derivatives, and has to repeat in a supercell.
+        "pooling": one_of(*ENERGY_POOLINGS),
+    }
+
     def __init__(
         self,
         energy: float = 1.0,
@@ -88,8 +128,9 @@ class ForceField(Objective):
         energy_per: str = "atom",
         loss: str = "l1",
         huber_delta: float = 0.01,
-        reference_energies: str | None = "ridge",
+        reference_energies: str | None = "minimum_norm",
         scale: bool = True,
+        sources: Sequence[str] | None = None,
         readout: str = "late",
         pooling: str = "sum",
         head_channels: int | None = None,
@@ -103,10 +144,28 @@ class ForceField(Objective):
         self.huber_delta = huber_delta
         self.reference_energies = reference_energies
         self.scale = scale
+        self.sources = sources
         self.readout = readout
         self.pooling = pooling
         self.head_channels = head_channels
         self.head_layers = head_layers
+
+    def check_parameters(self) -> None:
+        """Check that every parameter has an allowed value.
+
+        Raises
+        ------
+        ValueError
+            If one has not, or all labels have weight 0.
+        """
+        super().check_parameters()
+        if not (self.energy or self.forces or self.stress):
+            raise ValueError("energy, forces and stress all have weight 0: nothing to learn.")
+        if self.sources is not None and self.reference_energies is None:
+            raise ValueError(
+                "sources have reference energies of their own, but reference_energies=None: set "
+                "reference_energies='minimum_norm', or sources=None."
+            )
 
     def check_graphs(self, graphs: CrystalGraphs) -> None:
         """Warn when a cut of the neighbours makes forces discontinuous.
@@ -125,7 +184,7 @@ class ForceField(Objective):
             )
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Check frame labels and turn them into targets.
+        """Check frame labels and convert them to targets.
 
         Parameters
         ----------
@@ -137,7 +196,7 @@ class ForceField(Objective):
         Returns
         -------
         Targets
-            Energy (n,), forces (N, 3), stress (n, 3, 3).
+            Energy (n,), forces (N, 3), stress (n, 3, 3), in float64.
 
         Raises
         ------
@@ -146,28 +205,34 @@ class ForceField(Objective):
         ValueError
             If the labels do not fit the crystals, or one with a weight is missing everywhere.
         """
-        self._check_parameters()
+        self.check_parameters()
         _check_labels(graphs, y)
+        self._check_presence(graphs, y)
+        # Copies: what a worker process gets may be a read-only memory map.
+        crystal = {"energy": torch.tensor(y.energy), "stress": torch.tensor(y.stress)}
+        if self.sources is not None:
+            crystal["source"] = torch.from_numpy(_source_codes(y, list(self.sources)))
+        return Targets(y.n_atoms, crystal, {"forces": torch.tensor(y.forces)})
+
+    def _check_presence(self, graphs: CrystalGraphs, y: FrameLabels) -> None:
+        """Check that each label with a weight is there for some frame."""
         periodic = graphs.pbc.cpu().numpy().all(axis=1)
         usable = {"energy": y.energy, "forces": y.forces, "stress": y.stress[periodic]}
-        for name, unit in LABELS.items():
+        for name, unit in UNITS.items():
             if getattr(self, name) and not np.isfinite(usable[name]).any():
                 raise ValueError(
                     f"y has no {name} ({unit}; all are missing, or stress of cells that are not "
                     f"periodic in all directions), but ForceField gives it the weight "
                     f"{getattr(self, name)}. Set {name}=0, or read the labels with the right key."
                 )
-        # Copies: what a worker process gets may be a read-only memory map.
-        crystal = {"energy": torch.tensor(y.energy), "stress": torch.tensor(y.stress)}
-        return Targets(y.n_atoms, crystal, {"forces": torch.tensor(y.forces)})
 
-    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "ForceFieldModel":
-        """Put an energy readout on a backbone.
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> ForceFieldModel:
+        """Build the model: a backbone and an energy readout.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
             Empty.
 
@@ -176,45 +241,50 @@ class ForceField(Objective):
         ObjectiveModel
             The model to train.
         """
-        self._check_parameters()
+        self.check_parameters()
         return ForceFieldModel(backbone, self)
 
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> FrameLabels:
+    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> FrameLabels:
         """Join predictions into frame labels.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
         Returns
         -------
         FrameLabels
-            Energy (eV per cell), forces (eV/Å), stress (eV/Å^3; NaN where not fully periodic).
+            Energy (eV per cell, in float64), forces (eV/Å), stress (eV/Å^3; NaN where not fully
+            periodic).
         """
-        energy, forces, stress = (np.concatenate([part[name] for part in parts]) for name in LABELS)
+        energy, forces, stress = (
+            np.concatenate([batch[name] for batch in batches]) for name in LABELS
+        )
         return FrameLabels(n_atoms, energy=energy, forces=forces, stress=stress)
 
-    def _check_parameters(self) -> None:
-        for name in LABELS:
-            check_number(name, getattr(self, name), low_included=True)
-        if not (self.energy or self.forces or self.stress):
-            raise ValueError("energy, forces and stress all have weight 0: nothing to learn.")
-        check_choice("pooling", self.pooling, ENERGY_POOLINGS)
-        check_choice("energy_per", self.energy_per, ("atom", "cell"))
-        check_choice("loss", self.loss, LOSSES)
-        check_choice("reference_energies", self.reference_energies, (None, *REFERENCES))
-        check_number("huber_delta", self.huber_delta)
-        check_bool("scale", self.scale)
+    def search_space(self) -> dict[str, Any]:
+        """Return the ranges of the parameters that are worth a search: weights that are not 0.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+        """
+        from optuna.distributions import FloatDistribution
+
+        weight = FloatDistribution(0.3, 300.0, log=True)
+        return {name: weight for name in ("forces", "stress") if getattr(self, name)}
 
 
 def _check_labels(graphs: CrystalGraphs, y: Any) -> None:
+    """Check that ``y`` holds labels of the frames in ``graphs``."""
     if not isinstance(y, FrameLabels):
         raise TypeError(
             f"y is of type {type(y).__name__}; ForceField expects FrameLabels with energy, forces "
-            "or stress (gnnpre.datasets.read_frames gives them)."
+            "or stress, such as gnnpre.datasets.read_frames returns."
         )
     if len(y) != len(graphs):
         raise ValueError(f"y has {len(y)} frames; X has {len(graphs)} crystals.")
@@ -227,94 +297,17 @@ def _check_labels(graphs: CrystalGraphs, y: Any) -> None:
         )
 
 
-class ForceFieldModel(ObjectiveModel):
-    """A backbone with an energy readout, and the derivatives of that energy."""
-
-    reference_energies: Tensor
-    scale: Tensor
-
-    def __init__(self, backbone: BackboneModule, config: ForceField) -> None:
-        super().__init__(backbone)
-        self.config = config
-        self.head = Readout(
-            backbone.out_channels,
-            1,
-            order=config.readout,
-            pooling=config.pooling,
-            hidden_channels=config.head_channels,
-            n_layers=config.head_layers,
+def _source_codes(y: FrameLabels, sources: list[str]) -> np.ndarray:
+    """Return the position of each frame's source in ``sources``."""
+    if SOURCE not in y.info:
+        raise ValueError(
+            f"sources={sources} needs y.info[{SOURCE!r}], the name of the data set of each frame; "
+            f"there are {sorted(y.info)}. Set sources=None if all frames are of one."
         )
-        self.register_buffer("reference_energies", torch.zeros(backbone.n_elements))
-        self.register_buffer("scale", torch.ones(()))
-
-    def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Fit reference energies and the scale to the training part."""
-        energy = targets.crystal["energy"].cpu().numpy()
-        known = train[np.isfinite(energy[train])]
-        counts = element_counts(graphs[known], len(self.reference_energies))
-        residual = energy[known]
-        if self.config.reference_energies is not None and len(known):
-            fitted = fit_reference_energies(counts, residual, self.config.reference_energies)
-            self.reference_energies.copy_(torch.from_numpy(fitted))
-            residual = residual - counts @ fitted
-        if self.config.scale:
-            self.scale.fill_(self._typical_size(graphs, targets, train, residual / counts.sum(1)))
-
-    def _typical_size(
-        self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray, per_atom: np.ndarray
-    ) -> float:
-        size = 0.0
-        if self.config.forces:
-            forces = targets.batch(train, torch.float64)["forces"]
-            size = float(forces[torch.isfinite(forces)].square().mean().sqrt())
-        if not size > 0 and len(per_atom):
-            size = float(np.std(per_atom))
-        return size if size > 0 else 1.0
-
-    @property
-    def differentiates(self) -> bool:
-        """Whether the losses need derivatives: those of forces and stress do."""
-        return bool(self.config.forces or self.config.stress)
-
-    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict what the losses need: derivatives only where they have a weight."""
-        if not self.differentiates:
-            return {"energy": self._energy(batch)}
-        return energy_and_derivatives(self._energy, batch, create_graph=self.training)
-
-    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict energy (eV per cell), forces (eV/Å) and stress (eV/Å^3)."""
-        return energy_and_derivatives(self._energy, batch, create_graph=False)
-
-    def _energy(self, batch: CrystalBatch) -> Tensor:
-        value = self.head(self.backbone(batch).scalars, batch)[:, 0] * self.scale  # (n,)
-        if self.config.pooling == "mean":
-            value = value * batch.n_atoms.to(value.dtype)
-        references = self.reference_energies[batch.atomic_numbers - 1]  # (N,)
-        return value.index_add(0, batch.batch, references)
-
-    def losses(
-        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
-    ) -> dict[str, LossTerm]:
-        """Losses of energy, forces and stress, those with a weight."""
-        sample_weight = targets.get("sample_weight")
-        terms = {}
-        for name in LABELS:
-            if weight := getattr(self.config, name):
-                prediction, target, rows = predictions[name], targets[name], sample_weight
-                if name == "energy" and self.config.energy_per == "atom":
-                    prediction, target = prediction / batch.n_atoms, target / batch.n_atoms
-                if name == "forces" and rows is not None:
-                    rows = rows[batch.batch]
-                if name == "stress":  # where not fully periodic there is none to predict
-                    periodic = batch.pbc.all(dim=1)[:, None, None]
-                    target = torch.where(periodic, target, torch.nan)
-                terms[name] = masked_term(
-                    prediction,
-                    target,
-                    loss=self.config.loss,
-                    huber_delta=self.config.huber_delta,
-                    weight=weight,
-                    sample_weight=rows,
-                )
-        return terms
+    names = as_labels(f"y.info[{SOURCE!r}]", y.info[SOURCE], n_rows=len(y)).tolist()
+    unknown = sorted({str(name) for name in names if name not in sources})
+    if unknown:
+        raise ValueError(
+            f"y.info[{SOURCE!r}] holds {', '.join(unknown[:3])}; sources={sources} does not."
+        )
+    return np.array([sources.index(name) for name in names], dtype=np.int64)

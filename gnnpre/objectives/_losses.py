@@ -3,11 +3,15 @@
 import torch
 from torch import Tensor
 
+from gnnpre._constraints import Check, number, one_of
+
 from ._base import LossTerm
 
-__all__ = ["LOSSES", "masked_term"]
+__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "masked_term"]
 
 LOSSES = ("l1", "mse", "huber")
+#: Parameters of the objectives that compare numbers.
+LOSS_CONSTRAINTS: dict[str, Check] = {"loss": one_of(*LOSSES), "huber_delta": number()}
 
 
 def masked_term(
@@ -19,12 +23,13 @@ def masked_term(
     weight: float,
     sample_weight: Tensor | None = None,
 ) -> LossTerm:
-    """Loss over the entries whose target is there (not NaN).
+    """Return the loss over the entries with a target (not NaN).
 
     A prediction that is NaN where there is a target makes the loss NaN: a training that diverged
     must not look perfect. ``sample_weight`` has a weight for each row of ``target``.
     """
     present = ~torch.isnan(target)
+    # NaN is replaced before the difference: a gradient through NaN would be NaN.
     error = torch.where(present, prediction - torch.where(present, target, 0.0), 0.0)
     values = _entry_loss(error, loss, huber_delta)
     counts = present.to(values.dtype)

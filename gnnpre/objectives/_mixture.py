@@ -8,12 +8,13 @@ import numpy as np
 from sklearn.utils.metaestimators import _BaseComposition
 from torch import Tensor, nn
 
+from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import check_number
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalGraphs, FrameLabels
 
 from ._base import Objective, Targets
-from ._mixture_model import MixtureModel, own_values, prefixed, targets_of
+from ._mixture_model import MixtureModel, select_targets
 from ._property_targets import PropertyTargets
 
 __all__ = ["Mixture"]
@@ -22,27 +23,27 @@ __all__ = ["Mixture"]
 class Mixture(_BaseComposition, Objective):
     """Learn several objectives at once, by the weighted sum of their losses.
 
-    The parts share one backbone, and each has its own head. One pass through the backbone serves
-    all parts that see the same crystals: all that perturb nothing, and all whose perturbation is
-    the same. ``predict`` gives a dict, from the name of each part to what that part predicts.
+    The objectives share one backbone, and each has a head. One pass through the backbone serves
+    all objectives that see the same crystals: all without perturbation, and all with the same
+    one. ``predict`` returns a dict, from the name of each objective to its predictions.
 
-    Parts and their weights are parameters by name, as in scikit-learn's compositions: ``forces``
-    (the part), ``forces__stress`` (a parameter of it), ``forces_weight``.
+    Objectives and their weights are parameters by name, as in scikit-learn's compositions:
+    ``forces`` (the objective), ``forces__stress`` (a parameter of it), ``forces_weight``.
 
     Parameters
     ----------
     parts : list of (str, Objective, float)
-        Name, objective and weight (positive) of each part. The losses of a part have its name in
-        front, as in ``"forces.energy"``; the weight is on top of the objective's own.
+        Name, objective and positive weight of each objective. Losses are named after it, as in
+        ``"forces.energy"``; the weight multiplies the weights of the objective itself.
 
     Notes
     -----
-    There is one y, and each part that learns from labels gets it. If it is ``FrameLabels``, a
-    part that is ``PropertyTargets`` gets the column of ``info`` that has the name of the part.
-    Labels that are missing (NaN) for one part leave the crystal to the others.
+    All objectives that learn from labels get the same y. If it is ``FrameLabels``, an objective
+    ``PropertyTargets`` gets the column of ``info`` with its name. A crystal whose labels are
+    missing (NaN) for one objective still counts for the rest.
 
     ``transfer="matching"`` of an estimator that starts from a mixture takes the readout of the
-    first part that has one.
+    first objective that has one.
 
     Examples
     --------
@@ -58,10 +59,10 @@ class Mixture(_BaseComposition, Objective):
 
     @property
     def _parts(self) -> list[tuple[str, Objective]]:
-        """Pairs of name and part, which is what scikit-learn's compositions are made of."""
+        """Pairs of name and objective, the form that scikit-learn's compositions expect."""
         try:
-            return [(name, part) for name, part, _ in self.parts]
-        except (TypeError, ValueError):  # fit says what is wrong
+            return [(name, objective) for name, objective, _ in self.parts]
+        except (TypeError, ValueError):  # check_parameters explains it
             return []
 
     @_parts.setter
@@ -71,16 +72,16 @@ class Mixture(_BaseComposition, Objective):
 
     @property
     def needs_labels(self) -> bool:  # type: ignore[override]
-        """Whether a part needs a y."""
-        return any(getattr(part, "needs_labels", False) for _, part in self._parts)
+        """Whether an objective needs a y."""
+        return any(getattr(objective, "needs_labels", False) for _, objective in self._parts)
 
     def get_params(self, deep: bool = True) -> dict[str, Any]:
-        """Give the parameters.
+        """Return the parameters.
 
         Parameters
         ----------
         deep : bool
-            Whether to give the parts by name, their parameters and their weights too.
+            Whether to include the objectives by name, their parameters and their weights.
 
         Returns
         -------
@@ -110,7 +111,8 @@ class Mixture(_BaseComposition, Objective):
         weights = {name: params.pop(key) for name, key in self._weights() if key in params}
         if weights:
             self.parts = [
-                (name, part, weights.get(name, weight)) for name, part, weight in self.parts
+                (name, objective, weights.get(name, weight))
+                for name, objective, weight in self.parts
             ]
         self._set_params("_parts", **params)
         return self
@@ -119,26 +121,27 @@ class Mixture(_BaseComposition, Objective):
         return [(name, _weight_name(name)) for name, _ in self._parts]
 
     def check_graphs(self, graphs: CrystalGraphs) -> None:
-        """Let every part refuse graphs, or warn of them.
+        """Check that each objective can be learnt from some graphs.
 
         Parameters
         ----------
         graphs : CrystalGraphs
             The crystals.
         """
-        for name, part, _ in self._checked():
-            with _about(name):
-                part.check_graphs(graphs)
+        self.check_parameters()
+        for name, objective, _ in self.parts:
+            with _named_errors(name):
+                objective.check_graphs(graphs)
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Make the targets of all parts, their names in front.
+        """Make the targets of all objectives, prefixed by their names.
 
         Parameters
         ----------
         graphs : CrystalGraphs
             The n crystals.
         y : object
-            The labels, which each part that needs some gets.
+            The labels, which all objectives that need some get.
 
         Returns
         -------
@@ -148,41 +151,45 @@ class Mixture(_BaseComposition, Objective):
         Raises
         ------
         ValueError, TypeError
-            If the parts are not as expected, or a part refuses its parameters or labels.
+            If the objectives, their parameters or the labels are not as expected.
         """
         crystal: dict[str, Tensor] = {}
         atom: dict[str, Tensor] = {}
-        for name, part, _ in self._checked():
-            with _about(name):
-                targets = part.make_targets(graphs, _labels_of(name, part, y))
-            crystal |= prefixed(name, targets.crystal)
-            atom |= prefixed(name, targets.atom)
+        self.check_parameters()
+        for name, objective, _ in self.parts:
+            with _named_errors(name):
+                targets = objective.make_targets(graphs, _labels_of(name, objective, y))
+            crystal |= add_prefix(name, targets.crystal)
+            atom |= add_prefix(name, targets.atom)
         return Targets(graphs.atom_counts, crystal, atom)
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Give the layout of each part.
+        """Return the layout of each objective.
 
         Parameters
         ----------
         targets : Targets
-            What :meth:`make_targets` returned.
+            The result of :meth:`make_targets`.
 
         Returns
         -------
         dict
-            From the name of a part to its layout.
+            From the name of an objective to its layout.
         """
-        return {name: part.layout(targets_of(name, targets)) for name, part, _ in self.parts}
+        return {
+            name: objective.layout(select_targets(name, targets))
+            for name, objective, _ in self.parts
+        }
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "MixtureModel":
-        """Put the heads of all parts on a backbone.
+        """Build the model: a backbone and the heads of all objectives.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
-            What :meth:`layout` returned.
+            The result of :meth:`layout`.
 
         Returns
         -------
@@ -190,45 +197,67 @@ class Mixture(_BaseComposition, Objective):
             The model to train.
         """
         models, weights = {}, {}
-        for name, part, weight in self._checked():
-            with _about(name):
-                models[name] = part.build(backbone, layout.get(name, {}))
+        self.check_parameters()
+        for name, objective, weight in self.parts:
+            with _named_errors(name):
+                models[name] = objective.build(backbone, layout.get(name, {}))
             weights[name] = float(weight)
         return MixtureModel(backbone, models, weights)
 
     def collect(
-        self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
+        self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> dict[str, Any]:
-        """Join the predictions of each part.
+        """Join the predictions of each objective.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
         Returns
         -------
         dict
-            From the name of a part to what it predicts.
+            From the name of an objective to its predictions.
         """
         return {
-            name: part.collect([own_values(name, batch) for batch in parts], n_atoms)
-            for name, part, _ in self.parts
+            name: objective.collect([select_prefix(name, batch) for batch in batches], n_atoms)
+            for name, objective, _ in self.parts
         }
 
-    def _checked(self) -> Sequence[tuple[str, Objective, float]]:
-        """Give the parts, refused where they are no parts."""
+    def search_space(self) -> dict[str, Any]:
+        """Return the ranges of the parameters that are worth a search: all weights but the first.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+        """
+        from optuna.distributions import FloatDistribution
+
+        weight = FloatDistribution(0.01, 10.0, log=True)
+        return {_weight_name(name): weight for name, _, _ in self.parts[1:]}
+
+    def check_parameters(self) -> None:
+        """Check the objectives, their names, weights and parameters.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one is not as expected; the message names it.
+        """
         if not isinstance(self.parts, (list, tuple)) or not len(self.parts):
             raise ValueError(
                 f"parts={self.parts!r}; expected a list of (name, objective, weight) such as "
                 "[('forces', ForceField(), 1.0)], with at least one."
             )
-        for index, part in enumerate(self.parts):
-            _check_part(index, part)
+        for index, entry in enumerate(self.parts):
+            _check_entry(index, entry)
         self._check_names()
-        return self.parts
+        for name, objective, _ in self.parts:
+            with _named_errors(name):
+                objective.check_parameters()
 
     def _check_names(self) -> None:
         names = [name for name, _ in self._parts]
@@ -236,7 +265,7 @@ class Mixture(_BaseComposition, Objective):
         clash = {key for _, key in self._weights()} & set(names)
         if clash:
             raise ValueError(
-                f"The part {min(clash)!r} has the name of another part's weight: rename it."
+                f"The objective {min(clash)!r} has the name of the weight of another: rename it."
             )
 
 
@@ -244,10 +273,11 @@ def _weight_name(name: str) -> str:
     return f"{name}_weight"
 
 
-def _check_part(index: int, part: Any) -> None:
-    if not isinstance(part, (list, tuple)) or len(part) != 3:
-        raise ValueError(f"parts[{index}] is {part!r}; expected (name, objective, weight).")
-    name, objective, weight = part
+def _check_entry(index: int, entry: Any) -> None:
+    """Check one entry of ``parts``."""
+    if not isinstance(entry, (list, tuple)) or len(entry) != 3:
+        raise ValueError(f"parts[{index}] is {entry!r}; expected (name, objective, weight).")
+    name, objective, weight = entry
     # torch keeps modules by name, among its own attributes.
     if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ModuleDict, name):
         raise ValueError(
@@ -257,28 +287,28 @@ def _check_part(index: int, part: Any) -> None:
     if not isinstance(objective, Objective) or isinstance(objective, Mixture):
         raise TypeError(
             f"Part {name!r} of the mixture is {objective!r}; expected an objective such as "
-            "ForceField(), and no further Mixture: put the parts of that one into this list."
+            "ForceField(), and no further Mixture: list the objectives of that one here."
         )
     check_number(_weight_name(name), weight)
 
 
 @contextmanager
-def _about(name: str) -> Iterator[None]:
-    """Name the part in errors."""
+def _named_errors(name: str) -> Iterator[None]:
+    """Add the name of an objective to errors."""
     try:
         yield
     except (TypeError, ValueError) as error:
-        kind = TypeError if isinstance(error, TypeError) else ValueError
-        raise kind(f"Part {name!r} of the mixture: {error}") from error
+        error_type = TypeError if isinstance(error, TypeError) else ValueError
+        raise error_type(f"Part {name!r} of the mixture: {error}") from error
 
 
-def _labels_of(name: str, part: Objective, y: Any) -> Any:
-    """Labels for one part."""
-    if not isinstance(part, PropertyTargets) or not isinstance(y, FrameLabels):
+def _labels_of(name: str, objective: Objective, y: Any) -> Any:
+    """Return the labels of one objective."""
+    if not isinstance(objective, PropertyTargets) or not isinstance(y, FrameLabels):
         return y
     if name not in y.info:
         raise ValueError(
             f"y is FrameLabels, whose info has no column {name!r} to learn as a property; it has "
-            f"{sorted(y.info)}. Give the part the name of a column."
+            f"{sorted(y.info)}. Name the objective after a column."
         )
     return y.info[name]

@@ -1,52 +1,45 @@
-"""The model of a mixture: several heads that share passes through one backbone."""
+"""The model of a mixture: several heads that share one backbone."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
-from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre.backbones import AtomFeatures, BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import LossTerm, ObjectiveModel, Targets
 from ._derivatives import differentiable
 
-__all__ = ["MixtureModel", "own_values", "prefixed", "targets_of"]
-
-T = TypeVar("T")
+__all__ = ["MixtureModel", "select_targets"]
 
 
-def prefixed(name: str, values: Mapping[str, T]) -> dict[str, T]:
-    return {f"{name}.{key}": value for key, value in values.items()}
-
-
-def own_values(name: str, values: Mapping[str, T]) -> dict[str, T]:
-    """Pick what :func:`prefixed` named, and the weights of samples, which all share."""
-    start = f"{name}."
-    own = {key.removeprefix(start): v for key, v in values.items() if key.startswith(start)}
+def select_values(name: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Return the values of one objective, and the weights of samples, which all share."""
+    selected = select_prefix(name, values)
     if "sample_weight" in values:
-        own["sample_weight"] = values["sample_weight"]
-    return own
+        selected["sample_weight"] = values["sample_weight"]
+    return selected
 
 
-def targets_of(name: str, targets: Targets) -> Targets:
-    return Targets(
-        targets.n_atoms, own_values(name, targets.crystal), own_values(name, targets.atom)
-    )
+def select_targets(name: str, targets: Targets) -> Targets:
+    """Return the targets of one objective."""
+    crystal, atom = (select_values(name, values) for values in (targets.crystal, targets.atom))
+    return Targets(targets.n_atoms, crystal, atom)
 
 
 @dataclass(frozen=True)
 class MixtureBatch(CrystalBatch):
-    """A batch with what it became for those parts that perturb it."""
+    """A batch, and its copies for the objectives that perturb it, by name."""
 
     perturbed: dict[str, CrystalBatch]
 
     def to(self, device: torch.device | str) -> "MixtureBatch":
-        """Copy all to a device."""
+        """Copy the batch and its copies to a device."""
         copies = {id(batch): batch.to(device) for batch in self.perturbed.values()}
         perturbed = {name: copies[id(batch)] for name, batch in self.perturbed.items()}
         return _mixture_batch(super().to(device), perturbed)
@@ -58,7 +51,7 @@ def _mixture_batch(batch: CrystalBatch, perturbed: dict[str, CrystalBatch]) -> M
 
 
 class SharedBackbone:
-    """The backbone as the parts see it: its features of the batch at hand are there already."""
+    """The backbone as the objectives see it: it computes the features of a held batch once."""
 
     def __init__(self, module: BackboneModule) -> None:
         self.module = module
@@ -75,7 +68,7 @@ class SharedBackbone:
 
     @contextmanager
     def holding(self, batch: CrystalBatch) -> Iterator[None]:
-        """Keep the features of a batch."""
+        """Keep the features of a batch inside the block."""
         self._batch, self._features = batch, self.module(batch)
         try:
             yield
@@ -84,7 +77,7 @@ class SharedBackbone:
 
 
 class MixtureModel(ObjectiveModel):
-    """A backbone, and the models of all parts, which share it."""
+    """A backbone, and the models of all objectives, which share it."""
 
     def __init__(
         self, backbone: BackboneModule, models: dict[str, ObjectiveModel], weights: dict[str, float]
@@ -92,7 +85,7 @@ class MixtureModel(ObjectiveModel):
         super().__init__(backbone)
         self.shared = SharedBackbone(backbone)
         for model in models.values():
-            # No module any more, so that its weights have one name, and one copy on disk.
+            # Not a submodule any more, so that its weights have one name, and one copy on disk.
             del model.backbone
             model.__dict__["backbone"] = self.shared
         self.parts = nn.ModuleDict(models)
@@ -102,7 +95,7 @@ class MixtureModel(ObjectiveModel):
         return dict(self.parts.items())  # type: ignore[arg-type]
 
     def transferable_weights(self) -> dict[str, Tensor]:
-        """Give the state, and the readout of the first part that has one as ``head.*``."""
+        """Return the state, and the readout of the first objective with one as ``head.*``."""
         weights = super().transferable_weights()
         for model in self._models().values():
             state = model.state_dict()
@@ -112,16 +105,23 @@ class MixtureModel(ObjectiveModel):
         return weights
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Let each part learn from the training part what is no weight."""
+        """Compute the statistics of each objective."""
         for name, model in self._models().items():
-            model.set_statistics(graphs, targets_of(name, targets), train)
+            model.set_statistics(graphs, select_targets(name, targets), train)
+
+    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
+        """Convert the labels of each objective to the units of its losses."""
+        for name, model in self._models().items():
+            converted = model.standardize(select_prefix(name, labels), batch)
+            labels = {**labels, **add_prefix(name, converted)}
+        return labels
 
     def perturb(
         self, batch: CrystalBatch, targets: dict[str, Tensor], generator: torch.Generator
     ) -> tuple[CrystalBatch, dict[str, Tensor]]:
-        """Let parts perturb copies of the batch, all from one seed.
+        """Perturb a copy of the batch for each objective that does so, all from one seed.
 
-        Parts whose perturbation is the same then come out with the same crystals, and share them.
+        Objectives with the same perturbation then get the same crystals, and share them.
         """
         models = {
             name: model
@@ -133,19 +133,19 @@ class MixtureModel(ObjectiveModel):
         seed = int(torch.randint(2**62, (), generator=generator))
         perturbed: dict[str, CrystalBatch] = {}
         for name, model in models.items():
-            own = torch.Generator().manual_seed(seed)
-            seen, changed = model.perturb(batch, own_values(name, targets), own)
-            twins = (other for other in (batch, *perturbed.values()) if _same(seen, other))
-            perturbed[name] = next(twins, seen)
-            targets = {**targets, **prefixed(name, changed)}
+            same_noise = torch.Generator().manual_seed(seed)
+            seen, changed = model.perturb(batch, select_values(name, targets), same_noise)
+            equal = (one for one in (batch, *perturbed.values()) if _is_same(seen, one))
+            perturbed[name] = next(equal, seen)
+            targets = {**targets, **add_prefix(name, changed)}
         return _mixture_batch(batch, perturbed), targets
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict what the losses need."""
+        """Predict in the units of the losses."""
         return self._run(batch, lambda model, seen: model(seen))
 
     def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict everything that the parts speak of."""
+        """Predict the labels of all objectives, in their own units."""
         with torch.no_grad():
             return self._run(batch, lambda model, seen: model.predict(seen))
 
@@ -159,13 +159,13 @@ class MixtureModel(ObjectiveModel):
         for seen, names in self._groups(batch):
             with self._one_pass(seen, [models[name] for name in names]) as shared:
                 for name in names:
-                    predictions |= prefixed(name, run(models[name], shared))
+                    predictions |= add_prefix(name, run(models[name], shared))
         if torch.is_grad_enabled():
             return predictions
         return {name: value.detach() for name, value in predictions.items()}
 
     def _groups(self, batch: CrystalBatch) -> list[tuple[CrystalBatch, list[str]]]:
-        """Give each batch that parts see, with their names."""
+        """Return each batch that objectives see, with their names."""
         groups: dict[int, tuple[CrystalBatch, list[str]]] = {}
         for name in self.parts:
             seen = _seen_by(name, batch)
@@ -176,7 +176,7 @@ class MixtureModel(ObjectiveModel):
     def _one_pass(
         self, batch: CrystalBatch, models: Sequence[ObjectiveModel]
     ) -> Iterator[CrystalBatch]:
-        """Give the batch that these models share, its features at hand."""
+        """Yield the batch that these models share, with its features computed."""
         if len(models) == 1:
             yield batch
             return
@@ -189,28 +189,27 @@ class MixtureModel(ObjectiveModel):
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
     ) -> dict[str, LossTerm]:
-        """Losses of all parts, times their weights."""
+        """Compute the losses of all objectives, times their weights."""
         terms: dict[str, LossTerm] = {}
         for name, model in self._models().items():
-            own = model.losses(
-                own_values(name, predictions), own_values(name, targets), _seen_by(name, batch)
-            )
+            selected = select_values(name, predictions), select_values(name, targets)
+            losses = model.losses(*selected, _seen_by(name, batch))
             weighted = {
                 key: replace(term, weight=self.weights[name] * term.weight)
-                for key, term in own.items()
+                for key, term in losses.items()
             }
-            terms |= prefixed(name, weighted)
+            terms |= add_prefix(name, weighted)
         return terms
 
 
 def _seen_by(name: str, batch: CrystalBatch) -> CrystalBatch:
-    """Give what a part sees of a batch."""
+    """Return the batch as one objective sees it."""
     perturbed: dict[str, CrystalBatch] = getattr(batch, "perturbed", {})
     return perturbed.get(name, batch)
 
 
-def _same(one: CrystalBatch, two: CrystalBatch) -> bool:
-    """Whether two batches hold the same crystals with the same edges."""
+def _is_same(one: CrystalBatch, two: CrystalBatch) -> bool:
+    """Return whether two batches hold the same crystals with the same edges."""
     if one is two:
         return True
     pairs = [(getattr(one, field.name), getattr(two, field.name)) for field in fields(CrystalBatch)]

@@ -1,27 +1,33 @@
 """Supervised learning of one or many properties."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._validation import check_bool, check_choice, check_number
-from gnnpre.backbones import BackboneModule, Readout
+from gnnpre._constraints import Check, boolean
+from gnnpre._labels import as_floats
+from gnnpre._warnings import DataQualityWarning, warn_user
+from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._losses import LOSSES, masked_term
+from ._losses import LOSS_CONSTRAINTS, masked_term
+from ._readout import READOUT_CONSTRAINTS, HasReadout
+from ._scaling import mean_and_spread
 
 __all__ = ["PropertyTargets"]
 
 
-# Beyond this, single precision overflows in the course of a training.
+# Beyond this, single precision overflows in the course of a training that does not standardise.
 LARGEST_VALUE = 1e30
+# Single precision resolves seven digits: offsets beyond so many spreads leave few of them.
+LARGEST_OFFSET = 1e4
 
 
-class PropertyTargets(Objective):
+class PropertyTargets(HasReadout, Objective):
     """Learn one or many properties of crystals; missing ones (NaN) are left out of the loss.
 
     Parameters
@@ -29,17 +35,19 @@ class PropertyTargets(Objective):
     loss : {"l1", "huber", "mse"}
         Loss of each entry.
     huber_delta : float
-        Where the Huber loss turns from quadratic to linear, in units of the (standardised)
-        property.
+        Error at which the Huber loss turns from quadratic to linear, in units of the
+        (standardised) property.
     standardize : bool
-        Learn each property less its mean, over its standard deviation, both of the training
-        part; predictions are in the property's own unit. The papers do without.
+        Subtract the mean of each property over the training set and divide by its standard
+        deviation, in float64. Predictions are in the property's own unit. The papers do not
+        standardise.
     readout : {"late", "early"}
-        Values of atoms that are pooled, or the papers' perceptron on pooled features.
+        Pool the values of atoms, or apply a perceptron to pooled features as the papers do.
     pooling : {"mean", "sum", "max", "attention", "cumulants"}
-        Over atoms: mean for intensive properties, sum for those that grow with the cell, max for
-        those of one atom; attention learns weights for a mean; cumulants (mean, variance, third
-        central moment of the features) need ``readout="early"``.
+        Pooling over atoms: the mean for intensive properties, the sum for those that grow with
+        the cell, the maximum for those of one atom; attention learns weights for a mean;
+        cumulants (mean, variance, third central moment of the features) need
+        ``readout="early"``.
     head_channels : int, optional
         Width of the hidden layers of the readout; that of the backbone by default.
     head_layers : int
@@ -51,6 +59,12 @@ class PropertyTargets(Objective):
     >>> PropertyTargets(pooling="sum")
     PropertyTargets(pooling='sum')
     """
+
+    _constraints: ClassVar[dict[str, Check]] = {
+        **LOSS_CONSTRAINTS,
+        "standardize": boolean,
+        **READOUT_CONSTRAINTS,
+    }
 
     def __init__(
         self,
@@ -72,7 +86,7 @@ class PropertyTargets(Objective):
         self.head_layers = head_layers
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Check properties and turn them into targets.
+        """Check properties and convert them to targets.
 
         Parameters
         ----------
@@ -84,24 +98,25 @@ class PropertyTargets(Objective):
         Returns
         -------
         Targets
-            The properties (n, k).
+            The properties (n, k), in float64.
 
         Raises
         ------
-        ValueError
+        ValueError, TypeError
             If ``y`` has another length, holds no numbers, or a property is missing everywhere.
         """
-        self._check_parameters()
+        self.check_parameters()
         values = _check_properties(y, len(graphs))
+        # A copy: what a worker process gets may be a read-only memory map.
         return Targets(graphs.atom_counts, {"properties": torch.tensor(values)})
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Give the number of properties.
+        """Return the number of properties.
 
         Parameters
         ----------
         targets : Targets
-            What :meth:`make_targets` returned.
+            The result of :meth:`make_targets`.
 
         Returns
         -------
@@ -111,12 +126,12 @@ class PropertyTargets(Objective):
         return {"n_outputs": targets.crystal["properties"].shape[1]}
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "PropertyModel":
-        """Put a readout with one output a property on a backbone.
+        """Build the model: a backbone and a readout with one output for each property.
 
         Parameters
         ----------
         backbone : BackboneModule
-            What a backbone config built.
+            The module that a backbone config built.
         layout : dict
             ``{"n_outputs": k}``.
 
@@ -125,16 +140,16 @@ class PropertyTargets(Objective):
         ObjectiveModel
             The model to train.
         """
-        self._check_parameters()
+        self.check_parameters()
         return PropertyModel(backbone, self, layout["n_outputs"])
 
-    def collect(self, parts: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
+    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         """Join predictions into one array.
 
         Parameters
         ----------
-        parts : sequence of dict of str to ndarray
-            Predictions batch by batch.
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
         n_atoms : ndarray of shape (n,)
             Atoms of each crystal.
 
@@ -143,27 +158,27 @@ class PropertyTargets(Objective):
         ndarray of shape (n, k)
             The properties, in their own units.
         """
-        return np.concatenate([part["properties"] for part in parts])
+        return np.concatenate([batch["properties"] for batch in batches])
 
-    def _check_parameters(self) -> None:
-        check_choice("loss", self.loss, LOSSES)
-        check_number("huber_delta", self.huber_delta)
-        check_bool("standardize", self.standardize)
+    def search_space(self) -> dict[str, Any]:
+        """Return the ranges of the parameters that are worth a search.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+        """
+        from optuna.distributions import IntDistribution
+
+        return {"head_layers": IntDistribution(1, 2)}
 
 
 def _check_properties(y: Any, n: int) -> np.ndarray:
+    """Return properties as a float64 array (n, k)."""
     if y is None:
         raise ValueError("y is None; expected properties, an array of shape (n,) or (n, k).")
-    try:
-        if np.asarray(y).dtype.kind not in "biufO":
-            raise TypeError(f"it is of dtype {np.asarray(y).dtype}")
-        values = np.asarray(y, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"y cannot be read as numbers of shape (n,) or (n, k): {error}") from error
-    if values.ndim == 1:
-        values = values[:, None]
-    if values.ndim != 2 or len(values) != n or values.shape[1] == 0:
-        raise ValueError(f"y has shape {np.shape(y)}; X has {n} crystals: expected (n,) or (n, k).")
+    values = as_floats("y", y, n_rows=n, n_dims=(1, 2), allow_bool=True)
+    values = values.reshape(n, -1)
     large = np.argwhere(np.abs(values) > LARGEST_VALUE)
     if len(large):
         raise ValueError(
@@ -177,7 +192,7 @@ def _check_properties(y: Any, n: int) -> np.ndarray:
 
 
 class PropertyModel(ObjectiveModel):
-    """A backbone with a readout of properties."""
+    """A backbone with a readout of properties, which it predicts in units of their spread."""
 
     mean: Tensor
     std: Tensor
@@ -185,60 +200,82 @@ class PropertyModel(ObjectiveModel):
     def __init__(self, backbone: BackboneModule, config: PropertyTargets, n_outputs: int) -> None:
         super().__init__(backbone)
         self.config = config
-        self.head = Readout(
-            backbone.out_channels,
-            n_outputs,
-            order=config.readout,
-            pooling=config.pooling,
-            hidden_channels=config.head_channels,
-            n_layers=config.head_layers,
-        )
-        self.register_buffer("mean", torch.zeros(n_outputs))
-        self.register_buffer("std", torch.ones(n_outputs))
+        self.head = config.make_readout(backbone, n_outputs)
+        self.register_buffer("mean", torch.zeros(n_outputs, dtype=torch.float64))
+        # 0 for a property that is constant over the training set, and predicted as that constant.
+        self.register_buffer("std", torch.ones(n_outputs, dtype=torch.float64))
+
+    @property
+    def unit(self) -> Tensor:
+        """Positive unit of each property in the loss, ``(k,)``: its spread, or its size."""
+        size = torch.where(self.mean != 0, self.mean.abs(), 1.0)
+        return torch.where(self.std > 0, self.std, size)
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Take mean and standard deviation of each property from the training part."""
-        if not self.config.standardize:
-            return
+        """Compute mean and standard deviation of each property over the training set."""
         values = targets.crystal["properties"].cpu().numpy()[train]
-        divisor = self._sizes(graphs, train)
+        sizes = self._sizes(graphs.atom_counts[train])
         for column in range(values.shape[1]):
-            known = np.isfinite(values[:, column])
-            if known.any():
-                mean, std = _moments(values[known, column], divisor[known])
-                self.mean[column], self.std[column] = mean, std
+            present = np.isfinite(values[:, column])
+            if not present.any():
+                warn_user(
+                    f"y has no value in column {column} among the {len(train)} crystals to train "
+                    "on (those held out for validation, and of weight zero, do not count): its "
+                    "predictions mean nothing. Drop that column, or hold out other crystals.",
+                    DataQualityWarning,
+                )
+                continue
+            mean, std = mean_and_spread(
+                values[present, column], None if sizes is None else sizes[present]
+            )
+            if self.config.standardize:
+                self.mean[column], self.std[column] = float(mean), float(std)
+            elif abs(mean) > LARGEST_OFFSET * std and self._is_single_precision():
+                warn_user(
+                    f"y has a mean of {mean:.4g} and a spread of {std:.4g} in column {column}: "
+                    "single precision loses the differences. Set standardize=True, or "
+                    "dtype='float64'.",
+                    DataQualityWarning,
+                )
 
-    def _sizes(self, graphs: CrystalGraphs, train: np.ndarray) -> np.ndarray:
-        """Atoms of each crystal where the property grows with them, else 1."""
+    def _is_single_precision(self) -> bool:
+        return next(self.parameters()).dtype == torch.float32
+
+    def _sizes(self, n_atoms: np.ndarray) -> np.ndarray | None:
+        """Return what a property is proportional to: the number of atoms, or nothing."""
+        return n_atoms.astype(np.float64) if self.config.pooling == "sum" else None
+
+    def _offset(self, batch: CrystalBatch) -> Tensor:
+        """Return the mean of each property for crystals of these sizes, ``(n, k)`` or ``(k,)``."""
         if self.config.pooling == "sum":
-            return graphs.atom_counts[train].astype(np.float64)
-        return np.ones(len(train))
+            return self.mean * batch.n_atoms[:, None]
+        return self.mean
+
+    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
+        """Subtract the means of the properties, and divide by their units."""
+        values = (labels["properties"] - self._offset(batch)) / self.unit  # (n, k)
+        return {**labels, "properties": values}
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the properties, in their own units."""
+        """Predict the properties, standardised."""
         value = self.head(self.backbone(batch).scalars, batch)  # (n, k)
-        offset = self.mean
-        if self.config.pooling == "sum":
-            offset = offset * batch.n_atoms[:, None].to(value.dtype)
-        return {"properties": value * self.std + offset}
+        return {"properties": value * (self.std > 0)}
+
+    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict the properties in their own units, in float64."""
+        value = super().predict(batch)["properties"].double()  # (n, k)
+        return {"properties": value * self.std + self._offset(batch)}
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
     ) -> dict[str, LossTerm]:
-        """Loss of all properties, each in units of its standard deviation."""
+        """Compute the loss of all properties, each in its unit."""
         term = masked_term(
-            predictions["properties"] / self.std,
-            targets["properties"] / self.std,
+            predictions["properties"],
+            targets["properties"],
             loss=self.config.loss,
             huber_delta=self.config.huber_delta,
             weight=1.0,
             sample_weight=targets.get("sample_weight"),
         )
         return {"properties": term}
-
-
-def _moments(values: np.ndarray, divisor: np.ndarray) -> tuple[float, float]:
-    """Mean of ``values / divisor``, and the spread of ``values`` around it; 1 for no spread."""
-    mean = float((values / divisor).mean())
-    std = float((values - mean * divisor).std())
-    return mean, std if std > 1e-12 * max(1.0, abs(mean)) else 1.0

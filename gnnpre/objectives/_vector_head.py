@@ -1,4 +1,4 @@
-"""A head that turns with the crystal: from scalars and vectors of an atom to one vector."""
+"""An equivariant head: from scalars and vectors of an atom to one vector."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ __all__ = ["VectorHead", "vector_channels"]
 
 @torch.no_grad()
 def vector_channels(backbone: BackboneModule) -> int | None:
-    """Channels of the vectors that a backbone gives to an atom; None where it gives none."""
+    """Return the number of vector channels of a backbone; None where it has none."""
     dtype = next(backbone.parameters()).dtype
     atom = CrystalBatch(
         atomic_numbers=torch.ones(1, dtype=torch.long),
@@ -48,7 +48,7 @@ class VectorHead(nn.Module):
 
 
 class GatedBlock(nn.Module):
-    """Scalars see the lengths of vectors; vectors are mixed, and gated by scalars."""
+    """Update scalars by the lengths of vectors; mix the vectors, gated by the scalars."""
 
     def __init__(self, scalars: int, vectors: int, hidden: int, out_channels: int) -> None:
         super().__init__()

@@ -86,7 +86,12 @@ class BatchLoader:
         self.n_batches = len(batches)
         for indices in batches:
             batch = self.dataset.graphs.batch(indices, self.dtype)
-            targets = self.dataset.targets.batch(indices, self.dtype)
+            labels = self.dataset.targets.batch(indices, torch.float64)
+            # Offsets are subtracted before the cast: single precision has seven digits.
+            targets = {
+                name: values.to(self.dtype)
+                for name, values in self.model.standardize(labels, batch).items()
+            }
             yield self.model.perturb(batch, targets, generator)
 
     def _plan(self, order: np.ndarray) -> list[np.ndarray]:

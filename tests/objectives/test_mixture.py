@@ -17,6 +17,8 @@ from cases import (
     BACKBONES,
     CUTOFF,
     SMALL,
+    compute_losses,
+    loss_targets,
     make_frame_labels,
     make_model,
     random_structures,
@@ -124,8 +126,9 @@ def step(model, graphs, targets, seed=0):
     everything = np.arange(len(graphs))
     batch = graphs.batch(dtype=torch.float64)
     generator = torch.Generator().manual_seed(seed)
-    batch, own = model.perturb(batch, targets.batch(everything, torch.float64), generator)
-    terms = model.losses(model(batch), own, batch)
+    labels = loss_targets(model, targets, batch, everything)
+    batch, labels = model.perturb(batch, labels, generator)
+    terms = model.losses(model(batch), labels, batch)
     model.zero_grad()
     if model.training:
         combine(terms).backward()
@@ -379,9 +382,7 @@ class TestLabels:
         assert all(torch.isfinite(gradient).all() for gradient in gradients.values())
         for half, empty in ((first, "gap"), (~first, "forces")):
             indices = np.flatnonzero(half)
-            batch = graphs.batch(indices, torch.float64)
-            part = model.losses(model(batch), targets.batch(indices, torch.float64), batch)
-            for name, term in part.items():
+            for name, term in compute_losses(model, graphs, targets, indices).items():
                 assert (float(term.count) == 0) == name.startswith(empty)
 
     def test_weights_of_samples_reach_all_parts(self, graphs, labels):

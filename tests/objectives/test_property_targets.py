@@ -1,10 +1,21 @@
 """PropertyTargets: y in, losses, standardisation, and back to the units of y."""
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 
-from cases import BACKBONES, CUTOFF, READOUTS, SMALL, make_model, random_structures
+from cases import (
+    BACKBONES,
+    CUTOFF,
+    READOUTS,
+    SMALL,
+    compute_losses,
+    loss_targets,
+    make_model,
+    random_structures,
+)
 from gnnpre import CGCNN, PropertyTargets, StructureToGraph
 from gnnpre.objectives._losses import LOSSES
 from gnnpre.training._average import LossTotals, combine
@@ -33,12 +44,6 @@ def fit(graphs, y, train=None, **parameters):
     model = make_model(CGCNN(**SMALL), objective, layout=objective.layout(targets))
     model.set_statistics(graphs, targets, np.arange(len(graphs)) if train is None else train)
     return model, targets
-
-
-def compute_losses(model, graphs, targets, indices=None):
-    indices = np.arange(len(graphs)) if indices is None else np.asarray(indices)
-    batch = graphs.batch(indices, torch.float64)
-    return model.losses(model(batch), targets.batch(indices, torch.float64), batch)
 
 
 def network(model, graphs) -> np.ndarray:
@@ -139,15 +144,21 @@ class TestStandardisation:
         assert model.mean.tolist() == [0.0, 0.0]
         assert model.std.tolist() == [1.0, 1.0]
 
-    def test_a_constant_property_is_not_divided_by_zero(self, graphs):
-        model, targets = fit(graphs, np.full(N, 5.0))
-        assert float(model.mean) == 5.0
-        assert float(model.std) == 1.0
-        assert torch.isfinite(combine(compute_losses(model, graphs, targets)))
+    @pytest.mark.parametrize("pooling", ["mean", "sum"])
+    @pytest.mark.parametrize("constant", [5.0, 1.6e-19, -3e-310, 0.0, 7e28])
+    def test_a_constant_property_is_predicted_exactly(self, graphs, constant, pooling):
+        sizes = graphs.atom_counts if pooling == "sum" else np.ones(N)
+        model, targets = fit(graphs, constant * sizes, pooling=pooling)
+        np.testing.assert_allclose(predict(model, graphs)[:, 0], constant * sizes, rtol=1e-14)
+        loss = combine(compute_losses(model.train(), graphs, targets))
+        assert loss.item() == pytest.approx(0.0, abs=1e-14)
+        loss.backward()
+        assert all(torch.isfinite(p.grad).all() for p in model.parameters())
 
-    def test_a_column_without_values_in_the_training_part_stays_as_it_is(self, graphs, y):
+    def test_a_column_without_values_in_the_training_set_is_warned_of(self, graphs, y):
         y[:3, 1] = np.nan
-        model, _ = fit(graphs, y, np.array([0, 1, 2]))
+        with pytest.warns(UserWarning, match="no value in column 1 among the 3 crystals"):
+            model, _ = fit(graphs, y, np.array([0, 1, 2]))
         assert (float(model.mean[1]), float(model.std[1])) == (0.0, 1.0)
         assert float(model.mean[0]) == pytest.approx(np.nanmean(y[:3, 0]))
 
@@ -182,6 +193,60 @@ class TestStandardisation:
     def test_are_kept_with_the_weights(self, graphs, y):
         model, _ = fit(graphs, y)
         assert {"mean", "std"} <= model.state_dict().keys()
+
+    def test_stay_in_float64_whatever_the_precision_of_the_network(self, graphs, y):
+        model, _ = fit(graphs, y + 1e9)
+        before = model.mean.clone()
+        model.float()
+        assert next(model.parameters()).dtype == torch.float32
+        assert torch.equal(model.mean, before)
+
+
+@pytest.mark.parametrize("scale", [1e-21, 1e-200, 1.0, 1e20])
+@pytest.mark.parametrize("offset", [0.0, 1e8])
+def test_single_precision_learns_the_same_with_any_offset_and_unit(graphs, scale, offset):
+    """The loss, its gradient and the differences of predictions are those of plain numbers."""
+    plain = np.random.default_rng(0).normal(size=N)
+
+    def run(y):
+        model, targets = fit(graphs, y)
+        model = model.float().train()
+        indices = np.arange(N)
+        batch = graphs.batch(indices, torch.float32)
+        labels = loss_targets(model, targets, batch, indices)["properties"].float()
+        loss = combine(model.losses(model(batch), {"properties": labels}, batch))
+        loss.backward()
+        gradient = torch.cat([p.grad.flatten() for p in model.parameters()])
+        return loss.item(), gradient, model.predict(batch)["properties"].numpy()[:, 0]
+
+    loss, gradient, predicted = run(plain)
+    other_loss, other_gradient, other = run((plain + offset) * scale)
+    assert other.dtype == np.float64
+    assert other_loss == pytest.approx(loss, rel=1e-5)
+    torch.testing.assert_close(other_gradient, gradient, rtol=1e-3, atol=1e-6)
+    np.testing.assert_allclose(other / scale - offset, predicted, atol=1e-6)
+    assert len(np.unique(other)) == N
+
+
+def test_single_precision_without_standardisation_is_warned_of(graphs):
+    y = 1e8 + np.random.default_rng(0).normal(size=N)
+    model, targets = fit(graphs, np.zeros(N), standardize=False)
+    targets.crystal["properties"] = torch.from_numpy(y[:, None])
+    with pytest.warns(UserWarning, match="single precision loses the differences"):
+        model.float().set_statistics(graphs, targets, np.arange(N))
+
+
+@pytest.mark.parametrize("missing", ["pd.NA", "masked"])
+def test_missing_values_of_other_libraries(graphs, missing):
+    pd = pytest.importorskip("pandas")
+    values = np.arange(2.0 * N).reshape(N, 2)
+    y: Any = np.ma.masked_array(values, mask=values == 3.0)
+    if missing == "pd.NA":
+        y = pd.DataFrame(values, dtype="Float64")
+        y.iloc[1, 1] = pd.NA
+    properties = PropertyTargets().make_targets(graphs, y).crystal["properties"].numpy()
+    expected = np.where(values == 3.0, np.nan, values)
+    np.testing.assert_array_equal(properties, expected)
 
 
 class TestLosses:

@@ -14,11 +14,17 @@ EDGES = np.array([10, 20, 30, 40, 500, 10, 0, 60, 20, 20])
 class Noisy:
     """Stands in for a model that perturbs its batches."""
 
+    def standardize(self, labels, batch):
+        return labels
+
     def perturb(self, batch, targets, generator):
         return batch, {**targets, "noise": torch.rand(4, generator=generator)}
 
 
 class Plain:
+    def standardize(self, labels, batch):
+        return labels
+
     def perturb(self, batch, targets, generator):
         return batch, targets
 

@@ -1,0 +1,192 @@
+"""The model of a force field: one energy, its derivatives, and reference energies."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnpre._warnings import DataQualityWarning, warn_user
+from gnnpre.backbones import BackboneModule
+from gnnpre.graphs import CrystalBatch, CrystalGraphs
+
+from ._base import LossTerm, ObjectiveModel, Targets
+from ._derivatives import energy_and_derivatives
+from ._label_checks import warn_of_implausible_labels
+from ._losses import masked_term
+from ._references import element_counts, fit_reference_energies
+from ._scaling import mean_and_spread, root_mean_square
+
+if TYPE_CHECKING:
+    from ._force_field import ForceField
+
+__all__ = ["LABELS", "ForceFieldModel"]
+
+LABELS = ("energy", "forces", "stress")
+# Energies per atom that agree to so many digits have no spread but rounding.
+ENERGY_ROUNDING = 1e-12
+
+
+class ForceFieldModel(ObjectiveModel):
+    """A backbone with an energy readout, and the derivatives of that energy.
+
+    The network predicts the energy less the reference energies of the atoms; only
+    :meth:`standardize` and :meth:`predict`, both in float64, know totals.
+    """
+
+    reference_energies: Tensor
+    source_offsets: Tensor
+    scale: Tensor
+
+    def __init__(self, backbone: BackboneModule, config: "ForceField") -> None:
+        super().__init__(backbone)
+        self.config = config
+        self.head = config.make_readout(backbone, 1)
+        zeros = torch.zeros(backbone.n_elements, dtype=torch.float64)
+        self.register_buffer("reference_energies", zeros)
+        self.register_buffer("scale", torch.ones((), dtype=torch.float64))
+        if config.sources is not None:
+            # Reference energies of each source less those of the first, which predictions have.
+            self.register_buffer("source_offsets", zeros.repeat(len(config.sources), 1))
+
+    def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
+        """Fit reference energies and the scale to the training set, and check its labels."""
+        energy = targets.crystal["energy"].cpu().numpy()
+        rows = train[np.isfinite(energy[train])]
+        if self.config.energy and not len(rows):
+            warn_user(
+                f"y has no energy among the {len(train)} frames to train on (those held out for "
+                "validation, and of weight zero, do not count): predicted energies mean nothing. "
+                "Set energy=0, or hold out other frames.",
+                DataQualityWarning,
+            )
+        warn_of_implausible_labels(graphs, targets, train, self.config)
+        counts = element_counts(graphs[rows], len(self.reference_energies))
+        residual = energy[rows]
+        if self.config.reference_energies is not None and len(rows):
+            residual = self._fit_references(counts, residual, targets, rows)
+        if self.config.scale:
+            per_atom, totals = residual / counts.sum(axis=1), energy[rows] / counts.sum(axis=1)
+            self.scale.fill_(self._typical_size(targets, train, per_atom, totals))
+
+    def _fit_references(
+        self, counts: np.ndarray, energy: np.ndarray, targets: Targets, rows: np.ndarray
+    ) -> np.ndarray:
+        """Fit the reference energies of each source; return what they leave of the energies."""
+        if self.config.sources is None:
+            fitted = fit_reference_energies(counts, energy)
+            self.reference_energies.copy_(torch.from_numpy(fitted))
+            residual: np.ndarray = energy - counts @ fitted
+            return residual
+        sources = targets.crystal["source"].cpu().numpy()[rows]
+        tables = _references_by_source(counts, energy, sources, len(self.config.sources))
+        self.reference_energies.copy_(torch.from_numpy(tables[0]))
+        self.source_offsets.copy_(torch.from_numpy(tables - tables[0]))
+        residual = energy - (counts * tables[sources]).sum(axis=1)
+        return residual
+
+    def _typical_size(
+        self, targets: Targets, train: np.ndarray, per_atom: np.ndarray, totals: np.ndarray
+    ) -> float:
+        """Return the root mean square force, or the spread of energies; 1 where both are 0."""
+        if self.config.forces:
+            forces = targets.batch(train, torch.float64)["forces"].cpu().numpy()
+            size = float(root_mean_square(forces[np.isfinite(forces)]))
+            if size > 0:
+                return size
+        if len(per_atom):
+            size = float(mean_and_spread(per_atom)[1])
+            if size > ENERGY_ROUNDING * np.abs(totals).max():
+                return size
+        return 1.0
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether the losses need derivatives: those of forces and stress do."""
+        return bool(self.config.forces or self.config.stress)
+
+    def _references(self, batch: CrystalBatch) -> Tensor:
+        """Return the sum of the reference energies of each crystal, ``(n,)`` in float64."""
+        energies = self.reference_energies[batch.atomic_numbers - 1]  # (N,)
+        return energies.new_zeros(len(batch)).index_add(0, batch.batch, energies)
+
+    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
+        """Subtract the reference energies."""
+        energy = labels["energy"] - self._references(batch)
+        if "source" in labels:
+            source = labels["source"].long()[batch.batch]
+            offsets = self.source_offsets[source, batch.atomic_numbers - 1]  # (N,)
+            energy = energy.index_add(0, batch.batch, offsets, alpha=-1)
+        return {**labels, "energy": energy}
+
+    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict the energy less references; derivatives only where they have a weight."""
+        if not self.differentiates:
+            return {"energy": self._energy(batch)}
+        return energy_and_derivatives(self._energy, batch, create_graph=self.training)
+
+    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict energy (eV per cell, float64), forces (eV/Å) and stress (eV/Å^3)."""
+        predictions = energy_and_derivatives(self._energy, batch, create_graph=False)
+        return {**predictions, "energy": predictions["energy"].double() + self._references(batch)}
+
+    def _energy(self, batch: CrystalBatch) -> Tensor:
+        """Return the energy of the network, without references: ``(n,)``."""
+        value = self.head(self.backbone(batch).scalars, batch)[:, 0] * self.scale  # (n,)
+        if self.config.pooling == "mean":
+            value = value * batch.n_atoms.to(value.dtype)
+        return value
+
+    def losses(
+        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
+    ) -> dict[str, LossTerm]:
+        """Compute the losses of energy, forces and stress, those with a weight."""
+        sample_weight = targets.get("sample_weight")
+        terms = {}
+        for name in LABELS:
+            weight = getattr(self.config, name)
+            if not weight:
+                continue
+            prediction, target, rows = predictions[name], targets[name], sample_weight
+            if name == "energy" and self.config.energy_per == "atom":
+                prediction, target = prediction / batch.n_atoms, target / batch.n_atoms
+            if name == "forces" and rows is not None:
+                rows = rows[batch.batch]
+            if name == "stress":  # undefined unless all directions are periodic
+                periodic = batch.pbc.all(dim=1)[:, None, None]
+                target = torch.where(periodic, target, torch.nan)
+            terms[name] = masked_term(
+                prediction,
+                target,
+                loss=self.config.loss,
+                huber_delta=self.config.huber_delta,
+                weight=weight,
+                sample_weight=rows,
+            )
+        return terms
+
+
+def _references_by_source(
+    counts: np.ndarray, energy: np.ndarray, sources: np.ndarray, n_sources: int
+) -> np.ndarray:
+    """Return reference energies ``(n_sources, n_elements)``, fitted source by source.
+
+    An element that a source lacks gets the energy in the first source that has it, shifted by the
+    median difference between both over the elements that they share.
+    """
+    tables = np.full((n_sources, counts.shape[1]), np.nan)
+    for source in np.unique(sources):
+        of_source = sources == source
+        fitted = fit_reference_energies(counts[of_source], energy[of_source])
+        present = counts[of_source].any(axis=0)
+        tables[source, present] = fitted[present]
+    pooled = fit_reference_energies(counts, energy)
+    filled = tables.copy()
+    for source in range(n_sources):
+        for donor in (*tables, pooled):
+            shift = tables[source] - donor
+            shared = np.isfinite(shift)
+            offset = np.median(shift[shared]) if shared.any() else 0.0
+            missing = np.isnan(filled[source]) & np.isfinite(donor)
+            filled[source, missing] = donor[missing] + offset
+    return filled

@@ -1,0 +1,66 @@
+"""The parameters of a readout, which several objectives share."""
+
+from typing import Any
+
+from gnnpre._constraints import Check, HasConstraints, number, one_of, optional
+from gnnpre.backbones import POOLINGS, READOUTS, BackboneModule, Readout
+
+__all__ = ["HEAD_CONSTRAINTS", "READOUT_CONSTRAINTS", "HasReadout"]
+
+#: Width and depth of the multilayer perceptron of any head.
+HEAD_CONSTRAINTS: dict[str, Check] = {
+    "head_channels": optional(number(integer=True)),
+    "head_layers": number(integer=True, low_included=True),
+}
+READOUT_CONSTRAINTS: dict[str, Check] = {
+    "readout": one_of(*READOUTS),
+    "pooling": one_of(*POOLINGS),
+    **HEAD_CONSTRAINTS,
+}
+
+
+class HasReadout(HasConstraints):
+    """Mixin of objectives with the parameters readout, pooling, head_channels and head_layers."""
+
+    readout: str
+    pooling: str
+    head_channels: int | None
+    head_layers: int
+
+    def check_parameters(self) -> None:
+        """Check that every parameter has an allowed value.
+
+        Raises
+        ------
+        ValueError, TypeError
+            If one has not, or two do not go together; the message names them.
+        """
+        super().check_parameters()
+        if self.pooling == "cumulants" and self.readout == "late":
+            raise ValueError(
+                "pooling='cumulants' describes the features of atoms, which a perceptron then "
+                "reads: it needs readout='early'."
+            )
+
+    def make_readout(self, backbone: BackboneModule, n_outputs: int) -> Readout:
+        """Build the readout that the parameters describe.
+
+        Parameters
+        ----------
+        backbone : BackboneModule
+            The module whose atom features it reads.
+        n_outputs : int
+            Values for each crystal.
+
+        Returns
+        -------
+        Readout
+            The module.
+        """
+        parameters: dict[str, Any] = {
+            "order": self.readout,
+            "pooling": self.pooling,
+            "hidden_channels": self.head_channels,
+            "n_layers": self.head_layers,
+        }
+        return Readout(backbone.out_channels, n_outputs, **parameters)
