@@ -1,6 +1,6 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 import torch
@@ -312,8 +312,8 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
     def _validation_error(
         self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
     ) -> float:
-        std = self._model().get_buffer("std").cpu().numpy()
-        return float(np.nanmean(np.abs(predicted - true["properties"][rows]) / std))
+        unit = cast(torch.Tensor, self._model().unit).cpu().numpy()
+        return float(np.nanmean(np.abs(predicted - true["properties"][rows]) / unit))
 
     def _probe(
         self,
