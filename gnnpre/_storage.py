@@ -1,7 +1,9 @@
 """Named tensors in one safetensors file, with a JSON header: no pickle, read by memory mapping."""
 
+import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -9,9 +11,9 @@ import torch
 
 from ._atomic import write_file
 
-__all__ = ["load_tensors", "plain", "save_tensors"]
+__all__ = ["file_metadata", "load_tensors", "plain", "reading", "save_tensors"]
 
-FORMAT = 1
+FORMAT = 2
 
 
 def save_tensors(
@@ -22,37 +24,78 @@ def save_tensors(
 
     header = {"format": FORMAT, "kind": kind, **metadata}
     contiguous = {name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()}
+    text = json.dumps(header, default=plain)
     # save_file would leave a file under a name of its own behind when it is killed.
-    write_file(path, save(contiguous, metadata={"gnnpre": json.dumps(header, default=plain)}))
+    write_file(path, save(contiguous, metadata=file_metadata(text, contiguous)))
+
+
+def file_metadata(header: str, tensors: Mapping[str, torch.Tensor]) -> dict[str, str]:
+    """Return the metadata of a safetensors file: the JSON header, and a digest of all content."""
+    digest = hashlib.sha256(header.encode())
+    for name in sorted(tensors):
+        tensor = tensors[name]
+        digest.update(f"{name} {tensor.dtype} {tuple(tensor.shape)}".encode())
+        content: Any = tensor.reshape(-1).view(torch.uint8).numpy()
+        digest.update(content)
+    return {"gnnpre": header, "sha256": digest.hexdigest()}
 
 
 def plain(value: Any) -> Any:
-    """Give a NumPy scalar as a Python one, and anything else as text."""
+    """Return a NumPy scalar as a Python one, and anything else as text."""
     return value.item() if hasattr(value, "item") else str(value)
 
 
-def load_tensors(path: str | Path, *, kind: str) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Read what :func:`save_tensors` wrote, memory-mapped: tensors and metadata."""
-    from safetensors import SafetensorError, safe_open
+@contextmanager
+def reading(path: str | Path, remedy: str = "Save it again.") -> Iterator[None]:
+    """Turn any error of the body, which reads ``path``, into a ValueError that names the file.
 
+    A file may hold anything, and what is wrong with it shows up as a KeyError, a RecursionError
+    or whatever else. Errors of the operating system and of memory are left alone.
+    """
+    try:
+        yield
+    except (OSError, MemoryError):
+        raise
+    except Exception as error:
+        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        raise ValueError(f"{str(path)!r} cannot be read: {reason}. {remedy}") from error
+
+
+def load_tensors(
+    path: str | Path, *, kind: str, remedy: str = "Save it again."
+) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Read the tensors (memory-mapped) and metadata that :func:`save_tensors` wrote.
+
+    ``remedy`` ends the message of the error about a file that is damaged or holds something else.
+    """
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r} to load {kind} from.")
-    try:
-        with safe_open(str(path), framework="pt") as file:
-            header = json.loads((file.metadata() or {}).get("gnnpre", "{}"))
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except SafetensorError as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as safetensors ({error}): it is truncated or of "
-            "another format. Save it again."
-        ) from error
-    _check_header(path, header, kind)
+    with reading(path, remedy):
+        tensors, metadata = _open(path)
+        text = metadata.get("gnnpre", "{}")
+        header = json.loads(text)
+        _check_header(header, kind)
+        if file_metadata(text, tensors)["sha256"] != metadata.get("sha256"):
+            raise ValueError("its content differs from what was saved (checksum): it is damaged")
     return tensors, {key: header[key] for key in header if key not in ("kind", "format")}
 
 
-def _check_header(path: str | Path, header: Mapping[str, Any], kind: str) -> None:
+def _open(path: str | Path) -> tuple[dict[str, torch.Tensor], dict[str, str]]:
+    from safetensors import SafetensorError, safe_open
+
+    try:
+        with safe_open(str(path), framework="pt") as file:
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+            return tensors, file.metadata() or {}
+    except SafetensorError as error:
+        raise ValueError(f"it is truncated or of another format ({error})") from error
+
+
+def _check_header(header: Any, kind: str) -> None:
+    if not isinstance(header, Mapping):
+        raise ValueError(f"its header is a {type(header).__name__}; expected a JSON object")
     if header.get("kind") != kind or header.get("format") != FORMAT:
         raise ValueError(
-            f"{str(path)!r} holds {header.get('kind', 'something else')!r} in format "
-            f"{header.get('format')}; expected {kind!r} in format {FORMAT}."
+            f"it holds {header.get('kind', 'something else')!r} in format {header.get('format')}; "
+            f"expected {kind!r} in format {FORMAT}"
         )

@@ -11,43 +11,18 @@ __all__ = ["as_column", "as_columns", "as_ids", "as_index", "join_columns", "joi
 WIDEST_TEXT = 128
 
 
-def as_column(name: str, values: Any, n: int) -> np.ndarray:
-    """Return one value per crystal as an array of numbers, fixed-width text, or objects.
-
-    Numbers and text of a fixed width can be memory-mapped by the workers of joblib.
-    """
-    column = np.asarray(values)
-    if column.ndim and column.dtype.kind in "US" and not isinstance(values, np.ndarray):
-        # NumPy turns numbers and NaN among strings into strings: look at the values themselves.
-        column = np.array(list(values), dtype=object)
-    if column.dtype.kind == "O" and column.ndim == 1:
-        column = _narrow_text(column)
-    if column.shape != (n,):
-        raise ValueError(
-            f"{name} has shape {column.shape}; expected ({n},), one value for each of the {n} "
-            "crystals."
-        )
-    return column
-
-
-def _narrow_text(column: np.ndarray) -> np.ndarray:
-    values = column.tolist()
-    if not values or not all(type(value) is str for value in values):
-        return column
-    return column.astype(str) if max(map(len, values)) <= WIDEST_TEXT else column
-
-
-def as_columns(info: Any, n: int) -> dict[str, np.ndarray]:
+def as_columns(info: Any, n: int, noun: str = "crystals") -> dict[str, np.ndarray]:
     """Return the columns of ``info`` as arrays of length ``n``, after a check of their names."""
     if info is None:
         return {}
     if not (isinstance(info, Mapping) or hasattr(info, "columns")):
         raise TypeError(
             f"info is of type {type(info).__name__}; expected a dict (or DataFrame) of columns "
-            "with one value per crystal."
+            f"with one value for each of the {n} {noun}."
         )
     return {
-        _check_name(name): as_column(f"info[{name!r}]", values, n) for name, values in info.items()
+        _check_name(name): as_column(f"info[{name!r}]", values, n, noun)
+        for name, values in info.items()
     }
 
 
@@ -55,6 +30,46 @@ def _check_name(name: Any) -> str:
     if not isinstance(name, str):
         raise TypeError(f"info has a column named {name!r}; expected names that are strings.")
     return name
+
+
+def as_column(name: str, values: Any, n: int, noun: str = "crystals") -> np.ndarray:
+    """Return one value per crystal as an array of numbers, fixed-width text, or objects.
+
+    Numbers and text of a fixed width can be memory-mapped by the workers of joblib.
+    """
+    if np.ma.isMaskedArray(values) and values.mask.any():
+        values = values.filled(np.nan) if values.dtype.kind == "f" else values.tolist()
+    try:
+        column = np.asarray(values)
+    except ValueError:  # values of unequal length
+        column = _as_objects(values)
+    if column.ndim and column.dtype.kind in "US" and not isinstance(values, np.ndarray):
+        # NumPy turns numbers and NaN among strings into strings: look at the values themselves.
+        column = _as_objects(values)
+    if column.shape != (n,):
+        raise ValueError(
+            f"{name} has shape {column.shape}; expected ({n},), one value for each of the {n} "
+            f"{noun}."
+        )
+    return _narrow(column) if column.dtype.kind == "O" else column
+
+
+def _as_objects(values: Any) -> np.ndarray:
+    items = list(values)
+    column = np.empty(len(items), dtype=object)
+    column[:] = items
+    return column
+
+
+def _narrow(column: np.ndarray) -> np.ndarray:
+    """Return short texts as an array of fixed width, other objects with None for pandas.NA."""
+    values = column.tolist()
+    if values and all(type(value) is str for value in values):
+        if max(map(len, values)) <= WIDEST_TEXT:
+            return column.astype(str)
+    elif any(type(value).__name__ == "NAType" for value in values):
+        return _as_objects([None if type(v).__name__ == "NAType" else v for v in values])
+    return column
 
 
 def as_ids(ids: Any, n: int) -> np.ndarray | None:

@@ -14,7 +14,7 @@ from ._crystals import Crystals
 from ._data_list import fields_from_data, to_data
 from ._gather import BlockRows
 from ._graph_checks import FIELDS, check_graphs
-from ._graph_files import read_graph_fields, save_graphs
+from ._graph_files import load_graphs, save_graphs
 from ._indexing import resolve_rows
 from ._settings import GraphSettings
 from ._tensors import share_memory
@@ -321,11 +321,7 @@ class CrystalGraphs:
         ValueError
             If the file is damaged, holds something else, or its graphs are inconsistent.
         """
-        fields = read_graph_fields(path)
-        try:
-            return cls(**fields)
-        except ValueError as error:
-            raise ValueError(f"{str(path)!r} holds graphs that are not valid: {error}") from error
+        return load_graphs(path, cls)
 
     @classmethod
     def concatenate(cls, blocks: Sequence["CrystalGraphs"]) -> "CrystalGraphs":

@@ -7,15 +7,21 @@ from typing import Any
 import numpy as np
 import torch
 
-from gnnpre._storage import load_tensors, save_tensors
+from gnnpre._storage import load_tensors, reading, save_tensors
 
-from ._indexing import flat_indices, normalise_key, offsets_from_counts
+from ._columns import as_columns, join_columns
+from ._indexing import flat_rows, offsets_from_counts, resolve_rows
+from ._label_arrays import check_counts_of_frames, check_label, stack_forces
+from ._stored_columns import check_names, decode_columns, encode_columns
 
 __all__ = ["FrameLabels"]
 
+KIND = "FrameLabels"
+ARRAYS = ("n_atoms", "energy", "forces", "stress")
+
 
 class FrameLabels:
-    """Labels of a force field for n frames: energy, forces, stress, and what is known of each.
+    """Labels of a force field for n frames: energy, forces, stress, and columns of information.
 
     It is a ``y``: it has a length and a shape, and scikit-learn's splitters index it as they
     index an array, so ``train_test_split``, ``cross_val_score`` and ``GridSearchCV`` take it.
@@ -42,7 +48,9 @@ class FrameLabels:
     Raises
     ------
     ValueError
-        If a label has another length or shape than ``n_atoms`` asks for.
+        If a label does not have the shape that ``n_atoms`` implies, is infinite, or is not a
+        number (dates, texts, complex numbers and booleans are not). Masked entries, None and
+        ``pandas.NA`` are missing.
 
     Examples
     --------
@@ -51,7 +59,7 @@ class FrameLabels:
     >>> labels.shape, labels[[1]].energy
     ((2,), array([-7.1]))
     >>> labels.groups("material")
-    array(['a', 'b'], dtype=object)
+    array(['a', 'b'], dtype='<U1')
     """
 
     def __init__(
@@ -63,26 +71,38 @@ class FrameLabels:
         stress: Any = None,
         info: Mapping[str, Any] | None = None,
     ) -> None:
-        self.n_atoms = _check_counts(n_atoms)
+        self.n_atoms = check_counts_of_frames(n_atoms)
         n, total = len(self.n_atoms), int(self.n_atoms.sum())
         self.offsets = offsets_from_counts(self.n_atoms)
-        self.energy = _check_label("energy", energy, (n,), "eV per cell, one a frame")
-        self.forces = _check_label(
-            "forces", _stack_forces(forces, self.n_atoms), (total, 3), "eV/Å, one row an atom"
+        self.energy = check_label("energy", energy, (n,), "eV per cell, one per frame")
+        self.forces = check_label(
+            "forces", stack_forces(forces, self.n_atoms), (total, 3), "eV/Å, one row per atom"
         )
-        self.stress = _check_label("stress", stress, (n, 3, 3), "eV/Å^3, one 3x3 matrix a frame")
-        self.info = {key: _check_column(key, value, n) for key, value in (info or {}).items()}
+        self.stress = check_label("stress", stress, (n, 3, 3), "eV/Å^3, one 3x3 matrix per frame")
+        self.info = as_columns(info, n, "frames")
+
+    @classmethod
+    def _from_checked(
+        cls, arrays: Mapping[str, np.ndarray], info: dict[str, np.ndarray]
+    ) -> "FrameLabels":
+        """Build labels from arrays that have been checked before."""
+        labels = cls.__new__(cls)
+        for name in ARRAYS:
+            setattr(labels, name, arrays[name])
+        labels.offsets = offsets_from_counts(labels.n_atoms)
+        labels.info = info
+        return labels
 
     def __len__(self) -> int:
         return len(self.n_atoms)
 
     @property
     def shape(self) -> tuple[int]:
-        """Shape ``(n,)``: what scikit-learn asks of a y."""
+        """Shape ``(n,)``, which scikit-learn reads from a y."""
         return (len(self),)
 
     def __repr__(self) -> str:
-        parts = [
+        counts = [
             f"{np.isfinite(values).reshape(len(values), -1).all(axis=1).sum()} {unit}"
             for values, unit in (
                 (self.energy, "energies"),
@@ -90,7 +110,7 @@ class FrameLabels:
                 (self.stress, "stresses"),
             )
         ]
-        return f"FrameLabels(n={len(self)}, {', '.join(parts)}, info={sorted(self.info)})"
+        return f"FrameLabels(n={len(self)}, {', '.join(counts)}, info={sorted(self.info)})"
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError(
@@ -101,17 +121,13 @@ class FrameLabels:
     def __getitem__(self, key: Any) -> "FrameLabels":
         if isinstance(key, (int, np.integer)):
             key = [key]
-        indices = normalise_key(key, len(self), "FrameLabels")
-        return FrameLabels(
-            self.n_atoms[indices],
-            energy=self.energy[indices],
-            forces=self.forces[flat_indices(self.offsets, indices)],
-            stress=self.stress[indices],
-            info={name: column[indices] for name, column in self.info.items()},
-        )
+        rows = resolve_rows(key, len(self), "FrameLabels")
+        arrays = {name: getattr(self, name)[rows] for name in ("n_atoms", "energy", "stress")}
+        arrays["forces"] = self.forces[flat_rows(self.offsets, rows)]
+        return self._from_checked(arrays, {name: c[rows] for name, c in self.info.items()})
 
     def groups(self, key: str) -> np.ndarray:
-        """Give one column of ``info``, for splitters that keep groups together.
+        """Return one column of ``info``, for splitters that keep groups together.
 
         Parameters
         ----------
@@ -155,10 +171,9 @@ class FrameLabels:
         >>> FrameLabels.load(path).energy
         array([-1., -2.])
         """
-        names = ("n_atoms", "energy", "forces", "stress")
-        tensors = {name: torch.from_numpy(getattr(self, name)) for name in names}
-        info = {name: column.tolist() for name, column in self.info.items()}
-        save_tensors(path, tensors, kind="FrameLabels", metadata={"info": info})
+        tensors = {name: torch.from_numpy(getattr(self, name)) for name in ARRAYS}
+        columns, info = encode_columns(self.info)
+        save_tensors(path, {**tensors, **columns}, kind=KIND, metadata={"info": info})
 
     @classmethod
     def load(cls, path: str | Path) -> "FrameLabels":
@@ -177,20 +192,25 @@ class FrameLabels:
         Raises
         ------
         ValueError
-            If the file is truncated or holds something else.
+            If the file is damaged, holds something else, or its labels are inconsistent.
         """
-        tensors, metadata = load_tensors(path, kind="FrameLabels")
-        arrays = {name: tensor.numpy() for name, tensor in tensors.items()}
-        return cls(**arrays, info=metadata["info"])
+        tensors, metadata = load_tensors(path, kind=KIND)
+        with reading(path):
+            info = decode_columns(tensors, metadata["info"], len(tensors["n_atoms"]))
+            check_names(tensors, ARRAYS)
+            arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
+            labels = cls(**arrays)
+            labels.info = info
+            return labels
 
     @classmethod
-    def concatenate(cls, parts: Sequence["FrameLabels"]) -> "FrameLabels":
-        """Join several sets of labels; only info columns that all of them have are kept.
+    def concatenate(cls, blocks: Sequence["FrameLabels"]) -> "FrameLabels":
+        """Join several sets of labels.
 
         Parameters
         ----------
-        parts : sequence of FrameLabels
-            What to join, in order.
+        blocks : sequence of FrameLabels
+            What to join, in order. Info columns are retained where all have them.
 
         Returns
         -------
@@ -209,63 +229,9 @@ class FrameLabels:
         >>> len(FrameLabels.concatenate([one, one]))
         2
         """
-        if not parts:
-            raise ValueError("parts is empty: there is nothing to concatenate.")
-        shared = set.intersection(*(set(part.info) for part in parts))
-        names = ("energy", "forces", "stress")
-        return cls(
-            np.concatenate([part.n_atoms for part in parts]),
-            **{name: np.concatenate([getattr(part, name) for part in parts]) for name in names},
-            info={key: np.concatenate([p.info[key] for p in parts]) for key in sorted(shared)},
-        )
-
-
-def _check_counts(n_atoms: Any) -> np.ndarray:
-    counts = np.asarray(n_atoms)
-    if counts.size == 0:
-        counts = counts.astype(np.int64)
-    if counts.ndim != 1 or counts.dtype.kind not in "iu" or (counts < 1).any():
-        raise ValueError(
-            "n_atoms must hold the number of atoms of each frame, positive ints of shape (n,); "
-            f"got shape {counts.shape}, dtype {counts.dtype}."
-        )
-    return counts.astype(np.int64)
-
-
-def _stack_forces(forces: Any, n_atoms: np.ndarray) -> Any:
-    """Put a list of per-frame arrays into one flat array, checking each frame's length."""
-    if not isinstance(forces, (list, tuple)) or len(forces) == 0 or np.ndim(forces[0]) != 2:
-        return forces
-    if len(forces) != len(n_atoms):
-        raise ValueError(f"forces has {len(forces)} frames; n_atoms has {len(n_atoms)}.")
-    for index, (values, count) in enumerate(zip(forces, n_atoms, strict=True)):
-        if np.shape(values) != (count, 3):
-            raise ValueError(
-                f"forces of frame {index} have shape {np.shape(values)}; expected ({count}, 3)."
-            )
-    return np.concatenate([np.asarray(values, dtype=np.float64) for values in forces])
-
-
-def _check_label(name: str, values: Any, shape: tuple[int, ...], meaning: str) -> np.ndarray:
-    if values is None:
-        return np.full(shape, np.nan)
-    try:
-        array = np.asarray(values, dtype=np.float64)
-    except (TypeError, ValueError) as error:
-        raise ValueError(f"{name} must be numbers of shape {shape} ({meaning}).") from error
-    if array.shape != shape:
-        raise ValueError(f"{name} has shape {array.shape}; expected {shape} ({meaning}).")
-    if np.isinf(array).any():
-        index = int(np.argwhere(np.isinf(array))[0][0])
-        raise ValueError(f"{name} is infinite at row {index}; give NaN where it is missing.")
-    return array
-
-
-def _check_column(key: str, values: Any, n: int) -> np.ndarray:
-    column = np.asarray(values)
-    if column.ndim and column.dtype.kind in "US":
-        # From the values themselves: NumPy has made strings of numbers and NaN among them.
-        column = np.array(list(values), dtype=object)
-    if column.shape != (n,):
-        raise ValueError(f"info[{key!r}] has shape {column.shape}; expected ({n},).")
-    return column
+        if not blocks:
+            raise ValueError("blocks is empty: there is nothing to concatenate.")
+        arrays = {
+            name: np.concatenate([getattr(block, name) for block in blocks]) for name in ARRAYS
+        }
+        return cls._from_checked(arrays, join_columns([block.info for block in blocks]))

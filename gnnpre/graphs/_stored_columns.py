@@ -1,14 +1,14 @@
 """Columns and the index of a table as tensors and JSON, for safetensors files."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["decode_columns", "decode_index", "encode_columns", "encode_index"]
+__all__ = ["check_names", "decode_columns", "decode_index", "encode_columns", "encode_index"]
 
 # Types of NumPy arrays that are stored as tensors; dates are stored as 64-bit integers.
 TENSOR_KINDS = "biufmM"
@@ -64,6 +64,13 @@ def _decode(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
     column = np.empty(len(values), dtype=object)
     column[:] = values
     return column.astype(dtype) if dtype.kind in "US" else column
+
+
+def check_names(tensors: Mapping[str, Tensor], expected: Iterable[str]) -> None:
+    """Check that a file has the expected tensors and no others."""
+    missing, unknown = set(expected) - set(tensors), set(tensors) - set(expected)
+    if missing or unknown:
+        raise ValueError(f"tensors missing: {sorted(missing)}, unknown: {sorted(unknown)}")
 
 
 def encode_index(index: Any) -> tuple[dict[str, Tensor], dict[str, Any] | None]:

@@ -10,6 +10,7 @@ from safetensors import safe_open
 from safetensors.torch import save
 
 from gnnpre import CrystalGraphs, FrameLabels
+from gnnpre._storage import file_metadata
 
 from .shared import Shared
 from .values import damage_bytes, damage_json, damage_tensor, pick
@@ -67,7 +68,10 @@ def _damage(rng: np.random.Generator, path: Path) -> tuple[str, bytes]:
         metadata["gnnpre"] = json.dumps(header) if rng.random() < 0.95 else "{"
     else:
         change = _damage_tensors(rng, tensors)
-    return change, save({k: v.contiguous() for k, v in tensors.items()}, metadata=metadata)
+    tensors = {name: tensor.contiguous() for name, tensor in tensors.items()}
+    if rng.random() < 0.7:  # else the checksum finds all damage
+        metadata = file_metadata(metadata["gnnpre"], tensors)
+    return change, save(tensors, metadata=metadata)
 
 
 def _damage_tensors(rng: np.random.Generator, tensors: dict[str, Any]) -> str:

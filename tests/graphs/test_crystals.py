@@ -230,7 +230,7 @@ def test_a_slab_and_a_molecule_become_structures():
         ({"atomic_numbers": [29, 26, 0]}, "Structure 1: atom 1 has atomic number 0; expected"),
         ({"atomic_numbers": [119, 26, 26]}, "Structure 0: atom 0 has atomic number 119"),
         ({"atomic_numbers": ["Cu", "Fe", "Fe"]}, "atomic_numbers has dtype <U2; expected int32"),
-        ({"atomic_numbers": [2**40, 1, 1]}, "atomic_numbers holds 1 to 1099511627776"),
+        ({"atomic_numbers": [2**40, 1, 1]}, "atomic_numbers holds values from 1 to 1099511627776"),
         ({"positions": np.zeros((3, 2))}, r"positions has shape \(3, 2\); expected \(3, 3\)"),
         ({"positions": np.zeros((3, 3), dtype=complex)}, "positions has dtype complex128"),
         ({"positions": [[0, 0, 0], [0, 0], [1, 1, 1]]}, "positions cannot be read as an array"),
