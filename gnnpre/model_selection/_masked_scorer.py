@@ -4,78 +4,150 @@ from collections.abc import Callable
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import make_scorer
+from sklearn.metrics import get_scorer, make_scorer
 
-__all__ = ["masked_scorer"]
+from gnnpre._labels import as_floats
+
+__all__ = ["check_complete_targets", "masked_scorer"]
 
 
-def masked_scorer(metric: Callable[..., float], *, greater_is_better: bool = True) -> Any:
+def masked_scorer(metric: Any, *, greater_is_better: bool | None = None) -> Any:
     """Make a scorer that leaves missing (NaN) properties out, column by column.
 
-    scikit-learn's own scorers refuse a y with gaps.
+    scikit-learn's own scorers raise an error on a y with gaps.
 
     Parameters
     ----------
-    metric : callable
-        From true and predicted values of one property, ``(m,)`` each, to a number, such as
-        ``sklearn.metrics.mean_absolute_error``; it takes ``sample_weight`` too where a scorer is
-        given one.
-    greater_is_better : bool
-        False for errors, whose sign turns then, as in scikit-learn's scorers.
+    metric : str, scorer or callable
+        Name of a scorer of scikit-learn such as ``"neg_mean_absolute_error"`` or ``"r2"``; a
+        scorer made by ``sklearn.metrics.make_scorer``; or a function from the true and predicted
+        values of one property, ``(m,)`` each, to a number, such as
+        ``sklearn.metrics.mean_absolute_error``. It needs to take ``sample_weight`` only if the
+        scorer is called with one.
+    greater_is_better : bool, optional
+        For a function: False for errors, whose sign the scorer turns, as ``make_scorer`` does;
+        True by default. A name or scorer has its sign already.
 
     Returns
     -------
     callable
-        A scorer for ``scoring=``: the mean over properties of the metric on what is known.
+        A scorer for ``scoring=``: the mean over properties of the metric on the known values.
 
     Raises
     ------
     ValueError
-        When it scores: if a property is missing for all crystals of a fold.
+        If the name is unknown, the scorer needs more than ``predict``, or ``greater_is_better``
+        comes with a name or scorer. When it scores: if a property is missing for all crystals of
+        a fold.
+    TypeError
+        If ``metric`` is neither a name, a scorer nor a function.
 
     Examples
     --------
     >>> import numpy as np
     >>> from sklearn.dummy import DummyRegressor
-    >>> from sklearn.metrics import mean_absolute_error
     >>> from gnnpre.model_selection import masked_scorer
-    >>> scorer = masked_scorer(mean_absolute_error, greater_is_better=False)
+    >>> scorer = masked_scorer("neg_mean_absolute_error")
     >>> model = DummyRegressor(strategy="constant", constant=[0.0, 0.0])
     >>> model = model.fit(np.zeros((2, 1)), np.zeros((2, 2)))
     >>> scorer(model, np.zeros((2, 1)), np.array([[1.0, np.nan], [3.0, 4.0]]))
     -3.0
     """
-    return make_scorer(_masked_metric, greater_is_better=greater_is_better, metric=metric)
+    if isinstance(metric, str):
+        metric = _scorer_by_name(metric)
+    if hasattr(metric, "_score_func"):
+        return _masked(metric, greater_is_better)
+    if not callable(metric):
+        raise TypeError(
+            f"metric={metric!r}; expected the name of a scorer, such as "
+            "'neg_mean_absolute_error', a scorer, or a function of true and predicted values."
+        )
+    sign = True if greater_is_better is None else greater_is_better
+    return make_scorer(_masked_metric, greater_is_better=sign, metric=metric)
+
+
+def _scorer_by_name(name: str) -> Any:
+    try:
+        return get_scorer(name)
+    except ValueError as error:
+        raise ValueError(
+            f"metric={name!r} is no scorer of scikit-learn; expected a name such as "
+            "'neg_mean_absolute_error' or 'r2' (sklearn.metrics.get_scorer_names() lists all)."
+        ) from error
+
+
+def _masked(scorer: Any, greater_is_better: bool | None) -> Any:
+    """Make the masked twin of a scorer of scikit-learn."""
+    if greater_is_better is not None:
+        raise ValueError(
+            f"greater_is_better={greater_is_better} with the scorer {scorer!r}, which has a sign "
+            "already. Leave it out, or pass the metric as a function."
+        )
+    if scorer._response_method != "predict":
+        raise ValueError(
+            f"metric={scorer!r} needs {scorer._response_method}; expected a scorer of predicted "
+            "values, such as 'neg_mean_absolute_error' or 'r2'."
+        )
+    return make_scorer(
+        _masked_metric,
+        greater_is_better=scorer._sign > 0,
+        metric=scorer._score_func,
+        **scorer._kwargs,
+    )
 
 
 def _masked_metric(
-    y_true: Any, y_pred: Any, *, metric: Callable[..., float], sample_weight: Any = None
+    y_true: Any,
+    y_pred: Any,
+    *,
+    metric: Callable[..., float],
+    sample_weight: Any = None,
+    **kwargs: Any,
 ) -> float:
-    true, predicted = (np.asarray(y, dtype=float) for y in (y_true, y_pred))
+    true = as_floats("y", y_true)
+    predicted = np.asarray(y_pred, dtype=float)
     if true.shape != predicted.shape:
         raise ValueError(f"y has shape {true.shape}, the predictions {predicted.shape}.")
+    weights = None if sample_weight is None else as_floats("sample_weight", sample_weight)
     columns = (y.reshape(len(y), -1).T for y in (true, predicted))
     scores = [
-        _score(metric, t, p, sample_weight, column)
+        _score_column(metric, t, p, weights, column, kwargs)
         for column, (t, p) in enumerate(zip(*columns, strict=True))
     ]
     return float(np.mean(scores))
 
 
-def _score(
+def _score_column(
     metric: Callable[..., float],
     true: np.ndarray,
     predicted: np.ndarray,
-    sample_weight: Any,
+    weights: np.ndarray | None,
     column: int,
+    kwargs: dict[str, Any],
 ) -> float:
-    known = np.isfinite(true)
-    if not known.any():
+    present = np.isfinite(true)
+    if not present.any():
         raise ValueError(
             f"Property {column} is missing (NaN) for all {len(true)} crystals to score on: it has "
             "no score. Use folds in which each property is known."
         )
-    if sample_weight is None:
-        return metric(true[known], predicted[known])
-    weights = np.asarray(sample_weight)[known]
-    return metric(true[known], predicted[known], sample_weight=weights)
+    if weights is not None:
+        kwargs = {**kwargs, "sample_weight": weights[present]}
+    return metric(true[present], predicted[present], **kwargs)
+
+
+def check_complete_targets(scorer: Any, y: Any) -> None:
+    """Raise ValueError if a scorer of scikit-learn would meet missing targets after a training."""
+    function = getattr(scorer, "_score_func", None)
+    if function is None or function is _masked_metric:
+        return
+    try:
+        n_missing = int(np.isnan(as_floats("y", y)).sum())
+    except (TypeError, ValueError):
+        return  # classes or frames: not numbers that could be missing
+    if n_missing:
+        raise ValueError(
+            f"y has {n_missing} missing (NaN) values, on which {scorer!r} raises an error. Pass "
+            "scoring=masked_scorer('neg_mean_absolute_error') of gnnpre.model_selection, or leave "
+            "scoring=None: the score of gnnpre's own estimators leaves missing values out."
+        )

@@ -3,14 +3,23 @@
 import pickle
 
 import numpy as np
+import pandas as pd
 import pytest
+from optuna.distributions import CategoricalDistribution
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.metrics import mean_absolute_error, r2_score
+from sklearn.dummy import DummyRegressor
+from sklearn.metrics import (
+    get_scorer,
+    make_scorer,
+    mean_absolute_error,
+    mean_pinball_loss,
+    r2_score,
+)
 from sklearn.model_selection import cross_val_score
 
 from gnnpre import CGCNN, PropertyRegressor
 from gnnpre.datasets import make_emt_property
-from gnnpre.model_selection import masked_scorer
+from gnnpre.model_selection import PruningSearchCV, masked_scorer
 
 
 class Oracle(RegressorMixin, BaseEstimator):
@@ -93,3 +102,56 @@ def test_in_cross_validation():
     scorer = masked_scorer(mean_absolute_error, greater_is_better=False)
     scores = cross_val_score(model, structures, both, cv=2, scoring=scorer, error_score="raise")
     assert (scores < 0).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "metric", "sign"),
+    [("neg_mean_absolute_error", mean_absolute_error, -1.0), ("r2", r2_score, 1.0)],
+)
+def test_names_and_scorers_are_those_of_scikit_learn(name, metric, sign):
+    y = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, 6.0], [2.0, 5.0]])
+    model = DummyRegressor(strategy="constant", constant=[1.0, 2.0]).fit(np.zeros((4, 1)), y * 0)
+    present = np.isfinite(y)
+    expected = sign * np.mean(
+        [metric(y[rows, k], np.full(rows.sum(), k + 1.0)) for k, rows in enumerate(present.T)]
+    )
+    for argument in (name, get_scorer(name)):
+        score = masked_scorer(argument)(model, np.zeros((4, 1)), y)
+        assert score == pytest.approx(expected)
+
+
+def test_parameters_of_a_scorer_stay():
+    y, X = np.array([1.0, np.nan, 3.0]), np.zeros((3, 1))
+    model = DummyRegressor(strategy="constant", constant=2.0).fit(X, np.zeros(3))
+    scorer = masked_scorer(make_scorer(mean_pinball_loss, alpha=0.9, greater_is_better=False))
+    expected = -mean_pinball_loss([1.0, 3.0], [2.0, 2.0], alpha=0.9)
+    assert scorer(model, X, y) == pytest.approx(expected)
+
+
+def test_missing_values_of_pandas_are_left_out():
+    y, X = pd.Series([1.0, pd.NA, 3.0], dtype="Float64"), np.zeros((3, 1))
+    model = DummyRegressor(strategy="constant", constant=2.0).fit(X, np.zeros(3))
+    assert masked_scorer("neg_mean_absolute_error")(model, X, y) == -1.0
+
+
+@pytest.mark.parametrize(
+    ("metric", "options", "error", "message"),
+    [
+        ("mean_absolute_error", {}, ValueError, "no scorer.*'neg_mean_absolute_error'"),
+        ("roc_auc", {}, ValueError, "needs .*predict_proba"),
+        ("r2", {"greater_is_better": True}, ValueError, "has a sign already"),
+        (3, {}, TypeError, "metric=3; expected the name"),
+    ],
+)
+def test_bad_metrics(metric, options, error, message):
+    with pytest.raises(error, match=message):
+        masked_scorer(metric, **options)
+
+
+def test_a_search_with_a_scorer_that_refuses_gaps_names_the_cure():
+    X, y = np.zeros((6, 1)), np.array([1.0, 2.0, np.nan, 3.0, 4.0, 5.0])
+    search = PruningSearchCV(
+        DummyRegressor(), {"strategy": CategoricalDistribution(["mean"])}, scoring="r2", cv=2
+    )
+    with pytest.raises(ValueError, match=r"y has 1 missing.*masked_scorer"):
+        search.fit(X, y)

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 
 from gnnpre._version import __version__
 
-__all__ = ["code_identity", "content_key"]
+__all__ = ["code_identity", "content_digest", "content_key"]
 
 _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
@@ -23,6 +23,12 @@ def content_key(*values: Any) -> str:
     """Give a key that is equal for equal content, in any process, today and tomorrow."""
     key: str = joblib.hash((__version__, [_content(value) for value in values]), hash_name="sha1")
     return key
+
+
+def content_digest(value: Any) -> str:
+    """Return a digest that is equal for equal content, in any process and version of gnnpre."""
+    digest: str = joblib.hash(_content(value), hash_name="sha1")
+    return digest
 
 
 def _content(value: Any) -> Any:

@@ -68,7 +68,7 @@ class CrossValidation:
 
         trial.set_user_attr(OWNER, this_process())
         # As in scikit-learn, parameters that cannot be set end the search.
-        model = set_cloned(self.estimator, self.space(trial))
+        model = set_cloned(self.estimator, self._draw(trial))
         try:
             return self._run_folds(trial, model)
         except TrialPruned:
@@ -78,6 +78,18 @@ class CrossValidation:
             if self.error_score == "raise":
                 raise
             raise TrialFailed(str(error)) from error
+
+    def _draw(self, trial: "Trial") -> dict[str, Any]:
+        try:
+            return self.space(trial)
+        except ValueError as error:
+            if "dynamic value space" not in str(error):
+                raise
+            # Two searches with different choices that began at the same time.
+            raise ValueError(
+                f"study_name={self.handle.name!r} is a search of another space, which another "
+                f"process runs: {error} Choose another study_name."
+            ) from error
 
     def _run_folds(self, trial: "Trial", model: Any) -> float:
         name = find_callbacks(model)

@@ -1,8 +1,10 @@
 """The Optuna study behind a search: opened or taken up again, and cleared of dead trials."""
 
+import random
+import time
 import uuid
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 from weakref import WeakValueDictionary
@@ -29,10 +31,10 @@ __all__ = [
 
 # Attributes of a trial: the process that runs it, its folds so far, why it failed.
 OWNER, FOLDS, ERROR = "gnnpre:process", "gnnpre:folds", "gnnpre:error"
-# Attribute of a study.
-DATA = "gnnpre:data"
 # Seconds between signs of life of a trial, and without one until it counts as dead.
 HEARTBEAT, GRACE = 60, 300
+# Attempts to create the tables of a storage that several processes open at the same time.
+CREATION_ATTEMPTS = 20
 
 _in_memory: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
@@ -123,15 +125,34 @@ def open_storage(storage: Any) -> "BaseStorage":
     connection = {"connect_args": {"timeout": 60}} if storage.startswith("sqlite") else {}
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
-        return RDBStorage(
-            storage, engine_kwargs=connection, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+        return _retry_creation(
+            lambda: RDBStorage(
+                storage, engine_kwargs=connection, heartbeat_interval=HEARTBEAT, grace_period=GRACE
+            )
         )
 
 
-def open_study(
-    storage: "BaseStorage", name: str | None, pruner: "BasePruner", fingerprint: str
-) -> StudyHandle:
-    """Make a study, or take up the one of that name where it is of the same data."""
+def _retry_creation(create: Callable[[], "BaseStorage"]) -> "BaseStorage":
+    """Create a storage, again if another process creates the same tables at this moment.
+
+    Optuna creates them without a lock. A process that comes between two tables of another fails
+    with "table ... already exists"; on the next attempt the tables are there.
+    """
+    from sqlalchemy.exc import IntegrityError, OperationalError, ProgrammingError
+
+    for attempt in range(CREATION_ATTEMPTS - 1):
+        try:
+            return create()
+        except (IntegrityError, OperationalError, ProgrammingError) as error:
+            if "exist" not in str(error) and "UNIQUE" not in str(error).upper():
+                raise  # a folder that is missing, or a password that is wrong
+        # Random waits, so that the processes do not meet again.
+        time.sleep(random.uniform(0.05, 0.1) * (attempt + 1))
+    return create()
+
+
+def open_study(storage: "BaseStorage", name: str | None, pruner: "BasePruner") -> StudyHandle:
+    """Create an Optuna study, or open the one of that name."""
     import optuna
 
     study = optuna.create_study(
@@ -143,18 +164,8 @@ def open_study(
     )
     if study.direction != optuna.study.StudyDirection.MAXIMIZE:
         raise ValueError(
-            f"study_name={name!r} is a study that minimizes; scores of scikit-learn are "
+            f"study_name={name!r} is an Optuna study that minimizes; scores of scikit-learn are "
             "maximized. Choose another name."
-        )
-    known = study.user_attrs.get(DATA)
-    if known is None:
-        study.set_user_attr(DATA, fingerprint)
-    elif known != fingerprint:
-        raise ValueError(
-            f"study_name={name!r} is a study of other data, splits or scoring, whose scores would "
-            "be mixed with these. Choose another name; leave study_name=None inside of a "
-            "cross-validation, where each fold needs a study of its own; and give a splitter that "
-            "shuffles a random_state."
         )
     return StudyHandle(storage, study.study_name, pruner)
 

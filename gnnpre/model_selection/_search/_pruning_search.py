@@ -15,9 +15,10 @@ from sklearn.utils.validation import _check_method_params
 
 from gnnpre.training import draw_seed
 
+from .._masked_scorer import check_complete_targets
 from ._checks import check_search
 from ._cross_validation import CrossValidation, find_callbacks, set_cloned
-from ._data_digest import data_fingerprint
+from ._identity import check_same_search, search_identity
 from ._optuna_study import (
     StudyHandle,
     fail_lost_trials,
@@ -134,8 +135,10 @@ class PruningSearchCV(BaseSearchCV):
     a storage given as URL has (five minutes), and a journal has not.
 
     Each trial is fitted in the process that drew it. More machines help by running the same search
-    with the same ``storage`` and ``study_name``. A study is of one data set: with other data,
-    splits or scoring it is refused. Inside a cross-validation leave ``study_name=None``.
+    with the same ``storage`` and ``study_name``, started in any order or at the same time. A
+    stored search is continued only if data, splits, scoring, search space and the other
+    parameters of the estimator are the same; otherwise ``fit`` raises an error that says what
+    differs. Inside a cross-validation leave ``study_name=None``.
 
     Examples
     --------
@@ -245,25 +248,31 @@ class PruningSearchCV(BaseSearchCV):
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
+        scorer = check_scoring(self.estimator, self.scoring)
+        check_complete_targets(scorer, y)
         storage = open_storage(self.storage)
         if effective_n_jobs(self.n_jobs) > 1 and is_in_memory(storage):
             raise ValueError(
                 f"n_jobs={self.n_jobs} processes cannot share a study in memory. Give a storage, "
                 "such as storage='sqlite:///study.db', or set n_jobs=1."
             )
-        fingerprint = data_fingerprint(X, y, splits, self.scoring)
+        space = make_space(self.param_distributions, self.estimator)
+        handle = open_study(storage, self.study_name, self._make_pruner())
+        if self.study_name is not None:
+            identity = search_identity(self.estimator, X, y, splits, self.scoring)
+            check_same_search(handle.study, identity, space)
         return CrossValidation(
             estimator=clone(self.estimator),
-            space=make_space(self.param_distributions, self.estimator),
+            space=space,
             X=X,
             y=y,
             splits=splits,
-            scorer=check_scoring(self.estimator, self.scoring),
+            scorer=scorer,
             fit_params=routed.estimator.fit,
             score_params=routed.scorer.score,
             error_score=self.error_score,
             monitor=self.monitor,
-            handle=open_study(storage, self.study_name, self._make_pruner(), fingerprint),
+            handle=handle,
         )
 
     def _make_pruner(self) -> "BasePruner":
