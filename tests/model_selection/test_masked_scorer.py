@@ -110,7 +110,8 @@ def test_in_cross_validation():
 )
 def test_names_and_scorers_are_those_of_scikit_learn(name, metric, sign):
     y = np.array([[1.0, np.nan], [3.0, 4.0], [np.nan, 6.0], [2.0, 5.0]])
-    model = DummyRegressor(strategy="constant", constant=[1.0, 2.0]).fit(np.zeros((4, 1)), y * 0)
+    model = DummyRegressor(strategy="constant", constant=[1.0, 2.0])
+    model.fit(np.zeros((4, 1)), np.zeros((4, 2)))
     present = np.isfinite(y)
     expected = sign * np.mean(
         [metric(y[rows, k], np.full(rows.sum(), k + 1.0)) for k, rows in enumerate(present.T)]
