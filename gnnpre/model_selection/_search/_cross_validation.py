@@ -16,10 +16,11 @@ from sklearn.utils.validation import _check_method_params
 from gnnpre._processes import this_process
 from gnnpre.training import ReportEpoch
 
+from ._epoch_reports import epoch_values
 from ._optuna_study import ERROR, FOLDS, OWNER, StudyHandle
 
 if TYPE_CHECKING:
-    from optuna.trial import Trial
+    from optuna.trial import FrozenTrial, Trial
 
 __all__ = ["CrossValidation", "TrialFailed", "find_callbacks", "largest_epochs"]
 
@@ -39,10 +40,10 @@ class Reporter:
     first_step: int
 
     def __call__(self, epoch: int, loss: float) -> None:
-        """Report minus the loss, so that more is better, as with the scores."""
+        """Report minus the loss: the pruner maximizes, as the search does."""
         from optuna import TrialPruned
 
-        if self.handle.report(self.number, self.first_step + epoch, -loss):
+        if self.handle.report_epoch(self.number, self.first_step + epoch, -loss):
             raise TrialPruned(f"at step {self.first_step + epoch}")
 
 
@@ -92,6 +93,8 @@ class CrossValidation:
             ) from error
 
     def _run_folds(self, trial: "Trial", model: Any) -> float:
+        from optuna import TrialPruned
+
         name = find_callbacks(model)
         per_epoch = False
         folds: dict[str, list[float]] = {"score": [], "fit_time": [], "score_time": []}
@@ -105,23 +108,18 @@ class CrossValidation:
             for key, value in zip(folds, self._fit_and_score(fold_model, fold), strict=True):
                 folds[key].append(value)
             trial.set_user_attr(FOLDS, folds)
+            # In the unit of the score, once per fold: what dashboards show of a pruned trial.
+            trial.report(float(np.mean(folds["score"])), fold)
             if fold == 0 and name is not None:
-                # Without a validation part, a network has reported nothing.
-                per_epoch = bool(self._reported(trial))
-            if not per_epoch:
-                self._prune_after(trial, fold, folds["score"])
+                # Without a validation part, a network has reported no epoch.
+                per_epoch = bool(epoch_values(self._stored(trial)))
+            is_last = fold + 1 == len(self.splits)
+            if not per_epoch and not is_last and trial.should_prune():
+                raise TrialPruned(f"after fold {fold}")
         return float(np.mean(folds["score"]))
 
-    def _reported(self, trial: "Trial") -> dict[int, float]:
-        trials = self.handle.study.get_trials(deepcopy=False)
-        return trials[trial.number].intermediate_values
-
-    def _prune_after(self, trial: "Trial", fold: int, scores: list[float]) -> None:
-        from optuna import TrialPruned
-
-        trial.report(float(np.mean(scores)), fold)
-        if fold + 1 < len(self.splits) and trial.should_prune():
-            raise TrialPruned(f"after fold {fold}")
+    def _stored(self, trial: "Trial") -> "FrozenTrial":
+        return self.handle.study.get_trials(deepcopy=False)[trial.number]
 
     def _add_callback(self, model: Any, name: str, report: Reporter) -> None:
         own = model.get_params()[name]

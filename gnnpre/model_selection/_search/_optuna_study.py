@@ -11,6 +11,8 @@ from weakref import WeakValueDictionary
 
 from gnnpre._processes import is_here, was_killed
 
+from ._epoch_reports import EpochMirror, store_epoch_value
+
 if TYPE_CHECKING:
     from optuna import Study
     from optuna.pruners import BasePruner
@@ -51,6 +53,7 @@ class StudyHandle:
         self.name = name
         self.pruner = pruner
         self._study: Study | None = None
+        self._mirror: EpochMirror | None = None
         self._token: str | None = None
 
     @property
@@ -66,22 +69,22 @@ class StudyHandle:
             )
         return self._study
 
-    def report(self, number: int, step: int, value: float) -> bool:
-        """Report a value of a trial, and say whether it should be pruned."""
+    def report_epoch(self, number: int, step: int, value: float) -> bool:
+        """Store what a trial reports after an epoch; return whether it should be pruned."""
         if self.storage is None:
             return False
         study_id = self.storage.get_study_id_from_name(self.name)
         trial_id = self.storage.get_trial_id_from_study_id_trial_number(study_id, number)
-        # Several networks in one estimator come to the same epoch: the first is heard.
-        if step not in self.storage.get_trial(trial_id).intermediate_values:
-            self.storage.set_trial_intermediate_value(trial_id, step, value)
-        return self.study.pruner.prune(self.study, self.storage.get_trial(trial_id))
+        store_epoch_value(self.storage, trial_id, step, value)
+        if self._mirror is None:
+            self._mirror = EpochMirror(self.study)
+        return self._mirror.should_prune(number)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "StudyHandle":
         return self
 
     def __getstate__(self) -> dict[str, Any]:
-        state = {**self.__dict__, "_study": None}
+        state = {**self.__dict__, "_study": None, "_mirror": None}
         if is_in_memory(self.storage):
             self._token = self._token or uuid.uuid4().hex
             _in_memory[self._token] = self.storage
@@ -151,9 +154,12 @@ def _retry_creation(create: Callable[[], "BaseStorage"]) -> "BaseStorage":
     return create()
 
 
-def open_study(storage: "BaseStorage", name: str | None, pruner: "BasePruner") -> StudyHandle:
-    """Create an Optuna study, or open the one of that name."""
+def open_study(
+    storage: "BaseStorage", name: str | None, pruner: "BasePruner", metric: str = "score"
+) -> StudyHandle:
+    """Create an Optuna study, or open the one of that name; dashboards show ``metric``."""
     import optuna
+    from optuna.exceptions import ExperimentalWarning
 
     study = optuna.create_study(
         storage=storage,
@@ -167,6 +173,10 @@ def open_study(storage: "BaseStorage", name: str | None, pruner: "BasePruner") -
             f"study_name={name!r} is an Optuna study that minimizes; scores of scikit-learn are "
             "maximized. Choose another name."
         )
+    if not study.metric_names:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names([metric])
     return StudyHandle(storage, study.study_name, pruner)
 
 

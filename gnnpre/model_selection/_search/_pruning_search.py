@@ -123,11 +123,13 @@ class PruningSearchCV(BaseSearchCV):
 
     Notes
     -----
-    The step of a report is ``fold * max_epochs + epoch``, both from 0, and its value minus the
-    loss; where ``max_epochs`` is searched, its largest value counts. Networks without a validation
-    part (``validation_fraction=0``) report nothing, and are pruned like estimators without epochs:
-    the step is then the fold, and the value the mean score so far. The test folds never decide
-    about pruning within a fold.
+    After each fold a trial reports the mean score so far, so that values of pruned and of complete
+    trials compare in Optuna's plots and dashboard; a trial that is pruned in its first fold has no
+    value. What the pruner sees after an epoch is minus the loss, at step
+    ``fold * max_epochs + epoch``, both from 0; where ``max_epochs`` is searched, its largest value
+    counts. Networks without a validation part (``validation_fraction=0``) have no such losses, and
+    are pruned like estimators without epochs: by the mean score so far, at step ``fold``. The test
+    folds never decide about pruning within a fold.
 
     A process that is killed loses the trial it was at. The next ``fit`` on that study marks such
     trials as failed and runs others in their place. It knows them by the process that they name,
@@ -257,7 +259,8 @@ class PruningSearchCV(BaseSearchCV):
                 "such as storage='sqlite:///study.db', or set n_jobs=1."
             )
         space = make_space(self.param_distributions, self.estimator)
-        handle = open_study(storage, self.study_name, self._make_pruner())
+        metric = self.scoring if isinstance(self.scoring, str) else "score"
+        handle = open_study(storage, self.study_name, self._make_pruner(), metric)
         if self.study_name is not None:
             identity = search_identity(self.estimator, X, y, splits, self.scoring)
             check_same_search(handle.study, identity, space)

@@ -29,6 +29,7 @@ from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyRegressor, Structu
 from gnnpre._processes import this_process, was_killed
 from gnnpre.model_selection import PruningSearchCV
 from gnnpre.model_selection._search._cross_validation import find_callbacks
+from gnnpre.model_selection._search._epoch_reports import epoch_values
 from gnnpre.training import ReportEpoch
 from tests.model_selection.search.search_cases import (
     EPOCHS,
@@ -64,6 +65,12 @@ def states(search):
 
 
 def steps(search):
+    """Return the steps that the pruner saw of each trial."""
+    return [list(epoch_values(trial)) for trial in search.study_.trials]
+
+
+def folds(search):
+    """Return the folds after which each trial reported its score."""
     return [sorted(trial.intermediate_values) for trial in search.study_.trials]
 
 
@@ -74,6 +81,48 @@ def test_pruned_within_the_first_fold(data):
     search = make_search(pruner=PruneFrom(1, trial=1)).fit(data.structures, data.y)
     assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
     assert steps(search) == [list(range(2 * EPOCHS)), [0, 1], [0, 1]]
+    # No value in another unit, which a dashboard would rank among the scores.
+    assert folds(search) == [[0, 1], [], []]
+    assert [trial.values for trial in search.study_.trials[1:]] == [None, None]
+
+
+@pytest.mark.parametrize("kind", ["memory", "sqlite"])
+def test_values_of_pruned_trials_are_scores(data, tmp_path, kind):
+    storage = None if kind == "memory" else make_storage(kind, tmp_path)
+    search = make_search(
+        pruner=PruneFrom(EPOCHS, trial=1), scoring="neg_mean_absolute_error", storage=storage
+    ).fit(data.structures, 1000.0 + 100.0 * data.y)
+    study = search.study_
+    assert study.metric_names == ["neg_mean_absolute_error"]
+    assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
+    assert folds(search) == [[0, 1], [0], [0]]
+    for row, trial in enumerate(study.trials[1:], start=1):
+        assert trial.value == search.cv_results_["split0_test_score"][row] < -1.0
+
+
+@pytest.mark.parametrize(
+    "pruner", [optuna.pruners.MedianPruner(0), optuna.pruners.SuccessiveHalvingPruner(1, 2),
+               optuna.pruners.HyperbandPruner(1, 2 * EPOCHS)],
+    ids=["median", "halving", "hyperband"],
+)  # fmt: skip
+def test_pruners_of_optuna_decide_as_on_a_study_that_reports_epochs(data, pruner, tmp_path):
+    settings = {"n_trials": 6, "pruner": pruner, "random_state": 1}
+    search = make_search(**settings, storage=make_storage("journal", tmp_path), study_name="one")
+    search.fit(data.structures, data.y)
+    plain = optuna.create_study(
+        study_name="one", direction="maximize", pruner=pruner, sampler=optuna.samplers.TPESampler()
+    )
+    for trial in search.study_.trials:
+        twin = plain.ask(fixed_distributions={})
+        decisions = []
+        for step, value in epoch_values(trial).items():
+            twin.report(value, step)
+            decisions.append(twin.should_prune())
+        expected = [False] * len(decisions)
+        expected[-1] = trial.state.name == "PRUNED"
+        assert decisions == expected
+        state = TrialState.PRUNED if decisions[-1] else TrialState.COMPLETE
+        plain.tell(twin, None if decisions[-1] else trial.value, state=state)
 
 
 def test_pruned_within_the_second_fold(data):
@@ -87,7 +136,7 @@ def test_pruned_within_the_second_fold(data):
 
 def test_what_is_reported_is_the_validation_loss_of_the_fold(data):
     search = make_search(n_trials=1, pruner=NopPruner()).fit(data.structures, data.y)
-    reported = search.study_.trials[0].intermediate_values
+    reported = epoch_values(search.study_.trials[0])
     for fold, (train, _) in enumerate(KFold(2).split(data.y)):
         model = make_pipe()[-1].set_params(learning_rate=search.best_params_[RATE])
         history = model.fit(data.graphs[train], data.y[train]).history_
@@ -101,7 +150,7 @@ def test_by_folds_where_there_are_no_epochs(data):
     search = make_search(ridge, space, cv=4, pruner=PruneFrom(2, trial=1))
     search.fit(data.structures, data.y)
     assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
-    assert steps(search) == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
+    assert folds(search) == [[0, 1, 2, 3], [0, 1, 2], [0, 1, 2]]
     first = search.study_.trials[0]
     assert first.intermediate_values[3] == pytest.approx(first.value)
 
@@ -109,7 +158,7 @@ def test_by_folds_where_there_are_no_epochs(data):
 def test_by_folds_where_a_network_has_no_validation(data):
     pipe = make_pipe(validation_fraction=0)
     search = make_search(pipe, pruner=PruneFrom(0, trial=1)).fit(data.structures, data.y)
-    assert steps(search) == [[0, 1], [0], [0]]
+    assert folds(search) == [[0, 1], [0], [0]]
     assert states(search) == ["COMPLETE", "PRUNED", "PRUNED"]
 
 
@@ -168,7 +217,7 @@ def test_a_copied_or_pickled_callback_reports_to_the_same_study(tmp_path, kind, 
     callback.report(0, 0.5)
     with pytest.raises(optuna.TrialPruned, match="step 2"):
         callback.report(1, 0.4)
-    assert handle.study.trials[0].intermediate_values == {1: -0.5, 2: -0.4}
+    assert epoch_values(handle.study.trials[0]) == {1: -0.5, 2: -0.4}
 
 
 def test_the_parameter_that_takes_callbacks():
@@ -233,7 +282,7 @@ def test_transform_is_delegated_and_labels_are_not_needed(data):
     space = {"learning_rate": SPACE[RATE]}
     search = make_search(pretrainer, space, n_trials=1).fit(data.graphs)
     assert search.transform(data.graphs).shape == (20, 8)
-    assert list(search.study_.trials[0].intermediate_values) == [0, 1, 2, 3]
+    assert steps(search) == [[0, 1, 2, 3]]
 
 
 def test_without_refit(data):
