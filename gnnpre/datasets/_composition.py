@@ -1,5 +1,6 @@
 """Names of compositions and structures from plain arrays."""
 
+import warnings
 from collections import Counter
 from functools import lru_cache
 from typing import TYPE_CHECKING
@@ -13,7 +14,7 @@ __all__ = ["chemical_system", "reduced_formula", "structure_from_arrays"]
 
 
 def reduced_formula(numbers: np.ndarray) -> str:
-    """Reduced formula as pymatgen writes it, such as ``Cu3Au``."""
+    """Return the reduced formula as pymatgen writes it, such as ``Cu3Au``."""
     counts = Counter(np.asarray(numbers).tolist())
     return _reduced_formula(tuple(sorted(counts.items())))
 
@@ -22,11 +23,15 @@ def reduced_formula(numbers: np.ndarray) -> str:
 def _reduced_formula(counts: tuple[tuple[int, int], ...]) -> str:
     from pymatgen.core import Composition, Element
 
-    return str(Composition({Element.from_Z(z): count for z, count in counts}).reduced_formula)
+    with warnings.catch_warnings():
+        # Elements are sorted by electronegativity, and pymatgen warns that some have none.
+        warnings.simplefilter("ignore", UserWarning)
+        composition = Composition({Element.from_Z(z): count for z, count in counts})
+        return str(composition.reduced_formula)
 
 
 def chemical_system(numbers: np.ndarray) -> str:
-    """Elements in alphabetical order, such as ``Au-Cu``."""
+    """Return the elements in alphabetical order, such as ``Au-Cu``."""
     from ase.data import chemical_symbols
 
     return "-".join(sorted(chemical_symbols[z] for z in set(np.asarray(numbers).tolist())))
@@ -35,7 +40,7 @@ def chemical_system(numbers: np.ndarray) -> str:
 def structure_from_arrays(
     numbers: np.ndarray, positions: np.ndarray, cell: np.ndarray
 ) -> "Structure":
-    """Build a pymatgen Structure, sites where they are: no wrapping into the cell."""
+    """Build a pymatgen Structure with its sites where they are, not wrapped into the cell."""
     from pymatgen.core import Element, Lattice, Structure
 
     species = [Element.from_Z(z) for z in np.asarray(numbers).tolist()]

@@ -1,20 +1,21 @@
 """MatBench's tables of structures and properties."""
 
-import gzip
-import json
 import os
-import zlib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gnnpre._home import cache_folder
 
+from ..graphs import Crystals
 from . import _matbench_files as files
+from ._file_formats import read_bounded
+from ._json_text import parse_json
+from ._structure_arrays import pack_arrays
+from ._structure_cells import arrays_from_cell, counted_warnings
 
 if TYPE_CHECKING:
     import pandas as pd
-    from pymatgen.core import Structure
 
 __all__ = ["fetch_matbench", "read_matbench"]
 
@@ -23,12 +24,15 @@ _COLUMN = "structure"
 
 def read_matbench(
     path: str | os.PathLike[str], target: str | Sequence[str] | None = None
-) -> tuple[list["Structure"], "pd.Series | pd.DataFrame"]:
+) -> tuple[Crystals, "pd.Series | pd.DataFrame"]:
     """Read structures and their properties from a file in MatBench's format.
 
     The format [1]_ is the JSON of a pandas table (``orient="split"``), gzip or not, whose column
-    ``structure`` has pymatgen structures as dictionaries; the other columns are targets. Units
-    are not stated in such files: see their documentation.
+    ``structure`` has structures: pymatgen's dictionaries, their JSON, or the text of CIF files.
+    The other columns are targets. Units are not stated in such files: see their documentation.
+
+    Only lattices, elements and coordinates are read. Site properties, charges and whatever else
+    a file holds are left out, and no object that it names is imported or built.
 
     Parameters
     ----------
@@ -39,8 +43,8 @@ def read_matbench(
 
     Returns
     -------
-    structures : list of n pymatgen Structure
-        The crystals, in the order of the file, in which MatBench's folds are defined.
+    structures : Crystals
+        The n crystals, in the order of the file, in which MatBench's folds are defined.
     y : Series of shape (n,) or DataFrame of shape (n, n_targets)
         The targets, with the index of the file (such as Materials Project's ids): a Series if
         ``target`` is one name or the file has one target only.
@@ -81,11 +85,11 @@ def read_matbench(
     if _COLUMN not in columns:
         raise ValueError(
             f"{path} has no column {_COLUMN!r} but {columns}; tables of compositions (steels, "
-            "glass, expt_gap, expt_is_metal) have no crystals to make graphs of."
+            "glass, expt_gap, expt_is_metal) have no crystals."
         )
-    place = columns.index(_COLUMN)
+    column = columns.index(_COLUMN)
     names = _choose_targets(target, columns, path)
-    structures = _to_structures([row[place] for row in table["data"]], table["index"], path)
+    structures = _to_crystals([row[column] for row in table["data"]], table["index"], path)
     data = {name: [row[columns.index(name)] for row in table["data"]] for name in names}
     y = pd.DataFrame(data, index=pd.Index(table["index"]))
     single = isinstance(target, str) or (target is None and len(names) == 1)
@@ -94,7 +98,7 @@ def read_matbench(
 
 def fetch_matbench(
     name: str, data_home: str | os.PathLike[str] | None = None
-) -> tuple[list["Structure"], "pd.Series"]:
+) -> tuple[Crystals, "pd.Series"]:
     """Download one of MatBench's tables of structures, or take it from the cache.
 
     The tables are dielectric (refractive index), jdft2d, log_gvrh, log_kvrh, mp_e_form, mp_gap,
@@ -112,8 +116,8 @@ def fetch_matbench(
 
     Returns
     -------
-    structures : list of n pymatgen Structure
-        The crystals.
+    structures : Crystals
+        The n crystals.
     y : Series of shape (n,)
         The target; its name is that of the column.
 
@@ -140,13 +144,12 @@ def fetch_matbench(
 
 
 def _load_table(path: Path) -> dict[str, Any]:
-    raw = path.read_bytes()
+    raw = read_bounded(path)
     try:
-        table = json.loads(gzip.decompress(raw) if raw[:2] == b"\x1f\x8b" else raw)
-    except (EOFError, gzip.BadGzipFile, zlib.error) as error:
-        raise ValueError(f"{path} is truncated or damaged ({error}); get the file anew.") from error
-    except (ValueError, RecursionError) as error:
+        table = parse_json(raw)
+    except ValueError as error:
         raise ValueError(f"{path} is no JSON ({error}); MatBench's files are .json.gz.") from error
+    del raw
     if not isinstance(table, dict) or not {"index", "columns", "data"} <= set(table):
         raise ValueError(
             f"{path} is no table in MatBench's format: it should have the keys 'index', 'columns' "
@@ -161,6 +164,11 @@ def _summary(table: Any) -> str:
 
 
 def _check_rows(table: dict[str, Any], path: Path) -> None:
+    for key in ("index", "columns", "data"):
+        if not isinstance(table[key], list):
+            raise ValueError(f"{key!r} of {path} is {_summary(table[key])}; expected a list.")
+    if not table["data"]:
+        raise ValueError(f"{path} has no rows.")
     if len(table["index"]) != len(table["data"]):
         raise ValueError(
             f"{path} has {len(table['index'])} entries of 'index' and {len(table['data'])} rows."
@@ -186,21 +194,18 @@ def _choose_targets(
     return names
 
 
-def _to_structures(
-    cells: list[Any], index: list[Any], path: str | os.PathLike[str]
-) -> list["Structure"]:
-    from pymatgen.core import Structure
-
+def _to_crystals(cells: list[Any], index: list[Any], path: str | os.PathLike[str]) -> Crystals:
     structures = []
-    for number, cell in enumerate(cells):
-        try:
-            structures.append(Structure.from_dict(cell))
-        except Exception as error:  # from_dict says nothing of what it raises
-            raise ValueError(
-                f"Row {number} (index {index[number]!r}) of {path} has no pymatgen Structure in "
-                f"column {_COLUMN!r}: {type(error).__name__}: {error}."
-            ) from error
-    return structures
+    with counted_warnings(str(path)):
+        for row, cell in enumerate(cells):
+            try:
+                structures.append(arrays_from_cell(cell))
+            except ValueError as error:
+                raise ValueError(
+                    f"Row {row} (index {index[row]!r}) of {path} has no structure in column "
+                    f"{_COLUMN!r}: {error}."
+                ) from error
+    return pack_arrays(structures, index=index)
 
 
 def _check_name(name: str) -> str:
@@ -210,8 +215,8 @@ def _check_name(name: str) -> str:
             f"{full_name} lists compositions, not structures: there is nothing to make graphs of."
         )
     if full_name not in files.STRUCTURE_FILES:
-        known = ", ".join(known.removeprefix("matbench_") for known in files.STRUCTURE_FILES)
-        raise ValueError(f"There is no MatBench table {name!r}; known are {known}.")
+        names = ", ".join(key.removeprefix("matbench_") for key in files.STRUCTURE_FILES)
+        raise ValueError(f"There is no MatBench table {name!r}; known are {names}.")
     return full_name
 
 
@@ -220,7 +225,7 @@ def _cache_folder(data_home: str | os.PathLike[str] | None) -> Path:
 
 
 def _download(name: str, folder: Path) -> Path:
-    """Path of the verified file, downloaded if the cache has it not or has another."""
+    """Return the path of the verified file, downloaded unless the cache has it."""
     import pooch
 
     file_name = f"{name}.json.gz"
@@ -234,8 +239,8 @@ def _download(name: str, folder: Path) -> Path:
             f"and put it at {target}."
         ) from error
     except ValueError as error:
-        target.unlink(missing_ok=True)  # what the cache had was another file, too
+        target.unlink(missing_ok=True)  # the file in the cache was another one, too
         raise ValueError(
-            f"{url} gave a file whose SHA-256 is not the one that MatBench publishes: the download "
-            "was damaged or the file replaced. Nothing was kept; try again."
+            f"{url} returned a file whose SHA-256 is not the one that MatBench publishes: the "
+            "download was damaged or the file replaced. Nothing was stored; try again."
         ) from error

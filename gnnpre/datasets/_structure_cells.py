@@ -1,0 +1,129 @@
+"""Cells of a table that hold structures: dictionaries, JSON, CIF or POSCAR text, or objects."""
+
+import re
+import warnings
+from collections import Counter
+from collections.abc import Mapping
+from contextlib import contextmanager
+from typing import Any
+
+from gnnpre._warnings import DataQualityWarning, warn_user
+
+from ._json_text import parse_json
+from ._structure_arrays import StructureArrays
+from ._structure_dicts import arrays_from_dict
+
+__all__ = ["arrays_from_cell", "arrays_from_cif", "arrays_from_object", "counted_warnings"]
+
+
+def arrays_from_cell(cell: Any) -> StructureArrays:
+    """Return the structure in a cell of a table.
+
+    Parameters
+    ----------
+    cell : mapping, str, pymatgen Structure or ASE Atoms
+        A dictionary as :func:`arrays_from_dict` reads, its JSON, or the text of a CIF or POSCAR
+        file.
+
+    Returns
+    -------
+    StructureArrays
+        The structure.
+
+    Raises
+    ------
+    ValueError
+        If the cell holds no structure.
+    """
+    if isinstance(cell, Mapping):
+        return arrays_from_dict(cell)
+    if isinstance(cell, bytes):
+        cell = cell.decode("utf-8", "replace")
+    if isinstance(cell, str):
+        return arrays_from_text(cell)
+    if hasattr(cell, "sites") or hasattr(cell, "arrays"):
+        return arrays_from_object(cell)
+    raise ValueError(
+        f"{str(cell)[:40]!r} of type {type(cell).__name__} is no structure; expected a dict, its "
+        "JSON, or the text of a CIF or POSCAR file"
+    )
+
+
+def arrays_from_text(text: str) -> StructureArrays:
+    """Return the structure in JSON, or in the text of a CIF or POSCAR file."""
+    start = text.lstrip("\ufeff \t\r\n")
+    if start.startswith("{"):
+        content = parse_json(start)
+        return arrays_from_dict(content)
+    if re.search(r"(?m)^\s*(data_|_cell_length_a|loop_)", text):
+        return arrays_from_cif(text)
+    if text.count("\n") >= 5:
+        return arrays_from_poscar(text)
+    raise ValueError(
+        f"{text[:40]!r} is no structure; expected JSON, or the text of a CIF or POSCAR file"
+    )
+
+
+def arrays_from_object(structure: Any) -> StructureArrays:
+    """Return the structure in a pymatgen Structure or ASE Atoms."""
+    from ..graphs import Crystals
+
+    crystals = Crystals.from_structures([structure])
+    return StructureArrays(
+        crystals.atomic_numbers, crystals.positions, crystals.cell[0], crystals.pbc[0]
+    )
+
+
+def arrays_from_cif(text: str) -> StructureArrays:
+    """Return the first structure in the text of a CIF file, as pymatgen reads it."""
+    from pymatgen.io.cif import CifParser
+
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        try:
+            parser = CifParser.from_str(text)
+            structures = parser.parse_structures(primitive=False, on_error="raise")
+        except Exception as error:  # the parser raises anything
+            raise ValueError(f"the CIF text cannot be read: {error}") from error
+    # The parser collects some remarks in a list, issues others as warnings, and some twice.
+    for message in dict.fromkeys([*parser.warnings, *(str(item.message) for item in caught)]):
+        warnings.warn(message, UserWarning, stacklevel=2)
+    if not structures:
+        raise ValueError("the CIF text holds no structure")
+    return arrays_from_object(structures[0])
+
+
+def arrays_from_poscar(text: str) -> StructureArrays:
+    """Return the structure in the text of a POSCAR file, as pymatgen reads it."""
+    from pymatgen.io.vasp import Poscar
+
+    try:
+        structure = Poscar.from_str(text).structure
+    except Exception as error:  # the parser raises anything
+        raise ValueError(f"the text is no POSCAR file: {error}") from error
+    return arrays_from_object(structure)
+
+
+@contextmanager
+def counted_warnings(source: str) -> Any:
+    """Count the warnings of a parser and report them as one.
+
+    Parameters
+    ----------
+    source : str
+        What is read, as the report names it.
+    """
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always")
+        yield
+    counts: Counter[str] = Counter()
+    for warning in caught:
+        # Numbers differ from file to file: "4 fractional coordinates rounded", "2 fractional ...".
+        counts[re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "N", str(warning.message))[:160]] += 1
+    if counts:
+        listed = "; ".join(f"{count} times: {text}" for text, count in counts.most_common(3))
+        more = f"; and {len(counts) - 3} kinds more" if len(counts) > 3 else ""
+        warn_user(
+            f"The parser of {source} warned {counts.total()} times ({listed}{more}).",
+            DataQualityWarning,
+        )

@@ -1,0 +1,188 @@
+"""Structures from the dictionaries that other packages write as JSON.
+
+Only lattice, species and coordinates are read, as numbers and symbols. Nothing is decoded by name:
+pymatgen's own decoder imports modules and builds callables that a file names in site properties.
+"""
+
+import re
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Any
+
+import numpy as np
+
+from ._structure_arrays import StructureArrays
+
+__all__ = ["arrays_from_dict"]
+
+_FULL = 0.01  # occupancies of one element that sum up to 1 within this are one atom
+
+
+def arrays_from_dict(content: Mapping[str, Any]) -> StructureArrays:
+    """Return the structure that a dictionary describes.
+
+    Parameters
+    ----------
+    content : mapping
+        A pymatgen ``Structure`` or ``Molecule`` (``as_dict``) or an entry that has one, ASE
+        ``Atoms`` (``todict``), JARVIS atoms, or a row with OPTIMADE's names, as LeMat-Bulk has.
+
+    Returns
+    -------
+    StructureArrays
+        The structure.
+
+    Raises
+    ------
+    ValueError
+        If the dictionary is none of these, or incomplete, disordered or not of numbers.
+    """
+    readers: dict[str, Callable[[Mapping[str, Any]], StructureArrays]] = {
+        "sites": _from_pymatgen,
+        "numbers": _from_ase,
+        "lattice_mat": _from_jarvis,
+        "cartesian_site_positions": _from_optimade,
+    }
+    for mark, reader in readers.items():
+        if mark in content:
+            return _checked(reader, content)
+    for wrapper in ("structure", "atoms", "final_structure"):
+        if isinstance(content.get(wrapper), Mapping):
+            return arrays_from_dict(content[wrapper])
+    raise ValueError(
+        f"a dict with the keys {sorted(map(str, content))[:6]} is no structure; expected a "
+        "pymatgen Structure (as_dict), ASE Atoms (todict), JARVIS atoms or OPTIMADE's names"
+    )
+
+
+def _checked(
+    reader: Callable[[Mapping[str, Any]], StructureArrays], content: Mapping[str, Any]
+) -> StructureArrays:
+    """Read a dictionary, and check shapes and finiteness."""
+    try:
+        structure = reader(content)
+    except KeyError as error:
+        raise ValueError(f"the structure has no entry {error}") from error
+    except (TypeError, AttributeError, IndexError, OverflowError) as error:
+        raise ValueError(f"an entry of the structure is of the wrong type ({error})") from error
+    n = len(structure.atomic_numbers)
+    shapes = [item.shape for item in structure]
+    if n == 0 or shapes != [(n,), (n, 3), (3, 3), (3,)]:
+        raise ValueError(
+            f"the structure has atoms, positions, cell and pbc of shapes {shapes}; expected "
+            "(N,), (N, 3), (3, 3) and (3,)"
+        )
+    if not (np.isfinite(structure.positions).all() and np.isfinite(structure.cell).all()):
+        raise ValueError("a position or cell vector is not finite")
+    return structure
+
+
+def _numbers(values: Any, name: str) -> np.ndarray:
+    array = np.asarray(values)
+    if array.dtype.kind not in "iuf":
+        raise ValueError(f"{name} should be numbers; it is {str(values)[:60]}")
+    return array.astype(np.float64)
+
+
+def _from_pymatgen(content: Mapping[str, Any]) -> StructureArrays:
+    sites = content["sites"]
+    if not sites:
+        raise ValueError("the structure has no atoms")
+    numbers = np.array([_site_number(site, row) for row, site in enumerate(sites)], dtype=np.int64)
+    if content.get("lattice") is None:  # a Molecule
+        positions = _numbers([site["xyz"] for site in sites], "xyz")
+        return StructureArrays(numbers, positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
+    lattice = content["lattice"]
+    cell = _lattice_matrix(lattice)
+    if all("abc" in site for site in sites):
+        positions = _numbers([site["abc"] for site in sites], "abc") @ cell
+    else:
+        positions = _numbers([site["xyz"] for site in sites], "xyz")
+    return StructureArrays(numbers, positions, cell, _as_pbc(lattice.get("pbc", True)))
+
+
+def _lattice_matrix(lattice: Mapping[str, Any]) -> np.ndarray:
+    if "matrix" in lattice:
+        return _numbers(lattice["matrix"], "lattice matrix")
+    from pymatgen.core import Lattice
+
+    names = ("a", "b", "c", "alpha", "beta", "gamma")
+    return np.array(Lattice.from_parameters(*(float(lattice[name]) for name in names)).matrix)
+
+
+def _site_number(site: Mapping[str, Any], row: int) -> int:
+    """Return the one element of a site: oxidation states and isotopes do not matter."""
+    species = site["species"]
+    numbers = {atomic_number(item["element"]) for item in species}
+    occupancy = sum(float(item["occu"]) for item in species)
+    if len(numbers) != 1 or abs(occupancy - 1) > _FULL:
+        listed = ", ".join(f"{item['element']}: {item['occu']}" for item in species)
+        raise ValueError(
+            f"site {row} is disordered ({listed}); expected one atom per site: order it first, "
+            "with pymatgen's OrderDisorderedStructureTransformation for example"
+        )
+    return numbers.pop()
+
+
+@lru_cache(maxsize=1024)
+def atomic_number(symbol: str) -> int:
+    """Return the atomic number of a symbol, with a charge or not; isotopes of hydrogen are H.
+
+    Parameters
+    ----------
+    symbol : str
+        Such as ``"Fe"``, ``"Fe3+"`` or ``"D"``.
+
+    Returns
+    -------
+    int
+        The atomic number.
+
+    Raises
+    ------
+    ValueError
+        If it is no chemical element.
+    """
+    from ase.data import atomic_numbers
+
+    match = re.fullmatch(r"([A-Z][a-z]?)(\d*\.?\d*[+-]|[+-]\d*\.?\d*)?", str(symbol))
+    name = match[1] if match else ""
+    number = atomic_numbers.get({"D": "H", "T": "H"}.get(name, name), 0)
+    if number == 0:
+        raise ValueError(f"{symbol!r} is no chemical element")
+    return int(number)
+
+
+def _from_ase(content: Mapping[str, Any]) -> StructureArrays:
+    return StructureArrays(
+        _numbers(content["numbers"], "numbers").astype(np.int64),
+        _numbers(content["positions"], "positions"),
+        _numbers(content["cell"], "cell"),
+        _as_pbc(content["pbc"]),
+    )
+
+
+def _from_jarvis(content: Mapping[str, Any]) -> StructureArrays:
+    cell = _numbers(content["lattice_mat"], "lattice_mat")
+    coordinates = _numbers(content["coords"], "coords")
+    positions = coordinates if content["cartesian"] else coordinates @ cell
+    numbers = [atomic_number(str(symbol).strip()) for symbol in content["elements"]]
+    return StructureArrays(np.array(numbers), positions, cell, np.ones(3, dtype=bool))
+
+
+def _from_optimade(content: Mapping[str, Any]) -> StructureArrays:
+    symbols = content["species_at_sites"]
+    dimensions = content.get("dimension_types")
+    return StructureArrays(
+        np.array([atomic_number(symbol) for symbol in symbols]),
+        _numbers(np.array(list(content["cartesian_site_positions"])), "cartesian_site_positions"),
+        _numbers(np.array(list(content["lattice_vectors"])), "lattice_vectors"),
+        _as_pbc(True if dimensions is None else dimensions),
+    )
+
+
+def _as_pbc(pbc: Any) -> np.ndarray:
+    array = np.asarray(pbc)
+    if array.dtype.kind not in "biu" or array.shape not in {(), (3,)}:
+        raise ValueError(f"pbc should be three of True and False; it is {str(pbc)[:40]}")
+    return np.array(np.broadcast_to(array.astype(bool), 3))
