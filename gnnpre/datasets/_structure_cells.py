@@ -81,7 +81,7 @@ def arrays_from_cif(text: str) -> StructureArrays:
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            parser = CifParser.from_str(text)
+            parser: Any = CifParser.from_str(text)
             structures = parser.parse_structures(primitive=False, on_error="raise")
         except Exception as error:  # the parser raises anything
             raise ValueError(f"the CIF text cannot be read: {error}") from error
