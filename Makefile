@@ -14,11 +14,13 @@ REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
 WORKERS := 2
 
 # Parallelism is over test processes; threads of torch or BLAS within them would fight for cores.
-test lint: export OMP_NUM_THREADS := 1
+test lint docs fuzz kills package lowest: export OMP_NUM_THREADS := 1
 # Examples draw into files here, never into a window.
-quickstart test: export MPLBACKEND := Agg
+quickstart test docs package lowest: export MPLBACKEND := Agg
+# The gallery runs each example at its smallest scale; `make docs GNNPRE_SCALE=small` takes minutes.
+docs: export GNNPRE_SCALE ?= smallest
 
-.PHONY: help quickstart test lint clean
+.PHONY: help quickstart test lint docs fuzz kills package lowest clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -34,8 +36,19 @@ lint: $(VENV)/.test-installed ## Run the linters and type checks alone
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 
+docs: $(VENV)/.docs-installed ## Build the documentation into docs/_build/html; warnings are errors
+	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -d docs/_build/doctrees \
+	    docs docs/_build/html
+	@echo "Open docs/_build/html/index.html"
+
+fuzz: $(VENV)/.test-installed ## Try INPUTS strange inputs (10000) drawn from SEED (0)
+	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),10000) --seed $(or $(SEED),0) --workers $(WORKERS)
+
+kills: $(VENV)/.test-installed ## Kill 500 saves of each kind and 100 trainings of each kind
+	$(BIN)/python -m tests.fuzz.kills --saves 500 --trainings 100
+
 clean: ## Remove .venv, caches and build leftovers
-	rm -rf $(VENV) build dist *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/api docs/auto_examples *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find gnnpre tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One stamp for each extra: made again when a requirement changes. Both extras fit in one .venv.

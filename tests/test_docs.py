@@ -1,0 +1,48 @@
+"""Code on the pages of the documentation runs, and links within it lead somewhere."""
+
+import re
+from pathlib import Path
+
+import pytest
+
+import gnnpre
+from gnnpre.study import load_study
+
+ROOT = Path(__file__).parents[1]
+PAGES = sorted((ROOT / "docs").glob("*.md"))
+CODE = re.compile(r"^```python\n(.*?)^```", re.DOTALL | re.MULTILINE)
+
+
+def blocks(page: Path) -> list[str]:
+    return CODE.findall(page.read_text(encoding="utf-8"))
+
+
+@pytest.mark.parametrize("page", [page for page in PAGES if blocks(page)], ids=lambda p: p.stem)
+def test_code_on_a_page_runs(page, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    namespace: dict[str, object] = {}
+    for number, block in enumerate(blocks(page)):
+        exec(compile(block, f"{page.name}, block {number}", "exec"), namespace)
+
+
+def test_study_on_the_page_can_be_read(tmp_path):
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    (toml,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    (tmp_path / "study.toml").write_text(toml)
+    assert load_study(tmp_path / "study.toml").strategy_names == ["scratch", "ead", "ead_head"]
+
+
+@pytest.mark.parametrize("name", ["Study", "DataSet", "Pretraining", "Strategy"])
+def test_toml_reference_names_every_field(name):
+    from dataclasses import fields
+
+    text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
+    missing = [f.name for f in fields(getattr(gnnpre.study, name)) if f"`{f.name}`" not in text]
+    assert not set(missing) - {"estimators", "name"}
+
+
+def test_every_subpackage_is_in_the_api_reference():
+    text = (ROOT / "docs" / "api.md").read_text(encoding="utf-8")
+    listed = set(re.findall(r"^api/(\w+)$", text, re.MULTILINE))
+    folders = {path.parent.name for path in Path(gnnpre.__file__).parent.glob("*/__init__.py")}
+    assert folders <= listed
