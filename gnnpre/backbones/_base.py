@@ -7,6 +7,8 @@ from typing import NamedTuple
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
+from gnnpre._constraints import HasConstraints
+from gnnpre._registry import Registered
 from gnnpre.graphs import CrystalBatch
 
 from ._elements import N_ELEMENTS
@@ -127,7 +129,7 @@ class BackboneModule(nn.Module):
         return [("*",), *((f"layers.{index}.*",) for index in range(len(layers)))]
 
 
-class Backbone(BaseEstimator, ABC):
+class Backbone(Registered, HasConstraints, BaseEstimator, ABC):
     """Base class of the configs of architectures: parameters, and :meth:`build`.
 
     A subclass only assigns its parameters in ``__init__``, so that ``clone`` and searches work.

@@ -14,7 +14,7 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 from torch import Tensor
 
-from gnnpre import backbones, fingerprints, objectives, training
+from gnnpre._registry import registered_classes
 from gnnpre._version import __version__
 from gnnpre._warnings import StorageWarning, warn_user
 from gnnpre.backbones import Backbone
@@ -235,7 +235,8 @@ class CrystalEstimator(BaseEstimator):
         path : str or Path
             File or folder.
         classes : iterable of type
-            Backbones and objectives of your own that the file may name.
+            Classes that the file may name besides those of gnnpre and your own backbones,
+            objectives and fingerprints, which it may name once their module is imported.
 
         Returns
         -------
@@ -262,10 +263,11 @@ class CrystalEstimator(BaseEstimator):
     def _restore(
         cls, weights: dict[str, Tensor], config: dict[str, Any], classes: Iterable[type]
     ) -> Any:
-        known = known_classes([*cls._loadable, *classes])
-        parameters = {key: from_spec(item, known) for key, item in config["parameters"].items()}
-        estimator = cls(**parameters)
-        spec = ModelSpec.from_dict(config["spec"], known)
+        extra = {extra.__name__: extra for extra in (*cls._loadable, *classes)}
+        by_name = {**registered_classes(), **extra}
+        items = config["parameters"].items()
+        estimator = cls(**{key: from_spec(item, by_name) for key, item in items})
+        spec = ModelSpec.from_dict(config["spec"], by_name)
         estimator.net_ = restore_net(spec, weights, estimator._training_settings())
         estimator.net_.history.extend(config["history"])
         estimator.spec_ = spec
@@ -302,14 +304,6 @@ class CrystalEstimator(BaseEstimator):
         tags.input_tags.two_d_array = False
         tags.non_deterministic = False
         return tags
-
-
-def known_classes(extra: Iterable[type]) -> dict[str, type]:
-    """Classes that a file may name: the package's configs, and those given."""
-    modules = (backbones, fingerprints, objectives, training)
-    ours = [getattr(module, name) for module in modules for name in module.__all__]
-    configs = [c for c in ours if isinstance(c, type) and issubclass(c, BaseEstimator)]
-    return {c.__name__: c for c in [*configs, *extra]}
 
 
 def _without_batches(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:

@@ -11,6 +11,7 @@ from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of
+from gnnpre._registry import Registered
 from gnnpre.graphs import (
     LARGEST_CUTOFF,
     CrystalBatch,
@@ -55,7 +56,7 @@ FINGERPRINT_CONSTRAINTS: dict[str, Check] = {
 }
 
 
-class Fingerprint(HasConstraints, IndexedTransformerMixin, BaseEstimator, ABC):
+class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstimator, ABC):
     """Base class of transformers from crystals to invariant numbers for each atom.
 
     A subclass has the parameters ``pooling``, ``dtype`` and ``device`` besides its own, declares

@@ -11,6 +11,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor, nn
 
 from gnnpre._constraints import HasConstraints
+from gnnpre._registry import Registered
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -303,7 +304,7 @@ class ObjectiveModel(nn.Module):
         return self
 
 
-class Objective(HasConstraints, BaseEstimator, ABC):
+class Objective(Registered, HasConstraints, BaseEstimator, ABC):
     """Base class of pre-training objectives: configs with visible parameters.
 
     A subclass only assigns its parameters in ``__init__`` and declares their allowed values in

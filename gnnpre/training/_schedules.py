@@ -5,12 +5,13 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
+from gnnpre._registry import Registered
 from gnnpre._validation import check_choice, check_number
 
 __all__ = ["CosineSchedule", "PlateauSchedule", "resolve_schedule"]
 
 
-class CosineSchedule(BaseEstimator):
+class CosineSchedule(Registered, BaseEstimator):
     """Linear warm-up, then a cosine down to ``final``, over the whole training.
 
     Parameters
@@ -61,7 +62,7 @@ class CosineSchedule(BaseEstimator):
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * min(rest, 1.0)))
 
 
-class PlateauSchedule(BaseEstimator):
+class PlateauSchedule(Registered, BaseEstimator):
     """Lower the learning rate when a loss no longer falls; the papers' schedule.
 
     Parameters

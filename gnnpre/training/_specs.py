@@ -8,6 +8,8 @@ import numpy as np
 from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 
+from gnnpre._registry import has_taken_name
+
 __all__ = ["from_spec", "to_spec"]
 
 
@@ -15,6 +17,12 @@ def to_spec(value: Any, name: str = "value") -> Any:
     """Turn a config (an estimator with JSON-able or config parameters) into JSON."""
     # A frozen estimator is fitted: its parameters do not say what it is.
     if isinstance(value, BaseEstimator) and not isinstance(value, FrozenEstimator):
+        if has_taken_name(type(value)):
+            path = f"{type(value).__module__}.{type(value).__qualname__}"
+            raise ValueError(
+                f"{name} is of the class {path}, which has the name of a class of gnnpre: a file "
+                "could not tell them apart. Rename it."
+            )
         params = value.get_params(deep=False)
         return {
             "class": type(value).__name__,
@@ -48,8 +56,9 @@ def from_spec(spec: Any, classes: Mapping[str, type]) -> Any:
     name = str(spec.get("class"))
     if name not in classes:
         raise ValueError(
-            f"The file names a class {name!r} that is none of gnnpre's ({sorted(classes)}). Pass "
-            f"your own with classes=[{name}]."
+            f"The file names a class {name!r}, which is not defined here. Import the module that "
+            f"defines it before you load the file, or pass classes=[{name}] to load, as you have "
+            f"to if several classes have that name. Defined are {sorted(classes)}."
         )
     params = {key: from_spec(item, classes) for key, item in spec["params"].items()}
     try:

@@ -291,7 +291,9 @@ def test_what_json_cannot_hold_is_named(value):
 
 def test_unknown_classes_are_named_with_what_to_pass():
     spec = to_spec(Nested())
-    with pytest.raises(ValueError, match=r"'Nested' that is none of.*classes=\[Nested\]"):
+    with pytest.raises(
+        ValueError, match=r"'Nested', which is not defined here.*classes=\[Nested\]"
+    ):
         from_spec(spec, CLASSES)
 
 
