@@ -2,7 +2,6 @@
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -12,13 +11,11 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
 from ._ase_files import iterate_ase
-from ._composition import chemical_system
 from ._extxyz import iterate_extxyz
 from ._file_formats import detect_format, other_reader
 from ._frame_blocks import FrameBlock
+from ._label_checks import check_labels
 from ._label_columns import LabelledBlock, labels_from_blocks
-from ._plausibility import warn_of_implausible_labels
-from ._stress_sign import warn_of_stress_sign
 from ._units import unit_factor
 
 __all__ = ["read_frames"]
@@ -133,9 +130,8 @@ def read_frames(
     labelled, labels = labels_from_blocks(blocks, keys, stress_order, default_units)
     structures = _to_crystals(blocks, labelled)
     # 4. what may be wrong with the labels
-    groups = _materials(labels) if group_key is None else labels.groups(group_key).tolist()
-    warn_of_implausible_labels(structures, labels, groups, _row_names(blocks, labelled))
-    _check_stress_sign(structures, labels, groups)
+    groups = None if group_key is None else labels.groups(group_key)
+    check_labels(structures, labels, _row_names(blocks, labelled), groups)
     return structures, labels
 
 
@@ -237,20 +233,3 @@ def _row_names(
         return f"{key!r} of {blocks[number].where(row_in_block)}"
 
     return name
-
-
-def _check_stress_sign(structures: Crystals, labels: FrameLabels, groups: list[Any]) -> None:
-    volume = np.abs(np.linalg.det(structures.cell))
-    log_volume = np.full(len(labels), np.nan)
-    periodic = structures.pbc.all(axis=1)
-    log_volume[periodic] = np.log(volume[periodic] / labels.n_atoms[periodic])
-    mean_stress = np.trace(labels.stress, axis1=1, axis2=2) / 3
-    offsets = labels.offsets.tolist()
-    elements = [
-        chemical_system(structures.atomic_numbers[start:stop]) for start, stop in pairwise(offsets)
-    ]
-    warn_of_stress_sign(log_volume, mean_stress, groups, elements)
-
-
-def _materials(labels: FrameLabels) -> list[tuple[str, int]]:
-    return list(zip(labels.groups("formula"), labels.n_atoms.tolist(), strict=True))

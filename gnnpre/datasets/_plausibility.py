@@ -12,6 +12,7 @@ import numpy as np
 from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
+from ._composition import reduced_formula
 
 __all__ = ["warn_of_implausible_labels"]
 
@@ -30,7 +31,11 @@ _RowName = Callable[[str, int], str]
 
 
 def warn_of_implausible_labels(
-    structures: Crystals, labels: FrameLabels, groups: list[Any], name: _RowName
+    structures: Crystals,
+    labels: FrameLabels,
+    groups: list[Any],
+    compositions: np.ndarray,
+    name: _RowName,
 ) -> None:
     """Warn of labels that are too large, or related in a way, that only a wrong unit explains.
 
@@ -42,15 +47,23 @@ def warn_of_implausible_labels(
         Their labels.
     groups : list of length n
         Material of each frame.
+    compositions : ndarray of shape (n,)
+        A number that frames of one reduced composition share.
     name : callable
         ``name(label, row)`` returns the key, frame and file of a label.
     """
-    checks = (_check_forces, _check_stress, _check_modulus, _check_energy, _check_energy_per_atom)
+    rows_by_composition = _rows_by_composition(labels, compositions)
+    messages = [
+        *_check_forces(labels, name),
+        *_check_stress(labels, name),
+        *_check_modulus(structures, labels, groups, name),
+        *_check_energy(structures, labels, name),
+        *_check_difference(structures, labels, rows_by_composition, name),
+        *_check_energy_per_atom(labels, rows_by_composition, name),
+    ]
     reported: set[str] = set()  # one warning per label
-    for check in checks:
-        for label, message in check(structures, labels, groups, name):
-            if label in reported:
-                continue
+    for label, message in messages:
+        if label not in reported:
             reported.add(label)
             warn_user(
                 f"{message} Is it in {_UNITS[label]}? If not, state {label}_unit= in the file or "
@@ -63,9 +76,7 @@ def warn_of_implausible_labels(
 _UNITS = {"energy": "eV per cell", "forces": "eV/Å", "stress": "eV/Å^3"}
 
 
-def _check_forces(
-    structures: Crystals, labels: FrameLabels, groups: list[Any], name: _RowName
-) -> Iterator[tuple[str, str]]:
+def _check_forces(labels: FrameLabels, name: _RowName) -> Iterator[tuple[str, str]]:
     lengths = np.nan_to_num(np.linalg.norm(labels.forces, axis=1))
     largest = np.maximum.reduceat(lengths, labels.offsets[:-1])
     row = int(np.argmax(largest))
@@ -81,9 +92,7 @@ def _check_forces(
         )
 
 
-def _check_stress(
-    structures: Crystals, labels: FrameLabels, groups: list[Any], name: _RowName
-) -> Iterator[tuple[str, str]]:
+def _check_stress(labels: FrameLabels, name: _RowName) -> Iterator[tuple[str, str]]:
     largest = np.nan_to_num(np.abs(labels.stress).max(axis=(1, 2)))
     row = int(np.argmax(largest))
     present = largest > 0
@@ -132,7 +141,7 @@ def _check_modulus(
 
 
 def _check_energy(
-    structures: Crystals, labels: FrameLabels, groups: list[Any], name: _RowName
+    structures: Crystals, labels: FrameLabels, name: _RowName
 ) -> Iterator[tuple[str, str]]:
     per_atom = labels.energy / labels.n_atoms
     if not np.isfinite(per_atom).any():
@@ -151,17 +160,18 @@ def _check_energy(
             f"{name('energy', row)} is {per_atom[row]:.4g} eV per atom, below the total energy of "
             f"all electrons (about {lowest[row]:.4g}).",
         )
-        return
-    yield from _check_difference(per_atom, labels, name)
 
 
 def _check_difference(
-    per_atom: np.ndarray, labels: FrameLabels, name: _RowName
+    structures: Crystals, labels: FrameLabels, rows_by_composition: list[np.ndarray], name: _RowName
 ) -> Iterator[tuple[str, str]]:
     """Compare energies per atom of frames of one composition."""
-    for formula, rows in _rows_by_formula(labels).items():
+    per_atom = labels.energy / labels.n_atoms
+    for rows in rows_by_composition:
         low, high = rows[np.argmin(per_atom[rows])], rows[np.argmax(per_atom[rows])]
         if per_atom[high] - per_atom[low] > _LARGEST_DIFFERENCE:
+            atoms = slice(labels.offsets[low], labels.offsets[low + 1])
+            formula = reduced_formula(structures.atomic_numbers[atoms])
             yield (
                 "energy",
                 f"Energies of {formula} differ by {per_atom[high] - per_atom[low]:.4g} eV per "
@@ -171,11 +181,11 @@ def _check_difference(
 
 
 def _check_energy_per_atom(
-    structures: Crystals, labels: FrameLabels, groups: list[Any], name: _RowName
+    labels: FrameLabels, rows_by_composition: list[np.ndarray], name: _RowName
 ) -> Iterator[tuple[str, str]]:
     """Compare cells of one composition and different size: a total energy grows with the cell."""
     exponents, example = [], 0
-    for rows in _rows_by_formula(labels).values():
+    for rows in rows_by_composition:
         small, large = rows[np.argmin(labels.n_atoms[rows])], rows[np.argmax(labels.n_atoms[rows])]
         ratio = labels.n_atoms[large] / labels.n_atoms[small]
         energies = labels.energy[[small, large]]
@@ -191,9 +201,9 @@ def _check_energy_per_atom(
         )
 
 
-def _rows_by_formula(labels: FrameLabels) -> dict[str, np.ndarray]:
-    members: dict[str, list[int]] = {}
-    formulas = labels.groups("formula").tolist()
-    for row in np.flatnonzero(np.isfinite(labels.energy)).tolist():
-        members.setdefault(formulas[row], []).append(row)
-    return {formula: np.array(rows) for formula, rows in members.items() if len(rows) > 1}
+def _rows_by_composition(labels: FrameLabels, compositions: np.ndarray) -> list[np.ndarray]:
+    """Return the rows with an energy of each composition that has several of them."""
+    rows = np.flatnonzero(np.isfinite(labels.energy))
+    rows = rows[np.argsort(compositions[rows], kind="stable")]
+    starts = np.flatnonzero(np.diff(compositions[rows])) + 1
+    return [group for group in np.split(rows, starts) if len(group) > 1]

@@ -81,7 +81,7 @@ def measure_stress_sign(
 
 
 def warn_of_stress_sign(
-    log_volume: np.ndarray, mean_stress: np.ndarray, groups: list[Any], elements: list[str]
+    log_volume: np.ndarray, mean_stress: np.ndarray, groups: list[Any], elements: list[Any]
 ) -> None:
     """Warn if larger volume does not go with more tensile stress.
 
