@@ -7,6 +7,8 @@ from ._emt import make_emt_frames, make_emt_property
 from ._filter_frames import filter_frames
 from ._frames import read_frames
 from ._matbench import fetch_matbench, read_matbench
+from ._parquet import read_parquet
+from ._parquet_writer import to_parquet
 
 __all__ = [
     "fetch_matbench",
@@ -15,4 +17,6 @@ __all__ = [
     "make_emt_property",
     "read_frames",
     "read_matbench",
+    "read_parquet",
+    "to_parquet",
 ]

@@ -1,0 +1,133 @@
+"""Columns of Arrow tables as NumPy arrays, by their buffers rather than row by row."""
+
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ._structure_dicts import atomic_number
+
+__all__ = ["RaggedVectors", "flat_symbols", "list_counts", "matrices", "plain_column", "vectors"]
+
+
+class RaggedVectors(NamedTuple):
+    """Vectors of atoms of consecutive rows, and which rows have none or other ones.
+
+    Attributes
+    ----------
+    values : ndarray of shape (N, 3)
+        NaN for rows that have none.
+    is_missing, is_malformed : ndarray of shape (n,)
+        Rows that are null or empty; rows with other than ``(n_atoms, 3)`` numbers.
+    """
+
+    values: np.ndarray
+    is_missing: np.ndarray
+    is_malformed: np.ndarray
+
+
+def list_counts(column: Any) -> np.ndarray:
+    """Return the length of each list of a column, 0 where it is null; shape (n,)."""
+    import pyarrow.compute as pc
+
+    lengths = pc.fill_null(pc.list_value_length(column), 0)
+    return np.asarray(lengths.to_numpy(zero_copy_only=False), dtype=np.int64)
+
+
+def flat_symbols(column: Any) -> np.ndarray:
+    """Return the atomic numbers of a column of lists of symbols, row after row.
+
+    Parameters
+    ----------
+    column : pyarrow.ListArray of str or dictionary-encoded str
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        Atomic numbers.
+
+    Raises
+    ------
+    ValueError
+        If a symbol is no chemical element.
+    """
+    import pyarrow as pa
+
+    symbols = column.flatten()
+    if symbols.null_count:
+        raise ValueError("a symbol is null")
+    if not pa.types.is_dictionary(symbols.type):
+        symbols = symbols.dictionary_encode()
+    used = np.asarray(symbols.indices.to_numpy(zero_copy_only=False))
+    names = symbols.dictionary.to_pylist()
+    # A dictionary may list symbols that no row of this batch has: look up those in use.
+    numbers = np.zeros(len(names), dtype=np.int32)
+    for index in np.unique(used).tolist():
+        numbers[index] = atomic_number(names[index])
+    return numbers[used]
+
+
+def vectors(column: Any, n_atoms: np.ndarray) -> RaggedVectors:
+    """Return the vectors in a column of lists of lists of three numbers.
+
+    Parameters
+    ----------
+    column : pyarrow.ListArray
+        Type ``list<list<float>>``.
+    n_atoms : ndarray of shape (n,)
+        Length that each row should have.
+
+    Returns
+    -------
+    RaggedVectors
+        The vectors, row after row.
+    """
+    counts, inner = list_counts(column), column.flatten()
+    widths = list_counts(inner)
+    if np.array_equal(counts, n_atoms) and (widths == 3).all():  # the usual case
+        regular = np.zeros(len(column), dtype=bool)
+        return RaggedVectors(_numbers(inner.flatten()).reshape(-1, 3), regular, regular)
+    # 1. rows with as many vectors as atoms, each of three numbers
+    ends = np.cumsum(counts)
+    n_narrow = np.concatenate([[0], np.cumsum(widths != 3)])  # vectors of another width so far
+    is_good = (counts == n_atoms) & (n_narrow[ends] == n_narrow[ends - counts])
+    is_missing = counts == 0
+    # 2. their numbers in place, NaN in the others
+    values = np.full((int(n_atoms.sum()), 3), np.nan)
+    is_good_number = np.repeat(np.repeat(is_good, counts), widths)
+    numbers = _numbers(inner.flatten())[is_good_number]
+    values[np.repeat(is_good, n_atoms)] = numbers.reshape(-1, 3)
+    return RaggedVectors(values, is_missing, ~is_good & ~is_missing)
+
+
+def matrices(column: Any) -> RaggedVectors:
+    """Return the 3x3 matrices in a column; values of shape (n, 3, 3).
+
+    Parameters
+    ----------
+    column : pyarrow.ListArray
+        Type ``list<list<float>>``.
+
+    Returns
+    -------
+    RaggedVectors
+        Matrices, NaN for rows that have none or something else.
+    """
+    rows = vectors(column, np.full(len(column), 3))
+    return rows._replace(values=rows.values.reshape(-1, 3, 3))
+
+
+def _numbers(values: Any) -> np.ndarray:
+    """Return numbers as float64, NaN where null."""
+    return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def plain_column(column: Any) -> np.ndarray:
+    """Return a column of numbers, booleans or text; NaN or None where null."""
+    import pyarrow as pa
+
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    if column.null_count and pa.types.is_boolean(column.type):
+        return np.array(column.to_pylist(), dtype=object)
+    array = column.to_numpy(zero_copy_only=False)
+    return array.astype(np.float64) if array.dtype == np.float32 else array

@@ -1,0 +1,219 @@
+"""Write crystals and labels as Parquet with LeMat's column names."""
+
+import json
+import os
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+
+from gnnpre._atomic import replace_file
+
+from ..graphs import Crystals, FrameLabels
+from ._composition import reduced_formula
+from ._extras import import_extra
+from ._label_checks import composition_keys
+from ._parquet import KBAR_OF_VASP
+
+__all__ = ["to_parquet"]
+
+_GROUP_ROWS = 10_000  # of a row group, which readers load as a whole
+_RESERVED = {
+    *("elements", "nsites", "nelements", "chemical_formula_reduced", "lattice_vectors"),
+    *("species_at_sites", "cartesian_site_positions", "dimension_types", "nperiodic_dimensions"),
+    *("energy", "forces", "stress_tensor"),
+}
+_UNITS = {
+    "lattice_vectors": "angstrom, as rows",
+    "cartesian_site_positions": "angstrom",
+    "energy": "eV per cell",
+    "forces": "eV/angstrom",
+    "stress_tensor": "kbar, positive in compression (VASP)",
+}
+
+
+def to_parquet(
+    path: str | os.PathLike[str],
+    crystals: Any,
+    labels: FrameLabels | None = None,
+    *,
+    targets: Any = None,
+) -> None:
+    """Write crystals and labels to a Parquet file with the column names of LeMat-Bulk.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, which is replaced as a whole.
+    crystals : Crystals or list of structures
+        The crystals. ``ids`` become ``immutable_id``; columns of ``info`` keep their names.
+    labels : FrameLabels, optional
+        Energies, forces, stresses, and columns of ``info``.
+    targets : Series, DataFrame or dict of arrays, optional
+        Columns of targets.
+
+    Raises
+    ------
+    ValueError
+        If the arguments differ in length, or a column has the name of one that is written.
+    ImportError
+        If pyarrow, of the extra ``store``, is not installed.
+
+    See Also
+    --------
+    read_parquet : Read such a file.
+
+    Notes
+    -----
+    As in LeMat-Bulk, ``stress_tensor`` is in kbar and positive in compression; missing labels are
+    null.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from gnnpre.datasets import make_emt_property, read_parquet, to_parquet
+    >>> structures, y = make_emt_property(2, random_state=0)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "alloys.parquet"
+    >>> to_parquet(path, structures, targets={"bulk_modulus": y})
+    >>> crystals, read_y = read_parquet(path, "bulk_modulus")
+    >>> bool((read_y == y).all())
+    True
+    """
+    import_extra("pyarrow", "store", "to_parquet")
+    import pyarrow.parquet as pq
+
+    if not isinstance(crystals, Crystals):
+        crystals = Crystals.from_structures(crystals)
+    extra = _extra_columns(crystals, labels, targets)
+    formulas, elements = _compositions(crystals)
+    metadata = {b"gnnpre.units": json.dumps(_UNITS).encode()}
+    with replace_file(os.fspath(path)) as new:
+        schema: Any = None
+        writer: Any = None
+        for start in range(0, len(crystals), _GROUP_ROWS):
+            rows = slice(start, start + _GROUP_ROWS)
+            table = _to_table(
+                crystals[rows],
+                None if labels is None else labels[rows],
+                {name: column[rows] for name, column in extra.items()},
+                formulas[rows],
+                elements[rows],
+            )
+            if writer is None:
+                schema = table.schema.with_metadata(metadata)
+                writer = pq.ParquetWriter(new, schema, compression="zstd")
+            writer.write_table(table.cast(schema))
+        writer.close()
+
+
+def _extra_columns(
+    crystals: Crystals, labels: FrameLabels | None, targets: Any
+) -> dict[str, np.ndarray]:
+    """Return ids, info columns and targets, checked for length and names."""
+    n = len(crystals)
+    if labels is not None and not np.array_equal(labels.n_atoms, crystals.n_atoms):
+        raise ValueError(
+            f"labels are of {len(labels)} frames and crystals of {n}, or the numbers of atoms "
+            "differ; pass labels of the same crystals, in the same order."
+        )
+    columns: dict[str, np.ndarray] = {}
+    if crystals.ids is not None:
+        columns["immutable_id"] = crystals.ids.astype(str)
+    tables: list[Mapping[str, Any]] = [crystals.info, {} if labels is None else labels.info]
+    if targets is not None:
+        if hasattr(targets, "to_frame"):
+            targets = targets.to_frame()
+        tables.append({str(name): np.asarray(targets[name]) for name in targets})
+    for table in tables:
+        for name, values in table.items():
+            if name in _RESERVED:
+                raise ValueError(
+                    f"A column is named {name!r}, which holds the crystals: rename it."
+                )
+            if len(values) != n:
+                raise ValueError(
+                    f"Column {name!r} has {len(values)} values; there are {n} crystals."
+                )
+            columns.setdefault(name, np.asarray(values))
+    return columns
+
+
+def _compositions(crystals: Crystals) -> tuple[list[str], list[list[str]]]:
+    """Return the reduced formula and the sorted elements of each crystal."""
+    from ase.data import chemical_symbols
+
+    keys = composition_keys(crystals)
+    firsts: dict[int, int] = {}
+    for row, key in enumerate(keys.tolist()):
+        firsts.setdefault(key, row)
+    described = {}
+    for key, row in firsts.items():
+        numbers = crystals.atomic_numbers[crystals.offsets[row] : crystals.offsets[row + 1]]
+        symbols = sorted(chemical_symbols[number] for number in set(numbers.tolist()))
+        described[key] = (reduced_formula(numbers), symbols)
+    pairs = [described[key] for key in keys.tolist()]
+    return [formula for formula, _ in pairs], [symbols for _, symbols in pairs]
+
+
+def _to_table(
+    crystals: Crystals,
+    labels: FrameLabels | None,
+    extra: Mapping[str, np.ndarray],
+    formulas: list[str],
+    elements: list[list[str]],
+) -> Any:
+    import pyarrow as pa
+    from ase.data import chemical_symbols
+
+    n = len(crystals)
+    offsets = crystals.offsets
+    symbols = pa.array(np.array(chemical_symbols)[crystals.atomic_numbers])
+    columns = {
+        "elements": pa.array(elements, type=pa.list_(pa.string())),
+        "nsites": pa.array(crystals.n_atoms, type=pa.int32()),
+        "nelements": pa.array([len(item) for item in elements], type=pa.int8()),
+        "chemical_formula_reduced": pa.array(formulas, type=pa.string()),
+        "dimension_types": _lists(
+            pa.array(crystals.pbc.ravel(), type=pa.int8()), 3 * np.arange(n + 1)
+        ),
+        "nperiodic_dimensions": pa.array(crystals.pbc.sum(axis=1), type=pa.int8()),
+        "lattice_vectors": _vectors(crystals.cell.reshape(-1, 3), 3 * np.arange(n + 1)),
+        "species_at_sites": _lists(symbols, offsets),
+        "cartesian_site_positions": _vectors(crystals.positions, offsets),
+    }
+    if labels is not None:
+        stress = labels.stress / KBAR_OF_VASP
+        no_forces = np.logical_and.reduceat(np.isnan(labels.forces).all(axis=1), offsets[:-1])
+        no_stress = np.asarray(np.isnan(stress).all(axis=(1, 2)))
+        columns |= {
+            "energy": pa.array(labels.energy, mask=np.isnan(labels.energy)),
+            "forces": _vectors(labels.forces, offsets, no_forces),
+            "stress_tensor": _vectors(stress.reshape(-1, 3), 3 * np.arange(n + 1), no_stress),
+        }
+    columns |= {name: _plain(values) for name, values in extra.items()}
+    return pa.table(columns)
+
+
+def _lists(values: Any, offsets: np.ndarray, missing: np.ndarray | None = None) -> Any:
+    import pyarrow as pa
+
+    mask = None if missing is None else pa.array(missing)
+    return pa.ListArray.from_arrays(pa.array(offsets, type=pa.int32()), values, mask=mask)
+
+
+def _vectors(values: np.ndarray, offsets: np.ndarray, missing: np.ndarray | None = None) -> Any:
+    """Return vectors (N, 3) as lists of lists of three numbers, one outer list per row."""
+    import pyarrow as pa
+
+    inner = _lists(pa.array(np.ascontiguousarray(values).ravel()), 3 * np.arange(len(values) + 1))
+    return _lists(inner, offsets, missing)
+
+
+def _plain(values: np.ndarray) -> Any:
+    import pyarrow as pa
+
+    if values.dtype.kind in "OU":
+        return pa.array(
+            [None if value is None or value != value else value for value in values.tolist()]
+        )
+    return pa.array(values, mask=np.isnan(values) if values.dtype.kind == "f" else None)
