@@ -1,8 +1,9 @@
-"""Fingerprints of atoms: invariant numbers from the positions of their neighbours."""
+"""Features of atoms and crystals without a network: fingerprints of structures, compositions."""
 
 from ._base import Fingerprint
+from ._composition import Composition
 from ._ead import EAD
 from ._gmp import GMP
 from ._wacsf import WACSF
 
-__all__ = ["EAD", "GMP", "WACSF", "Fingerprint"]
+__all__ = ["EAD", "GMP", "WACSF", "Composition", "Fingerprint"]

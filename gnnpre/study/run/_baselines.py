@@ -9,12 +9,11 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gnnpre.fingerprints import EAD
+from gnnpre.fingerprints import EAD, Composition
 
 from ..plan._data import LoadedData
 from ..plan._job import Job
 from ..plan._protocols import Split
-from ._composition_table import composition_table
 from ._workspace import Workspace
 
 __all__ = ["evaluate_baseline"]
@@ -46,7 +45,7 @@ def _table(name: str, data: LoadedData) -> np.ndarray:
     if name == "mean":
         return np.zeros((len(data), 1))
     if name.endswith("composition"):
-        return composition_table(data.structures)
+        return np.asarray(Composition().fit_transform(data.structures))
     return np.asarray(EAD(pooling="cumulants").fit_transform(data.structures))
 
 
