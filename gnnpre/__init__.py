@@ -35,7 +35,7 @@ if TYPE_CHECKING:
         jia2024_torchmdnet,
         jia2025_torchmdnet,
     )
-    from .fingerprints import EAD, GMP, WACSF
+    from .fingerprints import EAD, GMP, WACSF, Composition
     from .graphs import CrystalGraphs, Crystals, FrameLabels, StructureToGraph
     from .objectives import (
         ClassTargets,
@@ -52,6 +52,7 @@ __all__ = [
     "GMP",
     "WACSF",
     "ClassTargets",
+    "Composition",
     "CrystalGraphs",
     "Crystals",
     "Denoising",
@@ -87,6 +88,7 @@ __all__ = [
 _HOME = {
     "CGCNN": "backbones",
     "ClassTargets": "objectives",
+    "Composition": "fingerprints",
     "CrystalGraphs": "graphs",
     "Crystals": "graphs",
     "Denoising": "objectives",

@@ -16,7 +16,9 @@ PACKAGE = Path(gnnpre.__file__).parent
 # the top (gnnpre/_version.py) come before all of them; gnnpre/__init__.py, which re-exports, after.
 LAYERS = (
     {"graphs"},
-    {"datasets", "fingerprints", "backbones"},
+    {"datasets", "fingerprints"},
+    {"foundation"},
+    {"backbones"},
     {"objectives"},
     {"training"},
     {"estimators"},

@@ -1,0 +1,89 @@
+"""Features of atoms on disk, found again by the content of crystals and of the model."""
+
+import hashlib
+import io
+import sqlite3
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import closing, contextmanager
+from pathlib import Path
+
+import numpy as np
+
+from ._warnings import StorageWarning, warn_user
+
+__all__ = ["FeatureStore", "array_digest"]
+
+FILE = "features.sqlite"
+# Seconds to wait for another process that writes.
+TIMEOUT = 60.0
+# SQLite takes at most so many parameters in one statement.
+MANY = 500
+
+
+def array_digest(*values: np.ndarray | str) -> str:
+    """Return a digest of arrays, by their dtype, shape and content, and of texts."""
+    digest = hashlib.sha256()
+    for value in values:
+        if isinstance(value, str):
+            digest.update(value.encode())
+        else:
+            array = np.ascontiguousarray(value)
+            digest.update(f"{array.dtype.str}{array.shape}".encode())
+            digest.update(array.tobytes())
+    return digest.hexdigest()
+
+
+class FeatureStore:
+    """A table from keys to arrays in one SQLite file, which processes and threads may share.
+
+    A file that cannot be read or written costs a warning, and the features are computed: a cache
+    never stops a computation. Arrays are stored without pickle.
+    """
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+
+    def get(self, keys: Iterable[str]) -> dict[str, np.ndarray]:
+        """Return the arrays that are stored under some of the keys."""
+        keys, values = list(keys), {}
+        if not (self.folder / FILE).exists():
+            return {}
+        with self._warn_of_errors(), self._connection() as connection:
+            for start in range(0, len(keys), MANY):
+                chunk = keys[start : start + MANY]
+                marks = ",".join("?" * len(chunk))
+                query = f"SELECT key, value FROM features WHERE key IN ({marks})"
+                for key, value in connection.execute(query, chunk):
+                    values[key] = np.load(io.BytesIO(value), allow_pickle=False)
+        return values
+
+    def put(self, values: Mapping[str, np.ndarray]) -> None:
+        """Store arrays under keys."""
+        rows = []
+        for key, value in values.items():
+            buffer = io.BytesIO()
+            np.save(buffer, value, allow_pickle=False)
+            rows.append((key, buffer.getvalue()))
+        with self._warn_of_errors():
+            self.folder.mkdir(parents=True, exist_ok=True)
+            with self._connection() as connection, connection:
+                connection.executemany("INSERT OR REPLACE INTO features VALUES (?, ?)", rows)
+
+    @contextmanager
+    def _connection(self) -> Iterator[sqlite3.Connection]:
+        with closing(sqlite3.connect(self.folder / FILE, timeout=TIMEOUT)) as connection:
+            connection.execute(
+                "CREATE TABLE IF NOT EXISTS features (key TEXT PRIMARY KEY, value BLOB)"
+            )
+            yield connection
+
+    @contextmanager
+    def _warn_of_errors(self) -> Iterator[None]:
+        try:
+            yield
+        except (OSError, sqlite3.Error, ValueError, EOFError) as error:
+            warn_user(
+                f"The cache of features in {str(self.folder)!r} cannot be used ({error}): they are "
+                f"computed. Delete {FILE} there, or pass another folder as cache.",
+                StorageWarning,
+            )
