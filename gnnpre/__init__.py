@@ -17,6 +17,7 @@ if TYPE_CHECKING:
         estimators,
         exceptions,
         fingerprints,
+        foundation,
         graphs,
         model_selection,
         objectives,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
         jia2025_torchmdnet,
     )
     from .fingerprints import EAD, GMP, WACSF, Composition
+    from .foundation import FoundationFeatures
     from .graphs import CrystalGraphs, Crystals, FrameLabels, StructureToGraph
     from .objectives import (
         ClassTargets,
@@ -58,6 +60,7 @@ __all__ = [
     "Denoising",
     "FingerprintTargets",
     "ForceField",
+    "FoundationFeatures",
     "FrameLabels",
     "Mixture",
     "Pretrainer",
@@ -74,6 +77,7 @@ __all__ = [
     "estimators",
     "exceptions",
     "fingerprints",
+    "foundation",
     "graphs",
     "jia2024_cgcnn",
     "jia2024_torchmdnet",
@@ -95,6 +99,7 @@ _HOME = {
     "EAD": "fingerprints",
     "FingerprintTargets": "objectives",
     "ForceField": "objectives",
+    "FoundationFeatures": "foundation",
     "FrameLabels": "graphs",
     "GMP": "fingerprints",
     "Mixture": "objectives",
@@ -117,6 +122,7 @@ _SUBPACKAGES = (
     "estimators",
     "exceptions",
     "fingerprints",
+    "foundation",
     "graphs",
     "model_selection",
     "objectives",
