@@ -207,7 +207,7 @@ class FoundationFeatures(HasConstraints, IndexedTransformerMixin, BaseEstimator)
     def _layers(self) -> list[int]:
         """Return the layers, counted from 0."""
         last = ADAPTERS[split_name(self.model)[0]].n_layers
-        layers = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
+        layers: Any = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
         for layer in layers:
             number(integer=True, low=-last - 1, low_included=True, high=last)("layer", layer)
         positions = [int(layer) % (last + 1) for layer in layers]
