@@ -1,14 +1,14 @@
-"""Architectures: a config and its module a file, and the layers that they share."""
+"""Architectures, one in each file, and the layers and messages that they share."""
 
 from ._base import AtomFeatures, Backbone, BackboneModule
 from ._cgcnn import CGCNN
 from ._layers import sum_by_index as sum_by_index
-from ._native import has_compiler as has_compiler
 from ._readout import ENERGY_POOLINGS as ENERGY_POOLINGS
 from ._readout import POOLINGS as POOLINGS
 from ._readout import READOUTS as READOUTS
 from ._readout import Readout
 from ._readout import pool as pool
 from ._torchmdnet import TorchMDNet
+from .messages import has_compiler as has_compiler
 
 __all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "TorchMDNet"]

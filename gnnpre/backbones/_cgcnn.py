@@ -10,13 +10,10 @@ from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
-from ._edge_message import LinearMap
-from ._edge_sum import Neighbors
-from ._functions import SILU, SOFTPLUS, ScalarFunction
-from ._gated_message import GatedMessage
 from ._layers import ELEMENT_STARTS, ENVELOPES, ElementEmbedding, GaussianSmearing
+from .messages import SILU, SOFTPLUS, Activation, GatedMessage, LinearMap, Neighbors
 
-ACTIVATIONS: dict[str, ScalarFunction] = {"silu": SILU, "softplus": SOFTPLUS}
+ACTIVATIONS: dict[str, Activation] = {"silu": SILU, "softplus": SOFTPLUS}
 AGGREGATIONS = ("scaled_sum", "mean", "sum")
 
 __all__ = ["CGCNN"]
@@ -155,9 +152,8 @@ class CGCNNModule(BackboneModule):
 
     def layer_features(self, batch: CrystalBatch) -> Iterator[AtomFeatures]:
         """Yield the atom features before the first layer, then after each layer."""
-        neighbors = Neighbors(
-            batch.pairs, len(batch.atomic_numbers), self._scale(batch), self.compiled
-        )
+        neighbors = Neighbors.of(batch, self.compiled)
+        neighbors = neighbors.scaled(self._scale(batch))
         distances = batch.edge_vectors[batch.pairs.edges].norm(dim=1)  # (P,)
         weight = torch.ones_like(distances) if self.envelope is None else self.envelope(distances)
         radial = self.radial(distances)  # (P, n_radial)

@@ -46,6 +46,13 @@ class ElementEmbedding(nn.Module):
                 self.linear.bias.copy_(0.3 * torch.randn(channels))
 
     def forward(self, atomic_numbers: Tensor) -> Tensor:
+        if atomic_numbers.device.type == "cpu" and len(atomic_numbers):  # a GPU would wait
+            first, last = (int(z) for z in atomic_numbers.aminmax())
+            if first < 1 or last > N_ELEMENTS:
+                raise ValueError(
+                    f"atomic_numbers hold {first if first < 1 else last}; expected 1 to "
+                    f"{N_ELEMENTS}."
+                )
         table = self.linear.weight.t() + self.linear.bias  # (n_elements, C)
         return table.index_select(0, atomic_numbers - 1)  # (N, C)
 

@@ -10,10 +10,7 @@ from torch import Tensor, nn
 from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre.graphs import CrystalBatch
 
-from ._attention_message import AttentionMessage, FilteredMessage
 from ._base import AtomFeatures, Backbone, BackboneModule
-from ._edge_message import LinearMap
-from ._edge_sum import Neighbors
 from ._layers import (
     ELEMENT_STARTS,
     CosineEnvelope,
@@ -21,6 +18,7 @@ from ._layers import (
     ExpNormalSmearing,
     WhitenedNorm,
 )
+from .messages import AttentionMessage, FilteredMessage, LinearMap, Neighbors
 
 AGGREGATIONS = ("scaled_sum", "sum")
 STARTS = (*ELEMENT_STARTS, "normal")
@@ -231,15 +229,16 @@ class TorchMDNetModule(BackboneModule):
         return [*others, (*last, "norm.*", "vector_norm.*")]
 
     def _edges(self, batch: CrystalBatch) -> _Edges:
+        # The root keeps the spread of what is gathered; the number itself makes it vanish.
+        scale = self.mean_neighbors.rsqrt() if self.scaled else None
+        neighbors = Neighbors.of(batch, self.compiled).scaled(scale)
         vectors = batch.edge_vectors[batch.pairs.edges]  # (P, 3)
         distances = vectors.norm(dim=1, keepdim=True)  # (P, 1)
         envelope = self.envelope(distances)  # (P, 1)
         directions = vectors / distances
-        # The root keeps the spread of what is gathered; the number itself makes it vanish.
-        scale = self.mean_neighbors.rsqrt() if self.scaled else None
         columns = self.radial.columns(distances)
         return _Edges(
-            Neighbors(batch.pairs, len(batch.atomic_numbers), scale, self.compiled),
+            neighbors,
             radial=self.radial(distances[:, 0], columns) * envelope,
             columns=columns,
             envelope=envelope[:, 0],

@@ -7,18 +7,18 @@ import pytest
 import torch
 
 from gnnpre import CGCNN, PropertyRegressor, TorchMDNet
-from gnnpre.backbones import _edge_blocks, _edge_kernel, _edge_sum
-from gnnpre.backbones._native import CompilerError
+from gnnpre.backbones.messages import _blocks, _kernel_sums, _neighbors, _torch_compile
+from gnnpre.backbones.messages._compiler import CompilerError
 from gnnpre.training import _settings
 
 
 @pytest.fixture
-def _torch_compile(monkeypatch):
+def _no_kernels(monkeypatch):
     """As on a device for which there is no kernel in C."""
-    monkeypatch.setattr(_edge_sum, "_has_kernels", lambda device: False)
-    _edge_blocks._compiled.cache_clear()  # compiled functions stay with the process
+    monkeypatch.setattr(_neighbors, "_has_kernels", lambda device: False)
+    _torch_compile.compile_function.cache_clear()  # compiled functions stay with the process
     yield
-    _edge_blocks._compiled.cache_clear()
+    _torch_compile.compile_function.cache_clear()
 
 
 def same_losses(fit):
@@ -30,11 +30,11 @@ def same_losses(fit):
 
 
 def test_the_same_training_but_for_rounding(fit, monkeypatch):
-    monkeypatch.setattr(_edge_blocks, "_compiled", None)  # no need of torch.compile
+    monkeypatch.setattr(_blocks, "compile_function", None)  # no need of torch.compile
     same_losses(fit)
 
 
-@pytest.mark.usefixtures("_torch_compile")
+@pytest.mark.usefixtures("_no_kernels")
 def test_the_same_training_by_torch_compile(fit):
     same_losses(fit)
 
@@ -55,7 +55,7 @@ def test_the_attention_of_torchmdnet(graphs, labels):
     same_predictions(graphs, labels)
 
 
-@pytest.mark.usefixtures("_torch_compile")
+@pytest.mark.usefixtures("_no_kernels")
 def test_the_attention_of_torchmdnet_by_torch_compile(graphs, labels):
     same_predictions(graphs, labels)
 
@@ -70,17 +70,17 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(fit, monkeypatch):
     def broken(*args):
         raise CompilerError("there is no C compiler")
 
-    monkeypatch.setattr(_edge_kernel, "load_kernel", broken)
-    monkeypatch.setattr(_edge_blocks, "_compiled", None)
-    _edge_kernel._library.cache_clear()
+    monkeypatch.setattr(_kernel_sums, "load_kernel", broken)
+    monkeypatch.setattr(_blocks, "compile_function", None)
+    _kernel_sums._library.cache_clear()
     with pytest.warns(UserWarning, match="No compiled kernel: there is no C compiler") as caught:
         compiled = fit(compile=True)
-    _edge_kernel._library.cache_clear()
+    _kernel_sums._library.cache_clear()
     assert len([w for w in caught if "No compiled kernel" in str(w.message)]) == 1
     same_weights(compiled, fit(compile=False))
 
 
-@pytest.mark.usefixtures("_torch_compile")
+@pytest.mark.usefixtures("_no_kernels")
 def test_where_torch_compile_fails_training_goes_on_and_says_so(fit, monkeypatch):
     import torch._dynamo
 

@@ -7,7 +7,8 @@
 #define WIDTH (2 * C)
 #include "edge_map.h"
 
-enum { TARGET, SOURCE, EDGE, WEIGHT, MAP, BIAS };
+enum { TARGET, SOURCE, EDGE, WEIGHT, MAP, BIAS, N_INPUTS };
+#define N_SUMS 1
 #define LOOP _Pragma("omp simd") for (int c = 0; c < C; c++)
 #define WIDE_LOOP _Pragma("omp simd") for (int c = 0; c < WIDTH; c++)
 
@@ -161,4 +162,4 @@ static void second(const edges_t *edges, const real **in, const real **cotangent
     }
 }
 
-#include "edge_parts.h"
+#include "edge_ranges.h"

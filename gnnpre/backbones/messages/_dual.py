@@ -1,4 +1,9 @@
-"""Dual numbers: formulas on tensors that carry their change along a direction with them."""
+"""Dual numbers: tensors that carry their change along a direction with them.
+
+A function that is written with :func:`multiply`, :func:`add` and the methods of :class:`Dual` takes
+tensors, and returns its value, or dual numbers, and returns its derivative along their changes too.
+``torch.func.jvp`` does the same with plain operators, but took three times as long here.
+"""
 
 from collections.abc import Sequence
 from typing import Any
@@ -6,13 +11,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from ._functions import SILU
+from ._activations import SILU
 
-__all__ = ["Dual", "cat", "change_of", "dot", "plus", "silu", "times"]
+__all__ = ["Dual", "add", "cat", "change_of", "dot", "multiply", "silu"]
 
 
 class Dual:
-    """A tensor and its change; no change is that of a constant."""
+    """A tensor and its change; None is the change of a constant."""
 
     __slots__ = ("change", "value")
 
@@ -20,18 +25,21 @@ class Dual:
         self.value = value
         self.change = change
 
-    def _same(self, name: str, *args: Any, **kwargs: Any) -> "Dual":
-        """Apply a linear method to both."""
+    def _linear(self, name: str, *args: Any, **kwargs: Any) -> "Dual":
+        """Apply a linear method to the value and to the change."""
         value = getattr(self.value, name)(*args, **kwargs)
         if self.change is None:
             return Dual(value, None)
         return Dual(value, getattr(self.change, name)(*args, **kwargs))
 
     def sum(self, dim: int | tuple[int, ...]) -> "Dual":
-        return self._same("sum", dim=dim)
+        return self._linear("sum", dim=dim)
 
     def unsqueeze(self, dim: int) -> "Dual":
-        return self._same("unsqueeze", dim)
+        return self._linear("unsqueeze", dim)
+
+    def matmul(self, matrix: Tensor) -> "Dual":
+        return self._linear("matmul", matrix)
 
     def chunk(self, chunks: int, dim: int) -> "tuple[Dual, ...]":
         values = self.value.chunk(chunks, dim)
@@ -40,20 +48,16 @@ class Dual:
         changes = self.change.chunk(chunks, dim)
         return tuple(Dual(x, h) for x, h in zip(values, changes, strict=True))
 
-    def matmul(self, matrix: Tensor) -> "Dual":
-        return self._same("matmul", matrix)
 
-
-def times(x: Any, *factors: Any) -> Any:
-    """Multiply numbers; a function, as torch.compile knows no operators of other classes."""
+def multiply(x: Any, *factors: Any) -> Any:
+    """Multiply tensors or dual numbers: torch.compile knows no operators of new classes."""
     for y in factors:
         x = _product(x, y) if isinstance(x, Dual) or isinstance(y, Dual) else x * y
     return x
 
 
 def _product(x: Any, y: Any) -> Dual:
-    x = x if isinstance(x, Dual) else Dual(x, None)
-    y = y if isinstance(y, Dual) else Dual(y, None)
+    x, y = _as_dual(x), _as_dual(y)
     change = None
     if x.change is not None:
         change = x.change * y.value
@@ -63,11 +67,10 @@ def _product(x: Any, y: Any) -> Dual:
 
 
 def dot(x: Any, y: Any) -> Any:
-    """Give the inner products of vectors (k, p, 3, ...)."""
+    """Return the inner products of vectors (k, p, 3, ...), over the third dimension."""
     if not isinstance(x, Dual) and not isinstance(y, Dual):
         return _dot(x, y)
-    x = x if isinstance(x, Dual) else Dual(x, None)
-    y = y if isinstance(y, Dual) else Dual(y, None)
+    x, y = _as_dual(x), _as_dual(y)
     change = None
     if x.change is not None:
         change = _dot(x.change, y.value)
@@ -77,15 +80,16 @@ def dot(x: Any, y: Any) -> Any:
 
 
 def _dot(x: Tensor, y: Tensor, total: Tensor | None = None) -> Tensor:
-    for i in range(3):  # one by one: a sum over them is slower than all else here
+    # One component after the other: a sum over three is slower than all the rest.
+    for i in range(3):
         xi, yi = x.select(2, i), y.select(2, i)
         total = xi * yi if total is None else total.addcmul_(xi, yi)
     assert total is not None
     return total
 
 
-def plus(x: Any, y: Any) -> Any:
-    """Add two numbers of a kind."""
+def add(x: Any, y: Any) -> Any:
+    """Add two tensors, or two dual numbers."""
     if not isinstance(x, Dual):
         return x + y
     if x.change is None or y.change is None:
@@ -96,7 +100,7 @@ def plus(x: Any, y: Any) -> Any:
 
 
 def silu(x: Any) -> tuple[Any, Any]:
-    """Give SiLU and its derivative."""
+    """Return SiLU and its derivative."""
     if not isinstance(x, Dual):
         return SILU.first(SILU.prepare(x))
     u, u1, u2 = SILU.second(SILU.prepare(x.value))
@@ -105,16 +109,17 @@ def silu(x: Any) -> tuple[Any, Any]:
     return Dual(u, u1 * x.change), Dual(u1, u2.mul_(x.change))
 
 
-def cat(parts: Sequence[Any], dim: int) -> Any:
-    """Put numbers side by side."""
-    if not isinstance(parts[0], Dual):
-        return torch.cat(list(parts), dim)
-    return Dual(
-        torch.cat([part.value for part in parts], dim),
-        torch.cat([change_of(part) for part in parts], dim),
-    )
+def cat(xs: Sequence[Any], dim: int) -> Any:
+    """Concatenate tensors, or dual numbers."""
+    if not isinstance(xs[0], Dual):
+        return torch.cat(list(xs), dim)
+    return Dual(torch.cat([x.value for x in xs], dim), torch.cat([change_of(x) for x in xs], dim))
 
 
 def change_of(x: Any) -> Tensor:
-    """Give the change, zeros for a constant."""
+    """Return the change of a dual number, zeros for a constant."""
     return torch.zeros_like(x.value) if x.change is None else x.change
+
+
+def _as_dual(x: Any) -> Dual:
+    return x if isinstance(x, Dual) else Dual(x, None)

@@ -1,7 +1,8 @@
 /* filter * source, of (P, C) and (N, C). CHANNELS; inputs and gradients in this order. */
 #include "edge_math.h"
 
-enum { FILTER, SOURCE };
+enum { FILTER, SOURCE, N_INPUTS };
+#define N_SUMS 1
 #define C CHANNELS
 #define LOOP _Pragma("omp simd") for (int c = 0; c < C; c++)
 
@@ -60,4 +61,4 @@ static void second(const edges_t *edges, const real **in, const real **cotangent
     add_gradients(edges, along[FILTER], along[SOURCE], cotangents[0], out + 1);
 }
 
-#include "edge_parts.h"
+#include "edge_ranges.h"

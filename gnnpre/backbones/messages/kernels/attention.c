@@ -11,7 +11,8 @@
 #define WIDTH ((VECTORS ? 4 : 3) * C)
 #include "edge_map.h"
 
-enum { QUERY, SENT, EDGE, ENVELOPE, DIRECTION, ARROWS, MAP = 5 + VECTORS, BIAS };
+enum { QUERY, SENT, EDGE, ENVELOPE, DIRECTION, ARROWS, MAP = 5 + VECTORS, BIAS, N_INPUTS };
+#define N_SUMS 2
 #define H HEADS
 #define SIZE (C / H)
 #define LOOP _Pragma("omp simd") for (int c = 0; c < C; c++)
@@ -377,4 +378,4 @@ static void second(const edges_t *edges, const real **in, const real **cotangent
     }
 }
 
-#include "edge_parts.h"
+#include "edge_ranges.h"

@@ -1,0 +1,33 @@
+"""Messages along edges, and their sums over neighbours with two derivatives.
+
+An :class:`EdgeMessage` states by a formula what one atom sends to another along an edge;
+:meth:`Neighbors.sum` adds the messages up for each atom that receives them. How the sum is computed
+(block by block, by a kernel in C, or compiled by torch) does not concern a backbone.
+"""
+
+from ._activations import SILU, SOFTPLUS, Activation
+from ._attention import AttentionMessage
+from ._compiler import has_compiler
+from ._filtered import FilteredMessage
+from ._gated import GatedMessage
+from ._message import EdgeMessage, KernelSpec, LinearMap
+from ._neighbors import Neighbors
+from ._roles import DIRECTION, PAIR, SOURCE, TARGET
+
+__all__ = [
+    "DIRECTION",
+    "PAIR",
+    "SILU",
+    "SOFTPLUS",
+    "SOURCE",
+    "TARGET",
+    "Activation",
+    "AttentionMessage",
+    "EdgeMessage",
+    "FilteredMessage",
+    "GatedMessage",
+    "KernelSpec",
+    "LinearMap",
+    "Neighbors",
+    "has_compiler",
+]

@@ -1,0 +1,246 @@
+"""Sums over neighbours that can be differentiated twice."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from gnnpre.graphs import CrystalBatch, EdgePairs
+
+from ._blocks import Blocks
+from ._kernel_sums import KernelSums, find_kernel, kernel_inputs
+from ._message import EdgeMessage, LinearMap
+from ._roles import SOURCE, TARGET, Gradients
+
+__all__ = ["Neighbors"]
+
+_Engine = Blocks | KernelSums
+
+
+class Neighbors(NamedTuple):
+    """The neighbours of the N atoms of a batch, for all layers of a network.
+
+    Parameters
+    ----------
+    pairs : EdgePairs
+        The edges, in P pairs of opposite ones.
+    n_atoms : int
+        Number of atoms N.
+    scale : Tensor or None
+        Factor of the sums over neighbours: a number, or a tensor of shape (N, 1).
+    compiled : bool
+        Whether to use kernels in C or, on a GPU, ``torch.compile``.
+
+    Examples
+    --------
+    The number of neighbours of each atom:
+
+    >>> import torch
+    >>> from ase.build import bulk
+    >>> from gnnpre import StructureToGraph
+    >>> from gnnpre.backbones.messages import FilteredMessage, Neighbors
+    >>> batch = StructureToGraph(cutoff=4.0).transform([bulk("Cu")]).batch()
+    >>> neighbors = Neighbors.of(batch)
+    >>> ones = torch.ones(neighbors.n_pairs, 1), torch.ones(neighbors.n_atoms, 1)
+    >>> neighbors.sum(FilteredMessage(), *ones)
+    (tensor([[18.]]),)
+    """
+
+    pairs: EdgePairs
+    n_atoms: int
+    scale: Tensor | None = None
+    compiled: bool = False
+
+    @classmethod
+    def of(cls, batch: CrystalBatch, compiled: bool = False) -> "Neighbors":
+        """Return the neighbours of the atoms of a batch, after a check of its edges.
+
+        Parameters
+        ----------
+        batch : CrystalBatch
+            The crystals.
+        compiled : bool
+            Whether to use kernels in C or, on a GPU, ``torch.compile``.
+
+        Returns
+        -------
+        Neighbors
+            The neighbours.
+
+        Raises
+        ------
+        ValueError
+            If an edge has an end that is none of the N atoms, or the sizes of the tensors of the
+            batch do not fit.
+        """
+        _check_batch(batch)
+        return cls(batch.pairs, len(batch.atomic_numbers), compiled=compiled)
+
+    def scaled(self, scale: Tensor | None) -> "Neighbors":
+        """Return the same neighbours with another factor of their sums."""
+        return self._replace(scale=scale)
+
+    @property
+    def n_pairs(self) -> int:
+        """Number of pairs P."""
+        return self.pairs.target.shape[1]
+
+    def sum(self, message: EdgeMessage, *inputs: Tensor | LinearMap) -> tuple[Tensor, ...]:
+        """Sum messages over the neighbours of each atom.
+
+        Parameters
+        ----------
+        message : EdgeMessage
+            What is sent.
+        *inputs : Tensor or LinearMap
+            The inputs of the message: (N, ...) for atoms, (P, ...) for pairs.
+
+        Returns
+        -------
+        tuple of Tensor
+            Sums of shape (N, ...), times ``scale``.
+
+        Raises
+        ------
+        ValueError
+            If an input does not have one row for each atom or pair.
+        """
+        self._check_inputs(message, inputs)
+        engine, tensors = self._engine(message, inputs)
+        sums: tuple[Tensor, ...] = _Sum.apply(engine, *tensors)
+        return sums if self.scale is None else tuple(x * self.scale for x in sums)
+
+    def _check_inputs(self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]) -> None:
+        """Check the numbers of rows: a kernel would read beyond the end of a shorter tensor."""
+        name, roles = type(message).__name__, message.roles
+        if len(inputs) != len(roles) or not {TARGET, SOURCE} & set(roles):
+            raise ValueError(
+                f"{name} has {len(inputs)} inputs and the roles {roles}; expected one role for "
+                f"each input, {TARGET!r} or {SOURCE!r} among them."
+            )
+        for number, (x, role) in enumerate(zip(inputs, roles, strict=True)):
+            n_rows = len(x.features) if isinstance(x, LinearMap) else len(x)
+            expected = self.n_atoms if role in (TARGET, SOURCE) else self.n_pairs
+            if n_rows != expected:
+                noun = "atoms" if role in (TARGET, SOURCE) else "pairs of atoms"
+                raise ValueError(
+                    f"Input {number} of {name} has {n_rows} rows; expected {expected}, the number "
+                    f"of {noun}."
+                )
+
+    def _engine(
+        self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]
+    ) -> tuple[_Engine, list[Tensor]]:
+        """Choose how to compute the sums; return it with the tensors that it takes."""
+        by_kernel = self.compiled and _has_kernels(self.pairs.target.device)
+        if by_kernel and (kernel := find_kernel(message, self.pairs, self.n_atoms, inputs)):
+            return kernel, kernel_inputs(inputs)
+        # Where there are kernels for the device but not for this message, torch's own functions
+        # are faster to have than half a minute of torch.compile.
+        blocks = Blocks(message, self.pairs, self.n_atoms, self.compiled and not by_kernel)
+        return blocks, [x.product() if isinstance(x, LinearMap) else x for x in inputs]
+
+
+def _has_kernels(device: torch.device) -> bool:
+    return device.type == "cpu"
+
+
+def _check_batch(batch: CrystalBatch) -> None:
+    """Check the edges of a batch: a kernel reads and writes at the atoms that they name."""
+    n_atoms, index = len(batch.atomic_numbers), batch.edge_index
+    if index.dtype != torch.int64:
+        raise ValueError(f"edge_index of the batch has dtype {index.dtype}; expected torch.int64.")
+    rows = {
+        "positions": (len(batch.positions), n_atoms),
+        "batch": (len(batch.batch), n_atoms),
+        "edge_vectors": (len(batch.edge_vectors), index.shape[1]),
+        "edge_shift": (len(batch.edge_shift), index.shape[1]),
+    }
+    for name, (n_rows, expected) in rows.items():
+        if n_rows != expected:
+            raise ValueError(
+                f"{name} of the batch has {n_rows} rows; expected {expected}, as there are "
+                f"{n_atoms} atomic_numbers and {index.shape[1]} edges."
+            )
+    # On a GPU torch's own functions check each index, and this would wait for the device.
+    if index.device.type == "cpu" and index.numel():
+        first, last = (int(x) for x in index.aminmax())
+        if first < 0 or last >= n_atoms:
+            wrong = first if first < 0 else last
+            raise ValueError(
+                f"edge_index of the batch names atom {wrong}; expected 0 to {n_atoms - 1}, as "
+                f"there are {n_atoms} atomic_numbers."
+            )
+
+
+class _Sum(torch.autograd.Function):
+    """The sums of the messages of all edges."""
+
+    @staticmethod
+    def forward(ctx: Any, engine: _Engine, *inputs: Tensor) -> tuple[Tensor, ...]:
+        ctx.engine = engine
+        ctx.save_for_backward(*inputs)
+        sums, ctx.states = engine.value(_detached(inputs), any(ctx.needs_input_grad))
+        return sums
+
+    @staticmethod
+    def backward(ctx: Any, *cotangents: Tensor) -> tuple[Tensor | None, ...]:
+        inputs = ctx.saved_tensors
+        constants = (ctx.engine, ctx.states, _needed(ctx, len(inputs)), len(inputs))
+        return (None, *_Gradient.apply(*constants, *inputs, *cotangents))
+
+
+class _Gradient(torch.autograd.Function):
+    """The gradient of the sums, itself a function of the inputs and the cotangents."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        engine: _Engine,
+        states: Any,
+        needs: tuple[bool, ...],
+        n_inputs: int,
+        *tensors: Tensor,
+    ) -> Gradients:
+        ctx.constants = (engine, states, n_inputs)
+        ctx.save_for_backward(*tensors)
+        ctx.set_materialize_grads(False)
+        tensors = _detached(tensors)
+        return engine.gradient(tensors[:n_inputs], states, tensors[n_inputs:], needs)
+
+    @staticmethod
+    def backward(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
+        engine, states, n_inputs = ctx.constants
+        tensors = _detached(ctx.saved_tensors)
+        if all(tangent is None for tangent in tangents):
+            return (None,) * (4 + len(tensors))
+        inputs, cotangents = tensors[:n_inputs], tensors[n_inputs:]
+        needs = _needed(ctx, len(tensors))[:n_inputs]
+        sums, gradients = engine.second(inputs, states, cotangents, tangents, needs)
+        return (None,) * 4 + (*gradients, *sums)
+
+
+def _needed(ctx: Any, n_tensors: int) -> tuple[bool, ...]:
+    """Return which of the last inputs, all tensors, need a gradient in this backward pass.
+
+    Forces need only the gradients that lead to positions, a training step those that lead to
+    weights; ``ctx.needs_input_grad`` alone is true for both.
+    """
+    needs = ctx.needs_input_grad[-n_tensors:]
+    return tuple(
+        need and _is_executed(node)
+        for need, (node, _) in zip(needs, ctx.next_functions, strict=True)
+    )
+
+
+def _is_executed(node: Any) -> bool:
+    try:
+        return bool(torch._C._will_engine_execute_node(node))
+    except RuntimeError:  # raised for a leaf whose own gradient is asked for
+        return True
+
+
+def _detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
+    """Return tensors without their history: torch.compile would compile for each kind anew."""
+    return tuple(x.detach() for x in tensors)

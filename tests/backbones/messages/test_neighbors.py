@@ -1,0 +1,75 @@
+"""Batches that no StructureToGraph made: errors, not reads beyond the end of a tensor."""
+
+import dataclasses
+
+import pytest
+import torch
+from ase.build import bulk
+
+from cases import BACKBONES, CUTOFF
+from gnnpre import StructureToGraph
+from gnnpre.backbones.messages import FilteredMessage, Neighbors
+
+
+@pytest.fixture
+def batch():
+    return StructureToGraph(CUTOFF).transform([bulk("Cu"), bulk("Si")]).batch()
+
+
+#: How to spoil a batch of 3 atoms, and the error.
+DAMAGES = {
+    "int32": (
+        lambda b: {"edge_index": b.edge_index.int()},
+        r"edge_index of the batch has dtype torch\.int32; expected torch\.int64",
+    ),
+    "far": (
+        lambda b: {"edge_index": b.edge_index + 10**8},
+        "names atom 100000002; expected 0 to 2",
+    ),
+    "end": (lambda b: {"edge_index": b.edge_index + 1}, "names atom 3; expected 0 to 2"),
+    "negative": (lambda b: {"edge_index": b.edge_index - 5}, "names atom -5; expected 0 to 2"),
+    "atomic_numbers": (
+        lambda b: {"atomic_numbers": b.atomic_numbers[:2]},
+        r"positions of the batch has 3 rows; expected 2, as there are 2 atomic_numbers",
+    ),
+    "positions": (lambda b: {"positions": b.positions[1:]}, "positions of the batch has 2 rows"),
+    "batch": (lambda b: {"batch": b.batch[1:]}, "batch of the batch has 2 rows; expected 3"),
+    "edge_vectors": (
+        lambda b: {"edge_vectors": b.edge_vectors[1:]},
+        r"edge_vectors of the batch has \d+ rows; expected \d+, as there are 3 .* and \d+ edges",
+    ),
+    "edge_shift": (lambda b: {"edge_shift": b.edge_shift[1:]}, "edge_shift of the batch has"),
+}
+
+
+@pytest.mark.parametrize("compiled", [False, True])
+@pytest.mark.parametrize("damage", DAMAGES)
+@pytest.mark.parametrize("name", BACKBONES)
+def test_edges_that_do_not_fit_the_atoms(batch, name, damage, compiled):
+    module = BACKBONES[name].build(CUTOFF, 12.5)
+    module.compiled = compiled
+    spoil, message = DAMAGES[damage]
+    with pytest.raises(ValueError, match=message):
+        module(dataclasses.replace(batch, **spoil(batch)))
+
+
+@pytest.mark.parametrize("numbers", [[0, 14, 14], [29, 14, 101], [29, -1, 14]])
+@pytest.mark.parametrize("name", BACKBONES)
+def test_atomic_numbers_out_of_range(batch, name, numbers):
+    module = BACKBONES[name].build(CUTOFF, 12.5)
+    wrong = dataclasses.replace(batch, atomic_numbers=torch.tensor(numbers))
+    match = (
+        f"atomic_numbers hold {next(z for z in numbers if not 1 <= z <= 100)}; expected 1 to 100"
+    )
+    with pytest.raises(ValueError, match=match):
+        module(wrong)
+
+
+def test_an_empty_list_of_edges(batch):
+    keys = {"edge_index": (2, 0), "edge_shift": (0, 3), "edge_vectors": (0, 3)}
+    empty = dataclasses.replace(
+        batch, **{key: getattr(batch, key).new_empty(shape) for key, shape in keys.items()}
+    )
+    neighbors = Neighbors.of(empty)
+    (sums,) = neighbors.sum(FilteredMessage(), torch.empty(0, 4), torch.ones(3, 4))
+    assert torch.equal(sums, torch.zeros(3, 4))
