@@ -359,7 +359,7 @@ def _rows_of(flags: np.ndarray) -> np.ndarray:
     """Return the rows in which any entry is True."""
     if flags.ndim == 0:
         return np.empty(0, dtype=int)
-    return np.flatnonzero(flags.reshape(len(flags), -1).any(axis=1))
+    return np.flatnonzero(flags.any(axis=tuple(range(1, flags.ndim))))
 
 
 def _check_shape(

@@ -1,131 +1,78 @@
-"""What all estimators share: from X to a trained net, predictions, files."""
+"""The base class of all estimators: predictions, embeddings and files of a trained network."""
 
-import platform
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from dataclasses import fields
-from importlib.metadata import version
-from numbers import Integral
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar
 
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
-from torch import Tensor
 
-from gnnpre._registry import registered_classes
-from gnnpre._version import __version__
-from gnnpre._warnings import StorageWarning, warn_user
-from gnnpre.backbones import Backbone
-from gnnpre.graphs import CrystalGraphs, GraphSettings, stream_graphs
-from gnnpre.objectives import Objective, ObjectiveModel, Targets
+from gnnpre._validation import check_choice
+from gnnpre.graphs import CrystalGraphs, GraphSettings, IndexedTransformerMixin, stream_graphs
+from gnnpre.objectives import ObjectiveModel, Targets
 from gnnpre.training import (
     BatchLoader,
     CrystalDataset,
+    CrystalNet,
     LossTotals,
     ModelSpec,
-    TrainingSettings,
-    WriteEpoch,
-    draw_seed,
-    from_spec,
-    load_checkpoint,
     predict_batches,
-    restore_net,
-    save_checkpoint,
-    split_train_valid,
-    to_spec,
-    train,
 )
 
-from ._inputs import as_graphs, check_elements, elements_of, warn_unseen_elements
+from ._embedding import EMBEDDING_POOLINGS, check_layer, embed_graphs, embedding_names
+from ._files import history_rows, read_model, saved_parameters, write_model
+from ._inputs import UnseenElements, as_graphs, check_elements
+from ._network import ModelRecord, TrainedNetwork
 
 __all__ = ["CrystalEstimator"]
 
 # Structures whose graphs are in memory together in prediction: some 10 MB of edges.
-PART = 1024
+STREAM_SIZE = 1024
 
 
-class _Facts(NamedTuple):
-    """What the data decided."""
+class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
+    """Base class of the estimators on crystals. They hold a skorch net and do not inherit from it.
 
-    spec: ModelSpec
-    graph_settings: GraphSettings
-    elements: list[int]
-    data: dict[str, int]
+    A subclass has the parameters that are annotated here, among others of its own, and calls
+    ``_set_network`` at the end of its ``fit``.
+    """
 
+    embedding_layer: int
+    embedding_pooling: str
+    batch_size: int
+    max_edges: int | None
 
-class CrystalEstimator(BaseEstimator):
-    """Base class of the estimators on crystals; they hold a skorch net and are none."""
+    net_: CrystalNet
+    spec_: ModelSpec
+    graph_settings_: GraphSettings
+    elements_: list[int]
+    data_: dict[str, int]
 
-    #: Classes, beside the configs, that may occur among the parameters in a file.
+    #: Classes, besides the configs, that may occur among the parameters in a file.
     _loadable: ClassVar[tuple[type, ...]] = ()
-
-    def _training_settings(self) -> TrainingSettings:
-        names = [field.name for field in fields(TrainingSettings) if hasattr(self, field.name)]
-        settings = TrainingSettings(**{name: getattr(self, name) for name in names})
-        settings.validate()
-        return settings
-
-    def _draw_seed(self) -> int:
-        if self.resume and not isinstance(self.random_state, Integral):
-            raise ValueError(
-                f"resume=True needs random_state, an int; with {self.random_state} each fit draws "
-                "another seed, and no training would be found to go on with."
-            )
-        return draw_seed(self.random_state)
-
-    def _fit_model(
-        self,
-        graphs: CrystalGraphs,
-        targets: Targets,
-        backbone: Backbone,
-        objective: Objective,
-        *,
-        groups: Any,
-        seed: int,
-        prepare: Callable[[ObjectiveModel], None] | None = None,
-        run: Mapping[str, Any] | None = None,
-        split: tuple[np.ndarray, np.ndarray] | None = None,
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Train a model and keep it, with all that predictions need; give the inner split."""
-        settings = self._training_settings()
-        if split is None:
-            split = split_train_valid(len(graphs), self.validation_fraction, groups, seed)
-        indices, valid = split
-        check_elements(graphs, backbone.max_atomic_number)
-        spec = ModelSpec(
-            backbone=backbone,
-            objective=objective,
-            cutoff=graphs.cutoff,
-            mean_neighbors=_mean_neighbors(graphs, indices),
-            layout=objective.layout(targets),
-            dtype=self.dtype,
-        )
-        parts = {"n_crystals": len(graphs), "n_train": len(indices), "n_valid": len(valid)}
-        facts = _Facts(spec, graphs.settings, elements_of(graphs), parts)
-        write_epoch = None if settings.checkpoint_epochs is None else self._epoch_writer(facts)
-        dataset = CrystalDataset(graphs, targets, np.arange(len(graphs)))
-        self.net_ = train(
-            spec,
-            dataset,
-            indices,
-            valid,
-            settings,
-            seed,
-            prepare=prepare,
-            callbacks=self.callbacks,
-            run=run,
-            write_epoch=write_epoch,
-        )
-        self.spec_, self.graph_settings_, self.elements_, self.data_ = facts
-        return indices, valid
 
     @property
     def history_(self) -> list[dict[str, Any]]:
-        """Losses of each epoch, a dict an epoch."""
+        """Losses of each epoch, as one dictionary per epoch."""
         check_is_fitted(self, "net_")
-        return _without_batches(self.net_.history)
+        return history_rows(self.net_.history)
+
+    def _set_network(self, network: TrainedNetwork) -> None:
+        """Set the fitted attributes that all estimators share."""
+        record = network.record
+        self.net_, self.spec_, self.graph_settings_ = (
+            network.net,
+            record.spec,
+            record.graph_settings,
+        )
+        self.elements_, self.data_ = record.elements, record.data
+
+    def _network(self) -> TrainedNetwork:
+        model_record = ModelRecord(self.spec_, self.graph_settings_, self.elements_, self.data_)
+        return TrainedNetwork(self.net_, model_record)
 
     def _model(self) -> ObjectiveModel:
         check_is_fitted(self, "net_")
@@ -133,36 +80,38 @@ class CrystalEstimator(BaseEstimator):
         return model
 
     def _graphs_to_predict(self, X: Any) -> CrystalGraphs:
+        """Return X as graphs that the model was trained for, with a warning on new elements."""
         check_is_fitted(self, "net_")
         graphs = as_graphs(X, self.graph_settings_)
         check_elements(graphs, self.spec_.backbone.max_atomic_number)
-        warn_unseen_elements(elements_of(graphs), self.elements_)
+        unseen = UnseenElements(self.elements_)
+        unseen.add(graphs)
+        unseen.warn(self.net_)
         return graphs
 
-    def _parts_to_predict(self, X: Any) -> Iterator[CrystalGraphs]:
-        """Give graphs as they are, and those of structures part by part: memory stays bounded."""
+    def _stream_to_predict(self, X: Any) -> Iterator[CrystalGraphs]:
+        """Yield graphs whole, and those of structures batch by batch, so that memory is bounded."""
         check_is_fitted(self, "net_")
         if isinstance(X, CrystalGraphs):
             yield self._graphs_to_predict(X)
             return
-        first, elements = 0, set[int]()
-        for graphs in stream_graphs(X, self.graph_settings_, PART):
-            check_elements(graphs, self.spec_.backbone.max_atomic_number, first)
-            first += len(graphs)
-            elements |= set(elements_of(graphs))
+        unseen = UnseenElements(self.elements_)
+        for graphs in stream_graphs(X, self.graph_settings_, STREAM_SIZE):
+            check_elements(graphs, self.spec_.backbone.max_atomic_number, unseen.n_crystals)
+            unseen.add(graphs)
             yield graphs
-        warn_unseen_elements(elements, self.elements_)
+        unseen.warn(self.net_)
 
     def _predict(self, X: Any) -> Any:
         model = self._model()
         predictions, n_atoms = [], []
-        for graphs in self._parts_to_predict(X):
+        for graphs in self._stream_to_predict(X):
             predictions += predict_batches(model, graphs)
             n_atoms.append(graphs.atom_counts)
         return self.spec_.objective.collect(predictions, np.concatenate(n_atoms))
 
     def _loss(self, graphs: CrystalGraphs, targets: Targets) -> dict[str, float]:
-        """Mean losses on a data set, with the same noise each time."""
+        """Return mean losses on a data set, with the same noise each time."""
         model = self._model()
         device = next(model.parameters()).device
         dataset = CrystalDataset(graphs.to(device), targets.to(device), np.arange(len(graphs)))
@@ -180,8 +129,80 @@ class CrystalEstimator(BaseEstimator):
                 totals.add(model.losses(model(batch), batch_targets, batch))
         return totals.means()
 
+    def embed(self, X: Any, *, layer: int = -1, pooling: str | None = "mean") -> Any:
+        """Return the features of crystals, or of their atoms, after a layer of the backbone.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals; structures become graphs as those of the training did.
+        layer : int
+            0 for the features before the first round of messages, 1 to n_layers for those after
+            each round; -1 for the final ones.
+        pooling : {"mean", "sum", "max", "cumulants"} or None
+            Over the atoms: their mean, sum, largest value, or mean, variance and third central
+            moment beside each other. None keeps the atoms.
+
+        Returns
+        -------
+        ndarray of shape (n, C) or (n, 3 C), or list of n ndarray of shape (n_atoms, C)
+            The embeddings.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer or pooling, or the graphs were built with other settings.
+        """
+        model = self._model()
+        if pooling is not None:
+            check_choice("pooling", pooling, EMBEDDING_POOLINGS)
+        check_layer(layer, model.backbone)
+        tables = [
+            embed_graphs(model, graphs, layer, pooling) for graphs in self._stream_to_predict(X)
+        ]
+        return list(chain.from_iterable(tables)) if pooling is None else np.concatenate(tables)
+
+    def transform(self, X: Any) -> np.ndarray:
+        """Embed crystals: the features of ``embedding_layer``, pooled by ``embedding_pooling``.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n, C) or (n, 3 C)
+            The embeddings; :meth:`embed` also returns those of atoms.
+
+        Raises
+        ------
+        ValueError
+            If there is no such layer or pooling, or the graphs were built with other settings.
+        """
+        check_choice("embedding_pooling", self.embedding_pooling, EMBEDDING_POOLINGS)
+        layer, pooling = self.embedding_layer, self.embedding_pooling
+        return np.asarray(self.embed(X, layer=layer, pooling=pooling))
+
+    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
+        """Return the names of the columns of :meth:`transform`.
+
+        Parameters
+        ----------
+        input_features : object, optional
+            Ignored: crystals have no feature names.
+
+        Returns
+        -------
+        ndarray of str
+            Such as ``"cgcnn0"``, or ``"cumulant2_cgcnn0"``.
+        """
+        channels = self._model().backbone.out_channels
+        prefix = type(self.spec_.backbone).__name__.lower()
+        return embedding_names(prefix, channels, self.embedding_pooling)
+
     def save(self, path: str | Path) -> None:
-        """Write the fitted model to disk: safetensors and JSON, nothing that is executed.
+        """Write the fitted model to disk: safetensors and JSON, nothing executable.
 
         Parameters
         ----------
@@ -195,40 +216,21 @@ class CrystalEstimator(BaseEstimator):
         TypeError
             If a parameter cannot be written as JSON.
         """
-        model = self._model()
-        facts = _Facts(self.spec_, self.graph_settings_, self.elements_, self.data_)
-        config = self._describe(facts, self._saved_parameters())
-        learnt = {"extra": self._extra_state(), "history": self.history_}
-        save_checkpoint(path, model.state_dict(), {**config, **learnt})
-
-    def _describe(self, facts: "_Facts", parameters: dict[str, Any]) -> dict[str, Any]:
-        """Give all that a file says, but for what training changes."""
-        return {
-            "kind": type(self).__name__,
-            "parameters": parameters,
-            "spec": facts.spec.to_dict(),
-            "graphs": facts.graph_settings.to_dict(),
-            "elements": facts.elements,
-            "data": facts.data,
-            "versions": _versions(),
-        }
-
-    def _epoch_writer(self, facts: "_Facts") -> WriteEpoch:
-        """Give the function that writes the model of an epoch."""
-        # Now, not after some hours of training, comes the word about what cannot be written.
-        config = self._describe(facts, self._saved_parameters())
-
-        def write(
-            paths: dict[int, str], weights: dict[str, Tensor], history: list[dict[str, Any]]
-        ) -> None:
-            learnt = {"extra": {"checkpoints_": paths}, "history": _without_batches(history)}
-            save_checkpoint(list(paths.values())[-1], weights, {**config, **learnt})
-
-        return write
+        check_is_fitted(self, "net_")
+        write_model(
+            path,
+            class_name=type(self).__name__,
+            parameters=saved_parameters(self.get_params(deep=False)),
+            network=self._network(),
+            learnt=self._learnt_state(),
+        )
 
     @classmethod
     def load(cls, path: str | Path, *, classes: Iterable[type] = ()) -> Any:
         """Read a fitted model that :meth:`save` wrote.
+
+        A path among its parameters (``checkpoint_dir``, ``pretrained``, ``replay``) is one of
+        whoever saved the model: ``fit`` refuses it until it is set anew.
 
         Parameters
         ----------
@@ -246,76 +248,31 @@ class CrystalEstimator(BaseEstimator):
         Raises
         ------
         ValueError
-            If the file is truncated, of another format, or holds another kind of model.
+            If the file is truncated, of another format, or holds another estimator.
         FileNotFoundError
             If there is no such file.
         """
-        weights, config = load_checkpoint(path, cls.__name__)
+        parameters, network, learnt = read_model(path, cls, classes, cls._loadable)
+        estimator = cls(**parameters)
+        estimator._set_network(network)
         try:
-            return cls._restore(weights, config, classes)
-        except (AttributeError, KeyError, RuntimeError, TypeError) as error:
+            estimator._set_learnt_state(learnt)
+        except (KeyError, TypeError) as error:
             raise ValueError(
-                f"{str(path)!r} does not hold what this version of gnnpre expects "
-                f"({type(error).__name__}: {error}). It was written by another one, or changed."
+                f"{str(path)!r} lacks what a fitted {cls.__name__} has learnt ({error}): it was "
+                "written by another version, or changed."
             ) from error
-
-    @classmethod
-    def _restore(
-        cls, weights: dict[str, Tensor], config: dict[str, Any], classes: Iterable[type]
-    ) -> Any:
-        extra = {extra.__name__: extra for extra in (*cls._loadable, *classes)}
-        by_name = {**registered_classes(), **extra}
-        items = config["parameters"].items()
-        estimator = cls(**{key: from_spec(item, by_name) for key, item in items})
-        spec = ModelSpec.from_dict(config["spec"], by_name)
-        estimator.net_ = restore_net(spec, weights, estimator._training_settings())
-        estimator.net_.history.extend(config["history"])
-        estimator.spec_ = spec
-        estimator.graph_settings_ = GraphSettings(**config["graphs"])
-        estimator.elements_ = config["elements"]
-        estimator.data_ = config["data"]
-        estimator._set_extra_state(config["extra"])
         return estimator
 
-    def _saved_parameters(self) -> dict[str, Any]:
-        """Parameters as JSON; those that only a new fit would use may stay behind."""
-        saved, left = {}, []
-        for name, value in self.get_params(deep=False).items():
-            try:
-                saved[name] = to_spec(value, name)
-            except TypeError:
-                left.append(name)
-        if left:
-            warn_user(
-                f"{', '.join(left)} cannot be written as JSON and will have default values in "
-                "the loaded estimator: its predictions are the same, a new fit would differ.",
-                StorageWarning,
-            )
-        return saved
-
-    def _extra_state(self) -> dict[str, Any]:
+    def _learnt_state(self) -> dict[str, Any]:
+        """Return the fitted attributes of the subclass that a file keeps, JSON-serializable."""
         return {}
 
-    def _set_extra_state(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`_extra_state` gave."""
+    def _set_learnt_state(self, state: dict[str, Any]) -> None:
+        """Set the fitted attributes that :meth:`_learnt_state` returned."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         tags.non_deterministic = False
         return tags
-
-
-def _without_batches(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    return [{key: value for key, value in row.items() if key != "batches"} for row in history]
-
-
-def _mean_neighbors(graphs: CrystalGraphs, indices: np.ndarray) -> float:
-    """Mean number of neighbours of an atom; 1 where none has any."""
-    mean = graphs.edge_counts[indices].sum() / graphs.atom_counts[indices].sum()
-    return float(mean) if mean > 0 else 1.0
-
-
-def _versions() -> dict[str, str]:
-    others = {name: version(name) for name in ("torch", "skorch", "scikit-learn", "numpy")}
-    return {"gnnpre": __version__, "python": platform.python_version(), **others}

@@ -1,27 +1,35 @@
-"""What estimators take: graphs or structures as X, weights of samples."""
+"""What estimators take: graphs or structures as X, and weights of crystals."""
 
-from collections.abc import Iterable
+from collections.abc import Iterator
+from itertools import islice
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 
 from gnnpre._labels import as_floats, rows_text
-from gnnpre._warnings import UnseenElementWarning, warn_user
+from gnnpre._warnings import DataQualityWarning, UnseenElementWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
 from gnnpre.objectives import Targets
 
 __all__ = [
+    "UnseenElements",
     "add_sample_weight",
     "as_graphs",
     "check_elements",
     "elements_of",
-    "warn_unseen_elements",
+    "warn_of_isolated_atoms",
 ]
+
+# Rows that a warning names for each element.
+ROWS_SHOWN = 3
+# Elements that a fitted net has been warned of: each is named once per fit.
+WARNED: "WeakKeyDictionary[Any, set[int]]" = WeakKeyDictionary()
 
 
 def as_graphs(X: Any, settings: GraphSettings | None) -> CrystalGraphs:
-    """Give ``X`` as graphs, built with ``settings`` where there are some."""
+    """Return ``X`` as graphs, built with ``settings`` where there are some."""
     if not isinstance(X, CrystalGraphs):
         parameters = {} if settings is None else settings.to_dict()
         return StructureToGraph(**parameters).fit_transform(X)
@@ -41,13 +49,49 @@ def _arguments(settings: GraphSettings | None) -> str:
     return ", ".join(f"{k}={v!r}" for k, v in values.items() if v != default[k])
 
 
-def elements_of(graphs: CrystalGraphs) -> list[int]:
-    """Atomic numbers that occur, ascending."""
-    return [int(z) for z in torch.unique(graphs.atomic_numbers).tolist()]
+def warn_of_isolated_atoms(graphs: CrystalGraphs) -> None:
+    """Warn if most atoms have no neighbour: a cutoff in nm, or cells in another unit than Å."""
+    # Each edge gives a neighbour to one atom, so at least this many have none.
+    isolated = np.maximum(graphs.atom_counts - graphs.edge_counts, 0)
+    if isolated.sum() <= 0.5 * graphs.atom_counts.sum():
+        return
+    rows = np.flatnonzero(isolated)
+    warn_user(
+        f"At least {isolated.sum()} of {graphs.atom_counts.sum()} atoms have no neighbour within "
+        f"cutoff={graphs.cutoff:g} Å ({rows_text(rows)} of X): the network cannot see how they "
+        "are arranged. Is cutoff in nm, or are the cells in another unit than Å? The default of "
+        "StructureToGraph is cutoff=6.0.",
+        DataQualityWarning,
+    )
+
+
+def elements_of(graphs: CrystalGraphs, rows: np.ndarray | None = None) -> list[int]:
+    """Return the atomic numbers in graphs, or in some rows of them, ascending."""
+    if rows is None or len(rows) == len(graphs):
+        return [int(z) for z in torch.unique(graphs.atomic_numbers).tolist()]
+    chosen = np.zeros(len(graphs), dtype=bool)
+    chosen[rows] = True
+    numbers = graphs.atomic_numbers.cpu().numpy()[np.repeat(chosen, graphs.atom_counts)]
+    return [int(z) for z in np.unique(numbers)]
 
 
 def check_elements(graphs: CrystalGraphs, largest: int, first: int = 0) -> None:
-    """Refuse elements that the embedding does not hold; ``first`` is what errors call 0."""
+    """Raise ValueError for elements out of the range of the backbone's embedding.
+
+    Parameters
+    ----------
+    graphs : CrystalGraphs
+        The crystals.
+    largest : int
+        Largest atomic number that the backbone embeds.
+    first : int
+        Row of X that the first of the graphs is.
+
+    Raises
+    ------
+    ValueError
+        If a crystal holds another element; the message names its row.
+    """
     numbers = graphs.atomic_numbers.cpu().numpy()
     rows = np.flatnonzero((numbers < 1) | (numbers > largest))
     if len(rows):
@@ -58,22 +102,74 @@ def check_elements(graphs: CrystalGraphs, largest: int, first: int = 0) -> None:
         )
 
 
-def warn_unseen_elements(elements: Iterable[int], seen: list[int]) -> None:
-    """Warn once of elements that the model never saw in training."""
-    unseen = sorted(set(elements) - set(seen))
-    if unseen:
-        from ase.data import chemical_symbols
+class UnseenElements:
+    """Elements in X that the model was not trained on, with the rows that contain them.
 
-        names = ", ".join(chemical_symbols[z] for z in unseen)
+    Parameters
+    ----------
+    trained_on : list of int
+        Atomic numbers of the training.
+    """
+
+    def __init__(self, trained_on: list[int]) -> None:
+        self.trained_on = trained_on
+        self.n_crystals = 0
+        self._rows: dict[int, list[int]] = {}
+
+    def add(self, graphs: CrystalGraphs) -> None:
+        """Look through the next crystals of X."""
+        new = [z for z in elements_of(graphs) if z not in self.trained_on]
+        if new:
+            numbers = graphs.atomic_numbers.cpu().numpy()
+            crystals = np.repeat(np.arange(len(graphs)), graphs.atom_counts)
+            for z in new:
+                rows = np.unique(crystals[numbers == z]) + self.n_crystals
+                self._rows.setdefault(z, []).extend(rows.tolist())
+        self.n_crystals += len(graphs)
+
+    def warn(self, net: Any) -> None:
+        """Warn once for each fitted net and element."""
+        warned = WARNED.setdefault(net, set())
+        if not set(self._rows) - warned:
+            return
+        warned.update(self._rows)
+        rows = sorted(set().union(*self._rows.values()))
         warn_user(
-            f"X holds elements that the model was not trained on: {names}. Predictions for "
-            "crystals with them rest on untrained weights.",
+            "X holds elements that the model was not trained on: "
+            f"{'; '.join(self._descriptions())}. Predictions for these {len(rows)} of "
+            f"{self.n_crystals} crystals rest on untrained weights.",
             UnseenElementWarning,
         )
 
+    def _descriptions(self) -> Iterator[str]:
+        from ase.data import chemical_symbols
+
+        for z, rows in sorted(self._rows.items()):
+            shown = ", ".join(str(row) for row in islice(rows, ROWS_SHOWN))
+            more = ", ..." if len(rows) > ROWS_SHOWN else ""
+            yield f"{chemical_symbols[z]} (row{'s' if len(rows) > 1 else ''} {shown}{more})"
+
 
 def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
-    """Add weights of crystals to the targets, where there are some."""
+    """Return targets with weights of crystals, where there are some.
+
+    Parameters
+    ----------
+    targets : Targets
+        Targets of n crystals.
+    sample_weight : array-like of shape (n,) or None
+        Their weights.
+
+    Returns
+    -------
+    Targets
+        The targets with the weights, scaled to a mean of one.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the weights are no finite numbers of at least zero, or all zero.
+    """
     if sample_weight is None:
         return targets
     weights = as_floats(

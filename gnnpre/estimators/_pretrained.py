@@ -1,4 +1,4 @@
-"""Weights of a pre-trained model, wherever they come from, and how they go into a new one."""
+"""Weights of a pre-trained model, and how they are copied into another one."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,45 +12,75 @@ from sklearn.pipeline import Pipeline
 from torch import Tensor
 
 from gnnpre.backbones import Backbone
-from gnnpre.graphs import CrystalGraphs, GraphSettings
+from gnnpre.graphs import GraphSettings
 from gnnpre.objectives import Objective, ObjectiveModel
 
+from ._network import TrainedNetwork
 from ._pretrainer import Pretrainer
 
-__all__ = ["PretrainedWeights", "find_pretrained", "fit_pretraining"]
+__all__ = ["PretrainedWeights", "read_pretrained"]
 
 
 @dataclass(frozen=True)
 class PretrainedWeights:
-    """What a fine-tuned model takes over from a pre-trained one."""
+    """A pre-trained model as fine-tuning needs it: configs, graph settings and weights.
+
+    Parameters
+    ----------
+    backbone : Backbone
+        Config of the network.
+    graph_settings : GraphSettings
+        How its graphs were built.
+    elements : list of int
+        Atomic numbers of its training.
+    weights : dict of str to Tensor
+        What another model may copy by name, ``backbone.*`` and ``head.*``.
+    objective : Objective
+        What was learnt.
+    state : dict of str to Tensor
+        All weights and buffers of the model.
+    """
 
     backbone: Backbone
-    graphs: GraphSettings
+    graph_settings: GraphSettings
     elements: list[int]
     weights: dict[str, Tensor]
     objective: Objective
     state: dict[str, Tensor]
 
     @classmethod
-    def of(cls, pretrainer: Pretrainer) -> "PretrainedWeights":
-        """Copy them out of a fitted pre-trainer."""
-        model = pretrainer.net_.module_
+    def of_network(cls, network: TrainedNetwork) -> "PretrainedWeights":
+        """Copy the weights of a trained network."""
+        model, record = network.net.module_, network.record
         return cls(
-            backbone=clone(pretrainer.spec_.backbone),
-            graphs=pretrainer.graph_settings_,
-            elements=pretrainer.elements_,
+            backbone=clone(record.spec.backbone),
+            graph_settings=record.graph_settings,
+            elements=record.elements,
             weights=_copies(model.transferable_weights()),
-            objective=clone(pretrainer.spec_.objective),
+            objective=clone(record.spec.objective),
             state=_copies(model.state_dict()),
         )
 
     @property
-    def fingerprint(self) -> str:
-        """Hash of the weights, to tell runs that start from different ones apart."""
+    def digest(self) -> str:
+        """Hash of the weights, which tells trainings with different starts apart."""
         return str(joblib.hash({name: value.numpy() for name, value in self.weights.items()}))
 
     def load_into(self, model: ObjectiveModel, transfer: str) -> list[str]:
-        """Copy weights by name: the backbone's, or all that fit; give the names copied."""
+        """Copy weights by name into a model.
+
+        Parameters
+        ----------
+        model : ObjectiveModel
+            The model, whose backbone has the pre-trained config.
+        transfer : {"backbone", "matching"}
+            Copy the backbone, or all weights whose name and shape fit.
+
+        Returns
+        -------
+        list of str
+            Names of the weights that were copied.
+        """
         current = model.state_dict()
         names = [name for name in current if name.startswith("backbone.")]
         if transfer == "matching":
@@ -70,10 +100,28 @@ def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
-def find_pretrained(pretrained: Any) -> PretrainedWeights:
-    """Read ``pretrained``: a path, or a fitted pre-trainer that is frozen."""
+def read_pretrained(pretrained: Any) -> PretrainedWeights:
+    """Return the weights that the parameter ``pretrained`` names.
+
+    Parameters
+    ----------
+    pretrained : str, Path or FrozenEstimator
+        Path of a saved pre-trainer, or a fitted one that is frozen.
+
+    Returns
+    -------
+    PretrainedWeights
+        A copy of its weights.
+
+    Raises
+    ------
+    TypeError
+        If it is something else, such as a bare ``Pretrainer``.
+    sklearn.exceptions.NotFittedError
+        If the frozen pre-trainer is not fitted.
+    """
     if isinstance(pretrained, (str, Path)):
-        return PretrainedWeights.of(Pretrainer.load(pretrained))
+        return PretrainedWeights.of_network(Pretrainer.load(pretrained)._network())
     inner = getattr(pretrained, "estimator", None)
     if isinstance(inner, Pipeline):
         raise TypeError(
@@ -92,25 +140,4 @@ def find_pretrained(pretrained: Any) -> PretrainedWeights:
             "pretrained holds a Pretrainer that is not fitted: fit it first, or pass it as "
             "pretraining=."
         )
-    return PretrainedWeights.of(inner)
-
-
-def fit_pretraining(
-    pretraining: Any, graphs: CrystalGraphs, groups: Any, seed: int
-) -> PretrainedWeights:
-    """Fit a label-free pre-trainer on the crystals at hand; ``pretraining`` stays unfitted."""
-    if not isinstance(pretraining, Pretrainer):
-        raise TypeError(
-            f"pretraining is of type {type(pretraining).__name__}; expected an unfitted Pretrainer."
-        )
-    pretrainer = clone(pretraining)
-    _, objective = pretrainer._configs()
-    if objective.needs_labels:
-        raise ValueError(
-            f"pretraining has the objective {type(objective).__name__}, which learns from labels "
-            "that fit does not have here. Use a label-free objective, or fit it beforehand and "
-            "pass it as pretrained=."
-        )
-    if pretrainer.random_state is None:
-        pretrainer.set_params(random_state=seed)
-    return PretrainedWeights.of(pretrainer.fit(graphs, groups=groups))
+    return PretrainedWeights.of_network(inner._network())

@@ -1,22 +1,26 @@
 """The estimator that pre-trains a backbone."""
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any, ClassVar
 
-from sklearn.base import clone
+import numpy as np
 
 from gnnpre._warnings import TrainingWarning, warn_user
-from gnnpre.backbones import CGCNN, Backbone
-from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import ForceField, Objective, Targets
+from gnnpre.backbones import Backbone
+from gnnpre.objectives import Objective
 
-from ._embedding import EmbeddingMixin
-from ._inputs import add_sample_weight, as_graphs
+from ._base import CrystalEstimator
+from ._files import check_recorded_paths, epoch_writer, saved_parameters
+from ._network import TrainedNetwork
+from ._parameters import document
+from ._pretraining import PretrainingSettings, make_labelled_targets, pretrain
 
 __all__ = ["Pretrainer"]
 
 
-class Pretrainer(EmbeddingMixin):
+@document
+class Pretrainer(CrystalEstimator):
     """Pre-train a backbone on crystals by an objective.
 
     A fitted pre-trainer predicts what its objective speaks of, embeds crystals
@@ -28,75 +32,19 @@ class Pretrainer(EmbeddingMixin):
         Config of the network; ``CGCNN()`` by default.
     objective : Objective, optional
         Config of what is learnt; ``ForceField()`` by default.
-    max_epochs : int
-        Passes through the training set.
-    batch_size : int
-        Most crystals in a batch.
-    max_edges : int, optional
-        Most edges in a batch, so that large crystals come in smaller batches; no limit by
-        default.
-    learning_rate : float
-        Largest learning rate of AdamW.
-    weight_decay : float
-        Weight decay of AdamW.
-    schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
-        How the learning rate changes; None keeps it.
-    gradient_clip : float, optional
-        Largest norm of the gradient of all weights.
-    ema_decay : float, optional
-        Decay, per step, of an average of the weights that validation and the result use; no
-        average by default.
-    validation_fraction : float or splitter
-        Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
-        or a scikit-learn splitter whose first split is taken.
-    patience : int, optional
-        Epochs without a better validation loss after which training stops; never by default.
-    restore_best : bool
-        Keep the weights of the lowest validation loss, not the last ones.
-    device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-    dtype : {"float32", "float64"}
-        Precision.
-    compile : bool or "auto"
-        Whether sums over neighbours are made by kernels in C, compiled at first use (about a
-        second) and kept in the user's cache: two to four times faster, and the same results but
-        for rounding. ``"auto"``: on a CPU with a C compiler (cc, gcc or clang on the path, or the
-        one that the environment variable CC names). True: the same, with a warning where there is
-        none; on a GPU, ``torch.compile``, which takes half a minute. False: never.
-    random_state : int, RandomState instance or None
-        Seed of weights, batches and the validation split; equal seeds give equal weights on a
-        CPU. Global random states are neither used nor changed.
-    callbacks : list, optional
-        Callbacks of skorch, or pairs of name and callback.
-    checkpoint_dir : str, optional
-        Folder that keeps the state of the training after each epoch, one file for each set of
-        parameters and data.
+    {optimiser}
+    {validation}
     checkpoint_epochs : list or tuple of int, optional
         Epochs after which the model is kept too, such as ``(12, 25, 50, 100, 200)``: what
         :meth:`save` would write of a training that ended there, in ``checkpoint_dir``. See the
         notes.
-    resume : bool
-        Go on from the state in ``checkpoint_dir`` where there is one; the weights at the end are
-        those of an uninterrupted training. A finished training is not repeated. Needs a
-        ``random_state``. Callbacks of your own are resumed if they have ``state()`` (JSON-able)
-        and ``load_state(state)``; others start anew.
-    embedding_layer : int
-        Layer whose features :meth:`transform` gives: 0 to the number of layers, -1 for the end.
-    embedding_pooling : {"mean", "sum", "max", "cumulants"}
-        What it gives of the atoms' features.
-    verbose : int
-        0 for silence, 1 for a progress bar.
+    {resume}
 
     Attributes
     ----------
-    net_ : CrystalNet
-        The skorch net.
+    {fitted}
     history_ : list of dict
         Losses of each epoch.
-    graph_settings_ : GraphSettings
-        How the graphs were built.
-    elements_ : list of int
-        Atomic numbers seen in training.
     checkpoints_ : dict of int to str
         Files of the ``checkpoint_epochs``, as :meth:`load` and ``PropertyRegressor(pretrained=)``
         read them; empty where none were asked for.
@@ -212,22 +160,35 @@ class Pretrainer(EmbeddingMixin):
         ValueError, TypeError
             If a parameter, a crystal or a label is not as expected; the message names it.
         """
-        self._training_settings()
-        backbone, objective = self._configs()
-        graphs = as_graphs(X, None)
-        targets = self._targets(graphs, y, sample_weight, objective)
-        objective.check_graphs(graphs)
-        self._fit_model(
-            graphs,
-            targets,
-            backbone,
-            objective,
-            groups=groups,
-            seed=self._draw_seed(),
-        )
-        self.checkpoints_ = dict(self.net_.checkpoints_)
-        self._warn_unreached()
+        self._fit_rows(X, y, groups, sample_weight)
         return self
+
+    def _fit_rows(
+        self,
+        X: Any,
+        y: Any = None,
+        groups: Any = None,
+        sample_weight: Any = None,
+        rows: np.ndarray | None = None,
+    ) -> TrainedNetwork:
+        """Fit on some rows of X, all by default, without a copy of them."""
+        settings = self._checked_settings()
+        parameters = self.get_params(deep=False)
+        make_writer = None
+        if self.checkpoint_epochs is not None:
+            make_writer = partial(epoch_writer, type(self).__name__, saved_parameters(parameters))
+        network = pretrain(
+            settings, X, y, groups, sample_weight, rows=rows, make_writer=make_writer
+        )
+        self._set_network(network)
+        self.checkpoints_ = dict(network.net.checkpoints_)
+        self._warn_unreached()
+        return network
+
+    def _checked_settings(self) -> PretrainingSettings:
+        """Return a copy of the parameters, after all checks that need no data."""
+        check_recorded_paths(self.get_params())
+        return PretrainingSettings.from_parameters(self.get_params(deep=False))
 
     def _warn_unreached(self) -> None:
         epochs = () if self.checkpoint_epochs is None else self.checkpoint_epochs
@@ -237,30 +198,6 @@ class Pretrainer(EmbeddingMixin):
                 f"{', '.join(map(str, missing))}. patience and callbacks decide when it stops.",
                 TrainingWarning,
             )
-
-    def _configs(self) -> tuple[Backbone, Objective]:
-        """Copy the configs, so that a later change of the parameters changes no model."""
-        for name, kind in (("backbone", Backbone), ("objective", Objective)):
-            value = getattr(self, name)
-            if value is not None and not isinstance(value, kind):
-                raise TypeError(
-                    f"{name} is {value!r}; expected a {kind.__name__} config such as "
-                    f"{'CGCNN()' if kind is Backbone else 'ForceField()'}."
-                )
-        backbone = CGCNN() if self.backbone is None else clone(self.backbone)
-        objective = ForceField() if self.objective is None else clone(self.objective)
-        return backbone, objective
-
-    def _targets(
-        self, graphs: CrystalGraphs, y: Any, sample_weight: Any, objective: Objective
-    ) -> Targets:
-        if y is None and objective.needs_labels:
-            raise ValueError(
-                f"y is None, but {type(objective).__name__} learns from labels. This estimator "
-                "requires y to be passed, or an objective that needs none."
-            )
-        targets = objective.make_targets(graphs, y)
-        return add_sample_weight(targets, sample_weight)
 
     def predict(self, X: Any) -> Any:
         """Predict what the objective speaks of.
@@ -285,7 +222,7 @@ class Pretrainer(EmbeddingMixin):
         return self._predict(X)
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
-        """Give minus the loss on a data set, so that more is better.
+        """Return minus the loss on a data set, so that more is better.
 
         Parameters
         ----------
@@ -303,13 +240,13 @@ class Pretrainer(EmbeddingMixin):
             needs a scorer of its own. Noise, where the objective has any, is the same each time.
         """
         graphs = self._graphs_to_predict(X)
-        targets = self._targets(graphs, y, sample_weight, self.spec_.objective)
+        targets = make_labelled_targets(self.spec_.objective, graphs, y, sample_weight)
         return -self._loss(graphs, targets)["loss"]
 
-    def _extra_state(self) -> dict[str, Any]:
+    def _learnt_state(self) -> dict[str, Any]:
         return {"checkpoints_": self.checkpoints_}
 
-    def _set_extra_state(self, state: dict[str, Any]) -> None:
+    def _set_learnt_state(self, state: dict[str, Any]) -> None:
         # JSON's keys are strings.
         self.checkpoints_ = {int(key): path for key, path in state.get("checkpoints_", {}).items()}
 

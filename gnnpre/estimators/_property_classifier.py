@@ -4,10 +4,6 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.linear_model import LogisticRegression
-from sklearn.metrics import log_loss
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
@@ -15,116 +11,51 @@ from gnnpre._labels import as_labels, flatten_column
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import ClassTargets
 
+from ._parameters import document
 from ._pretrainer import Pretrainer
-from ._supervised import SupervisedEstimator
+from ._property_estimator import PropertyEstimator
 
 __all__ = ["PropertyClassifier"]
 
 
-class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
-    """Learn a class of crystals, from scratch or from a pre-trained backbone.
+@document
+class PropertyClassifier(ClassifierMixin, PropertyEstimator):
+    """Learn classes of crystals, from scratch or from a pre-trained backbone.
 
-    Two classes or more, with labels of any kind that scikit-learn takes. The network gives one
-    score a class, and learns by the cross entropy.
+    Two classes or more, with any labels that scikit-learn takes. The network computes one score
+    for each class, and learns by the cross entropy.
 
     Parameters
     ----------
-    backbone : Backbone, optional
-        Config of the network; ``CGCNN()`` by default. A pre-trained model brings its own.
-    pretrained : str, Path or FrozenEstimator, optional
-        What to start from: a file that ``Pretrainer.save`` wrote, or
-        ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`.
-    pretraining : Pretrainer, optional
-        Unfitted and label-free: it is fitted within each ``fit``, on the crystals of that fit.
-    transfer : {"backbone", "matching"}
-        What a pre-trained model gives: its backbone, or all weights whose name and shape fit.
+    {starts}
     strategy : {"full", "head", "frozen_then_full", "layerwise"}
         How a pre-trained backbone takes part in training; see :class:`PropertyRegressor`.
-    frozen_epochs : float
-        Part of the epochs over which the layers join, for ``"frozen_then_full"``.
-    layer_decay : float
-        Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
-    backbone_lr_scale : float
-        Learning rate of the backbone as a part of that of the readout.
-    diagnose : bool
-        Compare the fine-tuned model, on the inner validation set, with the pre-trained one before
-        its first step and with a linear model on frozen embeddings, and warn where it is worse;
-        see ``diagnosis_``.
+    {strategies}
+    {diagnosis}
     class_weight : {"balanced"}, dict or None
-        Weights of the classes in the loss: one each by label (1 for those left out), or inverse
-        to their numbers in the training part.
-    pooling : {"mean", "sum", "max", "attention", "cumulants"}
-        Over atoms; cumulants need ``readout="early"``.
-    readout : {"late", "early"}
-        Scores of atoms that are pooled, or a perceptron on pooled features.
-    head_channels : int, optional
-        Width of the hidden layers of the readout; that of the backbone by default.
-    head_layers : int
-        Hidden layers of the readout.
-    max_epochs : int
-        Passes through the training set.
-    batch_size : int
-        Most crystals in a batch.
-    max_edges : int, optional
-        Most edges in a batch; no limit by default.
-    learning_rate : float
-        Largest learning rate of AdamW.
-    weight_decay : float
-        Weight decay of AdamW.
-    schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
-        How the learning rate changes; None keeps it.
-    gradient_clip : float, optional
-        Largest norm of the gradient of all weights.
-    ema_decay : float, optional
-        Decay, per step, of an average of the weights that validation and the result use; no
-        average by default.
-    validation_fraction : float or splitter
-        Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
-        or a scikit-learn splitter whose first split is taken.
-    patience : int, optional
-        Epochs without a better validation loss after which training stops; never by default.
-    restore_best : bool
-        Keep the weights of the lowest validation loss, not the last ones.
-    device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-    dtype : {"float32", "float64"}
-        Precision.
-    compile : bool or "auto"
-        Whether sums over neighbours are made by kernels in C, compiled at first use (about a
-        second) and kept in the user's cache: two to four times faster, and the same results but
-        for rounding. ``"auto"``: on a CPU with a C compiler (cc, gcc or clang on the path, or the
-        one that the environment variable CC names). True: the same, with a warning where there is
-        none; on a GPU, ``torch.compile``, which takes half a minute. False: never.
-    random_state : int, RandomState instance or None
-        Seed of weights, batches and the validation split.
-    callbacks : list, optional
-        Callbacks of skorch, or pairs of name and callback.
-    checkpoint_dir : str, optional
-        Folder that keeps the state of the training after each epoch.
-    resume : bool
-        Go on from the state in ``checkpoint_dir`` where there is one, as in :class:`Pretrainer`.
-    embedding_layer : int
-        Layer whose features :meth:`transform` gives: 0 to the number of layers, -1 for the end.
-    embedding_pooling : {"mean", "sum", "max", "cumulants"}
-        What it gives of the atoms' features.
-    verbose : int
-        0 for silence, 1 for a progress bar.
+        Weights of the classes in the loss: one each by label (1 for those that the dict lacks),
+        or inverse to their numbers in the training crystals.
+    {readout}
+    {optimiser}
+    {validation}
+    {resume}
 
     Attributes
     ----------
     classes_ : ndarray of shape (k,)
         The labels, sorted.
-    net_ : CrystalNet
-        The skorch net.
+    {fitted}
     history_ : list of dict
         Cross entropies of each epoch.
     transferred_ : list of str
-        Names of the weights that a pre-trained model gave.
+        Names of the weights that were copied from a pre-trained model.
     diagnosis_ : dict
-        What the comparison gave: ``"zero_epochs"``, ``"frozen_probe"`` and ``"final"``, cross
-        entropies, and
-        ``"unmoved"``, names of weights that training did not move. Errors are missing where
-        fewer than ten crystals validate; empty without a pre-trained model.
+        Result of the comparison: cross entropies on the inner validation set before the first
+        step (``"zero_epochs"``), of a kernel classifier on the embeddings before it
+        (``"frozen_probe"``) and of the fitted model (``"final"``), that on the training crystals
+        (``"training"``), and the names of weights that training did not move (``"unmoved"``).
+        They are missing if fewer than ten crystals validate; all is empty without a pre-trained
+        model.
 
     See Also
     --------
@@ -254,7 +185,7 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         if self.strategy == "replay":
             raise ValueError("strategy='replay' is there for PropertyRegressor only.")
         objective = self._objective(classes)
-        self._fit_supervised(X, numbers, objective, groups, sample_weight)
+        self._finetune(X, numbers, objective, groups, sample_weight)
         self.classes_ = classes
         return self
 
@@ -267,30 +198,6 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
             head_channels=self.head_channels,
             head_layers=self.head_layers,
         )
-
-    def _validation_error(
-        self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
-    ) -> float:
-        classes = true["classes"][rows]
-        return float(log_loss(classes, predicted, labels=np.arange(predicted.shape[1])))
-
-    def _probe(
-        self,
-        train_table: np.ndarray,
-        valid_table: np.ndarray,
-        true: dict[str, np.ndarray],
-        train: np.ndarray,
-    ) -> np.ndarray:
-        classes = true["classes"][train]
-        found = np.unique(classes)
-        probabilities = np.zeros((len(valid_table), self.spec_.layout["n_classes"]))
-        if len(found) < 2:
-            probabilities[:, found] = 1.0
-            return probabilities
-        logistic = make_pipeline(StandardScaler(), LogisticRegression(max_iter=1000))
-        logistic.fit(train_table, classes)
-        probabilities[:, found] = logistic.predict_proba(valid_table)
-        return probabilities
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probabilities of the classes.
@@ -324,12 +231,12 @@ class PropertyClassifier(ClassifierMixin, SupervisedEstimator):
         labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
 
-    def _extra_state(self) -> dict[str, Any]:
+    def _learnt_state(self) -> dict[str, Any]:
         classes = {"dtype": self.classes_.dtype.str, "labels": self.classes_.tolist()}
-        return {**super()._extra_state(), "classes_": classes}
+        return {**super()._learnt_state(), "classes_": classes}
 
-    def _set_extra_state(self, state: dict[str, Any]) -> None:
-        super()._set_extra_state(state)
+    def _set_learnt_state(self, state: dict[str, Any]) -> None:
+        super()._set_learnt_state(state)
         classes = state["classes_"]
         self.classes_ = np.array(classes["labels"], dtype=np.dtype(classes["dtype"]))
 
@@ -350,7 +257,7 @@ def _check_labels(y: Any) -> np.ndarray:
 
 
 def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
-    """Give weights as ``ClassTargets`` takes them, one a class in the order of ``classes``."""
+    """Return weights as ``ClassTargets`` takes them, one per class in the order of ``classes``."""
     if class_weight is None or class_weight == "balanced":
         return class_weight
     if not isinstance(class_weight, dict):

@@ -1,56 +1,45 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
-from typing import Any, cast
+from typing import Any
 
 import numpy as np
 import torch
 from sklearn.base import RegressorMixin
-from sklearn.linear_model import RidgeCV
 from sklearn.metrics import r2_score
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._labels import as_floats, rows_text
+from gnnpre._validation import check_number
 from gnnpre.backbones import Backbone
+from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import PropertyTargets
 
-from ._calibrated import CalibratedRegressor
+from ._diagnosis import predict_rows
 from ._inputs import add_sample_weight
+from ._parameters import document
 from ._pretrainer import Pretrainer
+from ._property_estimator import PropertyEstimator
+from ._uncertainty import Calibration, LastLayer, TrainingCloud, last_layer_features
 
 __all__ = ["PropertyRegressor"]
 
 
-class PropertyRegressor(RegressorMixin, CalibratedRegressor):
+@document
+class PropertyRegressor(RegressorMixin, PropertyEstimator):
     """Learn one or many properties of crystals, from scratch or from a pre-trained backbone.
 
     Parameters
     ----------
-    backbone : Backbone, optional
-        Config of the network; ``CGCNN()`` by default. A pre-trained model brings its own, so it
-        cannot be given together with one.
-    pretrained : str, Path or FrozenEstimator, optional
-        What to start from: a file or folder that ``Pretrainer.save`` wrote, or
-        ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`. Its weights are
-        copied in each ``fit``, never changed.
-    pretraining : Pretrainer, optional
-        Unfitted, with an objective that needs no labels: it is fitted within each ``fit``, on
-        the crystals of that fit alone.
-    transfer : {"backbone", "matching"}
-        What a pre-trained model gives: its backbone, or all weights whose name and shape fit, the
-        readout's too (the papers' form).
+    {starts}
     strategy : {"full", "head", "frozen_then_full", "layerwise", "replay"}
-        How a pre-trained backbone takes part in training; see the notes for which is best when.
-        ``"full"``: as all else, which is what the papers do. ``"head"``: not at all, the readout
-        is trained alone. ``"frozen_then_full"``: not at first, then its layers join one by one,
+        How a pre-trained backbone takes part in training; the notes say which is best when.
+        ``"full"``: like all other weights, as in the papers. ``"head"``: not at all, only the
+        readout is trained. ``"frozen_then_full"``: not at first, then its layers join one by one,
         from the last to the first, so that a random readout does not disturb it. ``"layerwise"``:
         all of it, the slower the nearer a layer is to the input. ``"replay"``: all of it, with
-        the objective of pre-training as a second loss on frames of its own, which keeps what was
-        learnt.
-    frozen_epochs : float
-        Part of the epochs over which the layers join, for ``"frozen_then_full"``.
-    layer_decay : float
-        Learning rate of each layer as a part of the next one's, for ``"layerwise"``.
+        the objective of pre-training as a second loss on frames of its own, which preserves what
+        was learnt.
+    {strategies}
     replay : str or Path, optional
         Frames for ``strategy="replay"``: an extended XYZ file, or a folder with
         ``graphs.safetensors`` and, for objectives with labels, ``labels.safetensors``
@@ -58,103 +47,39 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
     replay_weight : float
         Weight of that second loss.
     replay_ratio : float
-        Most frames that are replayed, drawn once, for each crystal of ``fit``.
-    backbone_lr_scale : float
-        Learning rate of the backbone as a part of that of the readout.
-    diagnose : bool
-        Compare the fine-tuned model, on the inner validation set, with the pre-trained one before
-        its first step and with a linear model on frozen embeddings, and warn where it is worse;
-        see ``diagnosis_``.
-    pooling : {"mean", "sum", "max", "attention", "cumulants"}
-        Over atoms: mean for intensive properties, sum for those that grow with the cell, max for
-        those of one atom; attention learns weights for a mean; cumulants (mean, variance, third
-        central moment of the features) need ``readout="early"``.
-    readout : {"late", "early"}
-        Values of atoms that are pooled, or the papers' perceptron on pooled features.
-    head_channels : int, optional
-        Width of the hidden layers of the readout; that of the backbone by default.
-    head_layers : int
-        Hidden layers of the readout.
+        Maximum number of frames, drawn once, for each crystal of ``fit``.
+    {diagnosis}
+    {readout}
     loss : {"l1", "huber", "mse"}
         Loss of each property.
     huber_delta : float
         Where the Huber loss turns linear, in units of the (standardised) property.
     standardize : bool
-        Learn each property less its mean, over its standard deviation, both of the training
-        part. The papers do without.
-    max_epochs : int
-        Passes through the training set.
-    batch_size : int
-        Most crystals in a batch.
-    max_edges : int, optional
-        Most edges in a batch; no limit by default.
-    learning_rate : float
-        Largest learning rate of AdamW.
-    weight_decay : float
-        Weight decay of AdamW.
-    schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
-        How the learning rate changes; None keeps it.
-    gradient_clip : float, optional
-        Largest norm of the gradient of all weights.
-    ema_decay : float, optional
-        Decay, per step, of an average of the weights that validation and the result use; no
-        average by default.
+        Learn each property minus its mean, divided by its standard deviation, both of the
+        training crystals. The papers do without.
+    {optimiser}
     calibration_fraction : float or splitter
-        Part of the crystals that is neither trained nor validated on (whole groups where ``fit``
+        Fraction of the crystals that is neither trained nor validated on (whole groups if ``fit``
         gets groups), for ``predict(X, return_std=True)``, :meth:`predict_interval` and
         :meth:`distance`; 0 for none of these.
-    validation_fraction : float or splitter
-        Part of the crystals that validates (whole groups where ``fit`` gets groups), 0 for none,
-        or a scikit-learn splitter whose first split is taken.
-    patience : int, optional
-        Epochs without a better validation loss after which training stops; never by default.
-    restore_best : bool
-        Keep the weights of the lowest validation loss, not the last ones.
-    device : str
-        ``"auto"`` (a GPU where there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
-    dtype : {"float32", "float64"}
-        Precision.
-    compile : bool or "auto"
-        Whether sums over neighbours are made by kernels in C, compiled at first use (about a
-        second) and kept in the user's cache: two to four times faster, and the same results but
-        for rounding. ``"auto"``: on a CPU with a C compiler (cc, gcc or clang on the path, or the
-        one that the environment variable CC names). True: the same, with a warning where there is
-        none; on a GPU, ``torch.compile``, which takes half a minute. False: never.
-    random_state : int, RandomState instance or None
-        Seed of weights, batches and the validation split; equal seeds give equal weights on a
-        CPU. Global random states are neither used nor changed.
-    callbacks : list, optional
-        Callbacks of skorch, or pairs of name and callback.
-    checkpoint_dir : str, optional
-        Folder that keeps the state of the training after each epoch, one file for each set of
-        parameters and data.
-    resume : bool
-        Go on from the state in ``checkpoint_dir`` where there is one, as in :class:`Pretrainer`.
-    embedding_layer : int
-        Layer whose features :meth:`transform` gives: 0 to the number of layers, -1 for the end.
-    embedding_pooling : {"mean", "sum", "max", "cumulants"}
-        What it gives of the atoms' features.
-    verbose : int
-        0 for silence, 1 for a progress bar.
+    {validation}
+    {resume}
 
     Attributes
     ----------
-    net_ : CrystalNet
-        The skorch net.
+    {fitted}
     history_ : list of dict
         Losses of each epoch, in units of the standard deviation of the properties where these
         are standardised.
     transferred_ : list of str
-        Names of the weights that a pre-trained model gave.
+        Names of the weights that were copied from a pre-trained model.
     diagnosis_ : dict
-        What the comparison gave: ``"zero_epochs"``, ``"frozen_probe"`` and ``"final"``, mean
-        absolute errors in units of the standard deviation, and
-        ``"unmoved"``, names of weights that training did not move. Errors are missing where
-        fewer than ten crystals validate; empty without a pre-trained model.
-    graph_settings_ : GraphSettings
-        How the graphs were built.
-    elements_ : list of int
-        Atomic numbers seen in training, pre-training included.
+        Result of the comparison: mean absolute errors on the inner validation set before the
+        first step (``"zero_epochs"``), of a Gaussian process on the embeddings before it
+        (``"frozen_probe"``) and of the fitted model (``"final"``), that on the training crystals
+        (``"training"``), and the names of weights that training did not move (``"unmoved"``).
+        Errors are in the unit of the property, or, of several, in standard deviations. They are
+        missing if fewer than ten crystals validate; all is empty without a pre-trained model.
     uncertainty_ : dict
         What was learnt from the crystals of ``calibration_fraction``.
     y_ndim_ : int
@@ -300,35 +225,15 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         ValueError, TypeError
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
-        values = _complete(y)
-        self._fit_supervised(X, values, self._objective(), groups, sample_weight)
+        values = _check_complete(y)
+        fitted = self._finetune(X, values, self._objective(), groups, sample_weight)
+        self.uncertainty_ = fitted.uncertainty
         self.y_ndim_ = values.ndim
         return self
 
     def _objective(self) -> PropertyTargets:
         names = PropertyTargets().get_params()
         return PropertyTargets(**{name: getattr(self, name) for name in names})
-
-    def _validation_error(
-        self, predicted: np.ndarray, true: dict[str, np.ndarray], rows: np.ndarray
-    ) -> float:
-        unit = cast(torch.Tensor, self._model().unit).cpu().numpy()
-        return float(np.nanmean(np.abs(predicted - true["properties"][rows]) / unit))
-
-    def _probe(
-        self,
-        train_table: np.ndarray,
-        valid_table: np.ndarray,
-        true: dict[str, np.ndarray],
-        train: np.ndarray,
-    ) -> np.ndarray:
-        values = true["properties"][train]
-        columns = []
-        for column in values.T:
-            known = np.isfinite(column)
-            ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 7)))
-            columns.append(ridge.fit(train_table[known], column[known]).predict(valid_table))
-        return np.stack(columns, axis=1)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the properties of crystals.
@@ -338,15 +243,15 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         X : CrystalGraphs of shape (n,), or n structures
             The crystals; structures become graphs as those of the training did.
         return_std : bool
-            Whether to give standard deviations too: those of a Bayesian linear model on the last
-            layer's features, scaled to the errors on the crystals of ``calibration_fraction``.
+            Whether to return standard deviations too: those of a Bayesian linear model on the
+            last layer's features, scaled to the errors on the crystals of ``calibration_fraction``.
 
         Returns
         -------
         ndarray of shape (n,) or (n, k)
-            The properties in their own units, in the form that ``fit`` got them in.
+            The properties in their own units, with as many axes as the ``y`` of ``fit``.
         std : ndarray of the same shape
-            Where ``return_std`` asks for it.
+            Only if ``return_std``.
 
         Raises
         ------
@@ -354,11 +259,65 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
             If the graphs were built with other settings, or hold an element out of range; if
             there was no ``calibration_fraction`` and standard deviations are asked for.
         """
-        values, std = (self._like_y(part) for part in self._values_and_std(X, return_std))
-        return (values, std) if return_std else values
+        values, std = self._values_and_std(X, return_std)
+        return (self._like_y(values), self._like_y(std)) if return_std else self._like_y(values)
+
+    def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+        """Predict intervals that contain the property with some probability (split conformal).
+
+        The probability holds on average over crystals drawn as those of ``fit`` were,
+        whatever the model (V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random
+        World", 2005). Intervals are wider where standard deviations are larger.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+        confidence : float
+            The probability, between 0 and 1.
+
+        Returns
+        -------
+        lower, upper : ndarray of shape (n,) or (n, k)
+            Ends of the intervals.
+
+        Raises
+        ------
+        ValueError
+            If there was no ``calibration_fraction``, or too few crystals in it for this
+            confidence.
+        """
+        check_number("confidence", confidence, high=1.0 - 1e-9)
+        quantiles = Calibration(**self._uncertainty("calibration")).quantiles(confidence)
+        with_std = "last_layer" in self.uncertainty_
+        values, std = self._values_and_std(X, with_std)
+        half = quantiles * (std if with_std else np.ones_like(values))
+        return self._like_y(values - half), self._like_y(values + half)
+
+    def distance(self, X: Any) -> np.ndarray:
+        """Return how far crystals are from those of the training, in the space of embeddings.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            Mahalanobis distances in units of the median over the training crystals: about 1 for
+            crystals like those, above 2 or 3 where a prediction is an extrapolation.
+
+        Raises
+        ------
+        ValueError
+            If there was no ``calibration_fraction``.
+        """
+        cloud = TrainingCloud(**self._uncertainty("cloud"))
+        return cloud.distance(self.embed(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
-        """Give the coefficient of determination, averaged over properties.
+        """Return the coefficient of determination, averaged over properties.
 
         Parameters
         ----------
@@ -385,10 +344,51 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         weights = targets.crystal.get("sample_weight", torch.ones(len(true))).numpy()
         scores = []
         for column in range(true.shape[1]):
-            known = np.isfinite(true[:, column])
-            pair = true[known, column], predicted[known, column]
-            scores.append(r2_score(*pair, sample_weight=weights[known]))
+            labelled = np.isfinite(true[:, column])
+            pair = true[labelled, column], predicted[labelled, column]
+            scores.append(r2_score(*pair, sample_weight=weights[labelled]))
         return float(np.mean(scores))
+
+    def _values_and_std(self, X: Any, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
+        """Return predictions ``(n, k)``, and their standard deviations where they are asked for."""
+        layer = LastLayer(**self._uncertainty("last_layer")) if with_std else None
+        values, stds = [], []
+        for graphs in self._stream_to_predict(X):
+            values.append(self._predict_values(graphs))
+            if layer is not None:
+                stds.append(layer.std(last_layer_features(self._model(), graphs)))
+        return np.concatenate(values), np.concatenate(stds or values)
+
+    def _predict_values(self, graphs: CrystalGraphs) -> np.ndarray:
+        everything = np.arange(len(graphs))
+        return predict_rows(self._model(), self.spec_.objective, graphs, everything)
+
+    def _like_y(self, values: np.ndarray) -> np.ndarray:
+        return values[:, 0] if self.y_ndim_ == 1 else values
+
+    def _uncertainty(self, name: str) -> dict[str, Any]:
+        """Return one entry of ``uncertainty_``, or raise ValueError with the way to get it."""
+        check_is_fitted(self, "net_")
+        if not self.uncertainty_:
+            raise ValueError(
+                "This model was fitted with calibration_fraction=0 and does not know how sure it "
+                "is: set calibration_fraction, to 0.1 for example, and fit it again."
+            )
+        if name not in self.uncertainty_:
+            raise ValueError(
+                "pooling='max' of a late readout is not linear in its last layer, which standard "
+                "deviations need. Use another pooling, readout='early', or predict_interval."
+            )
+        entry: dict[str, Any] = self.uncertainty_[name]
+        return entry
+
+    def _learnt_state(self) -> dict[str, Any]:
+        state = {"uncertainty_": self.uncertainty_, "y_ndim_": self.y_ndim_}
+        return {**super()._learnt_state(), **state}
+
+    def _set_learnt_state(self, state: dict[str, Any]) -> None:
+        super()._set_learnt_state(state)
+        self.uncertainty_, self.y_ndim_ = state["uncertainty_"], state["y_ndim_"]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
@@ -396,8 +396,8 @@ class PropertyRegressor(RegressorMixin, CalibratedRegressor):
         return tags
 
 
-def _complete(y: Any) -> np.ndarray:
-    """Return ``y`` as numbers, refused where its only column has missing values."""
+def _check_complete(y: Any) -> np.ndarray:
+    """Return ``y`` as numbers; raise ValueError if its only column has missing values."""
     if y is None:
         raise ValueError("y is None: this estimator requires y to be passed, shape (n,) or (n, k).")
     # The objective checks the shape, when it is clear how many crystals X has.

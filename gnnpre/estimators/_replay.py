@@ -1,4 +1,4 @@
-"""Fine-tuning that keeps the objective of pre-training as a second loss, on frames of its own."""
+"""Frames of pre-training that are replayed beside a property, as a second loss."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,49 +20,99 @@ from gnnpre.objectives import (
 
 from ._pretrained import PretrainedWeights
 
-__all__ = ["PROPERTY", "Replay", "join_property", "load_frames", "property_weights"]
+__all__ = ["PROPERTY", "ReplayedFrames", "join_property", "property_weights", "read_frames"]
 
-#: Name of the part of the mixture that learns the property; those that are replayed follow.
+#: Name under which the mixture learns the property; those that are replayed follow.
 PROPERTY = "property"
 
 
 @dataclass(frozen=True)
-class Replay:
-    """Frames to replay, and what was learnt from them."""
+class ReplayedPart:
+    """One objective of pre-training, with its weight and the prefix of its weights' names."""
+
+    objective: Objective
+    weight: float
+    prefix: str
+
+
+@dataclass(frozen=True)
+class ReplayedFrames:
+    """Frames to replay, and the objectives that were learnt from such frames."""
 
     graphs: CrystalGraphs
     labels: FrameLabels | None
-    parts: dict[str, tuple[Objective, float, str]]  # objective, weight, where its weights are
+    objectives: dict[str, ReplayedPart]
 
     def mixture(self, objective: PropertyTargets, weight: float) -> Mixture:
-        """Give the objective of fine-tuning."""
-        replayed = [(name, part, weight * own) for name, (part, own, _) in self.parts.items()]
+        """Return the objective of fine-tuning: the property and what is replayed."""
+        replayed = [
+            (name, item.objective, weight * item.weight) for name, item in self.objectives.items()
+        ]
         return Mixture([(PROPERTY, objective, 1.0), *replayed])
 
     def load_into(
         self, model: ObjectiveModel, source: PretrainedWeights, transfer: str
     ) -> list[str]:
-        """Copy the backbone, what the property takes over, and heads and scales of the parts."""
+        """Copy the backbone, the readout where it fits, and heads and scales of the objectives.
+
+        Parameters
+        ----------
+        model : ObjectiveModel
+            Model of the mixture.
+        source : PretrainedWeights
+            The pre-trained model.
+        transfer : {"backbone", "matching"}
+            Whether the property gets the pre-trained readout too.
+
+        Returns
+        -------
+        list of str
+            Names of the weights that the property got.
+        """
         current = model.state_dict()
         names = [name for name in current if name.startswith("backbone.")]
         current |= {name: source.weights[name] for name in names}
-        own = f"parts.{PROPERTY}."
-        for name in [n for n in current if n.startswith(f"{own}head.")]:
-            found = source.weights.get(name.removeprefix(own))
-            if transfer == "matching" and found is not None and found.shape == current[name].shape:
-                current[name] = found
-                names.append(name.removeprefix(own))
-        for part, (_, _, place) in self.parts.items():
-            start = f"parts.{part}."
-            for name in [n for n in current if n.startswith(start)]:
-                current[name] = source.state[place + name.removeprefix(start)]
+        property_prefix = f"parts.{PROPERTY}."
+        for name in [n for n in current if n.startswith(f"{property_prefix}head.")]:
+            short = name.removeprefix(property_prefix)
+            weight = source.weights.get(short)
+            fits = weight is not None and weight.shape == current[name].shape
+            if transfer == "matching" and weight is not None and fits:
+                current[name] = weight
+                names.append(short)
+        for key, item in self.objectives.items():
+            prefix = f"parts.{key}."
+            for name in [n for n in current if n.startswith(prefix)]:
+                current[name] = source.state[item.prefix + name.removeprefix(prefix)]
         model.load_state_dict(current)
         return names
 
 
-def load_frames(path: Any, source: PretrainedWeights, most: int, seed: int) -> Replay:
-    """Read frames, at most so many of them, as graphs like those of pre-training."""
-    parts = _parts_of(source.objective)
+def read_frames(path: Any, source: PretrainedWeights, limit: int, seed: int) -> ReplayedFrames:
+    """Read frames as graphs like those of pre-training.
+
+    Parameters
+    ----------
+    path : str or Path
+        An extended XYZ file, or a folder with saved graphs and labels.
+    source : PretrainedWeights
+        The pre-trained model.
+    limit : int
+        Maximum number of frames; which ones is drawn by ``seed``.
+    seed : int
+        Seed of the draw.
+
+    Returns
+    -------
+    ReplayedFrames
+        The frames.
+
+    Raises
+    ------
+    TypeError, FileNotFoundError, ValueError
+        If there are no such frames, or they do not suit the pre-trained model.
+    """
+    objectives = _replayable(source.objective)
     if not isinstance(path, (str, Path)):
         raise TypeError(
             f"replay is of type {type(path).__name__}; expected the path of an extended XYZ file, "
@@ -72,87 +122,119 @@ def load_frames(path: Any, source: PretrainedWeights, most: int, seed: int) -> R
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"replay={str(path)!r}: there is no such file or folder.")
-    graphs, labels = _read_folder(path) if path.is_dir() else (None, None)
-    if graphs is None:
-        from gnnpre.datasets import read_frames
-
-        structures, labels = read_frames(path)
-        chosen = _choose(len(structures), most, seed)
-        settings = source.graphs.to_dict()
-        graphs = StructureToGraph(**settings).transform([structures[i] for i in chosen])
+    needs_labels = any(item.objective.needs_labels for item in objectives.values())
+    if path.is_dir():
+        graphs, labels = _read_folder(path, source)
+        if needs_labels and labels is None:
+            raise ValueError(
+                f"replay={str(path)!r} has no labels.safetensors, which the objective of "
+                f"pre-training ({type(source.objective).__name__}) learns from."
+            )
+        rows = _draw(len(graphs), limit, seed)
+        graphs = graphs[rows]
     else:
-        if difference := graphs.settings.difference(source.graphs):
-            raise ValueError(f"replay={str(path)!r} holds graphs of other settings: {difference}.")
-        chosen = _choose(len(graphs), most, seed)
-        graphs = graphs[chosen]
-    needed = any(part.needs_labels for part, _, _ in parts.values())
-    if needed and labels is None:
-        raise ValueError(
-            f"replay={str(path)!r} has no labels.safetensors, which the objective of pre-training "
-            f"({type(source.objective).__name__}) learns from."
-        )
-    return Replay(graphs, labels[chosen] if needed and labels is not None else None, parts)
+        from gnnpre.datasets import read_frames as read_extxyz
+
+        structures, labels = read_extxyz(path)
+        rows = _draw(len(structures), limit, seed)
+        to_graph = StructureToGraph(**source.graph_settings.to_dict())
+        graphs = to_graph.transform([structures[row] for row in rows])
+    frame_labels = labels[rows] if needs_labels and labels is not None else None
+    return ReplayedFrames(graphs, frame_labels, objectives)
 
 
-def _choose(n: int, most: int, seed: int) -> np.ndarray:
-    return np.sort(np.random.default_rng(seed).permutation(n)[:most])
+def _draw(n: int, limit: int, seed: int) -> np.ndarray:
+    return np.sort(np.random.default_rng(seed).permutation(n)[:limit])
 
 
-def _read_folder(path: Path) -> tuple[CrystalGraphs, FrameLabels | None]:
-    labels = path / "labels.safetensors"
+def _read_folder(path: Path, source: PretrainedWeights) -> tuple[CrystalGraphs, FrameLabels | None]:
     graphs = CrystalGraphs.load(path / "graphs.safetensors")
+    if difference := graphs.settings.difference(source.graph_settings):
+        raise ValueError(f"replay={str(path)!r} holds graphs of other settings: {difference}.")
+    labels = path / "labels.safetensors"
     return graphs, FrameLabels.load(labels) if labels.exists() else None
 
 
-def _parts_of(objective: Objective) -> dict[str, tuple[Objective, float, str]]:
-    """Give the parts that can be replayed beside a property, under names of their own."""
+def _replayable(objective: Objective) -> dict[str, ReplayedPart]:
+    """Return the objectives of pre-training that frames can replay, by name."""
     if isinstance(objective, Mixture):
-        parts = {f"replay_{n}": (p, w, f"parts.{n}.") for n, p, w in objective.parts}
+        items = {f"replay_{n}": ReplayedPart(o, w, f"parts.{n}.") for n, o, w in objective.parts}
     else:
-        parts = {"replay": (objective, 1.0, "")}
-    for part, _, _ in parts.values():
-        if part.needs_labels and not isinstance(part, ForceField):
+        items = {"replay": ReplayedPart(objective, 1.0, "")}
+    for item in items.values():
+        if item.objective.needs_labels and not isinstance(item.objective, ForceField):
             raise ValueError(
-                f"strategy='replay' cannot replay {type(part).__name__}: frames in a file have "
-                "energies, forces and stresses, or no labels at all."
+                f"strategy='replay' cannot replay {type(item.objective).__name__}: frames in a "
+                "file have energies, forces and stresses, or no labels at all."
             )
-    return parts
+    return items
 
 
 def join_property(
-    replay: Replay, mixture: Mixture, graphs: CrystalGraphs, targets: Targets
+    frames: ReplayedFrames, mixture: Mixture, graphs: CrystalGraphs, targets: Targets
 ) -> tuple[CrystalGraphs, Targets]:
-    """Put the crystals with a property and the frames together; neither has the other's labels."""
-    joint = CrystalGraphs.concatenate([graphs, replay.graphs.to(graphs.device)])
+    """Join the crystals with a property and the frames; neither has the labels of the other.
+
+    Parameters
+    ----------
+    frames : ReplayedFrames
+        The frames.
+    mixture : Mixture
+        The objective of fine-tuning.
+    graphs : CrystalGraphs
+        The crystals with a property.
+    targets : Targets
+        Their properties.
+
+    Returns
+    -------
+    graphs : CrystalGraphs
+        The crystals, followed by the frames.
+    targets : Targets
+        Targets of all, missing where there is no label.
+    """
+    joint = CrystalGraphs.concatenate([graphs, frames.graphs.to(graphs.device)])
     y = targets.crystal["properties"].cpu().numpy()
-    missing = np.full((len(replay.graphs), y.shape[1]), np.nan)
+    missing = np.full((len(frames.graphs), y.shape[1]), np.nan)
     labels = None
-    if replay.labels is not None:
-        frames = FrameLabels(
-            replay.labels.n_atoms,
-            energy=replay.labels.energy,
-            forces=replay.labels.forces,
-            stress=replay.labels.stress,
+    if frames.labels is not None:
+        frame_labels = FrameLabels(
+            frames.labels.n_atoms,
+            energy=frames.labels.energy,
+            forces=frames.labels.forces,
+            stress=frames.labels.stress,
         )
-        labels = FrameLabels.concatenate([FrameLabels(graphs.atom_counts), frames])
+        labels = FrameLabels.concatenate([FrameLabels(graphs.atom_counts), frame_labels])
     crystal: dict[str, Tensor] = {}
     atom: dict[str, Tensor] = {}
-    for name, part, _ in mixture.parts:
-        own = part.make_targets(joint, np.concatenate([y, missing]) if name == PROPERTY else labels)
-        crystal |= {f"{name}.{key}": value for key, value in own.crystal.items()}
-        atom |= {f"{name}.{key}": value for key, value in own.atom.items()}
+    for name, objective, _ in mixture.parts:
+        y_joint = np.concatenate([y, missing]) if name == PROPERTY else labels
+        learnt = objective.make_targets(joint, y_joint)
+        crystal |= {f"{name}.{key}": value for key, value in learnt.crystal.items()}
+        atom |= {f"{name}.{key}": value for key, value in learnt.atom.items()}
     if "sample_weight" in targets.crystal:
         weights = targets.crystal["sample_weight"]
-        ones = weights.new_ones(len(replay.graphs))
+        ones = weights.new_ones(len(frames.graphs))
         crystal["sample_weight"] = weights.new_tensor([*weights.tolist(), *ones.tolist()])
     return joint, Targets(joint.atom_counts, crystal, atom)
 
 
 def property_weights(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take the model of the property out of the state of the mixture."""
-    start = f"parts.{PROPERTY}."
+    """Return the weights of the property's model within the state of the mixture's.
+
+    Parameters
+    ----------
+    state : mapping of str to Tensor
+        State of the model of the mixture.
+
+    Returns
+    -------
+    dict of str to Tensor
+        Weights of the backbone and of the property's readout.
+    """
+    prefix = f"parts.{PROPERTY}."
     return {
-        key.removeprefix(start): value
+        key.removeprefix(prefix): value
         for key, value in state.items()
-        if key.startswith(("backbone.", start))
+        if key.startswith(("backbone.", prefix))
     }

@@ -1,4 +1,4 @@
-"""How sure a trained regressor is: last-layer statistics, conformal intervals, distances."""
+"""Uncertainty of a trained regressor: last-layer statistics, conformal intervals, distances."""
 
 import math
 from dataclasses import asdict, dataclass
@@ -10,30 +10,93 @@ from torch import Tensor
 
 from gnnpre.backbones import Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
-from gnnpre.objectives import ObjectiveModel
+from gnnpre.objectives import ObjectiveModel, Targets
 from gnnpre.training import predict_batches
 
-__all__ = ["Calibration", "LastLayer", "TrainingCloud", "last_layer_features"]
+from ._diagnosis import predict_rows
+from ._embedding import embed_graphs
+from ._network import TrainedNetwork
+
+__all__ = ["Calibration", "LastLayer", "TrainingCloud", "calibrate", "last_layer_features"]
 
 
-def last_layer_features(model: ObjectiveModel, graphs: CrystalGraphs) -> np.ndarray:
-    """Give what the last linear layer of the readout is applied to, and what goes with its bias."""
+def calibrate(
+    network: TrainedNetwork,
+    graphs: CrystalGraphs,
+    targets: Targets,
+    train: np.ndarray,
+    held_out: np.ndarray,
+) -> dict[str, Any]:
+    """Learn from held-out crystals how large errors are.
+
+    Parameters
+    ----------
+    network : TrainedNetwork
+        The trained network, which learns by :class:`~gnnpre.objectives.PropertyTargets`.
+    graphs : CrystalGraphs
+        The crystals.
+    targets : Targets
+        Their properties.
+    train, held_out : ndarray of int
+        Crystals of the training, and those that were held out.
+
+    Returns
+    -------
+    dict
+        The fields of :class:`LastLayer` (unless the readout is not linear in its last layer),
+        :class:`Calibration` and :class:`TrainingCloud`, JSON-serializable.
+    """
+    model, objective = network.net.module_, network.record.spec.objective
+    predicted = predict_rows(model, objective, graphs, held_out)
+    residuals = predicted - targets.crystal["properties"].cpu().numpy()[held_out]
+    learnt: dict[str, Any] = {}
+    std = None
+    if objective.pooling != "max" or objective.readout == "early":
+        tables = [last_layer_features(model, graphs, rows) for rows in (train, held_out)]
+        layer = LastLayer.fit(tables[0], tables[1], residuals)
+        learnt["last_layer"] = layer.to_dict()
+        std = layer.std(tables[1])
+    learnt["calibration"] = Calibration.fit(residuals, std).to_dict()
+    learnt["cloud"] = TrainingCloud.fit(embed_graphs(model, graphs, rows=train)).to_dict()
+    return learnt
+
+
+def last_layer_features(
+    model: ObjectiveModel, graphs: CrystalGraphs, rows: np.ndarray | None = None
+) -> np.ndarray:
+    """Return the inputs of the readout's last linear layer, with a column for its bias.
+
+    Parameters
+    ----------
+    model : ObjectiveModel
+        The model.
+    graphs : CrystalGraphs
+        The crystals.
+    rows : ndarray of int, optional
+        Some of them; all by default.
+
+    Returns
+    -------
+    ndarray of shape (n, H + 1)
+        The features in float64.
+    """
     head = cast(Readout, model.head)
 
     def features(batch: CrystalBatch) -> dict[str, Tensor]:
         with torch.no_grad():
             return {"features": head.last_features(model.backbone(batch).scalars, batch)}
 
-    rows = [part["features"] for part in predict_batches(model, graphs, features)]
-    table = np.concatenate(rows).astype(np.float64)
+    batches = predict_batches(model, graphs, features, rows)
+    table = np.concatenate([batch["features"] for batch in batches]).astype(np.float64)
+    # A late readout that sums adds its bias once for each atom.
     sums = head.pooling == "sum" and head.order == "late"
-    ones = graphs.atom_counts[:, None] if sums else np.ones((len(table), 1))
-    return np.hstack([table, ones])
+    counts = graphs.atom_counts if rows is None else graphs.atom_counts[rows]
+    return np.hstack([table, counts[:, None] if sums else np.ones((len(table), 1))])
 
 
 @dataclass(frozen=True)
 class LastLayer:
-    """Covariance of the last layer's features in training, and the scale of errors beside it.
+    """Covariance of the last layer's features in training, and the scale of the errors.
 
     The variance of a prediction is ``scale^2 f . C f``, as for a Bayesian linear model on these
     features (F. Bigi, S. Chong, M. Ceriotti and F. Grasselli, "A prediction rigidity formalism for
@@ -46,7 +109,7 @@ class LastLayer:
 
     @classmethod
     def fit(cls, train: np.ndarray, calibration: np.ndarray, residuals: np.ndarray) -> "LastLayer":
-        """Take the covariance from the training part, and scales from residuals elsewhere."""
+        """Estimate the covariance on the training rows, and the scales on held-out residuals."""
         gram = train.T @ train
         # Directions that training never saw are as uncertain as the weakest it saw.
         gram += 1e-6 * np.trace(gram) / len(gram) * np.eye(len(gram))
@@ -56,18 +119,18 @@ class LastLayer:
         return cls(factor.tolist(), scale)
 
     def std(self, features: np.ndarray) -> np.ndarray:
-        """Give the standard deviation of each prediction, ``(n, k)``."""
+        """Return the standard deviation of each prediction, ``(n, k)``."""
         leverage = _leverage(np.array(self.factor), features)
         result: np.ndarray = np.sqrt(leverage)[:, None] * np.array(self.scale)
         return result
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON."""
+        """Return the fields, JSON-serializable."""
         return asdict(self)
 
 
 def _leverage(factor: np.ndarray, features: np.ndarray) -> np.ndarray:
-    """``f . C f`` of each row, ``(n,)``."""
+    """Return ``f . C f`` of each row, ``(n,)``."""
     from scipy.linalg import solve_triangular
 
     solved = solve_triangular(factor, features.T, lower=True)
@@ -75,29 +138,29 @@ def _leverage(factor: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def _scale(residuals: np.ndarray, leverage: np.ndarray) -> float:
-    """Maximum-likelihood scale of Gaussian residuals with variances proportional to leverage."""
-    known = np.isfinite(residuals)
-    return float(np.sqrt(np.mean(residuals[known] ** 2 / leverage[known])))
+    """Return the likeliest scale of Gaussian residuals whose variances follow the leverage."""
+    labelled = np.isfinite(residuals)
+    return float(np.sqrt(np.mean(residuals[labelled] ** 2 / leverage[labelled])))
 
 
 @dataclass(frozen=True)
 class Calibration:
     """Sorted scores of crystals that neither trained nor validated: split conformal prediction.
 
-    Scores are absolute errors, over the standard deviations where there are some.
+    Scores are absolute errors, divided by the standard deviations where there are some.
     """
 
     scores: list[list[float]]  # k lists
 
     @classmethod
     def fit(cls, residuals: np.ndarray, std: np.ndarray | None) -> "Calibration":
-        """Take the scores of the residuals ``(n, k)`` that are there."""
+        """Compute the scores of residuals ``(n, k)``, NaN where a label is missing."""
         scores = np.abs(residuals) if std is None else np.abs(residuals) / std
         return cls([np.sort(column[np.isfinite(column)]).tolist() for column in scores.T])
 
     def quantiles(self, confidence: float) -> np.ndarray:
-        """Give the score that covers a new crystal with this probability, for each property."""
-        found = []
+        """Return the score that covers a new crystal with this probability, for each property."""
+        quantiles = []
         for column in self.scores:
             rank = math.ceil((len(column) + 1) * confidence)
             if rank > len(column):
@@ -106,17 +169,17 @@ class Calibration:
                     f"confidence={confidence} needs at least {needed} crystals to calibrate with; "
                     f"there are {len(column)}. Raise calibration_fraction, or lower confidence."
                 )
-            found.append(column[rank - 1])
-        return np.array(found)
+            quantiles.append(column[rank - 1])
+        return np.array(quantiles)
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON."""
+        """Return the fields, JSON-serializable."""
         return asdict(self)
 
 
 @dataclass(frozen=True)
 class TrainingCloud:
-    """Mean and covariance of the embeddings of the training part."""
+    """Mean and covariance of the embeddings of the training crystals."""
 
     mean: list[float]  # (C,)
     factor: list[list[float]]  # (C, C), Cholesky factor of the covariance
@@ -124,7 +187,7 @@ class TrainingCloud:
 
     @classmethod
     def fit(cls, table: np.ndarray) -> "TrainingCloud":
-        """Take them from embeddings ``(n, C)``, the covariance shrunk as Ledoit and Wolf do."""
+        """Compute both from embeddings ``(n, C)``, with the shrinkage of Ledoit and Wolf."""
         from sklearn.covariance import LedoitWolf
 
         table = table.astype(np.float64)
@@ -138,11 +201,11 @@ class TrainingCloud:
         return cls(table.mean(axis=0).tolist(), factor.tolist(), unit)
 
     def distance(self, table: np.ndarray) -> np.ndarray:
-        """Give Mahalanobis distances in units of the median in training."""
+        """Return Mahalanobis distances in units of the median in training."""
         centred = table.astype(np.float64) - np.array(self.mean)
         result: np.ndarray = np.sqrt(_leverage(np.array(self.factor), centred)) / self.unit
         return result
 
     def to_dict(self) -> dict[str, Any]:
-        """Give it as JSON."""
+        """Return the fields, JSON-serializable."""
         return asdict(self)

@@ -1,7 +1,7 @@
 """How a model is trained: the part of an estimator's parameters that concerns the loop."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields
 from numbers import Integral
 from typing import Any
 
@@ -46,6 +46,12 @@ class TrainingSettings:
     layer_decay: float = 0.7
     frozen_epochs: float = 0.25
     checkpoint_epochs: Sequence[int] | None = None
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> "TrainingSettings":
+        """Read the settings among the parameters of an estimator, which need not have all."""
+        names = {field.name for field in fields(cls)} & set(parameters)
+        return cls(**{name: parameters[name] for name in names})
 
     def validate(self) -> None:
         """Refuse settings out of range, each by its name."""

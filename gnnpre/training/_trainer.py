@@ -223,13 +223,19 @@ def predict_batches(
     model: ObjectiveModel,
     graphs: CrystalGraphs,
     function: Callable[[Any], dict[str, Tensor]] | None = None,
+    rows: np.ndarray | None = None,
 ) -> list[dict[str, np.ndarray]]:
-    """Predict in batches, in order: what ``model.predict`` (or ``function``) gives, as arrays."""
+    """Return what ``model.predict`` (or ``function``) computes, as arrays, batch by batch.
+
+    ``rows`` are the crystals to predict, all by default; they are not copied out of ``graphs``.
+    """
     function = model.predict if function is None else function
     parameter = next(model.parameters())
+    if rows is not None and graphs.device != parameter.device:
+        graphs, rows = graphs[rows], None  # fewer to move to the GPU
     graphs = graphs.to(parameter.device)
     model.eval()
-    order = np.arange(len(graphs))
+    order = np.arange(len(graphs)) if rows is None else rows
     plan = plan_batches(order, graphs.edge_counts, PREDICTION_BATCH, PREDICTION_EDGES)
     return [
         {

@@ -9,6 +9,7 @@ from sklearn.pipeline import make_pipeline
 
 from gnnpre import CGCNN, ForceField, Pretrainer, PropertyRegressor, StructureToGraph
 from gnnpre.backbones import Readout
+from gnnpre.estimators import _network
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
 
 
@@ -185,14 +186,16 @@ def test_save_and_load_with_pretraining(regressor, data, tmp_path):
 
 
 def test_groups_stay_together_in_pretraining_too(regressor, data, monkeypatch):
-    seen = []
-    fit = Pretrainer.fit
+    splits = []
+    train = _network.train
 
-    def spy(self, X, y=None, groups=None, sample_weight=None):
-        seen.append(groups)
-        return fit(self, X, y, groups, sample_weight)
+    def spy(spec, dataset, train_rows, valid_rows, *args, **kwargs):
+        splits.append((set(groups[train_rows]), set(groups[valid_rows])))
+        return train(spec, dataset, train_rows, valid_rows, *args, **kwargs)
 
-    monkeypatch.setattr(Pretrainer, "fit", spy)
+    monkeypatch.setattr(_network, "train", spy)
     groups = np.arange(len(data.y)) // 2
+    regressor.set_params(pretraining__validation_fraction=0.3, validation_fraction=0.3)
     regressor.fit(data.graphs, data.y, groups=groups)
-    np.testing.assert_array_equal(seen[0], groups)
+    assert len(splits) == 2  # of the pre-training, and of the training after it
+    assert all(valid and not training & valid for training, valid in splits)

@@ -1,5 +1,7 @@
 """PropertyRegressor from scratch: labels in, predictions in the same form out."""
 
+import warnings
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -10,6 +12,7 @@ from sklearn.metrics import r2_score
 from sklearn.model_selection import PredefinedSplit
 
 from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
+from gnnpre.exceptions import UnseenElementWarning
 
 STILL = {"learning_rate": 1e-30, "weight_decay": 0.0, "schedule": None}
 
@@ -241,15 +244,22 @@ def test_isolated_atoms_among_crystals(regressor, data):
     assert predicted[-1] == pytest.approx(predicted[-2], rel=1e-6)
 
 
-def test_unseen_elements_are_named(regressor, data):
+def test_unseen_elements_are_named_once_per_fit_with_their_rows(regressor, data):
     model = regressor.fit(data.graphs, data.y)
-    iron = [Atoms("Fe", cell=[2.9] * 3, pbc=True)]
-    with pytest.warns(UserWarning, match="not trained on: Fe") as caught:
-        predicted = model.predict(iron)
+    iron, gold = Atoms("Fe", cell=[2.9] * 3, pbc=True), Atoms("Hf", cell=[3.0] * 3, pbc=True)
+    message = r"not trained on: Fe \(row 0\)\. Predictions for these 1 of 21 crystals"
+    with pytest.warns(UnseenElementWarning, match=message) as caught:
+        predicted = model.predict([iron, *data.structures])
     assert len(caught) == 1
     assert np.isfinite(predicted).all()
-    with pytest.warns(UserWarning, match="Fe"):
-        model.score([*iron, *data.structures], np.append([1.0], data.y))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnseenElementWarning)
+        model.score([iron, *data.structures], np.append([1.0], data.y))
+    with pytest.warns(UnseenElementWarning, match=r"Fe \(row 20\); Hf \(rows 0, 21, 22, \.\.\.\)"):
+        model.embed([gold, *data.structures[1:], iron, *[gold] * 5])
+    model.fit(data.graphs, data.y)
+    with pytest.warns(UnseenElementWarning, match="Fe"):
+        model.predict([iron])
 
 
 def test_score_is_r2_with_weights(regressor, data):

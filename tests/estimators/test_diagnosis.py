@@ -6,13 +6,12 @@ import numpy as np
 import pytest
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
-from sklearn.linear_model import RidgeCV
 from sklearn.metrics import log_loss
 from sklearn.model_selection import PredefinedSplit
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from gnnpre import CGCNN, PropertyClassifier, PropertyRegressor
+from gnnpre.estimators import KernelRegressor
+from gnnpre.exceptions import TrainingWarning
 
 N_VALID = 10
 # The head alone, as the statistics of batch norm move without a step.
@@ -39,9 +38,16 @@ def quiet_fit(model, data, y=None):
 
 def test_final_is_the_error_of_the_model_on_the_inner_validation_set(regressor, data):
     model = quiet_fit(regressor, data)
-    train, valid = data.y[:-N_VALID], data.y[-N_VALID:]
-    expected = np.abs(model.predict(data.graphs[-N_VALID:]) - valid).mean() / train.std()
-    assert model.diagnosis_["final"] == pytest.approx(expected, rel=1e-5)
+    errors = np.abs(model.predict(data.graphs) - data.y)  # in the unit of y
+    assert model.diagnosis_["final"] == pytest.approx(errors[-N_VALID:].mean(), rel=1e-5)
+    assert model.diagnosis_["training"] == pytest.approx(errors[:-N_VALID].mean(), rel=1e-5)
+
+
+def test_errors_of_several_properties_are_in_standard_deviations(regressor, data):
+    y = np.stack([data.y, 1e6 * data.y], axis=1)
+    model = quiet_fit(regressor, data, y)
+    errors = np.abs(model.predict(data.graphs) - y) / y[:-N_VALID].std(axis=0)
+    assert model.diagnosis_["final"] == pytest.approx(errors[-N_VALID:].mean(), rel=1e-5)
 
 
 def test_a_model_that_rests_is_what_it_was(regressor, data):
@@ -49,14 +55,13 @@ def test_a_model_that_rests_is_what_it_was(regressor, data):
     assert model.diagnosis_["final"] == model.diagnosis_["zero_epochs"]
 
 
-def test_probe_is_a_ridge_on_the_embeddings_of_the_source(regressor, data, pretrained):
-    table = pretrained.transform(data.graphs)
-    ridge = make_pipeline(StandardScaler(), RidgeCV(np.logspace(-3, 3, 7)))
+def test_probe_is_a_kernel_machine_on_the_embeddings_of_the_source(regressor, data, pretrained):
+    table = pretrained.transform(data.graphs).astype(np.float64)
+    machine = KernelRegressor(transforms=("identity",), random_state=0)
     train, valid = slice(None, -N_VALID), slice(-N_VALID, None)
-    predicted = ridge.fit(table[train], data.y[train]).predict(table[valid])
-    expected = np.abs(predicted - data.y[valid]).mean() / data.y[train].std()
-    found = quiet_fit(regressor, data).diagnosis_["frozen_probe"]
-    assert found == pytest.approx(expected, rel=1e-4)
+    predicted = machine.fit(table[train], data.y[train]).predict(table[valid])
+    expected = np.abs(predicted - data.y[valid]).mean()
+    assert quiet_fit(regressor, data).diagnosis_["frozen_probe"] == pytest.approx(expected)
 
 
 def test_weights_are_as_without_the_comparison(regressor, data):
@@ -67,14 +72,33 @@ def test_weights_are_as_without_the_comparison(regressor, data):
 
 
 def test_warns_when_fine_tuning_loses_to_the_frozen_model(regressor, data):
-    # Steps this large destroy what was there.
-    regressor.set_params(learning_rate=3.0, schedule=None, restore_best=False)
-    with pytest.warns(UserWarning, match="Fine-tuning ended") as caught:
-        regressor.fit(data.graphs, data.y)
+    # Trained on noise, it knows its own crystals and is worse on the validation set.
+    y = data.y.copy()
+    y[:-N_VALID] = np.random.default_rng(0).normal(y.mean(), y.std(), len(y) - N_VALID)
+    regressor.set_params(learning_rate=0.02, schedule=None, restore_best=False, max_epochs=150)
+    with pytest.warns(TrainingWarning, match="Fine-tuning ended") as caught:
+        regressor.fit(data.graphs, y)
     messages = [str(warning.message) for warning in caught]
-    assert any("a linear model on the frozen embeddings has" in m for m in messages)
-    assert any("before its first step: it undid what was there" in m for m in messages)
+    assert any("a kernel machine on the frozen embeddings has" in m for m in messages)
+    assert not any("too short" in m for m in messages)
     assert all(warning.filename == __file__ for warning in caught)
+
+
+def test_a_training_that_is_too_short_is_called_so(regressor, data):
+    with pytest.warns(TrainingWarning, match="After 1 epoch the error on the training") as caught:
+        regressor.set_params(max_epochs=1, learning_rate=1e-5).fit(data.graphs, data.y)
+    messages = [str(warning.message) for warning in caught]
+    assert any("Raise max_epochs first" in m for m in messages)
+    assert not any("strategy='head'" in m for m in messages)
+
+
+@pytest.mark.filterwarnings("error:The y_prob values")
+def test_probabilities_of_classes_sum_to_one(pretrained, data):
+    classes = data.y > np.median(data.y)
+    classifier = PropertyClassifier(
+        pretrained=FrozenEstimator(pretrained), validation_fraction=0.5, max_epochs=1
+    )
+    assert np.isfinite(classifier.fit(data.graphs, classes).diagnosis_["frozen_probe"])
 
 
 def test_warns_of_weights_that_do_not_move(regressor, data):

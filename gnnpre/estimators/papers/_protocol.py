@@ -12,8 +12,8 @@ from gnnpre.graphs import StructureToGraph
 from gnnpre.objectives import Denoising, Objective
 from gnnpre.training import PlateauSchedule
 
-from ._pretrainer import Pretrainer
-from ._property_regressor import PropertyRegressor
+from .._pretrainer import Pretrainer
+from .._property_regressor import PropertyRegressor
 
 __all__ = ["Protocol", "assemble", "choose_objective", "plateau"]
 

@@ -1,0 +1,289 @@
+"""Diagnosis of fine-tuning: errors before it, without it and after it, on validation crystals."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any, Protocol
+
+import numpy as np
+from sklearn.metrics import log_loss
+from torch import Tensor
+
+from gnnpre._warnings import TrainingWarning, warn_user
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import ClassTargets, Objective, ObjectiveModel, Targets
+from gnnpre.training import predict_batches
+
+from ._embedding import embed_graphs
+from ._kernel_classifier import KernelClassifier
+from ._kernel_regressor import KernelRegressor
+from ._network import TrainedNetwork
+
+__all__ = ["ClassErrors", "PropertyErrors", "diagnose", "predict_rows", "warn_of_failure"]
+
+# With fewer crystals to validate on, a difference means nothing.
+LEAST_VALID = 10
+# Crystals that the probe is tuned on and fitted to, and that the training error is taken from.
+PROBE_TUNING, PROBE_ROWS, TRAINING_ROWS = 300, 2000, 1000
+
+
+class Errors(Protocol):
+    """Errors of predictions, and of a kernel machine on embeddings."""
+
+    def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """Return the error of predictions ``(len(rows), k)`` of some crystals."""
+
+    def probe(self, features: np.ndarray, rows: np.ndarray, new_features: np.ndarray) -> np.ndarray:
+        """Fit a kernel machine to the features of some crystals and predict for other ones."""
+
+
+class PropertyErrors:
+    """Mean absolute errors: in the property's unit, or of several in standard deviations.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n, k)
+        The properties, NaN where missing.
+    train : ndarray of int
+        Crystals whose standard deviations are the units of several properties.
+    """
+
+    def __init__(self, values: np.ndarray, train: np.ndarray) -> None:
+        self.values = values
+        units = np.ones(values.shape[1])
+        if values.shape[1] > 1:
+            spread = np.nanstd(values[train], axis=0)
+            units = np.where(spread > 0, spread, 1.0)
+        self.units = units
+
+    def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """Return the mean absolute error, over crystals and properties."""
+        return float(np.nanmean(np.abs(predicted - self.values[rows]) / self.units))
+
+    def probe(self, features: np.ndarray, rows: np.ndarray, new_features: np.ndarray) -> np.ndarray:
+        """Fit a Gaussian process to each property and predict it."""
+        columns = []
+        for column in self.values[rows].T:
+            labelled = np.isfinite(column)
+            machine = KernelRegressor(
+                transforms=("identity",),
+                max_tuning=PROBE_TUNING,
+                max_exact=PROBE_ROWS,
+                random_state=0,
+            )
+            machine.fit(features[labelled], column[labelled])
+            columns.append(machine.predict(new_features))
+        return np.stack(columns, axis=1)
+
+
+class ClassErrors:
+    """Cross entropies.
+
+    Parameters
+    ----------
+    classes : ndarray of int of shape (n,)
+        Classes from 0.
+    n_classes : int
+        Number of classes.
+    """
+
+    def __init__(self, classes: np.ndarray, n_classes: int) -> None:
+        self.classes = classes
+        self.n_classes = n_classes
+
+    def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """Return the cross entropy of probabilities ``(len(rows), n_classes)``."""
+        # In float64 and normalised, or scikit-learn warns of sums that single precision rounds.
+        predicted = predicted.astype(np.float64)
+        predicted /= predicted.sum(axis=1, keepdims=True)
+        return float(log_loss(self.classes[rows], predicted, labels=np.arange(self.n_classes)))
+
+    def probe(self, features: np.ndarray, rows: np.ndarray, new_features: np.ndarray) -> np.ndarray:
+        """Fit a kernel classifier and predict probabilities."""
+        classes = self.classes[rows]
+        present = np.unique(classes)
+        probabilities = np.zeros((len(new_features), self.n_classes))
+        if len(present) < 2:
+            probabilities[:, present] = 1.0
+            return probabilities
+        machine = KernelClassifier(max_tuning=PROBE_TUNING, random_state=0)
+        machine.fit(features, classes)
+        probabilities[:, present] = machine.predict_proba(new_features)
+        return probabilities
+
+
+def diagnose(
+    network: TrainedNetwork,
+    initial: dict[str, Tensor],
+    graphs: CrystalGraphs,
+    targets: Targets,
+    train: np.ndarray,
+    valid: np.ndarray,
+) -> dict[str, Any]:
+    """Compare a fine-tuned network with the pre-trained one.
+
+    Parameters
+    ----------
+    network : TrainedNetwork
+        The fine-tuned network.
+    initial : dict of str to Tensor
+        Its weights before the first step.
+    graphs : CrystalGraphs
+        The crystals.
+    targets : Targets
+        Their labels.
+    train, valid : ndarray of int
+        Crystals of the training and of the validation.
+
+    Returns
+    -------
+    dict
+        Validation errors ``zero_epochs`` (before the first step), ``frozen_probe`` (a kernel
+        machine on the embeddings before it) and ``final``, the ``training`` error, and
+        ``unmoved``, names of weights that training did not move. Errors are missing where too few
+        crystals validate.
+    """
+    model, objective = network.net.module_, network.record.spec.objective
+    diagnosis: dict[str, Any] = {"unmoved": unmoved_weights(model, initial)}
+    if len(valid) < LEAST_VALID:
+        return diagnosis
+    errors = _errors(objective, targets, train, network.record.spec.layout)
+    some = train[:: max(1, len(train) // TRAINING_ROWS)]
+
+    def error(rows: np.ndarray) -> float:
+        return errors.error(predict_rows(model, objective, graphs, rows), rows)
+
+    # The probe sees a sample: embeddings of all crystals would take an epoch's time.
+    sample = np.sort(np.random.default_rng(0).permutation(train)[:PROBE_ROWS])
+    with with_weights(model, initial):
+        features, new_features = (
+            embed_graphs(model, graphs, rows=rows).astype(np.float64) for rows in (sample, valid)
+        )
+        before = error(valid)
+    probed = errors.error(errors.probe(features, sample, new_features), valid)
+    return {
+        "zero_epochs": before,
+        "frozen_probe": probed,
+        "final": error(valid),
+        "training": error(some),
+        **diagnosis,
+    }
+
+
+def predict_rows(
+    model: ObjectiveModel, objective: Objective, graphs: CrystalGraphs, rows: np.ndarray
+) -> np.ndarray:
+    """Return predictions for some rows of graphs, in float64.
+
+    Parameters
+    ----------
+    model : ObjectiveModel
+        The model.
+    objective : Objective
+        What it has learnt.
+    graphs : CrystalGraphs
+        The crystals.
+    rows : ndarray of int
+        Rows to predict.
+
+    Returns
+    -------
+    ndarray of shape (len(rows), k)
+        Properties in their own units, or probabilities.
+    """
+    batches = predict_batches(model, graphs, rows=rows)
+    return np.asarray(objective.collect(batches, graphs.atom_counts[rows]), dtype=np.float64)
+
+
+def _errors(
+    objective: Objective, targets: Targets, train: np.ndarray, layout: dict[str, Any]
+) -> Errors:
+    if isinstance(objective, ClassTargets):
+        return ClassErrors(targets.crystal["classes"].cpu().numpy(), layout["n_classes"])
+    return PropertyErrors(targets.crystal["properties"].cpu().numpy(), train)
+
+
+@contextmanager
+def with_weights(model: ObjectiveModel, weights: dict[str, Tensor]) -> Iterator[None]:
+    """Load weights into a model inside the block, and put its own back afterwards."""
+    trained = {name: value.detach().clone() for name, value in model.state_dict().items()}
+    model.load_state_dict(weights)
+    try:
+        yield
+    finally:
+        model.load_state_dict(trained)
+
+
+def unmoved_weights(model: ObjectiveModel, initial: dict[str, Tensor]) -> list[str]:
+    """Return names of weights that had a gradient in the last step and did not change.
+
+    Parameters
+    ----------
+    model : ObjectiveModel
+        The trained model.
+    initial : dict of str to Tensor
+        Its weights before the first step.
+
+    Returns
+    -------
+    list of str
+        The names.
+    """
+    return [
+        name
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
+        and parameter.grad is not None
+        and bool((parameter.detach().cpu() == initial[name].cpu()).all())
+    ]
+
+
+def warn_of_failure(diagnosis: dict[str, Any], n_epochs: int) -> None:
+    """Warn if fine-tuning made the model worse, was too short, or left weights untouched.
+
+    Parameters
+    ----------
+    diagnosis : dict
+        Result of :func:`diagnose`.
+    n_epochs : int
+        Number of epochs of the training.
+    """
+    for message in _failures(diagnosis, n_epochs):
+        warn_user(message, TrainingWarning)
+
+
+def _failures(diagnosis: dict[str, Any], n_epochs: int) -> Iterator[str]:
+    final, training = diagnosis.get("final", 0.0), diagnosis.get("training", 0.0)
+    probe, before = diagnosis.get("frozen_probe", np.inf), diagnosis.get("zero_epochs", np.inf)
+    epochs = f"{n_epochs} epoch{'s' if n_epochs > 1 else ''}"
+    if final > min(probe, before) and training >= min(probe, before):
+        # It has not even learnt the crystals that it was trained on.
+        yield (
+            f"After {epochs} the error on the training crystals is still {training:.4g} (on the "
+            f"validation crystals {final:.4g}), no better than the {min(probe, before):.4g} "
+            "without fine-tuning: the training was too short, or its learning rate does not suit. "
+            "Raise max_epochs first."
+        )
+    else:
+        yield from _worse_than_before(final, probe, before)
+    if unmoved := diagnosis.get("unmoved"):
+        yield (
+            f"{len(unmoved)} weights have not moved from where they started ({unmoved[0]}, ...): "
+            "their learning rate is too small for the precision. Raise learning_rate or "
+            "backbone_lr_scale, or freeze them with strategy='head'."
+        )
+
+
+def _worse_than_before(final: float, probe: float, before: float) -> Iterator[str]:
+    if final > probe:
+        yield (
+            f"Fine-tuning ended with a validation error of {final:.4g}; a kernel machine on the "
+            f"frozen embeddings has {probe:.4g}: the labels are too few for the weights that were "
+            "trained. Try strategy='head' or 'frozen_then_full', a lower learning_rate, or "
+            "make_pipeline(FrozenEstimator(pretrainer), KernelRegressor())."
+        )
+    if final > before:
+        yield (
+            f"Fine-tuning ended with a validation error of {final:.4g}, worse than the "
+            f"{before:.4g} before its first step: it lost what the model had learnt. Check units "
+            "and signs of y, and try a lower learning_rate."
+        )

@@ -1,0 +1,235 @@
+"""Fitted estimators as files: weights as safetensors, all else as JSON, nothing executable."""
+
+import platform
+from collections.abc import Iterable, Mapping
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+from sklearn.base import BaseEstimator
+from torch import Tensor
+
+from gnnpre._registry import registered_classes
+from gnnpre._version import __version__
+from gnnpre._warnings import StorageWarning, warn_user
+from gnnpre.graphs import GraphSettings
+from gnnpre.training import (
+    ModelSpec,
+    TrainingSettings,
+    WriteEpoch,
+    from_spec,
+    load_checkpoint,
+    restore_net,
+    save_checkpoint,
+    to_spec,
+)
+
+from ._network import ModelRecord, TrainedNetwork
+
+__all__ = [
+    "check_recorded_paths",
+    "epoch_writer",
+    "history_rows",
+    "read_model",
+    "saved_parameters",
+    "write_model",
+]
+
+# Parameters that name files of whoever saved the model; nested ones (pretraining__...) too.
+PATH_PARAMETERS = ("checkpoint_dir", "pretrained", "replay")
+
+
+class RecordedPath(str):
+    """A path that a model file names: fit refuses it until the user sets it anew."""
+
+    __slots__ = ()
+
+
+def write_model(
+    path: str | Path,
+    *,
+    class_name: str,
+    parameters: Mapping[str, Any],
+    network: TrainedNetwork,
+    learnt: Mapping[str, Any],
+) -> None:
+    """Write a fitted estimator.
+
+    Parameters
+    ----------
+    path : str or Path
+        The file, or a folder where the name has no suffix.
+    class_name : str
+        Name of the estimator's class.
+    parameters : mapping
+        Its parameters, as :func:`saved_parameters` returned them.
+    network : TrainedNetwork
+        What was trained.
+    learnt : mapping
+        Further fitted attributes, JSON-serializable.
+    """
+    config = _config(class_name, parameters, network.record)
+    config |= {"extra": dict(learnt), "history": history_rows(network.net.history)}
+    save_checkpoint(path, network.net.module_.state_dict(), config)
+
+
+def epoch_writer(class_name: str, parameters: Mapping[str, Any], record: ModelRecord) -> WriteEpoch:
+    """Return the function that writes the model of one of the ``checkpoint_epochs``."""
+    config = _config(class_name, parameters, record)
+
+    def write(
+        paths: dict[int, str], weights: dict[str, Tensor], history: list[dict[str, Any]]
+    ) -> None:
+        learnt = {"extra": {"checkpoints_": paths}, "history": history_rows(history)}
+        save_checkpoint(list(paths.values())[-1], weights, {**config, **learnt})
+
+    return write
+
+
+def _config(class_name: str, parameters: Mapping[str, Any], record: ModelRecord) -> dict[str, Any]:
+    """Return what a file says apart from what training changes."""
+    return {
+        "kind": class_name,
+        "parameters": dict(parameters),
+        "spec": record.spec.to_dict(),
+        "graphs": record.graph_settings.to_dict(),
+        "elements": record.elements,
+        "data": record.data,
+        "versions": _versions(),
+    }
+
+
+def read_model(
+    path: str | Path, cls: type, classes: Iterable[type], loadable: Iterable[type]
+) -> tuple[dict[str, Any], TrainedNetwork, dict[str, Any]]:
+    """Read a file that :func:`write_model` wrote.
+
+    Parameters
+    ----------
+    path : str or Path
+        File or folder.
+    cls : type
+        Class of the estimator, which the file must hold.
+    classes : iterable of type
+        The user's own backbones and objectives.
+    loadable : iterable of type
+        Further classes that may occur among the parameters.
+
+    Returns
+    -------
+    parameters : dict
+        Parameters of the estimator.
+    network : TrainedNetwork
+        What was trained.
+    learnt : dict
+        Further fitted attributes.
+
+    Raises
+    ------
+    ValueError
+        If the file is truncated, of another format, or holds another estimator.
+    """
+    weights, config = load_checkpoint(path, cls.__name__)
+    try:
+        extra = {item.__name__: item for item in (*loadable, *classes)}
+        allowed = {**registered_classes(), **extra}
+        parameters = {key: from_spec(item, allowed) for key, item in config["parameters"].items()}
+        spec = ModelSpec.from_dict(config["spec"], allowed)
+        settings = TrainingSettings.from_parameters(cls(**parameters).get_params(deep=False))
+        net = restore_net(spec, weights, settings)
+        net.history.extend(config["history"])
+        graph_settings = GraphSettings.from_dict(config["graphs"])
+        record = ModelRecord(spec, graph_settings, config["elements"], config["data"])
+        return mark_paths(parameters), TrainedNetwork(net, record), config["extra"]
+    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
+        raise ValueError(
+            f"{str(path)!r} does not hold what this version of gnnpre expects "
+            f"({type(error).__name__}: {error}). It was written by another version, or changed."
+        ) from error
+
+
+def mark_paths(parameters: dict[str, Any]) -> dict[str, Any]:
+    """Mark the paths among the parameters of a file, nested ones too."""
+    for value in parameters.values():
+        if isinstance(value, BaseEstimator):
+            nested = mark_paths(value.get_params(deep=False))
+            value.set_params(**{key: item for key, item in nested.items() if _is_marked(item)})
+    return {
+        name: RecordedPath(value) if name in PATH_PARAMETERS and isinstance(value, str) else value
+        for name, value in parameters.items()
+    }
+
+
+def _is_marked(value: Any) -> bool:
+    return isinstance(value, RecordedPath)
+
+
+def check_recorded_paths(parameters: Mapping[str, Any]) -> None:
+    """Raise ValueError if a path came with a model file and nobody has confirmed it.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Parameters of the estimator to fit, nested ones too.
+
+    Raises
+    ------
+    ValueError
+        If a parameter is a path of whoever saved the model.
+    """
+    for name, value in parameters.items():
+        if _is_marked(value):
+            raise ValueError(
+                f"{name}={str(value)!r} came with the file that this estimator was loaded from, "
+                "and fit would use that path. Confirm it, or choose another one, with "
+                f"set_params({name}=...) before you fit again."
+            )
+
+
+def saved_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """Return parameters as JSON, with a warning for those that only a new fit would use.
+
+    Parameters
+    ----------
+    parameters : mapping
+        Parameters of the estimator.
+
+    Returns
+    -------
+    dict
+        Those that can be written.
+    """
+    saved, unsaved = {}, []
+    for name, value in parameters.items():
+        try:
+            saved[name] = to_spec(value, name)
+        except TypeError:
+            unsaved.append(name)
+    if unsaved:
+        warn_user(
+            f"{', '.join(unsaved)} cannot be written as JSON and will have default values in "
+            "the loaded estimator: its predictions are the same, a new fit would differ.",
+            StorageWarning,
+        )
+    return saved
+
+
+def history_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Return the history of a net, one dictionary per epoch, without its batches.
+
+    Parameters
+    ----------
+    history : iterable of dict
+        The history of a skorch net.
+
+    Returns
+    -------
+    list of dict
+        The same without the entry ``batches``.
+    """
+    return [{key: value for key, value in row.items() if key != "batches"} for row in history]
+
+
+def _versions() -> dict[str, str]:
+    packages = {name: version(name) for name in ("torch", "skorch", "scikit-learn", "numpy")}
+    return {"gnnpre": __version__, "python": platform.python_version(), **packages}

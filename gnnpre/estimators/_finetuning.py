@@ -1,0 +1,293 @@
+"""Fine-tuning from top to bottom: the path of X and y through ``PropertyRegressor.fit``."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from gnnpre._labels import label_codes
+from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._warnings import TrainingWarning, warn_user
+from gnnpre.backbones import Backbone
+from gnnpre.objectives import Objective, ObjectiveModel, Targets
+from gnnpre.training import TrainingSettings
+
+from ._diagnosis import diagnose, warn_of_failure
+from ._embedding import check_embedding
+from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
+from ._network import TrainedNetwork, split_rows, train_network
+from ._pretrained import read_pretrained
+from ._pretrainer import Pretrainer
+from ._settings import check_backbone, draw_seed, prepare_model
+from ._size_check import warn_of_extensive_targets
+from ._starts import FromPretrained, FromScratch, PretrainedWithinFit, Rows, Start, WithReplay
+from ._uncertainty import calibrate
+
+__all__ = ["FineTuned", "FineTuningSettings", "finetune"]
+
+TRANSFERS = ("backbone", "matching")
+# Strategies that protect or replay what a backbone has learnt before.
+NEED_PRETRAINED = ("head", "frozen_then_full", "layerwise", "replay")
+
+
+@dataclass(frozen=True)
+class FineTuningSettings:
+    """Parameters of an estimator that learns properties; a classifier has not all of them."""
+
+    training: TrainingSettings
+    backbone: Backbone | None
+    pretrained: Any
+    pretraining: Any
+    transfer: str
+    strategy: str
+    diagnose: bool
+    validation_fraction: Any
+    random_state: Any
+    callbacks: Any
+    embedding_layer: int
+    embedding_pooling: str
+    replay: Any = None
+    replay_weight: float = 1.0
+    replay_ratio: float = 1.0
+    calibration_fraction: Any = 0.0
+
+    @classmethod
+    def from_parameters(cls, parameters: Mapping[str, Any]) -> "FineTuningSettings":
+        """Read the parameters of an estimator."""
+        names = {name for name in cls.__dataclass_fields__ if name in parameters}
+        training = TrainingSettings.from_parameters(parameters)
+        return cls(training=training, **{name: parameters[name] for name in names})
+
+    def check(self) -> None:
+        """Raise ValueError or TypeError for the first setting that is not as expected."""
+        self.training.validate()
+        check_choice("transfer", self.transfer, TRANSFERS)
+        check_bool("diagnose", self.diagnose)
+        check_embedding(self.embedding_layer, self.embedding_pooling)
+        self._check_start()
+        self._check_pretraining()
+        self._check_replay()
+
+    def _check_start(self) -> None:
+        set_names = [
+            name
+            for name in ("backbone", "pretrained", "pretraining")
+            if getattr(self, name) is not None
+        ]
+        if len(set_names) > 1:
+            raise ValueError(
+                f"{' and '.join(set_names)} are both given: a pre-trained model brings its own "
+                "backbone, and weights can start from one of them only. Leave all but one at None."
+            )
+        check_backbone(self.backbone)
+        if self.pretrained is self.pretraining is None and self.strategy in NEED_PRETRAINED:
+            raise ValueError(
+                f"strategy={self.strategy!r} spares a backbone that was pre-trained; without "
+                "pretrained or pretraining it would spare random weights. Pass a pre-trained "
+                "model, or set strategy='full'."
+            )
+
+    def _check_pretraining(self) -> None:
+        if self.pretraining is None:
+            return
+        if not isinstance(self.pretraining, Pretrainer):
+            raise TypeError(
+                f"pretraining is of type {type(self.pretraining).__name__}; expected an unfitted "
+                "Pretrainer."
+            )
+        objective = self.pretraining._checked_settings().objective
+        if objective.needs_labels:
+            raise ValueError(
+                f"pretraining has the objective {type(objective).__name__}, which learns from "
+                "labels that fit does not have here. Use a label-free objective, or fit it "
+                "beforehand and pass it as pretrained=."
+            )
+
+    def _check_replay(self) -> None:
+        if self.strategy != "replay" and self.replay is not None:
+            raise ValueError(
+                f"replay={str(self.replay)!r} has no effect with strategy={self.strategy!r}: set "
+                "strategy='replay', or leave replay at None."
+            )
+        if self.strategy == "replay" and self.replay is None:
+            raise ValueError(
+                "strategy='replay' needs frames to replay: set replay to the path of an extended "
+                "XYZ file, or of a folder with graphs.safetensors and labels.safetensors."
+            )
+        check_number("replay_weight", self.replay_weight)
+        check_number("replay_ratio", self.replay_ratio)
+
+
+@dataclass(frozen=True)
+class FineTuned:
+    """Result of :func:`finetune`."""
+
+    network: TrainedNetwork
+    transferred: list[str]
+    diagnosis: dict[str, Any]
+    uncertainty: dict[str, Any]
+
+
+def finetune(
+    settings: FineTuningSettings,
+    X: Any,
+    y: Any,
+    objective: Objective,
+    groups: Any = None,
+    sample_weight: Any = None,
+) -> FineTuned:
+    """Learn labels of crystals, from scratch or from a pre-trained backbone.
+
+    Parameters
+    ----------
+    settings : FineTuningSettings
+        Parameters of the estimator.
+    X : CrystalGraphs of shape (n,), or n structures
+        The crystals.
+    y : ndarray of shape (n,) or (n, k)
+        Their labels.
+    objective : PropertyTargets or ClassTargets
+        How labels are learnt.
+    groups : array-like of shape (n,), optional
+        Groups that splits keep together.
+    sample_weight : array-like of shape (n,), optional
+        Weights of the crystals.
+
+    Returns
+    -------
+    FineTuned
+        The network and what was learnt about it.
+    """
+    # 1. Check every setting before any work is done.
+    settings.check()
+    objective.check_parameters()
+    seed = draw_seed(settings.random_state, settings.training.resume)
+
+    # 2. Decide where the weights start; this reads the file of a pre-trained model.
+    start = choose_start(settings)
+
+    # 3. Build graphs, as those of the pre-trained model were built.
+    graphs = as_graphs(X, start.graph_settings)
+    warn_of_isolated_atoms(graphs)
+
+    # 4. Build targets.
+    targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
+
+    # 5. Split into training, validation and calibration by index arrays: no graph is copied.
+    codes = None if groups is None else label_codes("groups", groups, n_rows=len(graphs))
+    rows = split_fit(settings, targets, codes, seed)
+    warn_of_extensive_targets(objective, graphs, targets, rows.used)
+
+    # 6. Pre-train within this fit, or read frames to replay, where the start asks for it.
+    start = start.within_fit(graphs, rows, codes, seed)
+
+    # 7. Train.
+    task = start.make_task(graphs, targets, rows, objective)
+    transferred: list[str] = []
+    initial: dict[str, Tensor] = {}
+
+    def load_weights(model: ObjectiveModel) -> None:
+        if start.pretrained is not None:
+            transferred.extend(start.load_into(model))
+            initial.update(start.initial_weights(model))
+
+    network = train_network(
+        task,
+        settings.training,
+        seed,
+        callbacks=settings.callbacks,
+        prepare=prepare_model(settings.embedding_layer, load_weights),
+    )
+    network = start.property_network(network, objective, targets, settings.training)
+
+    # 8. Diagnose: was the pre-trained model worth its training?
+    diagnosis: dict[str, Any] = {}
+    if start.pretrained is not None:
+        network = network.with_elements(start.pretrained.elements)
+        _warn_of_transfer(settings.transfer, transferred)
+        if settings.diagnose:
+            diagnosis = diagnose(network, initial, graphs, targets, rows.train, rows.valid)
+            warn_of_failure(diagnosis, len(network.net.history))
+
+    # 9. Calibrate uncertainties on the crystals that were held out.
+    uncertainty: dict[str, Any] = {}
+    if len(rows.calibration):
+        uncertainty = calibrate(network, graphs, targets, rows.train, rows.calibration)
+    return FineTuned(network, transferred, diagnosis, uncertainty)
+
+
+def choose_start(settings: FineTuningSettings) -> Start:
+    """Return where the weights start.
+
+    Parameters
+    ----------
+    settings : FineTuningSettings
+        Parameters of the estimator.
+
+    Returns
+    -------
+    Start
+        The start; the file of a pre-trained model has been read.
+    """
+    source: FromPretrained | PretrainedWithinFit
+    if settings.pretrained is not None:
+        source = FromPretrained(read_pretrained(settings.pretrained), settings.transfer)
+    elif settings.pretraining is not None:
+        source = PretrainedWithinFit(settings.pretraining, settings.transfer)
+    else:
+        return FromScratch(settings.backbone)
+    if settings.strategy == "replay":
+        return WithReplay(source, settings.replay, settings.replay_weight, settings.replay_ratio)
+    return source
+
+
+def split_fit(
+    settings: FineTuningSettings, targets: Targets, groups: np.ndarray | None, seed: int
+) -> Rows:
+    """Split all crystals into rows for training, validation and calibration.
+
+    Parameters
+    ----------
+    settings : FineTuningSettings
+        Parameters of the estimator.
+    targets : Targets
+        Targets, with weights where there are some.
+    groups : ndarray of int or None
+        Groups that stay together.
+    seed : int
+        Seed of the splits.
+
+    Returns
+    -------
+    Rows
+        The index arrays.
+
+    Raises
+    ------
+    ValueError
+        If a fraction or splitter does not fit, or leaves no crystal of any weight to train on.
+    """
+    everything = np.arange(len(targets))
+    used, calibration = split_rows(
+        everything, settings.calibration_fraction, groups, seed + 1, "calibration_fraction"
+    )
+    weights = targets.crystal.get("sample_weight")
+    if weights is not None and not weights.cpu().numpy()[used].any():
+        raise ValueError(
+            "sample_weight is zero for all crystals that calibration_fraction leaves to train "
+            "on. Lower it, or give more crystals a weight."
+        )
+    train, valid = split_rows(used, settings.validation_fraction, groups, seed)
+    return Rows(used, train, valid, calibration)
+
+
+def _warn_of_transfer(transfer: str, transferred: list[str]) -> None:
+    if transfer == "matching" and not any(name.startswith("head.") for name in transferred):
+        warn_user(
+            "transfer='matching', but no weight of the pre-trained readout has the shape of "
+            "this one: only the backbone was transferred. head_channels, head_layers and the "
+            "number of outputs decide the shapes.",
+            TrainingWarning,
+        )

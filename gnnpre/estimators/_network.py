@@ -1,0 +1,187 @@
+"""One training of one network, on rows of one set of graphs: pre-training and fine-tuning alike."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from typing import Any
+
+import numpy as np
+
+from gnnpre.backbones import Backbone
+from gnnpre.graphs import CrystalGraphs, GraphSettings
+from gnnpre.objectives import Objective, ObjectiveModel, Targets
+from gnnpre.training import (
+    CrystalDataset,
+    CrystalNet,
+    ModelSpec,
+    TrainingSettings,
+    WriteEpoch,
+    split_train_valid,
+    train,
+)
+
+from ._inputs import check_elements, elements_of
+
+__all__ = ["ModelRecord", "Task", "TrainedNetwork", "split_rows", "train_network"]
+
+
+@dataclass(frozen=True)
+class Task:
+    """Data and configs of one training; index arrays choose crystals, and no graph is copied.
+
+    Parameters
+    ----------
+    graphs : CrystalGraphs
+        All crystals at hand, those that are held out too.
+    targets : Targets
+        Their targets.
+    rows : ndarray of int
+        Crystals of this training, which ``train`` and ``valid`` are taken from.
+    train, valid : ndarray of int
+        Crystals to train on, and to validate on (perhaps none).
+    backbone : Backbone
+        Config of the network.
+    objective : Objective
+        Config of what is learnt.
+    run : mapping
+        What else decides how the training goes: part of the name of its state on disk.
+    """
+
+    graphs: CrystalGraphs
+    targets: Targets
+    rows: np.ndarray
+    train: np.ndarray
+    valid: np.ndarray
+    backbone: Backbone
+    objective: Objective
+    run: Mapping[str, Any] = field(default_factory=dict)
+
+    def spec(self, dtype: str) -> ModelSpec:
+        """Return the description from which the model is built."""
+        return ModelSpec(
+            backbone=self.backbone,
+            objective=self.objective,
+            cutoff=self.graphs.cutoff,
+            mean_neighbors=_mean_neighbors(self.graphs, self.train),
+            layout=self.objective.layout(self.targets),
+            dtype=dtype,
+        )
+
+
+@dataclass(frozen=True)
+class ModelRecord:
+    """What predictions need besides the weights, and what a file says of the training data."""
+
+    spec: ModelSpec
+    graph_settings: GraphSettings
+    elements: list[int]
+    data: dict[str, int]
+
+    @classmethod
+    def of_task(cls, task: Task, dtype: str) -> "ModelRecord":
+        """Read the record off a task."""
+        counts = {
+            "n_crystals": len(task.rows),
+            "n_train": len(task.train),
+            "n_valid": len(task.valid),
+        }
+        elements = elements_of(task.graphs, task.rows)
+        return cls(task.spec(dtype), task.graphs.settings, elements, counts)
+
+
+@dataclass(frozen=True)
+class TrainedNetwork:
+    """A trained skorch net with its record."""
+
+    net: CrystalNet
+    record: ModelRecord
+
+    def with_elements(self, elements: list[int]) -> "TrainedNetwork":
+        """Return the network with elements that it was trained on before."""
+        union = sorted({*self.record.elements, *elements})
+        return replace(self, record=replace(self.record, elements=union))
+
+
+def train_network(
+    task: Task,
+    settings: TrainingSettings,
+    seed: int,
+    *,
+    callbacks: Any = None,
+    prepare: Callable[[ObjectiveModel], None] | None = None,
+    make_writer: Callable[[ModelRecord], WriteEpoch] | None = None,
+) -> TrainedNetwork:
+    """Train the network of a task.
+
+    Parameters
+    ----------
+    task : Task
+        Data and configs.
+    settings : TrainingSettings
+        How to train.
+    seed : int
+        Seed of weights and batches.
+    callbacks : list, optional
+        The user's skorch callbacks.
+    prepare : callable, optional
+        Changes the new model before the training; loads weights into it, for example.
+    make_writer : callable, optional
+        Builds the function that writes the models of ``settings.checkpoint_epochs``.
+
+    Returns
+    -------
+    TrainedNetwork
+        The network.
+    """
+    check_elements(task.graphs, task.backbone.max_atomic_number)
+    record = ModelRecord.of_task(task, settings.dtype)
+    net = train(
+        record.spec,
+        CrystalDataset(task.graphs, task.targets, np.arange(len(task.graphs))),
+        task.train,
+        task.valid,
+        settings,
+        seed,
+        prepare=prepare,
+        callbacks=callbacks,
+        run=task.run,
+        write_epoch=None if make_writer is None else make_writer(record),
+    )
+    return TrainedNetwork(net, record)
+
+
+def split_rows(
+    rows: np.ndarray,
+    fraction: Any,
+    groups: np.ndarray | None,
+    seed: int,
+    name: str = "validation_fraction",
+) -> tuple[np.ndarray, np.ndarray]:
+    """Split rows in two, by a fraction or a splitter; groups stay together.
+
+    Parameters
+    ----------
+    rows : ndarray of int
+        The rows to split.
+    fraction : float or splitter
+        Fraction of the second set, or a splitter whose first split is taken.
+    groups : ndarray or None
+        Group of each crystal, of ``rows`` and of all others.
+    seed : int
+        Seed of the split.
+    name : str
+        Name of the user's parameter, for errors.
+
+    Returns
+    -------
+    first, second : ndarray of int
+        The rows of both sets; the second may be empty.
+    """
+    subset = None if groups is None else groups[rows]
+    first, second = split_train_valid(len(rows), fraction, subset, seed, name)
+    return rows[first], rows[second]
+
+
+def _mean_neighbors(graphs: CrystalGraphs, rows: np.ndarray) -> float:
+    """Return the mean number of neighbours of an atom; 1 where none has any."""
+    mean = graphs.edge_counts[rows].sum() / graphs.atom_counts[rows].sum()
+    return float(mean) if mean > 0 else 1.0

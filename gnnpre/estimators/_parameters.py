@@ -1,0 +1,144 @@
+"""Documentation of the parameters that several estimators share, written once.
+
+A docstring refers to a group of parameters by a line of its own, ``{optimiser}``, and
+:func:`document` replaces that line. Signatures are written out in each class: scikit-learn, editors
+and type checkers read those.
+"""
+
+import re
+from textwrap import indent
+from typing import TypeVar
+
+__all__ = ["document"]
+
+T = TypeVar("T")
+
+GROUPS = {
+    "starts": """\
+backbone : Backbone, optional
+    Config of the network; ``CGCNN()`` by default. A pre-trained model brings its own, so it
+    cannot be passed together with one.
+pretrained : str, Path or FrozenEstimator, optional
+    Pre-trained model to start from: a file or folder that ``Pretrainer.save`` wrote, or
+    ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`. Its weights are
+    copied in each ``fit``, never changed.
+pretraining : Pretrainer, optional
+    Unfitted, with an objective that needs no labels: it is fitted within each ``fit``, on
+    the crystals of that fit alone.
+transfer : {"backbone", "matching"}
+    Weights to copy from a pre-trained model: its backbone, or all weights whose name and
+    shape fit, the readout's too (as in the papers).""",
+    "strategies": """\
+frozen_epochs : float
+    Fraction of the epochs over which the layers join, for ``"frozen_then_full"``.
+layer_decay : float
+    Learning rate of each layer as a fraction of the next one's, for ``"layerwise"``.""",
+    "diagnosis": """\
+backbone_lr_scale : float
+    Learning rate of the backbone as a fraction of that of the readout.
+diagnose : bool
+    Compare the fine-tuned model, on the inner validation set, with the pre-trained one before
+    its first step and with a kernel machine on frozen embeddings, and warn where it is worse;
+    see ``diagnosis_``.""",
+    "readout": """\
+pooling : {"mean", "sum", "max", "attention", "cumulants"}
+    Over atoms: mean for intensive properties, sum for those that grow with the cell, max for
+    those of one atom; attention learns weights for a mean; cumulants (mean, variance, third
+    central moment of the features) need ``readout="early"``.
+readout : {"late", "early"}
+    Values of atoms that are pooled, or a perceptron on pooled features (as in the papers).
+head_channels : int, optional
+    Width of the hidden layers of the readout; that of the backbone by default.
+head_layers : int
+    Hidden layers of the readout.""",
+    "optimiser": """\
+max_epochs : int
+    Passes through the training set.
+batch_size : int
+    Maximum number of crystals in a batch.
+max_edges : int, optional
+    Maximum number of edges in a batch, so that large crystals come in smaller batches; no
+    limit by default.
+learning_rate : float
+    Largest learning rate of AdamW.
+weight_decay : float
+    Weight decay of AdamW.
+schedule : {"cosine", "plateau"}, CosineSchedule, PlateauSchedule or None
+    How the learning rate changes; None keeps it constant.
+gradient_clip : float, optional
+    Largest norm of the gradient of all weights.
+ema_decay : float, optional
+    Decay, per step, of an average of the weights that validation and the result use; no
+    average by default.""",
+    "validation": """\
+validation_fraction : float or splitter
+    Fraction of the crystals to validate on (whole groups if ``fit`` gets groups), 0 for none,
+    or a scikit-learn splitter whose first split is taken.
+patience : int, optional
+    Epochs without a better validation loss after which training stops; never by default.
+restore_best : bool
+    Keep the weights of the lowest validation loss, not the last ones.
+device : str
+    ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
+dtype : {"float32", "float64"}
+    Precision of the network.
+compile : bool or "auto"
+    Whether sums over neighbours are computed by kernels in C, compiled at first use (about a
+    second) and cached in the user's folder: two to four times faster, with the same results
+    but for rounding. ``"auto"``: on a CPU with a C compiler (cc, gcc or clang on the path, or
+    the one that the environment variable CC names). True: the same, with a warning if there
+    is none; on a GPU, ``torch.compile``, which takes half a minute. False: never.
+random_state : int, RandomState instance or None
+    Seed of weights, batches and the validation split; equal seeds give equal weights on a
+    CPU. Global random states are neither used nor changed.
+callbacks : list, optional
+    Callbacks of skorch, or pairs of name and callback.
+checkpoint_dir : str, optional
+    Folder for the state of the training after each epoch, one file for each set of
+    parameters and data.""",
+    "resume": """\
+resume : bool
+    Continue from the state in ``checkpoint_dir`` if there is one; the weights at the end are
+    those of an uninterrupted training. A finished training is not repeated. Needs a
+    ``random_state``. Callbacks of your own are resumed if they have ``state()``
+    (JSON-serializable) and ``load_state(state)``; others start anew.
+embedding_layer : int
+    Layer whose features :meth:`transform` returns: 0 to the number of layers, -1 for the
+    final ones.
+embedding_pooling : {"mean", "sum", "max", "cumulants"}
+    Pooling of these features over the atoms.
+verbose : int
+    0 for silence, 1 for a progress bar.""",
+    "fitted": """\
+net_ : CrystalNet
+    The skorch net.
+graph_settings_ : GraphSettings
+    How the graphs were built.
+elements_ : list of int
+    Atomic numbers seen in training, pre-training included.""",
+}
+
+PLACEHOLDER = re.compile(r"^( *)\{(\w+)\}$", re.MULTILINE)
+
+
+def document(cls: type[T]) -> type[T]:
+    """Replace the lines ``{group}`` of a class's docstring by the parameters of that group.
+
+    Parameters
+    ----------
+    cls : type
+        The class.
+
+    Returns
+    -------
+    type
+        The same class.
+
+    Raises
+    ------
+    KeyError
+        If there is no such group.
+    """
+    if cls.__doc__:  # None under `python -OO`
+        cls.__doc__ = PLACEHOLDER.sub(lambda match: indent(GROUPS[match[2]], match[1]), cls.__doc__)
+    return cls

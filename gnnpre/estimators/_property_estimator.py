@@ -1,0 +1,41 @@
+"""Base class of the estimators that learn properties or classes of crystals."""
+
+from typing import Any, ClassVar
+
+from gnnpre.objectives import Objective
+
+from ._base import CrystalEstimator
+from ._files import check_recorded_paths
+from ._finetuning import FineTuned, FineTuningSettings, finetune
+from ._pretrainer import Pretrainer
+
+__all__ = ["PropertyEstimator"]
+
+
+class PropertyEstimator(CrystalEstimator):
+    """Fits a network to labels by :func:`finetune`, and keeps what came of it."""
+
+    transferred_: list[str]
+    diagnosis_: dict[str, Any]
+
+    # Used by scikit-learn's metadata routing where it is enabled: requested by default.
+    __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
+    __metadata_request__score: ClassVar[dict[str, bool]] = {"sample_weight": True}
+    _loadable: ClassVar[tuple[type, ...]] = (Pretrainer,)
+
+    def _finetune(
+        self, X: Any, y: Any, objective: Objective, groups: Any, sample_weight: Any
+    ) -> FineTuned:
+        """Fit, and set the fitted attributes that all subclasses share."""
+        check_recorded_paths(self.get_params())
+        settings = FineTuningSettings.from_parameters(self.get_params(deep=False))
+        fitted = finetune(settings, X, y, objective, groups, sample_weight)
+        self._set_network(fitted.network)
+        self.transferred_, self.diagnosis_ = fitted.transferred, fitted.diagnosis
+        return fitted
+
+    def _learnt_state(self) -> dict[str, Any]:
+        return {"transferred_": self.transferred_, "diagnosis_": self.diagnosis_}
+
+    def _set_learnt_state(self, state: dict[str, Any]) -> None:
+        self.transferred_, self.diagnosis_ = state["transferred_"], state["diagnosis_"]

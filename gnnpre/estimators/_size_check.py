@@ -1,0 +1,122 @@
+"""A check of properties that grow with the cell although the readout is a mean over atoms."""
+
+from collections.abc import Iterator
+
+import numpy as np
+
+from gnnpre._warnings import DataQualityWarning, warn_user
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import Mixture, Objective, PropertyTargets, Targets
+
+__all__ = ["grows_with_cell", "warn_of_extensive_targets"]
+
+# Below this many labelled crystals neither model of the composition means much.
+LEAST_CRYSTALS = 12
+# The larger sets are judged by a sample.
+SAMPLE = 2000
+# The extensive model has to leave at most this fraction of the intensive one's squared error ...
+LARGEST_RATIO = 0.5
+# ... and the property has to follow the number of atoms.
+LEAST_CORRELATION = 0.5
+
+
+def warn_of_extensive_targets(
+    objective: Objective, graphs: CrystalGraphs, targets: Targets, rows: np.ndarray
+) -> None:
+    """Warn of properties per cell that a readout without ``pooling="sum"`` cannot learn.
+
+    Parameters
+    ----------
+    objective : Objective
+        What is learnt.
+    graphs : CrystalGraphs
+        The crystals.
+    targets : Targets
+        Their labels.
+    rows : ndarray of int
+        Crystals to look at.
+    """
+    sample = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+    for name, learnt in _property_targets(objective):
+        values = targets.crystal[name].cpu().numpy()[sample]
+        fractions, n_atoms = _compositions(graphs, sample)
+        columns = [k for k, v in enumerate(values.T) if grows_with_cell(v, fractions, n_atoms)]
+        if columns:
+            which = "y" if values.shape[1] == 1 else f"y, in column {columns[0]},"
+            warn_user(
+                f"{which} grows with the number of atoms of the cell, but "
+                f"pooling={learnt.pooling!r} predicts the same for a crystal and its supercell. "
+                "Use pooling='sum' for a property of the cell, or learn it per atom: y / n_atoms.",
+                DataQualityWarning,
+            )
+
+
+def _property_targets(objective: Objective) -> Iterator[tuple[str, PropertyTargets]]:
+    """Yield names of targets, and the objectives that learn them by a readout that is no sum."""
+    if isinstance(objective, Mixture):
+        items = [(f"{name}.properties", item) for name, item, _ in objective.parts]
+    else:
+        items = [("properties", objective)]
+    for name, item in items:
+        if isinstance(item, PropertyTargets) and item.pooling != "sum":
+            yield name, item
+
+
+def grows_with_cell(values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarray) -> bool:
+    """Return whether a property belongs to the cell rather than to the material.
+
+    Two linear models of the composition are compared by their leave-one-out errors: one for
+    properties of the material (atomic fractions), one for properties of the cell (numbers of
+    atoms). The latter has to be much better, and the property has to follow the number of atoms.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,)
+        The property, NaN where missing.
+    fractions : ndarray of shape (n, n_elements)
+        Atomic fractions.
+    n_atoms : ndarray of shape (n,)
+        Atoms of each cell.
+
+    Returns
+    -------
+    bool
+        Whether it grows with the cell.
+    """
+    labelled = np.isfinite(values)
+    y, x, sizes = values[labelled], fractions[labelled], n_atoms[labelled].astype(np.float64)
+    if len(y) < LEAST_CRYSTALS or len(np.unique(sizes)) < 2 or np.ptp(y) == 0:
+        return False
+    y = y / np.abs(y).max()  # no unit is too small or too large for the squares
+    follows = abs(np.corrcoef(y, sizes)[0, 1]) >= LEAST_CORRELATION
+    ones = np.ones((len(y), 1))
+    material = min(_leave_one_out(ones, y), _leave_one_out(x, y))
+    cell = min(_leave_one_out(sizes[:, None], y), _leave_one_out(x * sizes[:, None], y))
+    return bool(follows and cell < LARGEST_RATIO * material)
+
+
+def _leave_one_out(features: np.ndarray, y: np.ndarray) -> float:
+    """Return the mean squared leave-one-out error of a ridge regression without intercept."""
+    scale = np.sqrt(np.square(features).mean(axis=0))
+    features = features[:, scale > 0] / scale[scale > 0]
+    u, s, _ = np.linalg.svd(features, full_matrices=False)
+    errors = []
+    for penalty in (1e-3, 1e-1, 10.0):
+        weights = u * (s**2 / (s**2 + penalty))  # (n, rank)
+        residuals = y - weights @ (u.T @ y)
+        leverage = np.einsum("nr,nr->n", weights, u)
+        errors.append(np.mean((residuals / np.maximum(1.0 - leverage, 1e-6)) ** 2))
+    return float(min(errors))
+
+
+def _compositions(graphs: CrystalGraphs, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return atomic fractions ``(n, n_elements)`` and numbers of atoms ``(n,)``."""
+    chosen = np.full(len(graphs), -1)
+    chosen[rows] = np.arange(len(rows))
+    crystals = np.repeat(chosen, graphs.atom_counts)
+    numbers = graphs.atomic_numbers.cpu().numpy()[crystals >= 0]
+    elements, columns = np.unique(numbers, return_inverse=True)
+    counts = np.zeros((len(rows), len(elements)))
+    np.add.at(counts, (crystals[crystals >= 0], columns), 1.0)
+    n_atoms = graphs.atom_counts[rows]
+    return counts / n_atoms[:, None], n_atoms

@@ -1,0 +1,240 @@
+"""Where the weights of a fine-tuned network start: four ways, one small class each."""
+
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+from torch import Tensor
+
+from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.graphs import CrystalGraphs, GraphSettings
+from gnnpre.objectives import Mixture, Objective, ObjectiveModel, PropertyTargets, Targets
+from gnnpre.training import TrainingSettings, restore_net
+
+from ._network import Task, TrainedNetwork
+from ._pretrained import PretrainedWeights
+from ._pretrainer import Pretrainer
+from ._replay import ReplayedFrames, join_property, property_weights, read_frames
+
+__all__ = ["FromPretrained", "FromScratch", "PretrainedWithinFit", "Rows", "Start", "WithReplay"]
+
+
+@dataclass(frozen=True)
+class Rows:
+    """Rows of X, as index arrays.
+
+    Parameters
+    ----------
+    used : ndarray of int
+        Rows that are not held out: ``train``, ``valid``, and what a splitter leaves out of both.
+    train, valid : ndarray of int
+        Rows to train on, and to validate on.
+    calibration : ndarray of int
+        Rows that are held out for the uncertainties.
+    """
+
+    used: np.ndarray
+    train: np.ndarray
+    valid: np.ndarray
+    calibration: np.ndarray
+
+
+class Start:
+    """Base class; its defaults are those of random weights."""
+
+    @property
+    def pretrained(self) -> PretrainedWeights | None:
+        """The pre-trained model, once there is one."""
+        return None
+
+    @property
+    def graph_settings(self) -> GraphSettings | None:
+        """Settings that graphs have to be built with."""
+        return None if self.pretrained is None else self.pretrained.graph_settings
+
+    def within_fit(self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int) -> "Start":
+        """Return the start once the crystals of this fit are at hand."""
+        return self
+
+    def make_task(
+        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
+    ) -> Task:
+        """Return the data and configs to train on."""
+        raise NotImplementedError
+
+    def load_into(self, model: ObjectiveModel) -> list[str]:
+        """Copy weights into a new model, and return their names."""
+        return []
+
+    def initial_weights(self, model: ObjectiveModel) -> dict[str, Tensor]:
+        """Return a copy of the weights of the property's model, for the diagnosis."""
+        return {name: value.detach().clone() for name, value in model.state_dict().items()}
+
+    def property_network(
+        self,
+        network: TrainedNetwork,
+        objective: Objective,
+        targets: Targets,
+        settings: TrainingSettings,
+    ) -> TrainedNetwork:
+        """Return the network that predicts the property."""
+        return network
+
+
+@dataclass(frozen=True)
+class FromScratch(Start):
+    """Random weights of a backbone, ``CGCNN()`` by default."""
+
+    backbone: Backbone | None
+
+    def make_task(
+        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
+    ) -> Task:
+        """Return the data and configs to train on."""
+        backbone = CGCNN() if self.backbone is None else clone(self.backbone)
+        return Task(graphs, targets, rows.used, rows.train, rows.valid, backbone, objective)
+
+
+@dataclass(frozen=True)
+class FromPretrained(Start):
+    """Weights of a pre-trained model: its backbone, or all that match."""
+
+    weights: PretrainedWeights
+    transfer: str
+
+    @property
+    def pretrained(self) -> PretrainedWeights:
+        """The pre-trained model."""
+        return self.weights
+
+    def within_fit(
+        self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int
+    ) -> "FromPretrained":
+        """Return the same start: everything is at hand."""
+        return self
+
+    def make_task(
+        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
+    ) -> Task:
+        """Return the data and configs to train on."""
+        run = {"transfer": self.transfer, "source": self.weights.digest}
+        backbone = self.weights.backbone
+        return Task(graphs, targets, rows.used, rows.train, rows.valid, backbone, objective, run)
+
+    def load_into(self, model: ObjectiveModel) -> list[str]:
+        """Copy weights into a new model, and return their names."""
+        return self.weights.load_into(model, self.transfer)
+
+
+@dataclass(frozen=True)
+class PretrainedWithinFit(Start):
+    """An unfitted pre-trainer, which is fitted on the crystals of this fit alone."""
+
+    pretraining: Pretrainer
+    transfer: str
+
+    def within_fit(
+        self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int
+    ) -> FromPretrained:
+        """Fit a clone of the pre-trainer; the parameter itself stays unfitted."""
+        pretrainer = clone(self.pretraining)
+        if pretrainer.random_state is None:
+            pretrainer.set_params(random_state=seed)
+        network = pretrainer._fit_rows(graphs, groups=groups, rows=rows.used)
+        return FromPretrained(PretrainedWeights.of_network(network), self.transfer)
+
+
+@dataclass(frozen=True)
+class WithReplay(Start):
+    """A pre-trained model whose objective stays as a second loss, on frames of its own.
+
+    Parameters
+    ----------
+    source : FromPretrained or PretrainedWithinFit
+        Start of the weights.
+    path : str or Path
+        The frames.
+    weight : float
+        Weight of their loss.
+    ratio : float
+        Number of frames per crystal of the training.
+    frames : ReplayedFrames, optional
+        The frames, once they are read.
+    """
+
+    source: "FromPretrained | PretrainedWithinFit"
+    path: Any
+    weight: float
+    ratio: float
+    frames: ReplayedFrames | None = None
+
+    @property
+    def pretrained(self) -> PretrainedWeights | None:
+        """The pre-trained model, once there is one."""
+        return self.source.pretrained
+
+    def within_fit(self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int) -> "WithReplay":
+        """Read the frames, as many as the crystals of the training ask for."""
+        source = self.source.within_fit(graphs, rows, groups, seed)
+        limit = int(np.ceil(self.ratio * len(rows.used)))
+        frames = read_frames(self.path, source.weights, limit, seed)
+        return replace(self, source=source, frames=frames)
+
+    def make_task(
+        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
+    ) -> Task:
+        """Return crystals and frames joined: frames are trained on, the property alone validates.
+
+        The only start that copies graphs: both come to lie in one set.
+        """
+        frames, task = self._frames(), self._source().make_task(graphs, targets, rows, objective)
+        mixture: Mixture = frames.mixture(_as_property(objective), self.weight)
+        joint, joint_targets = join_property(frames, mixture, graphs, targets)
+        added = np.arange(len(graphs), len(joint))
+        return replace(
+            task,
+            graphs=joint,
+            targets=joint_targets,
+            rows=np.concatenate([task.rows, added]),
+            train=np.concatenate([task.train, added]),
+            objective=mixture,
+        )
+
+    def load_into(self, model: ObjectiveModel) -> list[str]:
+        """Copy weights into a new model, and return those that the property got."""
+        return self._frames().load_into(model, self._source().weights, self.source.transfer)
+
+    def initial_weights(self, model: ObjectiveModel) -> dict[str, Tensor]:
+        """Return a copy of the weights of the property's model within the mixture's."""
+        return property_weights(super().initial_weights(model))
+
+    def property_network(
+        self,
+        network: TrainedNetwork,
+        objective: Objective,
+        targets: Targets,
+        settings: TrainingSettings,
+    ) -> TrainedNetwork:
+        """Return a network that predicts the property alone."""
+        record = network.record
+        spec = replace(record.spec, objective=objective, layout=objective.layout(targets))
+        net = restore_net(spec, property_weights(network.net.module_.state_dict()), settings)
+        net.history.extend(network.net.history)
+        return TrainedNetwork(net, replace(record, spec=spec))
+
+    def _frames(self) -> ReplayedFrames:
+        if self.frames is None:
+            raise RuntimeError("within_fit() reads the frames and comes first.")
+        return self.frames
+
+    def _source(self) -> FromPretrained:
+        if not isinstance(self.source, FromPretrained):
+            raise RuntimeError("within_fit() fits the pre-trainer and comes first.")
+        return self.source
+
+
+def _as_property(objective: Objective) -> PropertyTargets:
+    if not isinstance(objective, PropertyTargets):
+        raise TypeError("strategy='replay' is there for PropertyRegressor only.")
+    return objective
