@@ -9,6 +9,7 @@ from ._frames import read_frames
 from ._matbench import fetch_matbench, read_matbench
 from ._parquet import read_parquet
 from ._parquet_writer import to_parquet
+from ._read_structures import read_structures
 
 __all__ = [
     "fetch_matbench",
@@ -18,5 +19,6 @@ __all__ = [
     "read_frames",
     "read_matbench",
     "read_parquet",
+    "read_structures",
     "to_parquet",
 ]

@@ -11,8 +11,9 @@ from ..graphs import Crystals
 from . import _matbench_files as files
 from ._file_formats import read_bounded
 from ._json_text import parse_json
+from ._parser_warnings import count_warnings, report_warnings
 from ._structure_arrays import pack_arrays
-from ._structure_cells import arrays_from_cell, counted_warnings
+from ._structure_cells import arrays_from_cell
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -196,7 +197,7 @@ def _choose_targets(
 
 def _to_crystals(cells: list[Any], index: list[Any], path: str | os.PathLike[str]) -> Crystals:
     structures = []
-    with counted_warnings(str(path)):
+    with count_warnings() as counts:
         for row, cell in enumerate(cells):
             try:
                 structures.append(arrays_from_cell(cell))
@@ -205,6 +206,7 @@ def _to_crystals(cells: list[Any], index: list[Any], path: str | os.PathLike[str
                     f"Row {row} (index {index[row]!r}) of {path} has no structure in column "
                     f"{_COLUMN!r}: {error}."
                 ) from error
+    report_warnings(counts, str(path))
     return pack_arrays(structures, index=index)
 
 

@@ -2,18 +2,14 @@
 
 import re
 import warnings
-from collections import Counter
 from collections.abc import Mapping
-from contextlib import contextmanager
 from typing import Any
-
-from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ._json_text import parse_json
 from ._structure_arrays import StructureArrays
 from ._structure_dicts import arrays_from_dict
 
-__all__ = ["arrays_from_cell", "arrays_from_cif", "arrays_from_object", "counted_warnings"]
+__all__ = ["arrays_from_cell", "arrays_from_cifs", "arrays_from_object", "arrays_from_poscar"]
 
 
 def arrays_from_cell(cell: Any) -> StructureArrays:
@@ -56,7 +52,7 @@ def arrays_from_text(text: str) -> StructureArrays:
         content = parse_json(start)
         return arrays_from_dict(content)
     if re.search(r"(?m)^\s*(data_|_cell_length_a|loop_)", text):
-        return arrays_from_cif(text)
+        return arrays_from_cifs(text)[0]
     if text.count("\n") >= 5:
         return arrays_from_poscar(text)
     raise ValueError(
@@ -74,8 +70,8 @@ def arrays_from_object(structure: Any) -> StructureArrays:
     )
 
 
-def arrays_from_cif(text: str) -> StructureArrays:
-    """Return the first structure in the text of a CIF file, as pymatgen reads it."""
+def arrays_from_cifs(text: str) -> list[StructureArrays]:
+    """Return all structures in the text of a CIF file, as pymatgen reads it."""
     from pymatgen.io.cif import CifParser
 
     with warnings.catch_warnings(record=True) as caught:
@@ -90,7 +86,7 @@ def arrays_from_cif(text: str) -> StructureArrays:
         warnings.warn(message, UserWarning, stacklevel=2)
     if not structures:
         raise ValueError("the CIF text holds no structure")
-    return arrays_from_object(structures[0])
+    return [arrays_from_object(structure) for structure in structures]
 
 
 def arrays_from_poscar(text: str) -> StructureArrays:
@@ -102,28 +98,3 @@ def arrays_from_poscar(text: str) -> StructureArrays:
     except Exception as error:  # the parser raises anything
         raise ValueError(f"the text is no POSCAR file: {error}") from error
     return arrays_from_object(structure)
-
-
-@contextmanager
-def counted_warnings(source: str) -> Any:
-    """Count the warnings of a parser and report them as one.
-
-    Parameters
-    ----------
-    source : str
-        What is read, as the report names it.
-    """
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        yield
-    counts: Counter[str] = Counter()
-    for warning in caught:
-        # Numbers differ from file to file: "4 fractional coordinates rounded", "2 fractional ...".
-        counts[re.sub(r"[-+]?\d+(\.\d+)?(e[-+]?\d+)?", "N", str(warning.message))[:160]] += 1
-    if counts:
-        listed = "; ".join(f"{count} times: {text}" for text, count in counts.most_common(3))
-        more = f"; and {len(counts) - 3} kinds more" if len(counts) > 3 else ""
-        warn_user(
-            f"The parser of {source} warned {counts.total()} times ({listed}{more}).",
-            DataQualityWarning,
-        )

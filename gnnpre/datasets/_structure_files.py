@@ -1,0 +1,109 @@
+"""Structures of one file, whatever its format."""
+
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from ..graphs import Crystals
+from ._file_formats import detect_format, other_reader, read_bounded
+from ._frames import read_frames
+from ._json_text import parse_json
+from ._structure_arrays import StructureArrays, pack_arrays
+from ._structure_cells import arrays_from_cifs, arrays_from_poscar
+from ._structure_dicts import arrays_from_dict
+
+__all__ = ["STRUCTURE_SUFFIXES", "FileContent", "is_structure_file", "read_structure_file"]
+
+STRUCTURE_SUFFIXES = (
+    ".cif",
+    ".mcif",
+    ".vasp",
+    ".poscar",
+    ".json",
+    ".xyz",
+    ".extxyz",
+    ".db",
+    ".traj",
+)
+_COMPRESSED = (".gz", ".bz2", ".xz")
+_NAMES = ("poscar", "contcar")
+# Formats with one structure, or steps of one relaxation of which the last counts.
+_LAST_STEP = {"vasp-xml", "vasp-out"}
+
+
+class FileContent(NamedTuple):
+    """Structures of a file, and columns that describe them."""
+
+    crystals: Crystals
+    columns: dict[str, np.ndarray]
+
+
+def is_structure_file(path: Path) -> bool:
+    """Return whether the name of a file is that of a format of structures."""
+    name = plain_name(path).lower()
+    return name.endswith(STRUCTURE_SUFFIXES) or name.startswith(_NAMES)
+
+
+def plain_name(path: Path) -> str:
+    """Return the name of a file without the suffix of its compression."""
+    name = path.name
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    return name
+
+
+def read_structure_file(path: Path) -> FileContent:
+    """Return the structures of a CIF, POSCAR, JSON, extended XYZ or ASE file.
+
+    Parameters
+    ----------
+    path : Path
+        The file, compressed or not.
+
+    Returns
+    -------
+    FileContent
+        Its structures; of the output of a relaxation the last one.
+
+    Raises
+    ------
+    ValueError
+        If the file is damaged, or of a format that has no structures or another reader.
+    """
+    file_format = detect_format(path)
+    if file_format == "cif":
+        return _without_columns(arrays_from_cifs(_text(path)))
+    if file_format == "vasp":
+        return _without_columns([arrays_from_poscar(_text(path))])
+    if file_format == "pymatgen-json":
+        return _without_columns(_from_json(path))
+    reader = other_reader(file_format)
+    if reader is not None:
+        raise ValueError(f"{path} is {reader}.")
+    steps = slice(-1, None) if file_format in _LAST_STEP else None
+    crystals, labels = read_frames(path, index=steps, format=file_format)
+    columns = {name: labels.info[name] for name in labels.info if name not in {"formula", "file"}}
+    if np.isfinite(labels.energy).any():
+        columns["energy"] = labels.energy
+    return FileContent(crystals, columns)
+
+
+def _without_columns(structures: list[StructureArrays]) -> FileContent:
+    return FileContent(pack_arrays(structures), {})
+
+
+def _text(path: Path) -> str:
+    try:
+        return read_bounded(path).decode("utf-8")
+    except UnicodeDecodeError:
+        # Older CIF files hold names of authors in Latin-1; all that is read is ASCII.
+        return read_bounded(path).decode("latin-1")
+
+
+def _from_json(path: Path) -> list[StructureArrays]:
+    content: Any = parse_json(read_bounded(path))
+    items = content if isinstance(content, list) else [content]
+    if not items or not all(isinstance(item, dict) for item in items):
+        raise ValueError("the JSON is neither a structure nor a list of structures")
+    return [arrays_from_dict(item) for item in items]

@@ -1,0 +1,213 @@
+"""Tables with a column of structures or of files of structures."""
+
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from ._structure_arrays import pack_arrays
+from ._structure_cells import arrays_from_cell
+from ._structure_files import STRUCTURE_SUFFIXES, FileContent, plain_name, read_structure_file
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["TableRows", "is_table", "read_row", "read_table"]
+
+# Usual names of the column of structures, in any case.
+_COLUMN_NAMES = (
+    *("structure", "structures", "cif", "cif_string", "cif_str", "crystal", "crystals", "atoms"),
+    *("poscar", "file", "filename", "file_name", "files", "path", "cif_file", "structure_file"),
+)
+_HEADERLESS = {"id_prop.csv"}  # CGCNN's: an id and a target per line, files named by the id
+_LONGEST_PATH = 1024
+
+
+class TableRows(NamedTuple):
+    """Rows of a table: structures, ids and targets.
+
+    Attributes
+    ----------
+    name : str
+        The table, as messages name it.
+    folder : str or None
+        Folder that names of files are relative to.
+    cells : list
+        Cells of the column of structures.
+    ids : list
+        Ids of the rows.
+    targets : DataFrame
+        The targets.
+    """
+
+    name: str
+    folder: str | None
+    cells: list[Any]
+    ids: list[Any]
+    targets: "pd.DataFrame"
+
+    def row_name(self, row: int) -> str:
+        """Return the name of a row for messages."""
+        return f"Row {row} (id {self.ids[row]}) of {self.name}"
+
+
+def is_table(source: Any) -> bool:
+    """Return whether a source is a DataFrame or the name of a CSV file."""
+    if hasattr(source, "columns") and hasattr(source, "iloc"):
+        return True
+    if not isinstance(source, (str, os.PathLike)):
+        return False
+    return plain_name(Path(source)).lower().endswith((".csv", ".tsv"))
+
+
+def read_table(
+    source: Any,
+    targets: str | Sequence[str] | None,
+    id_column: str | None,
+    structure_column: str | None,
+) -> TableRows:
+    """Return the rows of a table.
+
+    Parameters
+    ----------
+    source : DataFrame, str or path-like
+        The table, or a CSV file.
+    targets, id_column, structure_column : optional
+        As for ``read_structures``.
+
+    Returns
+    -------
+    TableRows
+        The rows.
+
+    Raises
+    ------
+    ValueError
+        If the table has no rows, or lacks a column.
+    """
+    table, name, folder = _load(source)
+    if not len(table):
+        raise ValueError(f"{name} has no rows.")
+    columns = [str(column) for column in table.columns]
+    table = table.set_axis(columns, axis=1)
+    for parameter, column in (("id_column", id_column), ("structure_column", structure_column)):
+        if column is not None and column not in columns:
+            raise ValueError(f"{parameter}={column!r}: {name} has the columns {columns}.")
+    structures = structure_column or _find_column(table, name, folder, id_column)
+    # 1. ids: a column, names of files, or the index
+    cells = table[structures].tolist()
+    if id_column is not None:
+        table = table.set_index(id_column, drop=False)
+        ids = [str(item) for item in table[id_column].tolist()]
+    elif all(_is_file_name(cell) for cell in cells):
+        ids = [_stem(cell) for cell in cells]
+    else:
+        ids = [str(item) for item in table.index.tolist()]
+    # 2. targets: those named, or all other columns
+    names = [targets] if isinstance(targets, str) else targets
+    if names is None:
+        names = [column for column in columns if column not in {structures, id_column}]
+    missing = [column for column in names if column not in columns]
+    if missing:
+        absent = ", ".join(map(repr, missing))
+        raise ValueError(f"targets={targets!r}: {name} has no column {absent} but {columns}.")
+    return TableRows(name, folder, cells, ids, table[list(names)])
+
+
+def _load(source: Any) -> "tuple[pd.DataFrame, str, str | None]":
+    import pandas as pd
+
+    if hasattr(source, "columns"):
+        return source, "the table", None
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    header: Any = None if path.name in _HEADERLESS else 0
+    separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
+    try:
+        table = pd.read_csv(path, header=header, sep=separator)
+    except (ValueError, OSError, EOFError) as error:
+        raise ValueError(f"{path} cannot be read as a table: {error}") from error
+    if header is None:
+        table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]
+        table["file"] = [f"{name}.cif" for name in table["file"]]
+    return table, str(path), str(path.parent)
+
+
+def _find_column(
+    table: "pd.DataFrame", name: str, folder: str | None, id_column: str | None
+) -> str:
+    folded = {column.lower(): column for column in table.columns}
+    for candidate in _COLUMN_NAMES:
+        if candidate in folded and folded[candidate] != id_column:
+            return str(folded[candidate])
+    for column in table.columns:
+        cell = table[column].iloc[0]
+        if isinstance(cell, Mapping) or hasattr(cell, "sites") or hasattr(cell, "arrays"):
+            return str(column)
+        if isinstance(cell, str) and ("_cell_length_a" in cell or _is_file_name(cell)):
+            return str(column)
+    raise ValueError(
+        f"{name} has no column of structures among {list(table.columns)}; name it with "
+        "structure_column=."
+    )
+
+
+def _is_file_name(cell: Any) -> bool:
+    if isinstance(cell, os.PathLike):
+        return True
+    if not isinstance(cell, str) or "\n" in cell or len(cell) > _LONGEST_PATH or "{" in cell:
+        return False
+    name = plain_name(Path(cell)).lower()
+    return name.endswith(STRUCTURE_SUFFIXES) or name.startswith(("poscar", "contcar"))
+
+
+def _stem(cell: Any) -> str:
+    path = Path(cell)
+    name = plain_name(path)
+    for suffix in STRUCTURE_SUFFIXES:
+        if name.lower().endswith(suffix):
+            return (path.parent / name[: -len(suffix)]).as_posix()
+    return path.as_posix()
+
+
+def read_row(cell: Any, folder: str | None) -> FileContent:
+    """Return the one structure of a cell: its own, or that of the file that it names.
+
+    Parameters
+    ----------
+    cell : object
+        Structure, text, dictionary or name of a file.
+    folder : str or None
+        Folder that names of files are relative to.
+
+    Returns
+    -------
+    FileContent
+        One structure.
+
+    Raises
+    ------
+    ValueError
+        If there is no such file, or it or the cell does not hold one structure.
+    """
+    path = _file_of(cell, folder)
+    if path is None:
+        return FileContent(pack_arrays([arrays_from_cell(cell)]), {})
+    content = read_structure_file(path)
+    if len(content.crystals) != 1:
+        raise ValueError(f"{path} holds {len(content.crystals)} structures; a row has one.")
+    return content
+
+
+def _file_of(cell: Any, folder: str | None) -> Path | None:
+    """Return the path that a cell names, None if it holds a structure itself."""
+    is_short_text = isinstance(cell, str) and "\n" not in cell and len(cell) <= _LONGEST_PATH
+    if not (isinstance(cell, os.PathLike) or (is_short_text and "{" not in cell)):
+        return None
+    path = Path(folder or "", cell)
+    # Ids are names of files, too: mp-149 for mp-149.cif.
+    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in STRUCTURE_SUFFIXES)):
+        if candidate.is_file():
+            return candidate
+    raise ValueError(f"there is no file {path}")
