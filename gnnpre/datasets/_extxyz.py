@@ -7,6 +7,7 @@ frame. If a block does not parse, its frames are read one by one to name the bad
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import islice
 from pathlib import Path
 from typing import Any, TextIO
@@ -22,6 +23,7 @@ __all__ = ["iterate_extxyz"]
 
 _BLOCK_ATOMS = 16384
 _LONGEST_LINE = 2**24  # characters; a longer line is no extended XYZ and might never end
+_CHUNK = 2**20  # characters
 _MOST_DIGITS = 9  # of a number of atoms
 _RESERVED = ("lattice", "properties", "pbc")
 # Names that other programs use for the cell; reading on without it would make a molecule.
@@ -102,12 +104,17 @@ def _split(path: Path) -> Iterator[_RawFrame]:
 
 
 def _bounded_lines(stream: TextIO, path: Path) -> Iterator[str]:
-    while line := stream.readline(_LONGEST_LINE):
-        if len(line) == _LONGEST_LINE:
+    """Yield lines without their ends; reading by chunks is several times faster than by lines."""
+    tail = ""
+    while chunk := stream.read(_CHUNK):
+        *lines, tail = (tail + chunk).split("\n")
+        yield from lines
+        if len(tail) > _LONGEST_LINE:
             raise ValueError(
                 f"{path} has a line of more than {_LONGEST_LINE} characters: it is no extended XYZ."
             )
-        yield line
+    if tail:
+        yield tail
 
 
 def _collect(lines: Iterator[str], header: str, path: Path, number: int) -> _RawFrame:
@@ -130,12 +137,17 @@ def _collect(lines: Iterator[str], header: str, path: Path, number: int) -> _Raw
 
 def _fold_reserved(entries: dict[str, Any]) -> dict[str, Any]:
     """Write the names that every extended XYZ file has in lower case."""
-    names = [name for name in entries if name.lower() in _RESERVED]
+    names = _reserved_names(tuple(entries))
     if len({name.lower() for name in names}) < len(names):
-        raise ValueError(f"its comment line has one entry twice, of {names}")
+        raise ValueError(f"its comment line has one entry twice, of {list(names)}")
     for name in names:
         entries[name.lower()] = entries.pop(name)
     return entries
+
+
+@lru_cache(maxsize=1024)
+def _reserved_names(names: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(name for name in names if name.lower() in _RESERVED)
 
 
 def _build_block(
@@ -207,6 +219,8 @@ def _parse_cell(entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
 
 def _parse_pbc(value: Any) -> np.ndarray:
     """Return the periodic directions from ``T T F``, ``1 1 0``, ``TTF`` or one value for all."""
+    if isinstance(value, np.ndarray) and value.dtype == bool and value.shape == (3,):
+        return value
     if isinstance(value, str) and re.fullmatch("[TtFf]{3}", value):
         value = [letter in "Tt" for letter in value]
     array = np.asarray(value)

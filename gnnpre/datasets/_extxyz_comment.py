@@ -10,8 +10,8 @@ __all__ = ["parse_comment"]
 
 # A name, and after `=` the value up to the next space. A name may be quoted.
 _ENTRY = re.compile(
-    r"""\s*(?P<name>"(?:[^"\\]|\\.)*"|[^\s="'{}\[\]]+)      # name
-        (?:\s*=\s*(?P<value>"(?:[^"\\]|\\.)*"|'(?:[^'\\]|\\.)*'|[{\[]|[^\s"'{\[]\S*|$))?""",
+    r"""\s*(?P<name>"[^"\\]*(?:\\.[^"\\]*)*"|[^\s="'{}\[\]]+)      # name
+        (?:\s*=\s*(?P<value>"[^"\\]*(?:\\.[^"\\]*)*"|'[^'\\]*(?:\\.[^'\\]*)*'|[{\[]|[^\s"'{\[]\S*|$))?""",
     re.VERBOSE | re.DOTALL,
 )
 _CLOSING = {"{": "}", "[": "]"}
@@ -103,7 +103,7 @@ def _parse_numbers(text: str) -> Any:
         return None
     items = text.replace(",", " ").split()
     try:
-        integers = all(item.lstrip("+-").isdigit() for item in items)
+        integers = "." not in text and all(item.lstrip("+-").isdigit() for item in items)
         if integers and max(map(len, items)) > _LARGEST_INT:
             return None
         numbers: list[Any] = [int(item) if integers else float(item) for item in items]

@@ -100,7 +100,16 @@ def find_keys(label: str, names: Sequence[str], block: FrameBlock) -> list[str |
         For each frame the name as it is spelt there, None where it has none.
     """
     columns = (*block.columns, *block.other_columns) if label == "forces" else ()
-    return [_first_match(tuple(names), (*columns, *_present(entries))) for entries in block.entries]
+    names = tuple(names)
+    keys = []
+    for entries in block.entries:
+        key = _first_match(names, (*columns, *entries))
+        if key in entries and _is_nothing(entries[key]):
+            # A frame may have the next name instead.
+            present = [name for name, value in entries.items() if not _is_nothing(value)]
+            key = _first_match(names, (*columns, *present))
+        keys.append(key)
+    return keys
 
 
 def fold(name: str) -> str:
@@ -122,13 +131,9 @@ def _first_match(names: tuple[str, ...], available: tuple[str, ...]) -> str | No
     return None
 
 
-def _present(entries: dict[str, Any]) -> tuple[str, ...]:
-    """Return the names of the entries that hold something; a missing energy is nan."""
-    return tuple(
-        name
-        for name, value in entries.items()
-        if value is not None and not (type(value) is float and value != value)
-    )
+def _is_nothing(value: Any) -> bool:
+    """Return whether an entry stands for a missing number."""
+    return value is None or (type(value) is float and value != value)
 
 
 def _check_names(
@@ -193,7 +198,7 @@ def _has_form(
     if name not in entries:  # a column of another width
         return is_first
     value = entries[name]
-    if value is None or (type(value) is float and value != value):
+    if _is_nothing(value):
         return False
     if is_first:
         return True
