@@ -13,6 +13,7 @@ from ._version import __version__
 if TYPE_CHECKING:
     from . import (
         backbones,
+        calculators,
         datasets,
         estimators,
         exceptions,
@@ -73,6 +74,7 @@ __all__ = [
     "__version__",
     "average_improvement",
     "backbones",
+    "calculators",
     "datasets",
     "estimators",
     "exceptions",
@@ -118,6 +120,7 @@ _HOME = {
 }
 _SUBPACKAGES = (
     "backbones",
+    "calculators",
     "datasets",
     "estimators",
     "exceptions",

@@ -22,6 +22,7 @@ LAYERS = (
     {"objectives"},
     {"training"},
     {"estimators"},
+    {"calculators"},
     {"model_selection", "testing", "inspection"},
     {"study"},
 )

@@ -14,6 +14,7 @@ from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
 from ._stream import stream_graphs as stream_graphs
 from ._structure_to_graph import StructureToGraph
+from ._structure_to_graph import build_graphs as build_graphs
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin
 
 __all__ = [

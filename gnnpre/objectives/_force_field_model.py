@@ -130,6 +130,17 @@ class ForceFieldModel(ObjectiveModel):
         predictions = energy_and_derivatives(self._energy, batch, create_graph=False)
         return {**predictions, "energy": predictions["energy"].double() + self._references(batch)}
 
+    def predict_atom_energies(self, batch: CrystalBatch) -> Tensor:
+        """Predict the share of each atom in the energy, reference included: ``(N,)`` in eV."""
+        if not self.head.extensive:
+            raise ValueError(
+                "The energy of this model is no sum over atoms: energies of atoms need "
+                "ForceField(readout='late', pooling='sum')."
+            )
+        with torch.no_grad():
+            values = self.head.mlp(self.backbone(batch).scalars)[:, 0] * self.scale  # (N,)
+        return values.double() + self.reference_energies[batch.atomic_numbers - 1]
+
     def _energy(self, batch: CrystalBatch) -> Tensor:
         """Return the energy of the network, without references: ``(n,)``."""
         value = self.head(self.backbone(batch).scalars, batch)[:, 0] * self.scale  # (n,)
