@@ -96,7 +96,7 @@ print(f"MAE of the {name} on {len(y[test])} other crystals: {error:.1f} {unit}")
 # Optuna's own plots take the study: the best score so far, each trial's reports over folds and
 # epochs (pruned ones end early), and which parameters mattered.
 #
-# To browse the study while it runs: ``pip install gnnpre[tuning]``, then
+# To browse the study while it runs: ``pip install optuna-dashboard``, then
 # ``optuna-dashboard sqlite:///pruning_search.db`` in the folder of the file.
 warnings.simplefilter("ignore", ExperimentalWarning)  # Optuna's word for these plots
 plot_optimization_history(search.study_).figure.savefig("pruning_search_history.png", dpi=150)

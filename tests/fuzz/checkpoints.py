@@ -80,9 +80,16 @@ def _large_value(rng: np.random.Generator, tree: Any) -> tuple[str, Any]:
 
 
 def _dicts(tree: Any) -> list[dict[str, Any]]:
-    if isinstance(tree, dict):
-        return [tree, *(found for value in tree.values() for found in _dicts(value))]
-    return [found for value in tree for found in _dicts(value)] if isinstance(tree, list) else []
+    """Return all dictionaries of a tree, however deep it is."""
+    waiting, dicts = [tree], []
+    while waiting:
+        node = waiting.pop()
+        if isinstance(node, dict):
+            dicts.append(node)
+            waiting += node.values()
+        elif isinstance(node, list):
+            waiting += node
+    return dicts
 
 
 def _weights(rng: np.random.Generator, content: bytes) -> tuple[str, bytes]:
@@ -108,7 +115,7 @@ def _members(rng: np.random.Generator, content: bytes) -> tuple[str, bytes]:
     if action == "remove":
         del files[name]
     elif action == "rename":
-        files[pick(rng, ["../../x", "/etc/x", "a/b", ""])] = files.pop(name)
+        files[pick(rng, ["../../x", "/etc/x", "a/b", " "])] = files.pop(name)
     elif action == "compress":
         settings["compression"] = pick(
             rng, [zipfile.ZIP_DEFLATED, zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA]

@@ -81,10 +81,10 @@ def _targets(shared: Shared) -> dict[str, tuple[Callable[..., Any], dict[str, An
     }
     strategy |= {"of": None, "finetuning": {}, "backbones": None}
     return {
-        "make_emt_frames": (make_emt_frames, {"n_frames": 2, "max_atoms": 3, "strain": 0.03,
+        "make_emt_frames": (make_emt_frames, {"n_frames": 2, "max_atoms": 4, "strain": 0.03,
             "rattle": 0.1, "random_state": 0}),
         "make_emt_property": (make_emt_property, {"n_structures": 2, "target": "bulk_modulus",
-            "max_atoms": 3, "random_state": 0}),
+            "max_atoms": 4, "random_state": 0}),
         "filter_frames": (filter_frames, {"structures": frames, "labels": labels,
             "max_force": 20.0, "max_stress": 0.6}),
         "read_frames": (read_frames, {"path": "no.xyz", "energy_key": None, "format": "extxyz"}),

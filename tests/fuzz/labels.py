@@ -92,10 +92,9 @@ def column(rng: np.random.Generator, n: int) -> Any:
         return pd.DataFrame({"a": list(values)})
     if container == "object":
         return np.array([*values, None], dtype=object)[:-1]
-    if container == "tensor" and np.asarray(values).dtype.kind in "fiub":
-        return torch.as_tensor(np.asarray(values)).requires_grad_(
-            np.asarray(values).dtype.kind == "f"
-        )
+    if container == "tensor" and np.asarray(values).dtype.char in "bBhHiIlLqQefd?":
+        tensor = torch.as_tensor(np.asarray(values))
+        return tensor.requires_grad_(tensor.is_floating_point())
     if container == "column":
         return np.asarray(values)[:, None]
     if container == "masked":

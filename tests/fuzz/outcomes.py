@@ -29,7 +29,7 @@ CLEAR, RIGHT, WRONG, RAW, NAN, CRASH, HANG, MEMORY, BROKEN = OUTCOMES = (
 FAULTS = frozenset(OUTCOMES) - {CLEAR, RIGHT}
 
 #: Errors that gnnpre and scikit-learn raise on purpose; NotFittedError is a ValueError.
-PURPOSEFUL = (ValueError, TypeError, IndexError, OSError, ImportError, FloatingPointError)
+PURPOSEFUL = (ValueError, TypeError, IndexError, KeyError, OSError, ImportError, FloatingPointError)
 LIBRARIES = tuple(str(Path(package.__file__).parent) for package in (gnnpre, sklearn))
 
 

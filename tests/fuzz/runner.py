@@ -21,7 +21,7 @@ import numpy as np
 from .outcomes import BROKEN, CRASH, HANG, MEMORY, classify_error, classify_result, location
 
 #: CPU time that a case may take, in seconds, and the wall time after which it is killed.
-CPU_SECONDS, WALL_SECONDS = 20, 120
+CPU_SECONDS, WALL_SECONDS = 20, 240
 #: Memory and size of files that a case may take above what the parent holds, in bytes.
 MEMORY_BYTES, FILE_BYTES = 4 << 30, 1 << 30
 

@@ -557,7 +557,7 @@ def test_plain_study_around_a_cross_validation(data):
 
 @pytest.mark.skipif(
     importlib.util.find_spec("optuna_integration") is None,
-    reason="optuna-integration (of the extra 'tuning') is not installed",
+    reason="optuna-integration is not installed",
 )
 def test_optuna_search_cv_as_it_is(data):
     from optuna_integration import OptunaSearchCV
