@@ -12,6 +12,10 @@ BIN := $(VENV)/bin
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check
 REQUIREMENTS := setup.cfg pyproject.toml constraints.txt
 WORKERS := 2
+# What is run on the wheel, and with the lowest versions: minutes, where all tests take ten.
+PACKAGE_TESTS := tests/test_imports.py tests/test_readme.py tests/graphs tests/estimators/test_save_load.py
+LOWEST_TESTS := tests/test_imports.py tests/graphs tests/datasets tests/model_selection/search \
+    tests/estimators/test_save_load.py tests/estimators/test_property_regressor.py
 
 # Parallelism is over test processes; threads of torch or BLAS within them would fight for cores.
 test lint docs fuzz kills package lowest: export OMP_NUM_THREADS := 1
@@ -40,6 +44,25 @@ docs: $(VENV)/.docs-installed ## Build the documentation into docs/_build/html; 
 	$(BIN)/python -m sphinx --quiet --fail-on-warning --keep-going -b html -d docs/_build/doctrees \
 	    docs docs/_build/html
 	@echo "Open docs/_build/html/index.html"
+
+package: $(VENV)/.test-installed ## Build sdist and wheel; test the wheel, outside this folder, by the sdist's tests
+	rm -rf build/package && mkdir -p build/package/wheel
+	cd build/package && $(CURDIR)/$(BIN)/python -m build --no-isolation --outdir . $(CURDIR) > log.txt \
+	    || { cat log.txt; exit 1; }
+	cd build/package && tar --extract --gzip --file gnnpre-*.tar.gz && mv gnnpre-*/ sdist && rm -r sdist/gnnpre
+	$(PIP) install --no-deps --target build/package/wheel build/package/*.whl
+	cd build/package/sdist && env -u GNNPRE_DATA PYTHONPATH=$(CURDIR)/build/package/wheel \
+	    $(CURDIR)/$(BIN)/python -m pytest -q -n $(WORKERS) $(PACKAGE_TESTS)
+
+lowest: build/lowest/.installed ## Test with the lowest versions that setup.cfg promises
+	env -u GNNPRE_DATA PYTHONPATH=$(CURDIR) build/lowest/bin/python -m pytest -q -n $(WORKERS) $(LOWEST_TESTS)
+
+build/lowest/.installed: setup.cfg
+	rm -rf build/lowest && mkdir -p build && $(PYTHON) -m venv build/lowest
+	$(PYTHON) .ci/lowest.py setup.cfg > build/lowest/requirements.txt
+	build/lowest/bin/python -m pip install --quiet --disable-pip-version-check \
+	    --requirement build/lowest/requirements.txt
+	@touch $@
 
 fuzz: $(VENV)/.test-installed ## Try INPUTS strange inputs (10000) drawn from SEED (0)
 	$(BIN)/python -m tests.fuzz --inputs $(or $(INPUTS),10000) --seed $(or $(SEED),0) --workers $(WORKERS)
