@@ -3,67 +3,81 @@
 import numpy as np
 
 from ._crystals import Crystals
-from ._search import CUTOFF_TOLERANCE, FoundPairs, search_cells
+from ._search import CUTOFF_TOLERANCE, NeighborPairs
 from ._settings import GraphSettings
 
 __all__ = ["search_on_cpu"]
 
-# What a search that found too few neighbours is widened by.
+# A search that returned too few neighbours is repeated with a radius larger by this factor.
 WIDENING = 1.4
+# The search sorts atoms into bins as wide as its radius, at 200 bytes each. Structures that are
+# wide for their number of atoms are searched with a larger radius, which takes fewer bins.
+FEW_BINS, BINS_PER_ATOM = 1e4, 64
 
 
-def search_on_cpu(crystals: Crystals, settings: GraphSettings) -> FoundPairs:
-    """Find all pairs within the cutoff.
+def search_on_cpu(crystals: Crystals, settings: GraphSettings) -> NeighborPairs:
+    """Search all pairs within the cutoff, in crystals with complete cells.
 
-    Where few neighbours are kept, what lies beyond them is left out: the search of a crystal
-    widens until all its atoms have enough.
+    With ``max_neighbors`` the search of a crystal begins with a small radius, which widens until
+    all atoms have enough neighbours.
     """
     from pymatgen.optimization.neighbors import find_points_in_spheres
 
-    cells = search_cells(crystals)
     pbc = crystals.pbc.astype(np.int64)
+    cells = np.ascontiguousarray(crystals.cell)
     positions = np.ascontiguousarray(crystals.positions)
-    found = []
-    start = 0
     radii = _first_radii(crystals, settings)
+    smallest = _smallest_radii(crystals, radii)
+    results = []
+    start = 0
     for row, count in enumerate(crystals.n_atoms.tolist()):
         points = positions[start : start + count]
         start += count
         radius = radii[row]
         while True:
             pairs = find_points_in_spheres(
-                points, points, r=radius, pbc=pbc[row], lattice=cells[row], tol=CUTOFF_TOLERANCE
+                points,
+                points,
+                r=max(radius, smallest[row]),
+                pbc=pbc[row],
+                lattice=cells[row],
+                tol=CUTOFF_TOLERANCE,
             )
             if radius >= settings.cutoff or _enough(pairs, count, radius, settings):
                 break
             radius = min(settings.cutoff, WIDENING * radius)
-        found.append(pairs)
-    targets, sources, shifts, distances = zip(*found, strict=True)
-    n_found = np.array([len(pairs) for pairs in distances])
+        results.append(_within(pairs, radius) if radius < smallest[row] else pairs)
+    targets, sources, shifts, distances = zip(*results, strict=True)
+    counts = np.array([len(distance) for distance in distances])
     # Narrow types while concatenating: the arrays of the search are 64 bits wide.
-    index = np.empty((2, n_found.sum()), dtype=np.int32)
+    index = np.empty((2, counts.sum()), dtype=np.int32)
     np.concatenate(sources, out=index[0], casting="unsafe")
     np.concatenate(targets, out=index[1], casting="unsafe")
     shift = np.concatenate(shifts, dtype=np.int32, casting="unsafe")
-    return _without_itself(index, shift, np.concatenate(distances), n_found - crystals.n_atoms)
+    return _without_itself(index, shift, np.concatenate(distances), counts - crystals.n_atoms)
+
+
+def _within(pairs: tuple[np.ndarray, ...], radius: float) -> tuple[np.ndarray, ...]:
+    near = pairs[3] ** 2 <= radius**2 + CUTOFF_TOLERANCE
+    return tuple(array[near] for array in pairs)
 
 
 def _without_itself(
-    index: np.ndarray, shift: np.ndarray, distance: np.ndarray, n_found: np.ndarray
-) -> FoundPairs:
-    """Leave out each atom itself, which the search finds once, at distance 0."""
+    index: np.ndarray, shift: np.ndarray, distance: np.ndarray, n_pairs: np.ndarray
+) -> NeighborPairs:
+    """Remove each atom itself, which the search returns once, at distance 0."""
     near = np.flatnonzero(distance <= CUTOFF_TOLERANCE)
     itself = (index[0, near] == index[1, near]) & ~shift[near].any(axis=1)
-    others = np.ones(len(distance), dtype=bool)
-    others[near[itself]] = False
-    rows = np.flatnonzero(others)
-    return FoundPairs(
-        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_found
+    is_pair = np.ones(len(distance), dtype=bool)
+    is_pair[near[itself]] = False
+    rows = np.flatnonzero(is_pair)
+    return NeighborPairs(
+        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_pairs
     )
 
 
 def _first_radii(crystals: Crystals, settings: GraphSettings) -> list[float]:
-    """Guess in which radius all atoms of a crystal have the neighbours that they keep."""
+    """Estimate the radius within which all atoms of a crystal have ``max_neighbors``."""
     if settings.max_neighbors is None:
         return [settings.cutoff] * len(crystals)
     # The sphere that holds twice as many atoms on average. Without a volume, that of the cutoff.
@@ -73,11 +87,27 @@ def _first_radii(crystals: Crystals, settings: GraphSettings) -> list[float]:
     return np.minimum(radii, settings.cutoff).tolist()
 
 
+def _smallest_radii(crystals: Crystals, radii: list[float]) -> list[float]:
+    """Return the radius at which the box around each crystal has a bounded number of bins.
+
+    Zero where the box is small enough for its radius, as it nearly always is.
+    """
+    smallest = np.zeros(len(crystals))
+    bins = FEW_BINS + BINS_PER_ATOM * crystals.n_atoms
+    # A bound that is quick to compute: no box is larger than one around all of them.
+    largest = max(crystals.positions.max(), -crystals.positions.min())
+    wide = np.flatnonzero((2.0 * largest + 1.0) ** 3 > bins * np.array(radii) ** 3)
+    for row in wide.tolist():
+        points = crystals.positions[crystals.offsets[row] : crystals.offsets[row + 1]]
+        smallest[row] = np.cbrt(np.prod(np.ptp(points, axis=0) + 1.0) / bins[row])
+    return smallest.tolist()
+
+
 def _enough(
     pairs: tuple[np.ndarray, ...], count: int, radius: float, settings: GraphSettings
 ) -> bool:
     """Whether each atom has its neighbours, and the whole shell of the last, in the radius."""
     targets, _, _, distances = pairs
     inside = targets[distances <= radius - settings.shell_tolerance]
-    wanted = (settings.max_neighbors or 0) + 1  # itself too
-    return bool(np.bincount(inside, minlength=count).min() >= wanted)
+    needed = (settings.max_neighbors or 0) + 1  # the atom itself too
+    return bool(np.bincount(inside, minlength=count).min() >= needed)

@@ -93,6 +93,6 @@ def crystal_of_row(row: int, counts: np.ndarray) -> tuple[int, int]:
     return crystal, int(row - offsets[crystal])
 
 
-def name_crystal(row: int, ids: np.ndarray | None) -> str:
-    """Name a crystal for an error message: by its row and, if there is one, its id."""
-    return f"Structure {row}" + ("" if ids is None else f" (id {ids[row]!s})")
+def name_crystal(row: int, ids: np.ndarray | None, first: int = 0) -> str:
+    """Name a crystal for an error: by its row, counted from ``first``, and its id if it has one."""
+    return f"Structure {first + row}" + ("" if ids is None else f" (id {ids[row]!s})")

@@ -218,8 +218,9 @@ class Crystals:
             None if self.index is None else self.index[rows],
         )
 
-    def _with_cell(self, cell: np.ndarray) -> "Crystals":
-        arrays = {**{name: getattr(self, name) for name in ARRAYS}, "cell": cell}
+    def _with(self, **arrays: np.ndarray) -> "Crystals":
+        """Return the same crystals with other arrays, which are not checked."""
+        arrays = {**{name: getattr(self, name) for name in ARRAYS}, **arrays}
         return self._from_checked(arrays, self.ids, self.info, self.index)
 
     def split(self, size: int) -> list["Crystals"]:

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._crystals import Crystals
 from ._indexing import flat_indices, offsets_from_counts
-from ._search import CUTOFF_TOLERANCE, FoundPairs, search_cells
+from ._search import CUTOFF_TOLERANCE, NeighborPairs
 from ._settings import GraphSettings
 
 __all__ = ["check_installed", "search_on_device"]
@@ -37,13 +37,12 @@ def check_installed() -> None:
 
 def search_on_device(
     crystals: Crystals, settings: GraphSettings, device: torch.device
-) -> FoundPairs:
+) -> NeighborPairs:
     """Find all pairs within the cutoff, in an order that is the same every time.
 
     Crystals with about as many neighbours an atom are searched together: each atom of one search
     has the same number of places for neighbours.
     """
-    crystals = crystals._with_cell(search_cells(crystals))
     room = _estimate_neighbors(crystals, settings.cutoff)
     order = np.argsort(room, kind="stable")
     found = [
@@ -84,7 +83,7 @@ def _cut(crystals: Crystals, room: np.ndarray) -> Iterator[tuple[Crystals, int]]
 
 def _search(
     crystals: Crystals, places: int, cutoff: float, device: torch.device
-) -> list[FoundPairs]:
+) -> list[NeighborPairs]:
     """Search with so many places an atom; where that is too few, again with what is needed."""
     from nvalchemiops.torch.neighbors import NeighborOverflowError
 
@@ -95,7 +94,9 @@ def _search(
     return [_find_pairs(part, most, cutoff, device) for part, most in _cut(crystals, needed)]
 
 
-def _find_pairs(crystals: Crystals, places: int, cutoff: float, device: torch.device) -> FoundPairs:
+def _find_pairs(
+    crystals: Crystals, places: int, cutoff: float, device: torch.device
+) -> NeighborPairs:
     from nvalchemiops.torch.neighbors import neighbor_list
 
     positions, cell, pbc, n_atoms = (
@@ -121,11 +122,11 @@ def _find_pairs(crystals: Crystals, places: int, cutoff: float, device: torch.de
     rows = rows[_sorting(target[rows], source[rows], shift[rows].long())]
     target, source, shift, squared = target[rows], source[rows], shift[rows], squared[rows]
     first = (n_atoms.cumsum(0) - n_atoms)[crystal[target]]
-    return FoundPairs(
+    return NeighborPairs(
         index=torch.stack([source - first, target - first]).int().cpu().numpy(),
         shift=shift.cpu().numpy(),
         distance=squared.sqrt().cpu().numpy(),
-        n_found=torch.bincount(crystal[target], minlength=len(crystals)).cpu().numpy(),
+        n_pairs=torch.bincount(crystal[target], minlength=len(crystals)).cpu().numpy(),
     )
 
 
@@ -140,14 +141,14 @@ def _sorting(target: Tensor, source: Tensor, shift: Tensor) -> Tensor:
     return order[torch.argsort(pair[order], stable=True)]
 
 
-def _join(found: list[FoundPairs], order: np.ndarray) -> FoundPairs:
+def _join(found: list[NeighborPairs], order: np.ndarray) -> NeighborPairs:
     """Put the pairs of all searches together, crystal ``order[i]`` being the i-th searched."""
-    n_found = np.concatenate([pairs.n_found for pairs in found])
+    n_pairs = np.concatenate([pairs.n_pairs for pairs in found])
     place = np.argsort(order)
-    rows = flat_indices(offsets_from_counts(n_found), place)
+    rows = flat_indices(offsets_from_counts(n_pairs), place)
     index = np.concatenate([pairs.index for pairs in found], axis=1)
     shift = np.concatenate([pairs.shift for pairs in found])
     distance = np.concatenate([pairs.distance for pairs in found])
-    return FoundPairs(
-        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_found[place]
+    return NeighborPairs(
+        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_pairs[place]
     )

@@ -9,14 +9,16 @@ from ._cpu_neighbors import search_on_cpu
 from ._crystal_arrays import crystal_of_row
 from ._crystals import Crystals
 from ._gpu_neighbors import search_on_device
-from ._search import FoundPairs
+from ._indexing import offsets_from_counts
+from ._search import NeighborPairs
+from ._search_frame import prepare_search, restore_shifts
+from ._search_work import LARGEST_SHIFT
 from ._settings import GraphSettings
 
 __all__ = ["Edges", "find_edges", "join_edges"]
 
-# Two atoms nearer than this (Å) stand on one place.
-SAME_PLACE = 0.01
-LARGEST_SHIFT = 127
+# Two atoms nearer than this (Å) are one atom entered twice.
+SHORTEST_DISTANCE = 0.01
 
 
 @dataclass(frozen=True)
@@ -26,6 +28,7 @@ class Edges:
     index: np.ndarray  # (2, E) int32: source, target
     shift: np.ndarray  # (E, 3) int8: cells between source and its image
     n_edges: np.ndarray  # (n,)
+    cells: dict[int, np.ndarray]  # cells (3, 3) of the crystals whose shifts need another one
 
 
 def join_edges(pieces: list[Edges]) -> Edges:
@@ -35,6 +38,12 @@ def join_edges(pieces: list[Edges]) -> Edges:
     twice the memory of the graphs.
     """
     n_edges = np.concatenate([piece.n_edges for piece in pieces])
+    firsts = offsets_from_counts(np.array([len(piece.n_edges) for piece in pieces])).tolist()
+    cells = {
+        first + row: cell
+        for first, piece in zip(firsts, pieces, strict=False)
+        for row, cell in piece.cells.items()
+    }
     total = int(n_edges.sum())
     index, shift = np.empty((2, total), dtype=np.int32), np.empty((total, 3), dtype=np.int8)
     stop = total
@@ -43,7 +52,7 @@ def join_edges(pieces: list[Edges]) -> Edges:
         start = stop - len(piece.shift)
         index[:, start:stop], shift[start:stop] = piece.index, piece.shift
         stop = start
-    return Edges(index, shift, n_edges)
+    return Edges(index, shift, n_edges, cells)
 
 
 def find_edges(
@@ -52,26 +61,28 @@ def find_edges(
     first: int = 0,
     device: torch.device | None = None,
 ) -> Edges:
-    """Find the edges of ``crystals``; ``first`` is the number of the first one in the user's X."""
+    """Find the edges of ``crystals``; ``first`` is the row of the first one in the user's X."""
+    frame = prepare_search(crystals, settings, first)
     if device is None or device.type == "cpu":
-        pairs = search_on_cpu(crystals, settings)
+        pairs = search_on_cpu(frame.crystals, settings)
     else:
-        pairs = search_on_device(crystals, settings, device)
-    _check_places(pairs, first)
-    _check_shifts(pairs, first)
-    shift = pairs.shift.astype(np.int8)
+        pairs = search_on_device(frame.crystals, settings, device)
+    _check_distances(pairs, first)
+    shift, cells = restore_shifts(frame, crystals, pairs.index, pairs.shift, pairs.n_pairs)
+    _check_shifts(shift, pairs.n_pairs, first)
+    shift = shift.astype(np.int8)
     if settings.max_neighbors is None:
-        return Edges(pairs.index, shift, pairs.n_found)
-    crystal = np.repeat(np.arange(len(crystals)), pairs.n_found)
-    keep = _nearest(crystal, pairs.index[1], pairs.distance, settings)
-    n_edges = np.bincount(crystal[keep], minlength=len(crystals))
-    return Edges(pairs.index.take(keep, axis=1), shift.take(keep, axis=0), n_edges)
+        return Edges(pairs.index, shift, pairs.n_pairs, cells)
+    crystal = np.repeat(np.arange(len(crystals)), pairs.n_pairs)
+    rows = _nearest(crystal, pairs.index[1], pairs.distance, settings)
+    n_edges = np.bincount(crystal[rows], minlength=len(crystals))
+    return Edges(pairs.index.take(rows, axis=1), shift.take(rows, axis=0), n_edges, cells)
 
 
 def _nearest(
     crystal: np.ndarray, target: np.ndarray, distance: np.ndarray, settings: GraphSettings
 ) -> np.ndarray:
-    """Which edges stay when each atom keeps ``max_neighbors``: sorted by target and distance."""
+    """Return the edges to the nearest ``max_neighbors`` of each atom, by target and distance."""
     count = settings.max_neighbors or 0
     order = np.lexsort((distance, target, crystal))
     new_atom = np.ones(len(order), dtype=bool)
@@ -87,10 +98,10 @@ def _nearest(
     return order[distance[order] <= np.repeat(reach, counts)]
 
 
-def _check_places(pairs: FoundPairs, first: int) -> None:
-    near = np.flatnonzero(pairs.distance < SAME_PLACE)
+def _check_distances(pairs: NeighborPairs, first: int) -> None:
+    near = np.flatnonzero(pairs.distance < SHORTEST_DISTANCE)
     if len(near):
-        crystal, _ = crystal_of_row(near[0], pairs.n_found)
+        crystal, _ = crystal_of_row(near[0], pairs.n_pairs)
         source, target = pairs.index[:, near[0]]
         raise ValueError(
             f"Structure {first + crystal}: atoms {target} and {source} (or one of its images) are "
@@ -99,12 +110,11 @@ def _check_places(pairs: FoundPairs, first: int) -> None:
         )
 
 
-def _check_shifts(pairs: FoundPairs, first: int) -> None:
-    shift = pairs.shift
+def _check_shifts(shift: np.ndarray, n_pairs: np.ndarray, first: int) -> None:
     if len(shift) == 0 or max(shift.max(), -int(shift.min())) <= LARGEST_SHIFT:
         return
     row = int(np.flatnonzero((np.abs(shift) > LARGEST_SHIFT).any(axis=1))[0])
-    crystal, _ = crystal_of_row(row, pairs.n_found)
+    crystal, _ = crystal_of_row(row, n_pairs)
     raise ValueError(
         f"Structure {first + crystal}: an edge crosses {np.abs(shift[row]).max()} cells; at most "
         f"{LARGEST_SHIFT} are allowed. The cell is far smaller than the cutoff, or atoms lie far "

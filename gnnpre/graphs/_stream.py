@@ -65,7 +65,8 @@ def stream_batches(
     crystals = as_crystals(X)
     for start, stop in _bounds(crystals.n_atoms, max_atoms):
         piece = crystals[start:stop]
-        settings = GraphSettings(cutoff=cutoff(piece.atomic_numbers))
+        settings = GraphSettings(cutoff=float(cutoff(piece.atomic_numbers)))
+        settings.check()
         if graphs is not None and _has_all_edges(graphs.settings, settings):
             yield graphs.batch(slice(start, stop), dtype)
         else:

@@ -9,7 +9,7 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from gnnpre._devices import resolve_device
 
-from ._containers import as_crystals, as_structure_list
+from ._containers import as_crystals, check_container
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
 from ._gpu_neighbors import check_installed
@@ -200,8 +200,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
     def _check_container(self, X: Any) -> None:
         if isinstance(X, CrystalGraphs):
             raise TypeError("X holds graphs already: leave StructureToGraph out of the pipeline.")
-        if not isinstance(X, Crystals):
-            as_structure_list(X)
+        check_container(X)
 
     def _remember_column(self, X: Any) -> None:
         names = list(getattr(X, "columns", []))
@@ -265,7 +264,7 @@ def join_graphs(crystals: Crystals, edges: list[Edges], settings: GraphSettings)
     tensors = {
         "atomic_numbers": crystals.atomic_numbers,
         "positions": crystals.positions,
-        "cell": crystals.cell,
+        "cell": _replace_rows(crystals.cell, arrays.cells),
         "pbc": crystals.pbc,
         "n_atoms": crystals.n_atoms,
         "edge_index": arrays.index,
@@ -275,3 +274,12 @@ def join_graphs(crystals: Crystals, edges: list[Edges], settings: GraphSettings)
     return CrystalGraphs._from_checked(
         {name: share_memory(array) for name, array in tensors.items()}, settings, crystals.index
     )
+
+
+def _replace_rows(cell: np.ndarray, cells: dict[int, np.ndarray]) -> np.ndarray:
+    if not cells:
+        return cell
+    replaced = cell.copy()
+    for row, vectors in cells.items():
+        replaced[row] = vectors
+    return replaced

@@ -1,11 +1,13 @@
 """From pymatgen and ASE objects to flat arrays: the only module that reads them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from ._crystal_arrays import LARGEST_ATOMIC_NUMBER, crystal_of_row
+from ._structure_text import parse_dict, parse_text
 
 __all__ = ["pack_structures"]
 
@@ -19,7 +21,7 @@ def pack_structures(structures: Sequence[Any]) -> Arrays:
     if all(isinstance(structure, IStructure) for structure in structures):
         arrays = _pack_pymatgen(structures)
     else:
-        arrays = _join([_pack_one(i, s, IStructure) for i, s in enumerate(structures)])
+        arrays = _join([_pack_one(row, s, IStructure) for row, s in enumerate(structures)])
     bad = np.flatnonzero(arrays["atomic_numbers"] == 0)
     if len(bad):
         crystal, atom = crystal_of_row(bad[0], arrays["n_atoms"])
@@ -36,9 +38,7 @@ def _pack_pymatgen(structures: Sequence[Any], first: int = 0) -> Arrays:
     n_atoms = np.array([len(sites) for sites in all_sites], dtype=np.int64)
     if not n_atoms.all():
         raise ValueError(f"Structure {first + int(np.argmin(n_atoms))} has no atoms.")
-    compositions = [site.species for sites in all_sites for site in sites]
-    _check_order(compositions, n_atoms, first)
-    numbers = [next(iter(composition)).Z for composition in compositions]
+    numbers = _read_numbers(all_sites, n_atoms, first)
     fractional = np.concatenate([site.frac_coords for sites in all_sites for site in sites])
     cell = np.concatenate([structure.lattice.matrix for structure in structures]).reshape(-1, 3, 3)
     pbc = np.array([structure.lattice.pbc for structure in structures], dtype=bool)
@@ -52,15 +52,31 @@ def _pack_pymatgen(structures: Sequence[Any], first: int = 0) -> Arrays:
     }
 
 
-def _check_order(compositions: list[Any], n_atoms: np.ndarray, first: int) -> None:
-    for row, composition in enumerate(compositions):
-        if len(composition) != 1 or abs(composition.num_atoms - 1.0) > 1e-8:
-            crystal, atom = crystal_of_row(row, n_atoms)
-            raise ValueError(
-                f"Structure {first + crystal} is disordered: site {atom} holds {composition}. "
-                "Expected one atom a site; order it first, with pymatgen's "
-                "OrderDisorderedStructureTransformation for example."
-            )
+def _read_numbers(all_sites: list[Any], n_atoms: np.ndarray, first: int) -> list[int]:
+    """Return the atomic number on each site, which one element has to fill."""
+    numbers: list[int] = []
+    for sites in all_sites:
+        for site in sites:
+            composition = site.species
+            try:
+                (species,) = composition
+            except ValueError:
+                species = _one_element(composition)
+            if species is None or abs(composition.num_atoms - 1.0) > 1e-8:
+                crystal, atom = crystal_of_row(len(numbers), n_atoms)
+                raise ValueError(
+                    f"Structure {first + crystal} is disordered: site {atom} holds {composition}. "
+                    "Expected one element per site; order it first, with pymatgen's "
+                    "OrderDisorderedStructureTransformation for example."
+                )
+            numbers.append(species.Z)
+    return numbers
+
+
+def _one_element(composition: Any) -> Any:
+    """Return one of several species of the same element (Fe2+ and Fe3+, H and D), or None."""
+    species = list(composition)
+    return species[0] if len({one.Z for one in species}) == 1 else None
 
 
 def _clip_numbers(numbers: list[int]) -> np.ndarray:
@@ -68,23 +84,43 @@ def _clip_numbers(numbers: list[int]) -> np.ndarray:
     return np.array([z if 0 < z <= LARGEST_ATOMIC_NUMBER else 0 for z in numbers], dtype=np.int32)
 
 
-def _pack_one(index: int, structure: Any, pymatgen_type: type) -> Arrays:
+def _pack_one(row: int, structure: Any, pymatgen_type: type) -> Arrays:
+    """Read a structure of any accepted type; ``row`` names it in errors."""
+    structure = _unwrap(structure)
+    if isinstance(structure, str):
+        structure = parse_text(structure, f"X[{row}]")
+    elif isinstance(structure, Mapping):
+        structure = parse_dict(structure, f"X[{row}]")
     if isinstance(structure, pymatgen_type):
-        return _pack_pymatgen([structure], index)
-    if type(structure).__module__.split(".")[0] == "ase" or hasattr(structure, "arrays"):
-        return _pack_ase(index, structure)
-    hint = ""
-    if hasattr(structure, "sites"):
-        hint = " A molecule goes in as ASE Atoms with pbc=False (AseAtomsAdaptor.get_atoms)."
+        return _pack_pymatgen([structure], row)
+    if hasattr(structure, "arrays") and hasattr(structure, "cell"):
+        return _pack_ase(row, structure)
     raise TypeError(
-        f"X[{index}] is of type {type(structure).__name__}; expected a pymatgen Structure or ASE "
-        f"Atoms.{hint}"
+        f"X[{row}] is of type {type(structure).__name__}; expected a pymatgen Structure or ASE "
+        f"Atoms.{_hint(structure)}"
     )
 
 
-def _pack_ase(index: int, atoms: Any) -> Arrays:
+def _unwrap(structure: Any) -> Any:
+    """Return the structure in an entry of pymatgen or a row of an ASE database."""
+    if type(structure).__name__ == "AtomsRow" and hasattr(structure, "toatoms"):
+        return structure.toatoms()
+    if hasattr(structure, "composition") and hasattr(structure, "structure"):
+        return structure.structure  # ComputedStructureEntry
+    return structure
+
+
+def _hint(structure: Any) -> str:
+    if hasattr(structure, "sites"):
+        return " A molecule goes in as ASE Atoms with pbc=False (AseAtomsAdaptor.get_atoms)."
+    if isinstance(structure, Path):
+        return " Read files first, with gnnpre.datasets.read_structures for example."
+    return ""
+
+
+def _pack_ase(row: int, atoms: Any) -> Arrays:
     if len(atoms) == 0:
-        raise ValueError(f"Structure {index} has no atoms.")
+        raise ValueError(f"Structure {row} has no atoms.")
     return {
         "atomic_numbers": _clip_numbers(atoms.arrays["numbers"].tolist()),
         "positions": np.array(atoms.arrays["positions"], dtype=np.float64),

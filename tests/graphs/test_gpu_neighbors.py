@@ -1,7 +1,6 @@
 """The search by nvalchemi-toolkit-ops, on a CPU, beside pymatgen's; tests/test_gpu.py has a GPU."""
 
 import itertools
-from dataclasses import replace
 
 import ase.io
 import numpy as np
@@ -14,33 +13,35 @@ from pymatgen.core import Lattice, Structure
 from gnnpre.graphs import GraphSettings, StructureToGraph, _gpu_neighbors, _neighbors, as_crystals
 from gnnpre.graphs._cpu_neighbors import search_on_cpu
 from gnnpre.graphs._gpu_neighbors import search_on_device
-from gnnpre.graphs._search import FoundPairs, search_cells
+from gnnpre.graphs._search import NeighborPairs
+from gnnpre.graphs._search_frame import prepare_search
 
 pytest.importorskip("nvalchemiops")
 
 CPU = torch.device("cpu")
-FIELDS = ("index", "shift", "distance", "n_found")
+FIELDS = ("index", "shift", "distance", "n_pairs")
 
 
-def sorted_rows(pairs: FoundPairs) -> tuple[np.ndarray, np.ndarray]:
+def sorted_rows(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray]:
     """Crystal, target, source and shift of each pair, sorted, (E, 6), and distances."""
-    crystal = np.repeat(np.arange(len(pairs.n_found)), pairs.n_found)
+    crystal = np.repeat(np.arange(len(pairs.n_pairs)), pairs.n_pairs)
     rows = np.column_stack([crystal, pairs.index[1], pairs.index[0], pairs.shift])
     order = np.lexsort(rows.T[::-1])
     return rows[order], pairs.distance[order]
 
 
-def assert_same_pairs(found: FoundPairs, expected: FoundPairs) -> None:
+def assert_same_pairs(found: NeighborPairs, expected: NeighborPairs) -> None:
     (rows, distance), (expected_rows, expected_distance) = map(sorted_rows, (found, expected))
-    np.testing.assert_array_equal(found.n_found, expected.n_found)
+    np.testing.assert_array_equal(found.n_pairs, expected.n_pairs)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_allclose(distance, expected_distance, rtol=0, atol=1e-9)
     for name in FIELDS:
         assert getattr(found, name).dtype == getattr(expected, name).dtype, name
 
 
-def check(structures: list, cutoff: float) -> FoundPairs:
-    crystals, settings = as_crystals(structures), GraphSettings(cutoff=cutoff)
+def check(structures: list, cutoff: float) -> NeighborPairs:
+    settings = GraphSettings(cutoff=cutoff)
+    crystals = prepare_search(as_crystals(structures), settings).crystals
     found = search_on_device(crystals, settings, CPU)
     assert_same_pairs(found, search_on_cpu(crystals, settings))
     return found
@@ -94,8 +95,8 @@ def test_made_up_crystals(name, cutoff):
 @pytest.mark.parametrize("cutoff", [3.0, 5.1])
 def test_made_up_crystals_together(cutoff):
     found = check(list(MADE_UP.values()), cutoff)
-    assert found.n_found[0] == 0
-    assert found.n_found.max() > 50
+    assert found.n_pairs[0] == 0
+    assert found.n_pairs.max() > 50
 
 
 def random_crystal(seed: int) -> Atoms:
@@ -120,7 +121,7 @@ def test_random_crystals_of_every_periodicity():
 def test_real_crystals(data_dir, name):
     frames = ase.io.read(data_dir / "upstream" / f"{name}.extxyz.gz", index=":300:3")
     found = check(frames, 5.0)
-    assert found.n_found.sum() > 10_000
+    assert found.n_pairs.sum() > 10_000
 
 
 @pytest.mark.parametrize("name", ["jdft2d", "adsorption"])
@@ -136,7 +137,8 @@ def test_real_layers_and_slabs(data_dir, name):
 
 @pytest.fixture
 def crystals():
-    return as_crystals([random_crystal(seed) for seed in range(24)])
+    crystals = as_crystals([random_crystal(seed) for seed in range(24)])
+    return prepare_search(crystals, GraphSettings(cutoff=6.0)).crystals
 
 
 @pytest.mark.parametrize("places", [1, 40])
@@ -185,7 +187,7 @@ def test_parts_are_within_the_size_of_the_matrix(crystals, monkeypatch):
 
 def test_pairs_are_sorted_by_target_source_and_shift(crystals):
     pairs = search_on_device(crystals, GraphSettings(cutoff=5.0), CPU)
-    crystal = np.repeat(np.arange(len(crystals)), pairs.n_found)
+    crystal = np.repeat(np.arange(len(crystals)), pairs.n_pairs)
     rows = np.column_stack([crystal, pairs.index[1], pairs.index[0], pairs.shift])
     np.testing.assert_array_equal(np.lexsort(rows.T[::-1]), np.arange(len(rows)))
 
@@ -193,10 +195,11 @@ def test_pairs_are_sorted_by_target_source_and_shift(crystals):
 def test_places_are_estimated_from_the_density():
     diamond, helium = bulk("C", cubic=True), Atoms("He", cell=[20, 20, 20], pbc=True)
     layer = Atoms("C2", [[0, 0, 0], [0, 1.42, 0]], cell=[2.46, 2.13, 30.0], pbc=True)
-    crystals = as_crystals([diamond, helium, molecule("H2O"), layer])
-    cells = replace(crystals, cell=search_cells(crystals))
-    room = _gpu_neighbors._estimate_neighbors(cells, 6.0)
-    found = search_on_cpu(crystals, GraphSettings(cutoff=6.0)).n_found / crystals.n_atoms
+    settings = GraphSettings(cutoff=6.0)
+    structures = [diamond, helium, molecule("H2O"), layer]
+    crystals = prepare_search(as_crystals(structures), settings).crystals
+    room = _gpu_neighbors._estimate_neighbors(crystals, 6.0)
+    found = search_on_cpu(crystals, settings).n_pairs / crystals.n_atoms
     assert (room >= found).all()
     assert (room <= 3 * found + 60).all()
 
