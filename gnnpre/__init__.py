@@ -26,7 +26,7 @@ if TYPE_CHECKING:
         testing,
         training,
     )
-    from .backbones import CGCNN, TorchMDNet
+    from .backbones import CGCNN, SchNet, TorchMDNet
     from .estimators import (
         Pretrainer,
         PropertyClassifier,
@@ -69,6 +69,7 @@ __all__ = [
     "PropertyRegressor",
     "PropertyTargets",
     "Protocol",
+    "SchNet",
     "StructureToGraph",
     "TorchMDNet",
     "__version__",
@@ -110,6 +111,7 @@ _HOME = {
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",
     "Protocol": "estimators",
+    "SchNet": "backbones",
     "StructureToGraph": "graphs",
     "TorchMDNet": "backbones",
     "WACSF": "fingerprints",

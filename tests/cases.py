@@ -14,7 +14,7 @@ from ase.geometry import cellpar_to_cell
 from ase.neighborlist import neighbor_list
 from sklearn.base import clone
 
-from gnnpre.backbones import CGCNN, Backbone, TorchMDNet
+from gnnpre.backbones import CGCNN, Backbone, SchNet, TorchMDNet
 from gnnpre.fingerprints import EAD, GMP, WACSF
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import (
@@ -47,6 +47,7 @@ BACKBONES: dict[str, Backbone] = {
         activation="softplus",
         element_start="uniform",
     ),
+    "schnet": SchNet(**SMALL),
     "torchmdnet": TorchMDNet(**SMALL_ET),
     "torchmdnet_papers": TorchMDNet(
         **SMALL_ET, vector_cutoff=False, aggregation="sum", element_start="normal"
@@ -164,11 +165,15 @@ def make_model(
         torch.manual_seed(seed)
         module = clone(backbone).build(cutoff, MEAN_NEIGHBORS)
         model = clone(objective).build(module, layout or {})
-        for name, buffer in model.named_buffers():
-            if name.endswith(("reference_energies", "running_mean")):
-                buffer.normal_(0.0, 0.3)
-            elif name.endswith(("scale", "running_var")):
-                buffer.uniform_(1.5, 2.5)
+        for module in model.modules():
+            # The statistics of objectives and of normalisation, not the constants of a backbone.
+            if not isinstance(module, (ObjectiveModel, torch.nn.BatchNorm1d)):
+                continue
+            for name, buffer in module.named_buffers(recurse=False):
+                if name in ("reference_energies", "running_mean"):
+                    buffer.normal_(0.0, 0.3)
+                elif name in ("scale", "running_var"):
+                    buffer.uniform_(1.5, 2.5)
         for parameter in model.parameters():
             if not parameter.any():
                 parameter.data.normal_(0.0, 0.03)

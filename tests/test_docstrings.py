@@ -46,6 +46,8 @@ def public_members(name: str, cls: type) -> Iterator[str]:
         # A property is read off the class, so no getter runs.
         value = getattr(cls, member, None)
         function = getattr(value, "fget", None) or getattr(value, "func", None) or value
+        if not function.__doc__ and inspect.getdoc(value):
+            continue  # it overrides a method whose docstring holds for it too
         defined_here = (getattr(function, "__module__", None) or "").startswith("gnnpre.")
         if defined_here and not member.startswith("_") and not inspect.isclass(value):
             yield f"{name}.{member}"

@@ -8,7 +8,8 @@ from ._readout import POOLINGS as POOLINGS
 from ._readout import READOUTS as READOUTS
 from ._readout import Readout
 from ._readout import pool as pool
+from ._schnet import SchNet
 from ._torchmdnet import TorchMDNet
 from .messages import has_compiler as has_compiler
 
-__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "TorchMDNet"]
+__all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "SchNet", "TorchMDNet"]

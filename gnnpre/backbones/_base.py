@@ -2,7 +2,7 @@
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from sklearn.base import BaseEstimator
 from torch import Tensor, nn
@@ -175,3 +175,19 @@ class Backbone(Registered, HasConstraints, BaseEstimator, ABC):
         >>> CGCNN(hidden_channels=16).build(cutoff=5.0).out_channels
         16
         """
+
+    def search_space(self) -> dict[str, Any]:
+        """Return the parameters that are worth a search, with their ranges.
+
+        Returns
+        -------
+        dict
+            From parameter name to an Optuna distribution.
+
+        Examples
+        --------
+        >>> from gnnpre import CGCNN
+        >>> sorted(CGCNN().search_space())
+        ['hidden_channels', 'n_layers']
+        """
+        return {}

@@ -2,11 +2,12 @@
 
 import math
 from collections.abc import Iterator
+from typing import Any, ClassVar
 
 import torch
 from torch import Tensor, nn
 
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._constraints import boolean, number, one_of
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
@@ -14,7 +15,6 @@ from ._layers import ELEMENT_STARTS, ENVELOPES, ElementEmbedding, GaussianSmeari
 from .messages import SILU, SOFTPLUS, Activation, GatedMessage, LinearMap, Neighbors
 
 ACTIVATIONS: dict[str, Activation] = {"silu": SILU, "softplus": SOFTPLUS}
-AGGREGATIONS = ("scaled_sum", "mean", "sum")
 
 __all__ = ["CGCNN"]
 
@@ -71,6 +71,18 @@ class CGCNN(Backbone):
     CGCNN(hidden_channels=32)
     """
 
+    _constraints: ClassVar = {
+        "hidden_channels": number(integer=True),
+        "n_layers": number(integer=True),
+        "n_radial": number(integer=True),
+        "smearing_width": number(),
+        "envelope": one_of(None, *ENVELOPES),
+        "aggregation": one_of("scaled_sum", "mean", "sum"),
+        "activation": one_of(*ACTIVATIONS),
+        "element_start": one_of(*ELEMENT_STARTS),
+        "batch_norm": boolean,
+    }
+
     def __init__(
         self,
         hidden_channels: int = 64,
@@ -95,41 +107,16 @@ class CGCNN(Backbone):
         self.batch_norm = batch_norm
 
     def build(self, cutoff: float, mean_neighbors: float = 1.0) -> "CGCNNModule":
-        """Make the module with fresh weights.
-
-        Parameters
-        ----------
-        cutoff : float
-            Largest edge length of the graphs, in Å.
-        mean_neighbors : float
-            Mean number of neighbours of an atom in the training set; ``"scaled_sum"`` divides by
-            its square root.
-
-        Returns
-        -------
-        BackboneModule
-            The network.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-
-        Examples
-        --------
-        >>> from gnnpre import CGCNN
-        >>> CGCNN(hidden_channels=16).build(cutoff=5.0).out_channels
-        16
-        """
-        for name in ("hidden_channels", "n_layers", "n_radial"):
-            check_number(name, getattr(self, name), integer=True)
-        check_number("smearing_width", self.smearing_width)
-        check_choice("envelope", self.envelope, [None, *ENVELOPES])
-        check_choice("aggregation", self.aggregation, AGGREGATIONS)
-        check_choice("activation", self.activation, ACTIVATIONS)
-        check_choice("element_start", self.element_start, ELEMENT_STARTS)
-        check_bool("batch_norm", self.batch_norm)
+        self.check_parameters()
         return CGCNNModule(self, cutoff, mean_neighbors)
+
+    def search_space(self) -> dict[str, Any]:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        return {
+            "hidden_channels": CategoricalDistribution((32, 64, 128)),
+            "n_layers": IntDistribution(2, 5),
+        }
 
 
 class CGCNNModule(BackboneModule):

@@ -2,12 +2,12 @@
 
 import math
 from collections.abc import Iterator
-from typing import NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import torch
 from torch import Tensor, nn
 
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._constraints import boolean, number, one_of
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
@@ -19,10 +19,6 @@ from ._layers import (
     WhitenedNorm,
 )
 from .messages import AttentionMessage, FilteredMessage, LinearMap, Neighbors
-
-AGGREGATIONS = ("scaled_sum", "sum")
-STARTS = (*ELEMENT_STARTS, "normal")
-VECTOR_NORMS = (None, "whitened")
 
 __all__ = ["TorchMDNet"]
 
@@ -104,6 +100,18 @@ class TorchMDNet(Backbone):
     TorchMDNet(hidden_channels=64, n_layers=2)
     """
 
+    _constraints: ClassVar = {
+        "hidden_channels": number(integer=True),
+        "n_layers": number(integer=True),
+        "n_heads": number(integer=True),
+        "n_radial": number(integer=True),
+        "trainable_radial": boolean,
+        "vector_cutoff": boolean,
+        "aggregation": one_of("scaled_sum", "sum"),
+        "vector_norm": one_of(None, "whitened"),
+        "element_start": one_of(*ELEMENT_STARTS, "normal"),
+    }
+
     def __init__(
         self,
         hidden_channels: int = 128,
@@ -127,46 +135,26 @@ class TorchMDNet(Backbone):
         self.vector_norm = vector_norm
         self.element_start = element_start
 
-    def build(self, cutoff: float, mean_neighbors: float = 1.0) -> "TorchMDNetModule":
-        """Make the module with fresh weights.
-
-        Parameters
-        ----------
-        cutoff : float
-            Largest edge length of the graphs, in Å.
-        mean_neighbors : float
-            Mean number of neighbours of an atom in the training set; ``"scaled_sum"`` divides by
-            its square root.
-
-        Returns
-        -------
-        BackboneModule
-            The network.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-
-        Examples
-        --------
-        >>> from gnnpre import TorchMDNet
-        >>> TorchMDNet(hidden_channels=16).build(cutoff=5.0).out_channels
-        16
-        """
-        for name in ("hidden_channels", "n_layers", "n_heads", "n_radial"):
-            check_number(name, getattr(self, name), integer=True)
+    def check_parameters(self) -> None:
+        super().check_parameters()
         if self.hidden_channels % self.n_heads:
             raise ValueError(
                 f"n_heads={self.n_heads!r}; expected a divisor of "
                 f"hidden_channels={self.hidden_channels!r}."
             )
-        check_bool("trainable_radial", self.trainable_radial)
-        check_bool("vector_cutoff", self.vector_cutoff)
-        check_choice("aggregation", self.aggregation, AGGREGATIONS)
-        check_choice("vector_norm", self.vector_norm, VECTOR_NORMS)
-        check_choice("element_start", self.element_start, STARTS)
+
+    def build(self, cutoff: float, mean_neighbors: float = 1.0) -> "TorchMDNetModule":
+        self.check_parameters()
         return TorchMDNetModule(self, cutoff, mean_neighbors)
+
+    def search_space(self) -> dict[str, Any]:
+        from optuna.distributions import CategoricalDistribution, IntDistribution
+
+        widths = [width for width in (64, 128, 256) if width % self.n_heads == 0]
+        return {
+            "hidden_channels": CategoricalDistribution(widths or [self.hidden_channels]),
+            "n_layers": IntDistribution(2, 6),
+        }
 
 
 class _Edges(NamedTuple):

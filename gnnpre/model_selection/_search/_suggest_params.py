@@ -5,11 +5,11 @@ from typing import Any, NamedTuple
 
 from sklearn.frozen import FrozenEstimator
 
-from gnnpre.backbones import CGCNN, TorchMDNet
+from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.estimators import Pretrainer, PropertyClassifier, PropertyRegressor
 from gnnpre.fingerprints import EAD, GMP, WACSF
 from gnnpre.graphs import StructureToGraph
-from gnnpre.objectives import ClassTargets, Denoising, ForceField, Mixture, PropertyTargets
+from gnnpre.objectives import ForceField, Objective
 
 __all__ = ["suggest_params"]
 
@@ -41,6 +41,21 @@ class _Choice(NamedTuple):
         return trial.suggest_categorical(name, self.options)
 
 
+class _Distribution(NamedTuple):
+    """An Optuna distribution, as ``search_space`` of a config returns it."""
+
+    distribution: Any
+
+    def draw(self, trial: Any, name: str) -> Any:
+        from optuna.distributions import CategoricalDistribution, FloatDistribution
+
+        space = self.distribution
+        if isinstance(space, CategoricalDistribution):
+            return trial.suggest_categorical(name, space.choices)
+        suggest = trial.suggest_float if isinstance(space, FloatDistribution) else trial.suggest_int
+        return suggest(name, space.low, space.high, log=space.log, step=space.step)
+
+
 class _Orders(NamedTuple):
     """Orders of multipoles from -1 up to one that is drawn."""
 
@@ -51,11 +66,9 @@ class _Orders(NamedTuple):
         return tuple(range(-1, trial.suggest_int(name, self.low, self.high) + 1))
 
 
-Space = _Real | _Whole | _Choice | _Orders
+Space = _Real | _Whole | _Choice | _Orders | _Distribution
 
 CUTOFF = _Real(4.5, 8.0, step=0.5)
-WEIGHT = _Real(0.3, 300.0, log=True)
-PART_WEIGHT = _Real(0.01, 10.0, log=True)
 STRATEGY = _Choice(("full", "frozen_then_full", "layerwise"))
 TRAINING: dict[str, Space] = {
     "learning_rate": _Real(3e-4, 1e-2, log=True),
@@ -68,15 +81,9 @@ FINE_TUNING: dict[str, Space] = {
 }
 SPACES: dict[type, dict[str, Space]] = {
     StructureToGraph: {"cutoff": CUTOFF},
-    CGCNN: {"hidden_channels": _Choice((32, 64, 128)), "n_layers": _Whole(2, 5)},
-    TorchMDNet: {"hidden_channels": _Choice((64, 128, 256)), "n_layers": _Whole(2, 6)},
     Pretrainer: TRAINING,
     PropertyRegressor: {**TRAINING, "head_layers": _Whole(1, 2)},
     PropertyClassifier: {**TRAINING, "head_layers": _Whole(1, 2)},
-    ForceField: {"forces": WEIGHT, "stress": WEIGHT},
-    Denoising: {"noise": _Real(0.02, 0.3, log=True)},
-    PropertyTargets: {"head_layers": _Whole(1, 2)},
-    ClassTargets: {"head_layers": _Whole(1, 2)},
     WACSF: {"cutoff": CUTOFF},
     EAD: {"cutoff": CUTOFF, "L": _Whole(1, 3)},
     GMP: {"orders": _Orders(1, 4), "square": _Choice((False, True))},
@@ -194,13 +201,8 @@ def _spaces(part: Any) -> dict[str, Space]:
             spaces["strategy"] = STRATEGY
         if part.strategy == "head":  # no rate for what does not move
             del spaces["backbone_lr_scale"]
-    if isinstance(part, TorchMDNet):
-        widths = tuple(width for width in (64, 128, 256) if width % part.n_heads == 0)
-        spaces["hidden_channels"] = _Choice(widths or (part.hidden_channels,))
-    if isinstance(part, ForceField):
-        spaces = {key: space for key, space in spaces.items() if getattr(part, key) != 0}
-    if isinstance(part, Mixture):
-        spaces = {f"{name}_weight": PART_WEIGHT for name, _, _ in part.parts[1:]}
+    if isinstance(part, (Backbone, Objective)):
+        spaces |= {key: _Distribution(space) for key, space in part.search_space().items()}
     if isinstance(part, FINGERPRINTS) and part.pooling in ("mean", "cumulants"):
         spaces["pooling"] = _Choice(("mean", "cumulants"))
     return spaces
