@@ -43,10 +43,13 @@ if TYPE_CHECKING:
     from .objectives import (
         ClassTargets,
         Denoising,
+        ElementMasking,
+        EmbeddingTargets,
         FingerprintTargets,
         ForceField,
         Mixture,
         PropertyTargets,
+        TwoViews,
     )
 
 __all__ = [
@@ -59,6 +62,8 @@ __all__ = [
     "CrystalGraphs",
     "Crystals",
     "Denoising",
+    "ElementMasking",
+    "EmbeddingTargets",
     "FingerprintTargets",
     "ForceField",
     "FoundationFeatures",
@@ -72,6 +77,7 @@ __all__ = [
     "SchNet",
     "StructureToGraph",
     "TorchMDNet",
+    "TwoViews",
     "__version__",
     "average_improvement",
     "backbones",
@@ -99,6 +105,8 @@ _HOME = {
     "CrystalGraphs": "graphs",
     "Crystals": "graphs",
     "Denoising": "objectives",
+    "ElementMasking": "objectives",
+    "EmbeddingTargets": "objectives",
     "EAD": "fingerprints",
     "FingerprintTargets": "objectives",
     "ForceField": "objectives",
@@ -114,6 +122,7 @@ _HOME = {
     "SchNet": "backbones",
     "StructureToGraph": "graphs",
     "TorchMDNet": "backbones",
+    "TwoViews": "objectives",
     "WACSF": "fingerprints",
     "average_improvement": "estimators",
     "jia2024_cgcnn": "estimators",

@@ -5,13 +5,15 @@ import io
 import sqlite3
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
+from itertools import pairwise
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ._warnings import StorageWarning, warn_user
 
-__all__ = ["FeatureStore", "array_digest"]
+__all__ = ["FeatureStore", "array_digest", "crystal_digests"]
 
 FILE = "features.sqlite"
 # Seconds to wait for another process that writes.
@@ -31,6 +33,18 @@ def array_digest(*values: np.ndarray | str) -> str:
             digest.update(f"{array.dtype.str}{array.shape}".encode())
             digest.update(array.tobytes())
     return digest.hexdigest()
+
+
+def crystal_digests(crystals: Any) -> list[str]:
+    """Return a digest of the content of each of some ``Crystals``."""
+    offsets, numbers = crystals.offsets, np.asarray(crystals.atomic_numbers)
+    positions, cells = np.asarray(crystals.positions), np.asarray(crystals.cell)
+    pbc = np.asarray(crystals.pbc)
+    atoms = [slice(start, stop) for start, stop in pairwise(offsets)]
+    return [
+        array_digest(numbers[rows], positions[rows], cells[index], pbc[index])
+        for index, rows in enumerate(atoms)
+    ]
 
 
 class FeatureStore:

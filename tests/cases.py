@@ -19,6 +19,8 @@ from gnnpre.fingerprints import EAD, GMP, WACSF
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import (
     Denoising,
+    ElementMasking,
+    EmbeddingTargets,
     FingerprintTargets,
     ForceField,
     LossTerm,
@@ -27,6 +29,7 @@ from gnnpre.objectives import (
     ObjectiveModel,
     PropertyTargets,
     Targets,
+    TwoViews,
 )
 
 #: Cutoff (Å) of the graphs in tests of physics; small, so that graphs are too.
@@ -93,6 +96,10 @@ OBJECTIVES: dict[str, Objective] = {
     "ead": FingerprintTargets(EAD(L=1, rs=(1.5, 2.5, 3.5))),
     "wacsf": FingerprintTargets(WACSF(4.0), loss="mse"),
     "gmp": FingerprintTargets(GMP((0.5,), (-1, 0, 1))),
+    "denoising_strain": Denoising(strain=0.05),
+    "element_masking": ElementMasking(0.3),
+    "embeddings": EmbeddingTargets(EAD(L=0, rs=(1.5, 2.5)), cache=False),
+    "two_views": TwoViews(0.05, channels=8),
     "mixture": Mixture(
         [
             ("forces", ForceField(), 1.0),

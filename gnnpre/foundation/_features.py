@@ -12,7 +12,7 @@ from sklearn.utils.metaestimators import available_if
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of
 from gnnpre._devices import resolve_device
-from gnnpre._feature_store import FeatureStore, array_digest
+from gnnpre._feature_store import FeatureStore, crystal_digests
 from gnnpre._home import cache_folder
 from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals
 
@@ -240,7 +240,8 @@ class FoundationFeatures(HasConstraints, IndexedTransformerMixin, BaseEstimator)
         prefix = f"{self.model} {package_version(adapter.package)}"
         for block in crystals.split(self.batch_size):
             # 1. features that are stored already
-            keys = [[f"{prefix} {layer} {key}" for layer in self._layers()] for key in _keys(block)]
+            digests = crystal_digests(block)
+            keys = [[f"{prefix} {layer} {key}" for layer in self._layers()] for key in digests]
             stored = store.get(key for row in keys for key in row) if store else {}
             # 2. those of the other crystals
             missing = [i for i, row in enumerate(keys) if any(key not in stored for key in row)]
@@ -307,19 +308,6 @@ class FoundationFeatures(HasConstraints, IndexedTransformerMixin, BaseEstimator)
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = False
         return tags
-
-
-def _keys(crystals: Crystals) -> list[str]:
-    """Return a digest of the content of each crystal."""
-    offsets = crystals.offsets
-    return [
-        array_digest(
-            np.asarray(crystals.atomic_numbers[offsets[row] : offsets[row + 1]]),
-            np.asarray(crystals.positions[offsets[row] : offsets[row + 1]]),
-            np.asarray(crystals.cell[row]),
-        )
-        for row in range(len(crystals))
-    ]
 
 
 def _pool(values: np.ndarray, pooling: str) -> np.ndarray:

@@ -109,6 +109,21 @@ class CrystalBatch:
         """
         return self._replace(edge_vectors=edge_vectors)
 
+    def with_atomic_numbers(self, atomic_numbers: Tensor) -> "CrystalBatch":
+        """Return the same batch with other elements.
+
+        Parameters
+        ----------
+        atomic_numbers : Tensor of shape (N,)
+            New atomic numbers.
+
+        Returns
+        -------
+        CrystalBatch
+            The rest is shared with this batch.
+        """
+        return self._replace(atomic_numbers=atomic_numbers)
+
     def displaced(self, displacements: Tensor) -> "CrystalBatch":
         """Move atoms and keep the edges.
 

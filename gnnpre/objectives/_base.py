@@ -410,3 +410,13 @@ class Objective(Registered, HasConstraints, BaseEstimator, ABC):
             From parameter name to an Optuna distribution.
         """
         return {}
+
+    def saved_config(self) -> "Objective":
+        """Return the objective as a file stores it: this one by default.
+
+        Returns
+        -------
+        Objective
+            A config that predicts the same, of parameters that can be written as JSON.
+        """
+        return self

@@ -5,23 +5,18 @@ from typing import Any, ClassVar
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from gnnpre._constraints import Check, boolean
-from gnnpre.backbones import BackboneModule, Readout
+from gnnpre.backbones import BackboneModule
 from gnnpre.fingerprints import EAD, Fingerprint
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.graphs import CrystalGraphs
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._losses import LOSS_CONSTRAINTS, masked_term
+from ._base import Objective, Targets
+from ._feature_model import FeatureModel
+from ._losses import LOSS_CONSTRAINTS
 from ._readout import HEAD_CONSTRAINTS
-from ._scaling import mean_and_spread
 
 __all__ = ["FingerprintTargets"]
-
-# A feature whose spread, relative to its size, is below this is constant up to rounding; sums over
-# neighbours in another order differ by a few digits.
-CONSTANT = {torch.float32: 1e-5, torch.float64: 1e-9}
 
 
 def check_fingerprint(name: str, fingerprint: Any) -> None:
@@ -144,7 +139,7 @@ class FingerprintTargets(Objective):
         """
         return {"n_features": targets.atom["fingerprints"].shape[1]}
 
-    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "FingerprintModel":
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> FeatureModel:
         """Build the model: a backbone and a perceptron with one output for each feature.
 
         Parameters
@@ -161,7 +156,7 @@ class FingerprintTargets(Objective):
         """
         self.check_parameters()
         default = len(self._fingerprint().atom_feature_names())
-        return FingerprintModel(backbone, self, layout.get("n_features", default))
+        return FeatureModel(backbone, self, "fingerprints", layout.get("n_features", default))
 
     def collect(
         self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
@@ -185,77 +180,3 @@ class FingerprintTargets(Objective):
 
     def _fingerprint(self) -> Fingerprint:
         return EAD() if self.fingerprint is None else self.fingerprint
-
-
-class FingerprintModel(ObjectiveModel):
-    """A backbone with a perceptron on each atom."""
-
-    mean: Tensor
-    std: Tensor
-    varies: Tensor
-
-    def __init__(
-        self, backbone: BackboneModule, config: FingerprintTargets, n_features: int
-    ) -> None:
-        super().__init__(backbone)
-        self.config = config
-        # Named like a readout, so that other models can take over its hidden layers.
-        self.head = Readout(
-            backbone.out_channels,
-            n_features,
-            hidden_channels=config.head_channels,
-            n_layers=config.head_layers,
-        )
-        self.register_buffer("mean", torch.zeros(n_features, dtype=torch.float64))
-        self.register_buffer("std", torch.ones(n_features, dtype=torch.float64))
-        self.register_buffer("varies", torch.ones(n_features, dtype=torch.bool))
-
-    def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
-        """Compute mean and spread of each feature over the training set."""
-        precision = targets.atom["fingerprints"].dtype
-        values = targets.batch(train, torch.float64)["fingerprints"].cpu().numpy()
-        # Column by column: memory for one copy of one feature.
-        moments = [mean_and_spread(column) for column in values.T]
-        mean, std = np.array(moments).T  # (D,)
-        varies = std > CONSTANT[precision] * np.abs(values).max(axis=0)
-        if not varies.any():
-            raise ValueError(
-                "No feature of the fingerprint varies over the crystals of the training set: "
-                "there is nothing to learn. Pass more crystals, or another fingerprint."
-            )
-        self.varies.copy_(torch.from_numpy(varies))
-        self.mean.copy_(torch.from_numpy(mean))
-        self.std.copy_(torch.from_numpy(np.where(varies, std, 0.0)))
-        if not self.config.standardize:
-            self.mean[self.varies] = 0.0
-            self.std[self.varies] = 1.0
-
-    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
-        """Subtract the means of the features, and divide by their spreads."""
-        spread = torch.where(self.varies, self.std, 1.0)
-        return {**labels, "fingerprints": (labels["fingerprints"] - self.mean) / spread}
-
-    def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the features of each atom, standardised."""
-        value: Tensor = self.head.mlp(self.backbone(batch).scalars)  # (N, D)
-        return {"fingerprints": value}
-
-    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the features of each atom in their own units, in float64."""
-        value = super().predict(batch)["fingerprints"].double()  # (N, D)
-        return {"fingerprints": value * self.std + self.mean}
-
-    def losses(
-        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
-    ) -> dict[str, LossTerm]:
-        """Compute the loss of the features that vary, each in units of its spread."""
-        sample_weight = targets.get("sample_weight")
-        term = masked_term(
-            predictions["fingerprints"][:, self.varies],
-            targets["fingerprints"][:, self.varies],
-            loss=self.config.loss,
-            huber_delta=self.config.huber_delta,
-            weight=1.0,
-            sample_weight=None if sample_weight is None else sample_weight[batch.batch],
-        )
-        return {"fingerprints": term}

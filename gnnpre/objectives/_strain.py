@@ -10,7 +10,10 @@ __all__ = ["StrainHead", "draw_strain"]
 
 # Width of the weights of edges: they are few numbers, of which there are many.
 HIDDEN_CHANNELS = 16
-BOND_LENGTH = 3.0  # Å
+# Gaussians of the length of an edge, in Å: bonds tell more of a strain than the many long edges,
+# which may come and go.
+CENTRES = (1.0, 1.5, 2.0, 2.5, 3.0, 3.5, 4.0)
+WIDTH = 0.5
 
 
 def draw_strain(batch: CrystalBatch, size: float, generator: torch.Generator) -> Tensor:
@@ -29,22 +32,30 @@ class StrainHead(nn.Module):
     """A symmetric tensor for each crystal: ``r r^T`` over edges, weighted by features.
 
     The weight of an edge depends on the features of both atoms and on its length, so that the
-    tensor turns with the crystal whatever the backbone.
+    tensor turns with the crystal whatever the backbone. An isotropic term from the features of
+    atoms balances the sum over the edges of an undeformed crystal.
     """
+
+    centres: Tensor
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
+        self.register_buffer("centres", torch.tensor(CENTRES), persistent=False)
         self.atoms = nn.Linear(in_channels, HIDDEN_CHANNELS)
-        self.length = nn.Linear(1, HIDDEN_CHANNELS, bias=False)
-        self.weight = nn.Linear(HIDDEN_CHANNELS, 1)
+        self.length = nn.Linear(len(CENTRES), HIDDEN_CHANNELS, bias=False)
+        self.weight = nn.Linear(HIDDEN_CHANNELS, len(CENTRES))
+        self.isotropic = nn.Linear(in_channels, 1)
 
     def forward(self, scalars: Tensor, batch: CrystalBatch) -> Tensor:
         atoms = self.atoms(scalars)  # (N, H)
-        hidden = atoms[batch.source] + atoms[batch.target] + self.length(batch.distances[:, None])
-        # Bonds tell more of a strain than the many long edges, which may come and go.
-        fade = torch.exp(-((batch.distances / BOND_LENGTH) ** 2))
-        weight = self.weight(nn.functional.silu(hidden)) * fade[:, None]  # (E, 1)
+        offsets = (batch.distances[:, None] - self.centres) / WIDTH
+        radial = torch.exp(-0.5 * offsets**2)  # (E, R)
+        hidden = atoms[batch.source] + atoms[batch.target] + self.length(radial)
+        weight = (self.weight(nn.functional.silu(hidden)) * radial).sum(dim=1)  # (E,)
         unit = batch.edge_vectors / batch.distances[:, None]  # (E, 3)
-        outer = weight[:, :, None] * unit[:, :, None] * unit[:, None]  # (E, 3, 3)
+        outer = weight[:, None, None] * unit[:, :, None] * unit[:, None]  # (E, 3, 3)
         total = sum_by_index(outer.flatten(1), batch.batch[batch.target], len(batch))
-        return (total / batch.n_atoms[:, None]).reshape(-1, 3, 3)  # (n, 3, 3)
+        sphere = sum_by_index(self.isotropic(scalars), batch.batch, len(batch))  # (n, 1)
+        identity = torch.eye(3, dtype=scalars.dtype, device=scalars.device)
+        total = total.reshape(-1, 3, 3) + sphere[:, :, None] * identity  # (n, 3, 3)
+        return total / batch.n_atoms[:, None, None]

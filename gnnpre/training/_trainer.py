@@ -52,7 +52,7 @@ class ModelSpec:
         """Give the spec as JSON."""
         return {
             "backbone": to_spec(self.backbone, "backbone"),
-            "objective": to_spec(self.objective, "objective"),
+            "objective": to_spec(self.objective.saved_config(), "objective"),
             "cutoff": self.cutoff,
             "mean_neighbors": self.mean_neighbors,
             "layout": self.layout,

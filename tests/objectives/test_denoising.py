@@ -5,7 +5,7 @@ import copy
 import numpy as np
 import pytest
 import torch
-from ase.build import make_supercell
+from ase.build import bulk, make_supercell, molecule
 from pymatgen.core import Lattice, Structure
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_score
@@ -553,3 +553,77 @@ class TestBadInput:
     def test_no_warning_where_all_is_well(self, structures, recwarn):
         Pretrainer(CGCNN_SMALL, Denoising(), **FIT).fit(structures)
         assert not [w for w in recwarn if "gnnpre" in str(w.filename)]
+
+
+class TestStrain:
+    @pytest.fixture
+    def graphs(self):
+        return StructureToGraph(CUTOFF).transform(list(random_structures().values()))
+
+    def perturbed(self, graphs, objective, seed=0):
+        model = make_model(CGCNN(**SMALL), objective)
+        batch = graphs.batch(dtype=torch.float64)
+        return model, batch, *model.perturb(batch, {}, torch.Generator().manual_seed(seed))
+
+    def test_edges_are_those_of_the_deformed_crystal(self, graphs):
+        _, batch, moved, targets = self.perturbed(graphs, Denoising(0.01, strain=0.05))
+        shift = moved.edge_shift.to(torch.float64)
+        of_edges = moved.batch[moved.target]
+        vectors = moved.positions[moved.source] - moved.positions[moved.target]
+        vectors = vectors + (shift[:, None] @ moved.cell[of_edges])[:, 0]
+        torch.testing.assert_close(vectors, moved.edge_vectors)
+        periodic = batch.pbc.all(dim=1)
+        assert torch.equal(torch.isnan(targets["strain"]).all(dim=(1, 2)), ~periodic)
+        back = torch.eye(3, dtype=torch.float64) - targets["strain"][periodic]
+        torch.testing.assert_close(batch.cell[periodic] @ back, moved.cell[periodic])
+        assert torch.equal(moved.cell[~periodic], batch.cell[~periodic])
+
+    def test_strains_are_symmetric_and_of_the_size_asked_for(self):
+        graphs = StructureToGraph(3.0).transform([bulk("Cu")] * 600)
+        *_, targets = self.perturbed(graphs, Denoising(strain=0.05))
+        strain = targets["strain"]
+        assert torch.equal(strain, strain.mT)
+        torch.testing.assert_close(
+            strain.std(dim=0), torch.full((3, 3), 0.05, dtype=torch.float64), rtol=0.12, atol=0
+        )
+
+    def test_derivative_is_the_stress(self, graphs):
+        model, _, moved, _ = self.perturbed(graphs, Denoising(strain=0.05))
+        predicted = model.predict(moved)
+        length = (moved.volume / moved.n_atoms) ** (1 / 3)
+        expected = -predicted["stress"] * length[:, None, None]
+        torch.testing.assert_close(predicted["strain"], expected, equal_nan=True)
+
+    def test_noise_alone_is_as_before(self, graphs):
+        _, _, plain, targets = self.perturbed(graphs, Denoising())
+        _, _, strained, _ = self.perturbed(graphs, Denoising(strain=0.05))
+        assert set(targets) == {"displacements"}
+        periodic = plain.pbc.all(dim=1)[plain.batch]
+        torch.testing.assert_close(plain.positions[~periodic], strained.positions[~periodic])
+
+    @pytest.mark.parametrize("through", ["derivative", "head"])
+    def test_strain_of_silicon_is_learnt(self, through):
+        """Its bonds tell the strain, those of another crystal at 4 % expansion too."""
+        frames = [bulk("Si", a=5.43)] * 64
+        objective = Denoising(0.05, through, strain=0.05)
+        model = Pretrainer(
+            CGCNN(16, 2), objective, max_epochs=25, learning_rate=1e-2, batch_size=8, random_state=0
+        ).fit(frames)
+        assert model.history_[-1]["valid_strain"] < 0.5  # about 0.75 for no strain at all
+        strained = bulk("Si", a=5.43 * 1.04)
+        back = model.predict([strained])["strain"][0]
+        np.testing.assert_allclose(back, back[0, 0] * np.eye(3), atol=1e-3)
+        assert -0.09 < back[0, 0] < -0.02
+
+    def test_no_cell_to_strain(self):
+        graphs = StructureToGraph(3.0).transform([molecule("H2O")])
+        with pytest.raises(ValueError, match=r"strain=0.05.*Set strain=0"):
+            Denoising(strain=0.05).check_graphs(graphs)
+
+    def test_crystals_of_one_atom_have_a_strain_to_learn(self):
+        graphs = StructureToGraph(4.0).transform([bulk("Cu"), bulk("Fe")])
+        Denoising(strain=0.05).check_graphs(graphs)
+        model = Pretrainer(
+            CGCNN(8, 1), Denoising(strain=0.05), max_epochs=1, validation_fraction=0, random_state=0
+        ).fit(graphs)
+        assert np.isfinite(model.history_[0]["train_loss"])

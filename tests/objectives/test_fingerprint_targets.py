@@ -213,7 +213,7 @@ def test_bad_parameters_are_refused(graphs):
 
 
 def test_crystals_that_are_all_alike_are_refused():
-    with pytest.raises(ValueError, match="No feature of the fingerprint varies"):
+    with pytest.raises(ValueError, match="No feature of the fingerprints varies"):
         fitted(FingerprintTargets(SMALL), [bulk("Cu"), bulk("Cu")])
 
 

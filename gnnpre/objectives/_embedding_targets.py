@@ -1,0 +1,261 @@
+"""Features that another model computes as targets: distillation of a teacher."""
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any, ClassVar
+
+import joblib
+import numpy as np
+import torch
+
+from gnnpre._constraints import Check, boolean
+from gnnpre._feature_store import FeatureStore, crystal_digests
+from gnnpre._home import cache_folder
+from gnnpre._version import __version__
+from gnnpre.backbones import BackboneModule
+from gnnpre.fingerprints import Fingerprint
+from gnnpre.foundation import FoundationFeatures
+from gnnpre.graphs import CrystalGraphs, Crystals, as_crystals
+
+from ._base import Objective, Targets
+from ._feature_model import FeatureModel
+from ._losses import LOSS_CONSTRAINTS
+from ._readout import HEAD_CONSTRAINTS
+
+__all__ = ["EmbeddingTargets"]
+
+# Names of the targets of atoms, and of crystals.
+ATOMS, CRYSTALS = "embeddings", "crystal_embeddings"
+# Crystals that the teacher gets at a time.
+BLOCK = 1024
+
+
+def check_teacher(name: str, teacher: Any) -> None:
+    """Check that a teacher, if there is one, is a transformer."""
+    if teacher is None or (hasattr(teacher, "transform") and not isinstance(teacher, type)):
+        return
+    raise TypeError(
+        f"{name}={teacher!r}; expected a transformer such as FoundationFeatures('chgnet'), or a "
+        "fitted one in sklearn.frozen.FrozenEstimator."
+    )
+
+
+def check_cache(name: str, cache: Any) -> None:
+    """Check that a cache is True, False or a folder."""
+    if not isinstance(cache, (bool, str, Path)):
+        raise ValueError(f"{name}={cache!r}; expected True, False or the path of a folder.")
+
+
+class EmbeddingTargets(Objective):
+    """Learn the features that a teacher computes, of atoms or of crystals; needs no labels.
+
+    The features are computed once, before training, and stored on disk by the content of the
+    crystals and of the teacher. A perceptron predicts them: from the features of each atom where
+    the teacher describes atoms, from their mean where it describes crystals.
+
+    Parameters
+    ----------
+    teacher : transformer
+        Its ``transform`` returns an array ``(n_atoms, D)`` for each crystal, such as
+        ``FoundationFeatures("chgnet")``, or an array ``(n, D)``, such as a fitted ``Pretrainer`` in
+        ``sklearn.frozen.FrozenEstimator`` (without which ``clone`` would take its weights away).
+    loss : {"l1", "huber", "mse"}
+        Loss of each feature.
+    huber_delta : float
+        Error at which the Huber loss turns from quadratic to linear, in units of a (standardised)
+        feature.
+    standardize : bool
+        Subtract the mean of each feature over the training set and divide by its standard
+        deviation, in float64.
+    cache : bool, str or Path
+        Folder that features are stored in; True for the cache of gnnpre, False for none. A
+        ``FoundationFeatures`` has a cache of its own.
+    head_channels : int, optional
+        Width of the hidden layers of the perceptron; that of the backbone by default.
+    head_layers : int
+        Hidden layers of the perceptron.
+
+    Notes
+    -----
+    A saved model predicts the embeddings, but holds no teacher that is not a config of gnnpre.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN, EAD, EmbeddingTargets, Pretrainer
+    >>> from gnnpre.datasets import make_emt_frames
+    >>> structures, _ = make_emt_frames(12, random_state=0)
+    >>> objective = EmbeddingTargets(EAD(L=0, pooling="mean"), cache=False)
+    >>> pretrainer = Pretrainer(CGCNN(8, 1), objective, max_epochs=1, random_state=0)
+    >>> pretrainer.fit(structures).predict(structures[:2]).shape
+    (2, 8)
+    """
+
+    needs_labels: ClassVar[bool] = False
+    _constraints: ClassVar[dict[str, Check]] = {
+        "teacher": check_teacher,
+        **LOSS_CONSTRAINTS,
+        "standardize": boolean,
+        "cache": check_cache,
+        **HEAD_CONSTRAINTS,
+    }
+
+    def __init__(
+        self,
+        teacher: Any = None,
+        loss: str = "l1",
+        *,
+        huber_delta: float = 0.1,
+        standardize: bool = True,
+        cache: bool | str | Path = True,
+        head_channels: int | None = None,
+        head_layers: int = 1,
+    ) -> None:
+        self.teacher = teacher
+        self.loss = loss
+        self.huber_delta = huber_delta
+        self.standardize = standardize
+        self.cache = cache
+        self.head_channels = head_channels
+        self.head_layers = head_layers
+
+    def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
+        """Compute the features, or read them from the cache.
+
+        Parameters
+        ----------
+        graphs : CrystalGraphs
+            The n crystals.
+        y : object
+            Ignored.
+
+        Returns
+        -------
+        Targets
+            The features, of atoms (N, D) or of crystals (n, D).
+
+        Raises
+        ------
+        ValueError, TypeError
+            If there is no teacher, or it does not return finite features of these crystals.
+        """
+        self.check_parameters()
+        if self.teacher is None:
+            raise ValueError(
+                "teacher=None; expected a transformer such as FoundationFeatures('chgnet')."
+            )
+        rows = [row for block in self._blocks(as_crystals(graphs)) for row in block]
+        per_crystal = rows[0].ndim == 1
+        values = torch.from_numpy(np.stack(rows) if per_crystal else np.concatenate(rows))
+        if not torch.isfinite(values).all():
+            raise ValueError(f"teacher={self.teacher!r} returned features that are not finite.")
+        if per_crystal:
+            return Targets(graphs.atom_counts, {CRYSTALS: values})
+        return Targets(graphs.atom_counts, {}, {ATOMS: values})
+
+    def _blocks(self, crystals: Crystals) -> Iterator[list[np.ndarray]]:
+        """Yield the features of each crystal, ``(n_atoms, D)`` or ``(D,)``, block by block."""
+        store = self._store()
+        prefix = f"{__version__} {joblib.hash(self.teacher)}"
+        for block in crystals.split(BLOCK):
+            keys = [f"{prefix} {digest}" for digest in crystal_digests(block)]
+            features = store.get(keys) if store else {}
+            missing = [row for row, key in enumerate(keys) if key not in features]
+            if missing:
+                computed = self._compute(block[np.array(missing)])
+                new = {keys[row]: values for row, values in zip(missing, computed, strict=True)}
+                if store:
+                    store.put(new)
+                features = {**features, **new}
+            yield [features[key] for key in keys]
+
+    def _compute(self, crystals: Crystals) -> list[np.ndarray]:
+        """Return what the teacher says of each crystal, in float32 or float64."""
+        output = self.teacher.transform(crystals)
+        rows = [np.asarray(values) for values in output]
+        sizes = np.asarray(crystals.n_atoms)
+        per_crystal = len(rows) == len(crystals) and all(row.ndim == 1 for row in rows)
+        per_atom = len(rows) == len(crystals) and all(
+            row.ndim == 2 and len(row) == size for row, size in zip(rows, sizes, strict=True)
+        )
+        if not (per_crystal or per_atom) or any(row.dtype.kind != "f" for row in rows):
+            raise ValueError(
+                f"teacher={self.teacher!r} returned {type(output).__name__} for "
+                f"{len(crystals)} crystals; expected one array (n_atoms, D) of floats for each, or "
+                "one array (n, D)."
+            )
+        return [row if row.dtype == np.float32 else row.astype(np.float64) for row in rows]
+
+    def _store(self) -> FeatureStore | None:
+        if self.cache is False or isinstance(self.teacher, FoundationFeatures):
+            return None
+        folder = cache_folder("features") if self.cache is True else Path(self.cache)
+        return FeatureStore(folder)
+
+    def layout(self, targets: Targets) -> dict[str, Any]:
+        """Return the number of features, and whether they describe crystals.
+
+        Parameters
+        ----------
+        targets : Targets
+            The result of :meth:`make_targets`.
+
+        Returns
+        -------
+        dict
+            ``{"n_features": D, "per_crystal": bool}``.
+        """
+        per_crystal = CRYSTALS in targets.crystal
+        values = targets.crystal[CRYSTALS] if per_crystal else targets.atom[ATOMS]
+        return {"n_features": values.shape[1], "per_crystal": per_crystal}
+
+    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> FeatureModel:
+        """Build the model: a backbone and a perceptron with one output for each feature.
+
+        Parameters
+        ----------
+        backbone : BackboneModule
+            The module that a backbone config built.
+        layout : dict
+            ``{"n_features": D, "per_crystal": bool}``.
+
+        Returns
+        -------
+        ObjectiveModel
+            The model to train.
+        """
+        self.check_parameters()
+        name = CRYSTALS if layout["per_crystal"] else ATOMS
+        return FeatureModel(backbone, self, name, **layout)
+
+    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
+        """Join the predictions of crystals, or split those of atoms into crystals.
+
+        Parameters
+        ----------
+        batches : sequence of dict of str to ndarray
+            Predictions of each batch.
+        n_atoms : ndarray of shape (n,)
+            Atoms of each crystal.
+
+        Returns
+        -------
+        ndarray of shape (n, D), or list of n ndarray of shape (n_atoms, D)
+            The features, in their own units and float64.
+        """
+        if CRYSTALS in batches[0]:
+            return np.concatenate([batch[CRYSTALS] for batch in batches])
+        rows = np.concatenate([batch[ATOMS] for batch in batches])
+        return np.split(rows, np.cumsum(n_atoms)[:-1])
+
+    def saved_config(self) -> "EmbeddingTargets":
+        """Return this objective, without a teacher that is not a config of gnnpre.
+
+        Returns
+        -------
+        EmbeddingTargets
+            The objective as a file stores it.
+        """
+        if isinstance(self.teacher, (Fingerprint, FoundationFeatures)):
+            return self
+        parameters = self.get_params(deep=False)
+        return EmbeddingTargets(**{**parameters, "teacher": None})
