@@ -10,5 +10,6 @@ settings.read(sys.argv[1])
 requirements = settings["options"]["install_requires"].split()
 unbounded = [requirement for requirement in requirements if ">=" not in requirement]
 if unbounded:
-    sys.exit(f"setup.cfg promises no lowest version of {', '.join(unbounded)}: write name>=version.")
+    names = ", ".join(unbounded)
+    sys.exit(f"setup.cfg promises no lowest version of {names}: write name>=version.")
 print("\n".join([*(requirement.replace(">=", "==") for requirement in requirements), *EXTRAS]))
