@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnpre._validation import check_choice, check_number
-from gnnpre.graphs import CrystalBatch
+from gnnpre.graphs import CrystalBatch, pool_atoms
 
 from ._layers import make_mlp, sum_by_index
 
@@ -21,23 +21,7 @@ def pool(values: Tensor, batch: CrystalBatch, pooling: str) -> Tensor:
 
     ``"cumulants"`` gives the mean, the variance and the third central moment.
     """
-    if pooling == "max":
-        return _maximum(values, batch)
-    total = sum_by_index(values, batch.batch, len(batch))
-    if pooling == "sum":
-        return total
-    mean = total / batch.n_atoms[:, None].to(values.dtype)
-    if pooling == "mean":
-        return mean
-    centred = values - mean[batch.batch]
-    square = centred * centred
-    moments = [pool(moment, batch, "mean") for moment in (square, square * centred)]
-    return torch.cat([mean, *moments], dim=1)
-
-
-def _maximum(values: Tensor, batch: CrystalBatch) -> Tensor:
-    lowest = values.new_full((len(batch), values.shape[1]), -torch.inf)
-    return lowest.scatter_reduce(0, batch.batch[:, None].expand_as(values), values, "amax")
+    return pool_atoms(values, batch.batch, batch.n_atoms, pooling)
 
 
 class AttentionPooling(nn.Module):
@@ -50,7 +34,7 @@ class AttentionPooling(nn.Module):
     def forward(self, values: Tensor, scalars: Tensor, batch: CrystalBatch) -> Tensor:
         scores = self.score(scalars)  # (N, 1)
         # Any constant of a crystal cancels; this one keeps the exponential finite.
-        largest = _maximum(scores.detach(), batch)
+        largest = pool(scores.detach(), batch, "max")
         weights = torch.exp(scores - largest[batch.batch])
         total = sum_by_index(weights, batch.batch, len(batch))
         return sum_by_index(values * weights, batch.batch, len(batch)) / total

@@ -18,6 +18,7 @@ from gnnpre.graphs import (
     CrystalGraphs,
     IndexedTransformerMixin,
     StructureToGraph,
+    pool_atoms,
     stream_batches,
 )
 
@@ -191,7 +192,9 @@ class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstim
             if self.device is not None:
                 batch = batch.to(self.device)
             with torch.no_grad():
-                values = pool_atoms(self.compute(batch), batch, self.pooling)
+                values = self.compute(batch)
+                if self.pooling is not None:
+                    values = pool_atoms(values, batch.batch, batch.n_atoms, self.pooling)
             yield values.cpu().numpy(), batch.n_atoms.cpu().numpy()
 
     def atom_features(self, X: Any) -> np.ndarray:
@@ -256,25 +259,3 @@ class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstim
 
     def _check_elements(self, batch: CrystalBatch, first: int) -> None:
         """Check that the fingerprint is defined for the elements; ``first`` is the first row."""
-
-
-def pool_atoms(values: Tensor, batch: CrystalBatch, pooling: str | None) -> Tensor:
-    """Pool features of atoms over each crystal: ``(N, D) -> (n, D)``, or ``(n, 3 D)``."""
-    if pooling is None:
-        return values
-    if pooling == "sum":
-        return _sum(values, batch)
-    count = batch.n_atoms[:, None].to(values.dtype)
-    mean = _sum(values, batch) / count
-    if pooling == "mean":
-        return mean
-    centred = values - mean[batch.batch]
-    square = centred * centred
-    variance = _sum(square, batch) / count
-    third = _sum(square * centred, batch) / count
-    return torch.cat([mean, variance, third], dim=1)
-
-
-def _sum(values: Tensor, batch: CrystalBatch) -> Tensor:
-    total = values.new_zeros((len(batch), values.shape[1]))
-    return total.index_add(0, batch.batch, values)

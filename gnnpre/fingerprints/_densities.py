@@ -34,17 +34,17 @@ def tabulated_densities() -> dict[int, AtomDensity]:
     from periodictable import elements
     from periodictable.cromermann import getCMformula
 
-    found = {}
+    densities = {}
     for number in range(1, LARGEST_TABULATED + 1):
         formula = getCMformula(elements[number].symbol)
         a, b = np.asarray(formula.a, dtype=float), np.asarray(formula.b, dtype=float)
         wide = b >= POINT_WIDTH
-        found[number] = AtomDensity(
+        densities[number] = AtomDensity(
             amplitudes=a[wide] * (4.0 * math.pi / b[wide]) ** 1.5,
             exponents=4.0 * math.pi**2 / b[wide],
             point=float(formula.c + a[~wide].sum()),
         )
-    return found
+    return densities
 
 
 def read_gpsp(path: str | Path) -> dict[int, AtomDensity]:
@@ -59,23 +59,23 @@ def read_gpsp(path: str | Path) -> dict[int, AtomDensity]:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"densities={str(path)!r} is no text file: {error}.") from error
-    found: dict[int, AtomDensity] = {}
+    densities: dict[int, AtomDensity] = {}
     block: list[tuple[int, list[str]]] = []
     for number, line in enumerate([*lines, "****"], start=1):
         words = line.split()
         if line.startswith("****"):
             if block:
-                _add_block(found, block, path)
+                _add_block(densities, block, path)
             block = []
         elif words and not words[0].startswith(("#", "!")):
             block.append((number, words))
-    if not found:
+    if not densities:
         raise ValueError(f"densities={str(path)!r} holds no element; expected a .gpsp file.")
-    return found
+    return densities
 
 
 def _add_block(
-    found: dict[int, AtomDensity], block: list[tuple[int, list[str]]], path: Path
+    densities: dict[int, AtomDensity], block: list[tuple[int, list[str]]], path: Path
 ) -> None:
     line, header = block[0]
     try:
@@ -88,7 +88,7 @@ def _add_block(
 
     if count < 1:
         raise _broken(path, line, header, "at least one Gaussian")
-    if not 1 <= number <= 118 or number in found:
+    if not 1 <= number <= 118 or number in densities:
         raise _broken(path, line, header, "an atomic number from 1 to 118 that is new")
     if chemical_symbols[number] != symbol:
         raise _broken(path, line, header, f"the symbol {chemical_symbols[number]} of {number}")
@@ -96,12 +96,12 @@ def _add_block(
         raise _broken(path, line, header, f"as many lines below it as it says; {len(block) - 1}")
     rows = [_read_gaussian(path, *entry) for entry in block[1:]]
     amplitudes, exponents = np.array(rows).T
-    found[number] = AtomDensity(amplitudes, exponents)
+    densities[number] = AtomDensity(amplitudes, exponents)
 
 
 def _read_gaussian(path: Path, line: int, words: list[str]) -> tuple[float, float]:
     try:
-        amplitude, exponent = (float(word) for word in words)
+        amplitude, exponent = (float(token) for token in words)
     except ValueError:
         raise _broken(path, line, words, "two numbers, amplitude and exponent") from None
     if not (math.isfinite(amplitude) and math.isfinite(exponent) and exponent > 0):

@@ -129,10 +129,10 @@ class EAD(Fingerprint):
 
     def _cumulative(self, shells: Tensor) -> Tensor:
         """Sum lower degrees up, with the factors of the published code."""
-        own = shells.new_tensor([factorial(degree) for degree in range(self.L + 1)])
+        factors = shells.new_tensor([factorial(degree) for degree in range(self.L + 1)])
         scale = shells.new_tensor([self.cutoff ** (2 * n) for n in range(self.L + 1)])
-        raw = shells * (scale / own)[:, None]
-        return raw.cumsum(dim=1) * (own / scale)[:, None]
+        raw = shells * (scale / factors)[:, None]
+        return raw.cumsum(dim=1) * (factors / scale)[:, None]
 
     def atom_feature_names(self) -> list[str]:
         """Return the names of the features of an atom.

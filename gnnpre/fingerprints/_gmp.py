@@ -148,20 +148,20 @@ class GMP(Fingerprint):
         tables = self._tables()
         edges = group_by_element(batch, tables)
         radial = edges.evaluate(tables)  # (E, K)
-        own = own_terms(batch.atomic_numbers, radial, tables)
+        at_itself = own_terms(batch.atomic_numbers, radial, tables)
         columns, first = [], 0
         angular = solid_harmonics(edges.vectors, max(max(self.orders), 0))
         for order in self.orders:
             degree = max(order, 0)
             size = 1 if order < 0 else len(self.sigmas)
-            part = slice(first, first + size)
+            selected = slice(first, first + size)
             members = angular[:, degree**2 : (degree + 1) ** 2]
-            total = moments(members, radial[:, part], edges.target, len(batch.positions))
+            total = moments(members, radial[:, selected], edges.target, len(batch.positions))
             if degree == 0:
-                total = total + own[:, None, part]
+                total = total + at_itself[:, None, selected]
             square = (total * total).sum(dim=1)  # (N, size)
             if not self.square:
-                noise = _rounding(edges, radial[:, part], degree, len(total))
+                noise = _rounding(edges, radial[:, selected], degree, len(total))
                 square = _safe_root(square, noise)
             scale = _norm_factor(degree)
             columns.append((scale if self.square else scale**0.5) * square)
@@ -196,8 +196,8 @@ class GMP(Fingerprint):
             Their largest reach in Å.
         """
         tables = self._tables()
-        found = [tables[z].reach for z in set(np.asarray(atomic_numbers).tolist()) & set(tables)]
-        return max(found, default=1.0)
+        reaches = [tables[z].reach for z in set(np.asarray(atomic_numbers).tolist()) & set(tables)]
+        return max(reaches, default=1.0)
 
     def _tables(self) -> dict[int, RadialTable]:
         """One table an element, kept between calls."""

@@ -1,4 +1,4 @@
-"""Polynomials of edge vectors and their sums: what separable many-body terms are made of."""
+"""Polynomials of edge vectors and their sums, for many-body terms that separate."""
 
 from functools import cache
 from itertools import product
@@ -15,26 +15,26 @@ BLOCK = 1 << 17
 
 @cache
 def exponents(degree: int) -> tuple[tuple[int, int, int], ...]:
-    """Exponents of the monomials up to a degree, lower degrees first."""
+    """Return the exponents of the monomials up to a degree, lower degrees first."""
     powers = range(degree + 1)
     grid = [(i, j, k) for i, j, k in product(powers, powers, powers) if i + j + k <= degree]
     return tuple(sorted(grid, key=lambda p: (sum(p), p)))
 
 
 def monomials(vectors: Tensor, degree: int) -> Tensor:
-    """Give ``x^i y^j z^k`` up to a degree, lower degrees first: ``(E, 3) -> (E, M)``."""
+    """Return ``x^i y^j z^k`` up to a degree, lower degrees first: ``(E, 3) -> (E, M)``."""
     x, y, z = vectors.t().contiguous().unbind(0)
-    found = {(0, 0, 0): torch.ones_like(x)}
+    terms = {(0, 0, 0): torch.ones_like(x)}
     for i, j, k in exponents(degree)[1:]:
         # From one degree lower, by one product.
         if i:
-            found[i, j, k] = found[i - 1, j, k] * x
+            terms[i, j, k] = terms[i - 1, j, k] * x
         elif j:
-            found[i, j, k] = found[i, j - 1, k] * y
+            terms[i, j, k] = terms[i, j - 1, k] * y
         else:
-            found[i, j, k] = found[i, j, k - 1] * z
+            terms[i, j, k] = terms[i, j, k - 1] * z
     # Rows, then transposed: twice as fast as writing columns.
-    return torch.stack([found[powers] for powers in exponents(degree)]).t().contiguous()
+    return torch.stack([terms[powers] for powers in exponents(degree)]).t().contiguous()
 
 
 def shell_norms(values: Tensor, degree: int) -> Tensor:
@@ -55,7 +55,7 @@ def _multinomial(powers: tuple[int, int, int]) -> float:
 
 
 def solid_harmonics(vectors: Tensor, degree: int) -> Tensor:
-    """Give ``r^l`` times the real spherical harmonics up to ``degree``: ``(E, (degree + 1)^2)``.
+    """Return ``r^l`` times the real spherical harmonics up to ``degree``: ``(E, (degree + 1)^2)``.
 
     Normalised so that over the 2 l + 1 of one degree the products of two vectors' values sum to
     ``(r r')^l P_l(cos)``, with the Legendre polynomial P_l.
@@ -68,9 +68,9 @@ def solid_harmonics(vectors: Tensor, degree: int) -> Tensor:
     for n in range(degree + 1):
         for m in range(-n, n + 1):
             scale = (2.0 * factorial(n - abs(m)) / factorial(n + abs(m))) ** 0.5 if m else 1.0
-            part = zenithal[n, abs(m)]
+            polar = zenithal[n, abs(m)]
             azimuth = cosine[m] if m >= 0 else sine[-m]
-            columns.append(scale * part * azimuth)
+            columns.append(scale * polar * azimuth)
     return torch.stack(columns, dim=1)
 
 
@@ -86,16 +86,16 @@ def _azimuthal(x: Tensor, y: Tensor, degree: int) -> tuple[list[Tensor], list[Te
 
 def _zenithal(z: Tensor, square: Tensor, degree: int) -> dict[tuple[int, int], Tensor]:
     """``r^(l - m)`` times the m-th derivative of P_l, by its recursion in l."""
-    found = {}
+    terms = {}
     for m in range(degree + 1):
         double_factorial = factorial(2 * m) // (2**m * factorial(m))
-        found[m, m] = torch.full_like(z, float(double_factorial))
+        terms[m, m] = torch.full_like(z, float(double_factorial))
         if m < degree:
-            found[m + 1, m] = (2 * m + 1) * z * found[m, m]
+            terms[m + 1, m] = (2 * m + 1) * z * terms[m, m]
         for n in range(m + 2, degree + 1):
-            ahead = (2 * n - 1) * z * found[n - 1, m]
-            found[n, m] = (ahead - (n + m - 1) * square * found[n - 2, m]) / (n - m)
-    return found
+            ahead = (2 * n - 1) * z * terms[n - 1, m]
+            terms[n, m] = (ahead - (n + m - 1) * square * terms[n - 2, m]) / (n - m)
+    return terms
 
 
 def moments(angular: Tensor, radial: Tensor, target: Tensor, n_atoms: int) -> Tensor:

@@ -1,4 +1,4 @@
-"""The edges that a fingerprint looks at, and functions of their lengths."""
+"""The edges within the cutoff of a fingerprint, and functions of their lengths."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -24,7 +24,7 @@ class Neighbors:
 
 
 def neighbors_within(batch: CrystalBatch, cutoff: float) -> Neighbors:
-    """Take the edges of a batch that are shorter than ``cutoff``."""
+    """Return the edges of a batch that are shorter than ``cutoff``."""
     source, target, shift = batch.source, batch.target, batch.edge_shift
     vectors, distances = batch.edge_vectors, batch.distances
     inside = torch.nonzero(distances.detach() < cutoff).squeeze(1)

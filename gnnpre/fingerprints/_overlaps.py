@@ -22,7 +22,7 @@ N_KEPT = 16
 
 @dataclass(frozen=True)
 class RadialTable:
-    """What an atom of one element gives to probes at a distance r.
+    """Contributions of an atom of one element to probes at a distance r.
 
     Column k of the radial parts is ``sum_g weights[g, k] exp(decays[g] r^2)``.
     """
@@ -40,7 +40,7 @@ def radial_tables(
     orders: tuple[int, ...],
     threshold: float,
 ) -> dict[int, RadialTable]:
-    """Make the tables of all elements; ``changed`` tells versions of one file apart."""
+    """Return the tables of all elements; ``changed`` distinguishes versions of one file."""
     densities = tabulated_densities() if path is None else read_gpsp(path)
     return {z: _table(density, sigmas, orders, threshold) for z, density in densities.items()}
 
@@ -48,7 +48,7 @@ def radial_tables(
 def _table(
     density: AtomDensity, sigmas: tuple[float, ...], orders: tuple[int, ...], threshold: float
 ) -> RadialTable:
-    """Lay the Gaussians of all probes out in rows, the features' columns beside each other."""
+    """Return one row for each Gaussian of the density and probe, one column for each feature."""
     rows: list[tuple[float, np.ndarray]] = []
     degrees = np.array([max(o, 0) for o in orders for _ in (sigmas if o >= 0 else (0,))])
     bare = np.array([o < 0 for o in orders for _ in (sigmas if o >= 0 else (0,))])
@@ -68,7 +68,7 @@ def _table(
 def _overlap_rows(
     density: AtomDensity, sigma: float, columns: np.ndarray, degrees: np.ndarray
 ) -> list[tuple[float, np.ndarray]]:
-    """Product of each Gaussian with the probe, integrated: exponent, and factor by degree."""
+    """Return the integrals of each Gaussian with a probe: exponent, and factor by degree."""
     alpha = 0.5 / sigma**2
     norm = (sigma * math.sqrt(2.0 * math.pi)) ** -3
     rows = []
@@ -82,7 +82,7 @@ def _overlap_rows(
 
 
 def _reach(decays: np.ndarray, weights: np.ndarray, degrees: np.ndarray, threshold: float) -> float:
-    """Largest distance at which one Gaussian, times its harmonic, is above the threshold."""
+    """Return the largest distance at which a Gaussian, times its harmonic, is significant."""
     reach = 0.0
     for decay, weight in zip(decays, weights, strict=True):
         largest = np.abs(weight)[:, None] * RADII ** degrees[:, None]  # (K, n_radii)
@@ -94,7 +94,7 @@ def _reach(decays: np.ndarray, weights: np.ndarray, degrees: np.ndarray, thresho
 
 @dataclass(frozen=True)
 class ElementEdges:
-    """Edges within reach of their sources, those of one element together."""
+    """Edges within reach of their sources, sorted by the element of the source."""
 
     target: Tensor  # (E,)
     vectors: Tensor  # (E, 3) Å
@@ -103,14 +103,14 @@ class ElementEdges:
 
     def evaluate(self, tables: dict[int, RadialTable]) -> Tensor:
         """Sum the Gaussians of each edge: ``(E, K)``."""
-        parts = self.squares.split([count for _, count in self.counts])
+        pieces = self.squares.split([count for _, count in self.counts])
         columns = next(iter(tables.values())).weights.shape[1]
-        found = [self.squares.new_empty((0, columns))]
-        for (number, _), squares in zip(self.counts, parts, strict=True):
+        blocks = [self.squares.new_empty((0, columns))]
+        for (number, _), squares in zip(self.counts, pieces, strict=True):
             decays = squares.new_tensor(tables[number].decays)
             weights = squares.new_tensor(tables[number].weights)
-            found.append(torch.exp(squares[:, None] * decays) @ weights)
-        return torch.cat(found)
+            blocks.append(torch.exp(squares[:, None] * decays) @ weights)
+        return torch.cat(blocks)
 
 
 def group_by_element(batch: CrystalBatch, tables: dict[int, RadialTable]) -> ElementEdges:
@@ -123,9 +123,9 @@ def group_by_element(batch: CrystalBatch, tables: dict[int, RadialTable]) -> Ele
     elements = batch.atomic_numbers.index_select(0, batch.source)
     near = squares.detach() < reach.to(vectors.device).index_select(0, elements)
     near = torch.nonzero(near).squeeze(1)
-    kinds = elements.index_select(0, near).to(torch.uint8)
-    near = near.index_select(0, torch.sort(kinds, stable=True).indices)
-    counts = torch.bincount(kinds).tolist()
+    numbers = elements.index_select(0, near).to(torch.uint8)
+    near = near.index_select(0, torch.sort(numbers, stable=True).indices)
+    counts = torch.bincount(numbers).tolist()
     return ElementEdges(
         target=batch.target.index_select(0, near).long(),
         vectors=vectors.index_select(0, near),
@@ -135,7 +135,7 @@ def group_by_element(batch: CrystalBatch, tables: dict[int, RadialTable]) -> Ele
 
 
 def own_terms(atomic_numbers: Tensor, radial: Tensor, tables: dict[int, RadialTable]) -> Tensor:
-    """Give each atom's part in its own probes, at distance zero: ``(N, K)``."""
+    """Return the contribution of each atom to its own probes, at distance zero: ``(N, K)``."""
     largest = max(tables) + 1
     table = np.zeros((largest, radial.shape[1]))
     for number, entry in tables.items():

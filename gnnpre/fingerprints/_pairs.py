@@ -13,7 +13,7 @@ STEP = 4
 
 
 class NeighborTable(NamedTuple):
-    """Neighbours of n atoms in rows of equal length; what fills a row up is marked."""
+    """Neighbours of n atoms in rows of equal length; padding is marked as not valid."""
 
     atoms: Tensor  # (n,)
     edges: Tensor  # (n, m)
@@ -42,7 +42,7 @@ class Angular(NamedTuple):
 
 
 def neighbor_tables(target: Tensor, n_atoms: int) -> Iterator[NeighborTable]:
-    """Put edges that are sorted by target into tables, those of like atoms together."""
+    """Yield tables of edges that are sorted by target, for atoms with about as many neighbours."""
     counts = torch.bincount(target, minlength=n_atoms)
     starts = counts.cumsum(0) - counts
     widths = (counts + STEP - 1) // STEP * STEP
@@ -73,11 +73,11 @@ def _power(base: Tensor, exponent: float) -> Tensor:
     if exponent != int(exponent):
         # Rounding may leave -1e-16, which no fractional power takes.
         return base.clamp(min=0.0) ** exponent
-    result, square, left = None, base, int(exponent)
+    result, square, remaining = None, base, int(exponent)
     while True:
-        if left & 1:
+        if remaining & 1:
             result = square if result is None else result * square
-        left >>= 1
-        if not left:
+        remaining >>= 1
+        if not remaining:
             return base if result is None else result
         square = square * square

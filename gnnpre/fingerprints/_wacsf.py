@@ -150,15 +150,15 @@ class WACSF(Fingerprint):
         """
         edges = neighbors_within(batch, self.cutoff)
         fade = cosine_cutoff(edges.distances, self.cutoff)  # (E,)
-        parts = []
+        blocks = []
         if len(self.g2_eta):
-            parts.append(self._radial(edges, fade, len(batch.positions)))
+            blocks.append(self._radial(edges, fade, len(batch.positions)))
         if self._g4:
             numbers = batch.atomic_numbers.to(fade.dtype)
-            parts.append(triangle_terms(edges, fade, numbers, self.cutoff, self._g4))
+            blocks.append(triangle_terms(edges, fade, numbers, self.cutoff, self._g4))
         if self._g5:
-            parts.append(pair_terms(edges, fade, len(batch.positions), self._g5))
-        return torch.cat(parts, dim=1)
+            blocks.append(pair_terms(edges, fade, len(batch.positions), self._g5))
+        return torch.cat(blocks, dim=1)
 
     def _radial(self, edges: Neighbors, fade: Tensor, n_atoms: int) -> Tensor:
         values = gaussians(edges.distances, self.g2_eta, self.g2_rs)  # (E, R)
@@ -174,9 +174,9 @@ class WACSF(Fingerprint):
             Such as ``"g2_eta4_rs2.5"`` and ``"g4_eta0.03_zeta4_lambda-1"``.
         """
         names = [f"g2_eta{short(eta)}_rs{short(rs)}" for eta in self.g2_eta for rs in self.g2_rs]
-        for kind, angular in (("g4", self._g4), ("g5", self._g5)):
+        for symbol, angular in (("g4", self._g4), ("g5", self._g5)):
             names += [
-                f"{kind}_eta{short(eta)}_zeta{short(zeta)}_lambda{short(sign)}"
+                f"{symbol}_eta{short(eta)}_zeta{short(zeta)}_lambda{short(sign)}"
                 for eta in angular.eta
                 for zeta, sign in angular.angles
             ]
@@ -218,7 +218,7 @@ def pair_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angular) -
 
 
 def _pair_weights(edges: Neighbors, fade: Tensor, eta: tuple[float, ...]) -> Tensor:
-    """Give each neighbour's part of a term, ``Z exp(-eta r^2) f_c``: ``(E, n_eta)``."""
+    """Return the factor of each neighbour in a term, ``Z exp(-eta r^2) f_c``: ``(E, n_eta)``."""
     square = edges.distances * edges.distances
     widths = square.new_tensor([-e for e in eta])
     return torch.exp(square[:, None] * widths) * (fade * edges.weights)[:, None]
@@ -231,15 +231,15 @@ def _separable_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angu
     directions = edges.vectors / edges.distances[:, None]
     total = moments(monomials(directions, degree), weights, edges.target, n_atoms)
     shells = shell_norms(total, degree)  # (N, degree + 1, n_eta)
-    own = weights.new_zeros((n_atoms, weights.shape[1]))
-    own = own.index_add(0, edges.target, weights * weights)  # the pairs j = k
+    self_terms = weights.new_zeros((n_atoms, weights.shape[1]))
+    self_terms = self_terms.index_add(0, edges.target, weights * weights)  # the pairs j = k
     columns = []
     for zeta, sign in angular.angles:
         powers = [comb(int(zeta), n) * sign**n for n in range(int(zeta) + 1)]
         factors = shells.new_tensor(powers)[:, None]
         all_pairs = (shells[:, : len(powers)] * factors).sum(dim=1)  # (N, n_eta)
-        columns.append(0.5 * (all_pairs - (1.0 + sign) ** zeta * own))
-    return torch.stack(columns, dim=2).flatten(1) * own.new_tensor(angular.scales)
+        columns.append(0.5 * (all_pairs - (1.0 + sign) ** zeta * self_terms))
+    return torch.stack(columns, dim=2).flatten(1) * self_terms.new_tensor(angular.scales)
 
 
 def _pairwise_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angular) -> Tensor:
@@ -250,10 +250,14 @@ def _pairwise_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angul
     directions = edges.vectors / edges.distances[:, None]
     for table in neighbor_tables(edges.target, n_atoms):
         unit = _rows(directions, table.edges)  # (n, m, 3)
-        own = _rows(weights, table.edges) * table.valid[:, :, None]  # (n, m, n_eta)
+        self_terms = _rows(weights, table.edges) * table.valid[:, :, None]  # (n, m, n_eta)
         cosine = unit @ unit.mT  # (n, m, m)
         sums = [
-            0.5 * ((term @ own) * own - term.diagonal(dim1=1, dim2=2)[:, :, None] * own * own)
+            0.5
+            * (
+                (term @ self_terms) * self_terms
+                - term.diagonal(dim1=1, dim2=2)[:, :, None] * self_terms * self_terms
+            )
             for term in angular_terms(cosine, angular)
         ]
         values = torch.stack([s.sum(dim=1) for s in sums], dim=2).flatten(1)  # (n, n_terms)
@@ -266,8 +270,8 @@ def triangle_terms(
 ) -> Tensor:
     """Compute G4, one column for each eta, zeta and lambda.
 
-    The exponential and the cutoffs are those of the triangle, whichever of its corners is the
-    centre. So each triangle is met once, at the corner that comes first, and gives to all three.
+    The exponential and the cutoffs are the same for all corners of a triangle. Each triangle is
+    therefore visited once, at its first corner, and added to all three.
     """
     first = torch.nonzero(_leads_onward(edges)).squeeze(1)
     n_terms = len(angular.eta) * len(angular.angles)
@@ -289,7 +293,7 @@ def _rows(values: Tensor, indices: Tensor) -> Tensor:
 
 
 def _leads_onward(edges: Neighbors) -> Tensor:
-    """Tell edges to a later atom, images being ordered by cell and then by number.
+    """Return which edges lead to a later atom, images being ordered by cell and then by number.
 
     Translations keep that order, so each triangle of images has one first corner.
     """
@@ -331,9 +335,9 @@ def _corner_sums(
 
 
 def _opposite_sides(vectors: Tensor, valid: Tensor, cutoff: float) -> tuple[Tensor, Tensor]:
-    """Give products of pairs of vectors, and squared lengths of the sides between their ends.
+    """Return products of pairs of vectors, and squared lengths of the sides between their ends.
 
-    What is no triangle, or has too long a side, gets a side at which the cutoff is zero.
+    Pairs without a triangle, or with too long a side, get a side at which the cutoff is zero.
     """
     dot = vectors @ vectors.mT  # (n, m, m)
     square = (vectors * vectors).sum(dim=2)

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.metaestimators import available_if
 
@@ -14,7 +15,7 @@ from gnnpre._constraints import Check, HasConstraints, number, one_of
 from gnnpre._devices import resolve_device
 from gnnpre._feature_store import FeatureStore, crystal_digests
 from gnnpre._home import cache_folder
-from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals
+from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals, pool_atoms
 
 from ._adapter import Adapter, package_version
 from ._chgnet import CHGNetAdapter
@@ -199,7 +200,10 @@ class FoundationFeatures(HasConstraints, IndexedTransformerMixin, BaseEstimator)
         atoms = [values for block in self._blocks(crystals, adapter) for values in block]
         if self.pooling is None:
             return atoms
-        return np.stack([_pool(values, self.pooling) for values in atoms])
+        n_atoms = torch.as_tensor(crystals.n_atoms)
+        owner = torch.repeat_interleave(torch.arange(len(crystals)), n_atoms)
+        values = torch.from_numpy(np.concatenate(atoms)).double()
+        return pool_atoms(values, owner, n_atoms, self.pooling).numpy()
 
     def _adapter(self) -> Adapter:
         return load_adapter(self.model, str(resolve_device(self.device)))
@@ -308,16 +312,3 @@ class FoundationFeatures(HasConstraints, IndexedTransformerMixin, BaseEstimator)
         tags.input_tags.two_d_array = False
         tags.input_tags.one_d_array = False
         return tags
-
-
-def _pool(values: np.ndarray, pooling: str) -> np.ndarray:
-    """Pool the features of one crystal, in float64: ``(n_atoms, D) -> (D,)`` or ``(3 D,)``."""
-    values = values.astype(np.float64)
-    if pooling == "sum":
-        total: np.ndarray = values.sum(axis=0)
-        return total
-    mean = values.mean(axis=0)
-    if pooling == "mean":
-        return np.asarray(mean)
-    centred = values - mean
-    return np.concatenate([mean, (centred**2).mean(axis=0), (centred**3).mean(axis=0)])

@@ -9,6 +9,7 @@ from ._frame_labels import FrameLabels
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts
 from ._pairs import EdgePairs as EdgePairs
+from ._pooling import pool_atoms as pool_atoms
 from ._settings import LARGEST_CUTOFF as LARGEST_CUTOFF
 from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches

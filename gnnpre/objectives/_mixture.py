@@ -134,7 +134,7 @@ class Mixture(_BaseComposition, Objective):
                 objective.check_graphs(graphs)
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Make the targets of all objectives, prefixed by their names.
+        """Return the targets of all objectives, prefixed by their names.
 
         Parameters
         ----------

@@ -55,12 +55,12 @@ def cosine_cutoff(distance: float, cutoff: float) -> float:
     return 0.5 * (np.cos(np.pi * distance / cutoff) + 1.0) if distance < cutoff else 0.0
 
 
-def assert_close(found: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
+def assert_close(result: np.ndarray, expected: np.ndarray, tolerance: float) -> None:
     """Equal but for a fraction of the largest value in the column."""
-    assert found.shape == expected.shape
+    assert result.shape == expected.shape
     scale = np.abs(expected).max(axis=0, keepdims=True)
-    assert np.isfinite(found).all()
-    excess = np.abs(found - expected) - tolerance * scale
+    assert np.isfinite(result).all()
+    excess = np.abs(result - expected) - tolerance * scale
     # What vanishes by symmetry is noise.
     column = excess.max(axis=0).argmax()
-    assert (excess <= 1e-14).all(), f"column {column}: {found[:, column]}, {expected[:, column]}"
+    assert (excess <= 1e-14).all(), f"column {column}: {result[:, column]}, {expected[:, column]}"

@@ -16,14 +16,14 @@ from gnnpre.fingerprints import _base
 CARBON = "****\nC 6 1\n0.3 1.0\n****\n"
 
 PARAMETERS = [
-    *[(kind, {"pooling": "median"}, "pooling='median'") for kind in (WACSF, EAD, GMP)],
-    *[(kind, {"pooling": True}, "pooling=True") for kind in (WACSF, EAD, GMP)],
-    *[(kind, {"dtype": "float16"}, "dtype='float16'") for kind in (WACSF, EAD, GMP)],
-    *[(kind, {"dtype": np.float64}, "dtype=") for kind in (WACSF, EAD, GMP)],
-    *[(kind, {"cutoff": 0.0}, "cutoff=0.0") for kind in (WACSF, EAD)],
-    *[(kind, {"cutoff": "5"}, "cutoff='5'") for kind in (WACSF, EAD)],
-    *[(kind, {"cutoff": float("nan")}, "cutoff=nan") for kind in (WACSF, EAD)],
-    *[(kind, {"cutoff": float("inf")}, "cutoff=inf") for kind in (WACSF, EAD)],
+    *[(category, {"pooling": "median"}, "pooling='median'") for category in (WACSF, EAD, GMP)],
+    *[(category, {"pooling": True}, "pooling=True") for category in (WACSF, EAD, GMP)],
+    *[(category, {"dtype": "float16"}, "dtype='float16'") for category in (WACSF, EAD, GMP)],
+    *[(category, {"dtype": np.float64}, "dtype=") for category in (WACSF, EAD, GMP)],
+    *[(category, {"cutoff": 0.0}, "cutoff=0.0") for category in (WACSF, EAD)],
+    *[(category, {"cutoff": "5"}, "cutoff='5'") for category in (WACSF, EAD)],
+    *[(category, {"cutoff": float("nan")}, "cutoff=nan") for category in (WACSF, EAD)],
+    *[(category, {"cutoff": float("inf")}, "cutoff=inf") for category in (WACSF, EAD)],
     (EAD, {"L": -1}, "L=-1"),
     (EAD, {"L": 1.5}, "L=1.5"),
     (EAD, {"L": 9}, "L=9"),
@@ -48,9 +48,9 @@ PARAMETERS = [
     (WACSF, {"g2_rs": (-1.0,)}, "g2_rs[0]=-1.0"),
     (WACSF, {"g2_rs": (1.0, 1.0)}, "g2_rs=(1.0, 1.0) repeats"),
     *[
-        (WACSF, {f"{kind}_{name}": values}, f"{kind}_{name}{found}")
-        for kind in ("g4", "g5")
-        for name, values, found in [
+        (WACSF, {f"{category}_{name}": values}, f"{category}_{name}{result}")
+        for category in ("g4", "g5")
+        for name, values, result in [
             ("eta", (-0.1,), "[0]=-0.1"),
             ("eta", (0.1, 0.1), "=(0.1, 0.1) repeats"),
             ("zeta", (), " is empty"),
@@ -99,9 +99,9 @@ def case_id(case):
     return case.__name__ if isinstance(case, type) else None
 
 
-@pytest.mark.parametrize(("kind", "parameters", "message"), PARAMETERS, ids=case_id)
-def test_parameters_out_of_range(kind, parameters, message, hydrogen):
-    bad = kind(**parameters)  # no constructor checks
+@pytest.mark.parametrize(("category", "parameters", "message"), PARAMETERS, ids=case_id)
+def test_parameters_out_of_range(category, parameters, message, hydrogen):
+    bad = category(**parameters)  # no constructor checks
     methods = [bad.fit, bad.transform, bad.fit_transform]
     if "pooling" not in parameters:
         methods.append(bad.atom_features)  # works whatever the pooling
@@ -155,14 +155,14 @@ def test_coincident_atoms_in_a_later_part_are_named_by_their_own_index(fingerpri
 # Elements without a density
 
 
-@pytest.mark.parametrize("kind", ["structures", "graphs"])
+@pytest.mark.parametrize("category", ["structures", "graphs"])
 @pytest.mark.parametrize("chunk", [4, 1024])
 @pytest.mark.parametrize("row", [0, 1, 9])
-def test_an_element_without_density_is_named(carbon, monkeypatch, kind, chunk, row):
+def test_an_element_without_density_is_named(carbon, monkeypatch, category, chunk, row):
     monkeypatch.setattr(_base, "CHUNK_ATOMS", chunk)
     crystals = [bulk("C", "diamond", a=3.57) for _ in range(10)]
     crystals[row] = bulk("CSi" if row else "SiC", "zincblende", a=4.36)
-    X = crystals if kind == "structures" else StructureToGraph(4.0).transform(crystals)
+    X = crystals if category == "structures" else StructureToGraph(4.0).transform(crystals)
     with pytest.raises(ValueError, match=rf"^Crystal {row} holds Si: .*carbon\.gpsp"):
         GMP(densities=carbon).transform(X)
 
@@ -187,8 +187,10 @@ def test_compute_names_an_element_without_density(carbon):
 
 def test_elements_without_density_do_not_stop_others(carbon):
     """Weights by atomic number know every element."""
-    for kind in (WACSF, EAD):
-        assert np.isfinite(kind(4.0).transform([Atoms("EsOg", [[0, 0, 0], [2.0, 0, 0]])])[0]).all()
+    for category in (WACSF, EAD):
+        assert np.isfinite(
+            category(4.0).transform([Atoms("EsOg", [[0, 0, 0], [2.0, 0, 0]])])[0]
+        ).all()
     assert np.isfinite(GMP(densities=carbon).transform([bulk("C", "diamond", a=3.57)])[0]).all()
 
 

@@ -47,18 +47,18 @@ def data():
     return structures, np.array([structure.volume for structure in structures])
 
 
-def assert_same(left, right):
-    for one, other in zip(left, right, strict=True):
-        np.testing.assert_array_equal(one, other)
+def assert_same(remaining, right):
+    for one, alternative in zip(remaining, right, strict=True):
+        np.testing.assert_array_equal(one, alternative)
 
 
 # The estimator
 
 
-@pytest.mark.parametrize("kind", [WACSF, EAD, GMP])
+@pytest.mark.parametrize("category", [WACSF, EAD, GMP])
 @pytest.mark.parametrize("check", CHECKS)
-def test_check_of_scikit_learn(kind, check):
-    getattr(estimator_checks, check)(kind.__name__, kind())
+def test_check_of_scikit_learn(category, check):
+    getattr(estimator_checks, check)(category.__name__, category())
 
 
 def test_tags(fingerprint):
@@ -83,19 +83,19 @@ def test_fit_returns_self_and_learns_nothing(fingerprint):
 )
 def test_copies_give_the_same(fingerprint, copied):
     expected = fingerprint.fit(STRUCTURES).transform(STRUCTURES)
-    other = copied(fingerprint)
-    assert other.get_params() == fingerprint.get_params()
-    assert_same(other.transform(STRUCTURES), expected)
+    alternative = copied(fingerprint)
+    assert alternative.get_params() == fingerprint.get_params()
+    assert_same(alternative.transform(STRUCTURES), expected)
 
 
 def test_parameters_can_be_lists_and_arrays():
     expected = WACSF(4.0, g2_rs=(1.0, 2.0)).transform(STRUCTURES)
-    for kind in (list, np.array):
-        assert_same(WACSF(4.0, g2_rs=kind([1.0, 2.0])).transform(STRUCTURES), expected)
+    for category in (list, np.array):
+        assert_same(WACSF(4.0, g2_rs=category([1.0, 2.0])).transform(STRUCTURES), expected)
     expected = GMP((0.5, 1.0), (-1, 2)).transform(STRUCTURES)
-    for kind in (list, np.array):
-        found = GMP(kind([0.5, 1.0]), kind([-1, 2])).transform(STRUCTURES)
-        assert_same(found, expected)
+    for category in (list, np.array):
+        result = GMP(category([0.5, 1.0]), category([-1, 2])).transform(STRUCTURES)
+        assert_same(result, expected)
 
 
 def test_changed_parameters_count(fingerprint):
@@ -161,21 +161,21 @@ def pooled(values, pooling):
 def test_pooling_against_numpy(fingerprint, pooling):
     atoms = fingerprint.transform(STRUCTURES)
     expected = np.array([pooled(values, pooling) for values in atoms])
-    found = fingerprint.set_params(pooling=pooling).transform(STRUCTURES)
-    assert found.shape == expected.shape
+    result = fingerprint.set_params(pooling=pooling).transform(STRUCTURES)
+    assert result.shape == expected.shape
     # Central moments of alike atoms are noise beside the powers of their mean.
     third = expected.shape[1] // 3
     size = np.abs(expected[:, :third] if pooling == "cumulants" else expected)
     powers = np.hstack([size, size**2, size**3]) if pooling == "cumulants" else size
-    assert (np.abs(found - expected) <= 1e-12 * powers + 1e-12 * np.abs(expected)).all()
+    assert (np.abs(result - expected) <= 1e-12 * powers + 1e-12 * np.abs(expected)).all()
 
 
 def test_pooling_of_a_single_atom(fingerprint):
     single = [STRUCTURES[2]]
     assert len(single[0]) == 1
     row = fingerprint.transform(single)[0]
-    found = fingerprint.set_params(pooling="cumulants").transform(single)
-    np.testing.assert_array_equal(found, np.hstack([row, 0 * row, 0 * row]))
+    result = fingerprint.set_params(pooling="cumulants").transform(single)
+    np.testing.assert_array_equal(result, np.hstack([row, 0 * row, 0 * row]))
 
 
 @pytest.mark.parametrize("pooling", [None, *POOLINGS])
@@ -259,9 +259,9 @@ def test_a_pipeline_from_graphs(data):
 def test_feature_union(data):
     parts = [("wacsf", WACSF(pooling="mean")), ("gmp", GMP((0.5,), (0, 1), pooling="sum"))]
     union = FeatureUnion(parts)
-    found = union.fit_transform(data[0])
-    expected = np.hstack([part.transform(data[0]) for _, part in parts])
-    np.testing.assert_array_equal(found, expected)
+    result = union.fit_transform(data[0])
+    expected = np.hstack([piece.transform(data[0]) for _, piece in parts])
+    np.testing.assert_array_equal(result, expected)
     names = union.get_feature_names_out()
     assert names[0] == "wacsf__mean_g2_eta4_rs1"
     assert names[-1] == "gmp__sum_gmp_order1_sigma0.5"

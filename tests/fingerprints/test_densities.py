@@ -45,9 +45,9 @@ def test_electrons_of_each_element():
     """The fits of Waasmaier and Kirfel miss Z by up to 0.038 electrons (osmium)."""
     for z in NUMBERS:
         formula = getCMformula(elements[z].symbol)
-        found = charge(tabulated_densities()[z])
-        assert found == pytest.approx(sum(formula.a) + formula.c, abs=1e-10), z
-        assert found == pytest.approx(z, abs=0.04)
+        result = charge(tabulated_densities()[z])
+        assert result == pytest.approx(sum(formula.a) + formula.c, abs=1e-10), z
+        assert result == pytest.approx(z, abs=0.04)
 
 
 def test_fourier_transforms_are_the_form_factors():
@@ -56,14 +56,14 @@ def test_fourier_transforms_are_the_form_factors():
         density, formula = tabulated_densities()[z], getCMformula(elements[z].symbol)
         decays = np.exp(-(q[:, None] ** 2) / (4.0 * density.exponents))
         widths = (np.pi / density.exponents) ** 1.5
-        found = (density.amplitudes * widths * decays).sum(axis=1) + density.point
+        result = (density.amplitudes * widths * decays).sum(axis=1) + density.point
         # Narrow terms, which have become points, do not decay.
         lost = np.zeros_like(q)
         for a, b in zip(formula.a, formula.b, strict=True):
             if b < NARROW:
                 lost += a * (1.0 - np.exp(-b * (q / (4.0 * np.pi)) ** 2))
         expected = fxrayatq(elements[z].symbol, q) + lost
-        np.testing.assert_allclose(found, expected, atol=1e-10, err_msg=f"element {z}")
+        np.testing.assert_allclose(result, expected, atol=1e-10, err_msg=f"element {z}")
 
 
 def test_all_exponents_are_positive():
@@ -82,12 +82,12 @@ def test_a_file_is_read(write):
         f"# made by hand\n! 2 elements\n****\nX 0 1\n0.0 1.0\n****\n{HYDROGEN}\n****\n\n"
         f"# in between\n{SODIUM}****\n"
     )
-    found = read_gpsp(path)
-    assert list(found) == [1, 11]
-    assert found[1].amplitudes.tolist() == [0.5, 0.25]
-    assert found[1].exponents.tolist() == [4.0, 1.5]
-    assert found[11].amplitudes.tolist() == [0.1]
-    assert found[1].point == found[11].point == 0.0
+    result = read_gpsp(path)
+    assert list(result) == [1, 11]
+    assert result[1].amplitudes.tolist() == [0.5, 0.25]
+    assert result[1].exponents.tolist() == [4.0, 1.5]
+    assert result[11].amplitudes.tolist() == [0.1]
+    assert result[1].point == result[11].point == 0.0
 
 
 def test_the_last_line_of_asterisks_may_be_missing(write):
@@ -95,16 +95,16 @@ def test_the_last_line_of_asterisks_may_be_missing(write):
 
 
 def test_a_published_file(data_dir):
-    found = read_gpsp(data_dir / "gmp" / "NC-SR.gpsp")
+    result = read_gpsp(data_dir / "gmp" / "NC-SR.gpsp")
     # What it calls 84 elements includes the placeholder.
-    assert len(found) == 83
+    assert len(result) == 83
     np.testing.assert_allclose(
-        found[1].amplitudes, [0.5852767678806401, 0.47789355464477734, 0.23352291964642088]
+        result[1].amplitudes, [0.5852767678806401, 0.47789355464477734, 0.23352291964642088]
     )
     # Valence electrons alone, as its fits have them.
     valence = {6: 4, 8: 6, 14: 4, 26: 16, 29: 19, 82: 14}
     for z, electrons in valence.items():
-        assert charge(found[z]) == pytest.approx(electrons, abs=0.1)
+        assert charge(result[z]) == pytest.approx(electrons, abs=0.1)
 
 
 BROKEN = {
@@ -132,9 +132,9 @@ BROKEN = {
 
 @pytest.mark.parametrize("name", BROKEN)
 def test_a_broken_file_is_refused_and_its_line_named(name, write, hydrogen):
-    text, line, found = BROKEN[name]
+    text, line, result = BROKEN[name]
     path = write(text)
-    pattern = rf"densities='{re.escape(str(path))}', line {line}: found '{re.escape(found)}'"
+    pattern = rf"densities='{re.escape(str(path))}', line {line}: found '{re.escape(result)}'"
     with pytest.raises(ValueError, match=pattern):
         GMP(densities=path).transform([hydrogen])
 

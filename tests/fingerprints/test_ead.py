@@ -68,8 +68,8 @@ def test_against_the_published_formulas(L, cumulative):
 
 def test_a_cutoff_far_beyond_the_cell():
     atoms = STRUCTURES["small skewed"]
-    found = EAD(6.5, L=2, eta=ETA, rs=RS).transform([atoms])[0]
-    np.testing.assert_allclose(found, plain_ead(atoms, 6.5, 2, paper), rtol=1e-10)
+    result = EAD(6.5, L=2, eta=ETA, rs=RS).transform([atoms])[0]
+    np.testing.assert_allclose(result, plain_ead(atoms, 6.5, 2, paper), rtol=1e-10)
 
 
 def test_high_degrees_against_powers_of_products():
@@ -89,9 +89,9 @@ def test_high_degrees_against_powers_of_products():
 def test_known_values_of_one_neighbor():
     """A neighbour at r gives ``(w (r / Rc)^l)^2``, in whichever direction it lies."""
     pair = Atoms("HO", [[0, 0, 0], [0.6, -1.2, 1.2]])
-    found = EAD(5.0, L=3, eta=(4.0,), rs=(1.5,)).transform([pair])[0][0]
+    result = EAD(5.0, L=3, eta=(4.0,), rs=(1.5,)).transform([pair])[0][0]
     weight = 8 * np.exp(-4.0 * 0.3**2) * 0.5 * (1 + np.cos(np.pi * 1.8 / 5.0))
-    np.testing.assert_allclose(found, [(weight * 0.36**n) ** 2 for n in range(4)], rtol=1e-12)
+    np.testing.assert_allclose(result, [(weight * 0.36**n) ** 2 for n in range(4)], rtol=1e-12)
 
 
 @pytest.mark.parametrize("cumulative", [False, True])
@@ -103,8 +103,8 @@ def test_rotation_and_reflection_of_every_degree(cumulative, reflect):
         turned = atoms.copy()
         turned.set_cell(atoms.cell.array @ rotation)
         turned.set_positions(atoms.positions @ rotation)
-        one, other = fingerprint.transform([atoms, turned])
-        assert_close(other, one, 1e-10)
+        one, alternative = fingerprint.transform([atoms, turned])
+        assert_close(alternative, one, 1e-10)
 
 
 def test_without_directions_degree_0_is_all_that_distances_give():

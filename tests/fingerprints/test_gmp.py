@@ -97,8 +97,8 @@ def plain_feature(order, sigma, near, density):
 def plain_gmp(atoms, reach, density):
     rows = []
     grid = [(-1, None)] + [(order, sigma) for order in ORDERS[1:] for sigma in SIGMAS]
-    for own, (numbers, vectors) in zip(atoms.numbers, neighbors(atoms, reach), strict=True):
-        near = [(own, np.zeros(3)), *zip(numbers, vectors, strict=True)]
+    for of_its_own, (numbers, vectors) in zip(atoms.numbers, neighbors(atoms, reach), strict=True):
+        near = [(of_its_own, np.zeros(3)), *zip(numbers, vectors, strict=True)]
         rows.append([plain_feature(order, sigma, near, density) for order, sigma in grid])
     return np.array(rows)
 
@@ -116,8 +116,8 @@ def test_against_closed_formulas(name, smooth):
 def test_default_densities_against_closed_formulas(name):
     atoms = STRUCTURES[name]
     expected = plain_gmp(atoms, 12.0, tabulated)
-    found = GMP(SIGMAS, ORDERS, overlap_threshold=1e-15).transform([atoms])[0]
-    assert_close(found, expected, 1e-10)
+    result = GMP(SIGMAS, ORDERS, overlap_threshold=1e-15).transform([atoms])[0]
+    assert_close(result, expected, 1e-10)
     # At the default threshold, an atom out of sight is below 1e-8 (in units of its feature).
     np.testing.assert_allclose(
         GMP(SIGMAS, ORDERS).transform([atoms])[0], expected, rtol=1e-6, atol=1e-6
@@ -137,14 +137,14 @@ def test_the_square_is_the_square(smooth):
 def test_high_orders_of_one_neighbor(order, smooth):
     """Around an axis only m = 0 is left: ``l! (2 l - 1)!!`` times the square of the overlap."""
     pair = Atoms("HAl", [[0, 0, 0], [0.6, -1.2, 1.2]])
-    found = GMP((0.7,), (order,), densities=smooth, overlap_threshold=1e-15).transform([pair])[0]
+    result = GMP((0.7,), (order,), densities=smooth, overlap_threshold=1e-15).transform([pair])[0]
     alpha, norm = 0.5 / 0.7**2, (2.0 * np.pi * 0.7**2) ** -1.5
     amplitude, beta = SMOOTH[13][0]
     overlap = norm * amplitude * (np.pi / (alpha + beta)) ** 1.5
     overlap *= np.exp(-alpha * beta / (alpha + beta) * 1.8**2)
     overlap *= (1.8 * beta / (alpha + beta)) ** order
     factor = np.prod(np.arange(1.0, order + 1)) * np.prod(np.arange(1.0, 2 * order, 2.0))
-    np.testing.assert_allclose(found[0, 0], np.sqrt(factor) * overlap, rtol=1e-12)
+    np.testing.assert_allclose(result[0, 0], np.sqrt(factor) * overlap, rtol=1e-12)
 
 
 # Integrals on a grid
@@ -153,9 +153,9 @@ def test_high_orders_of_one_neighbor(order, smooth):
 def density_on_grid(atoms, points, atom):
     """Electrons/Å^3 of all atoms and images at points around an atom."""
     numbers, vectors = list(neighbors(atoms, 10.0))[atom]
-    own = (atoms.numbers[atom], np.zeros(3))
+    of_its_own = (atoms.numbers[atom], np.zeros(3))
     total = np.zeros(len(points))
-    for z, vector in [own, *zip(numbers, vectors, strict=True)]:
+    for z, vector in [of_its_own, *zip(numbers, vectors, strict=True)]:
         square = ((points - vector) ** 2).sum(axis=1)
         total += sum(b * np.exp(-beta * square) for b, beta in SMOOTH[z])
     return total
@@ -170,7 +170,7 @@ def test_against_integrals_on_a_grid(name, smooth):
     probe = np.exp(-(points**2).sum(axis=1) / (2 * sigma**2)) * (2 * np.pi * sigma**2) ** -1.5
     orders = (0, 1, 2)
     fingerprint = GMP((sigma,), orders, densities=smooth, overlap_threshold=1e-15)
-    found = fingerprint.transform([atoms])[0]
+    result = fingerprint.transform([atoms])[0]
     weighted = density_on_grid(atoms, points, 0) * probe
     for column, order in enumerate(orders):
         integrals = [
@@ -178,7 +178,7 @@ def test_against_integrals_on_a_grid(name, smooth):
             for weight, polynomial in polynomials(order, *points.T)
         ]
         expected = np.sqrt(sum(weight * integral**2 for weight, integral in integrals))
-        np.testing.assert_allclose(found[0, column], expected, rtol=1e-8)
+        np.testing.assert_allclose(result[0, column], expected, rtol=1e-8)
 
 
 # Another package
@@ -208,12 +208,12 @@ def test_against_another_package(row, reference, frames, data_dir):
         square=reference["square"],
         overlap_threshold=reference["overlap_threshold"],
     )
-    for found, given in zip(fingerprint.transform(frames), setting["features"], strict=True):
-        expected = np.array(given)
-        assert found.shape == expected.shape
+    for result, options in zip(fingerprint.transform(frames), setting["features"], strict=True):
+        expected = np.array(options)
+        assert result.shape == expected.shape
         # What vanishes by symmetry is rounding noise in both: 1e-16 of the terms, which the factor
         # of order 5 and near cancellation raise to 2e-12.
-        np.testing.assert_allclose(found, expected, rtol=1e-6, atol=1e-11)
+        np.testing.assert_allclose(result, expected, rtol=1e-6, atol=1e-11)
 
 
 def test_frames_of_another_package_hold_many_elements(reference, frames):
@@ -237,12 +237,12 @@ def test_images_are_there():
 
 def test_a_lone_atom_has_its_own_density():
     sigma, (terms, point) = 0.5, tabulated(26)
-    found = GMP((sigma,), (-1, 0, 1, 2)).transform([Atoms("Fe")])[0][0]
-    own = overlaps(0, sigma, terms, point, np.zeros(3))[0]
+    result = GMP((sigma,), (-1, 0, 1, 2)).transform([Atoms("Fe")])[0][0]
+    of_its_own = overlaps(0, sigma, terms, point, np.zeros(3))[0]
     # The point charge is seen through a probe, and not without.
-    np.testing.assert_allclose(found[0], sum(b for b, _ in terms), rtol=1e-12)
-    np.testing.assert_allclose(found[1], own, rtol=1e-12)
-    assert (found[2:] == 0.0).all()
+    np.testing.assert_allclose(result[0], sum(b for b, _ in terms), rtol=1e-12)
+    np.testing.assert_allclose(result[1], of_its_own, rtol=1e-12)
+    assert (result[2:] == 0.0).all()
 
 
 # Reach

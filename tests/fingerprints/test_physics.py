@@ -29,11 +29,11 @@ def make_batch(fingerprint, structures, dtype=torch.float64):
 
 
 def moved(atoms, positions, cell=None):
-    other = atoms.copy()
+    alternative = atoms.copy()
     if cell is not None:
-        other.set_cell(cell)
-    other.set_positions(positions)
-    return other
+        alternative.set_cell(cell)
+    alternative.set_positions(positions)
+    return alternative
 
 
 def assert_same_before_and_after(fingerprint, change):
@@ -65,8 +65,8 @@ def test_permutation(fingerprint):
     rng = np.random.default_rng(2)
     for atoms in STRUCTURES.values():
         order = rng.permutation(len(atoms))
-        one, other = fingerprint.transform([atoms, atoms[order]])
-        assert_close(other, one[order], 1e-12)
+        one, alternative = fingerprint.transform([atoms, atoms[order]])
+        assert_close(alternative, one[order], 1e-12)
 
 
 @pytest.mark.parametrize("name", PERIODIC)
@@ -84,19 +84,19 @@ def test_supercell(fingerprint, name):
 def test_images_count(fingerprint, name):
     alone = STRUCTURES[name].copy()
     alone.pbc = False
-    one, other = fingerprint.transform([STRUCTURES[name], alone])
+    one, alternative = fingerprint.transform([STRUCTURES[name], alone])
     # Not so in densities at the nuclei, which are those of their own atoms.
-    assert (np.abs(one - other) > 1e-2 * np.abs(one)).any(axis=0).mean() > 0.7
+    assert (np.abs(one - alternative) > 1e-2 * np.abs(one)).any(axis=0).mean() > 0.7
 
 
 def test_images_of_atoms_that_are_moved_by_whole_cells(fingerprint):
     for name in PERIODIC:
         atoms = STRUCTURES[name]
         shifts = np.random.default_rng(3).integers(-3, 4, size=(len(atoms), 3)) * atoms.pbc
-        one, other = fingerprint.transform(
+        one, alternative = fingerprint.transform(
             [atoms, moved(atoms, atoms.positions + shifts @ atoms.cell.array)]
         )
-        assert_close(other, one, 1e-10)
+        assert_close(alternative, one, 1e-10)
 
 
 # Limits
@@ -106,13 +106,13 @@ def test_images_of_atoms_that_are_moved_by_whole_cells(fingerprint):
 def test_isolated_atoms(fingerprint, far):
     """Alone, or with another atom out of reach."""
     iron = Atoms("FeFe", [[0, 0, 0], [0, 0, 100.0]]) if far else Atoms("Fe")
-    found = fingerprint.transform([iron])[0]
+    result = fingerprint.transform([iron])[0]
     names = fingerprint.atom_feature_names()
     if isinstance(fingerprint, GMP):
         spherical = np.array(["order-1" in name or "order0" in name for name in names])
-        assert (found[:, spherical] > 0.0).all()
-        found = found[:, ~spherical]
-    assert (found == 0.0).all()
+        assert (result[:, spherical] > 0.0).all()
+        result = result[:, ~spherical]
+    assert (result == 0.0).all()
 
 
 CONTINUOUS = [name for name, one in FINGERPRINTS.items() if not isinstance(one, GMP)]
@@ -166,12 +166,12 @@ def test_derivatives_with_respect_to_positions(fingerprint, name):
     scale = np.abs(fingerprint.transform([atoms])[0]).max(axis=0)
     noise = np.random.default_rng(4).normal(size=(len(atoms), len(scale)))
     weights = torch.as_tensor(noise / scale)
-    found = analytic_gradient(fingerprint, atoms, weights)
+    result = analytic_gradient(fingerprint, atoms, weights)
     expected = numeric_gradient(fingerprint, atoms, weights)
     assert np.abs(expected).max() > 0.1
     # Differences miss STEP^2 times third derivatives; atoms of a crystal move all images.
-    np.testing.assert_allclose(found, expected, atol=1e-5 * np.abs(expected).max())
-    np.testing.assert_allclose(found.sum(axis=0), 0.0, atol=1e-10 * np.abs(found).max())
+    np.testing.assert_allclose(result, expected, atol=1e-5 * np.abs(expected).max())
+    np.testing.assert_allclose(result.sum(axis=0), 0.0, atol=1e-10 * np.abs(result).max())
 
 
 @pytest.mark.parametrize("name", ["random", "small"])
@@ -266,10 +266,10 @@ def test_squares_of_multipoles_that_vanish_have_gradient_0(name):
 def test_float32_agrees_with_float64(fingerprint):
     single = clone(fingerprint).set_params(dtype="float32")
     structures = [*STRUCTURES.values(), *CRYSTALS.values()]
-    double, found = fingerprint.atom_features(structures), single.atom_features(structures)
+    double, result = fingerprint.atom_features(structures), single.atom_features(structures)
     assert double.dtype == np.float64
-    assert found.dtype == np.float32
-    assert_close(found, double, 1e-5)
+    assert result.dtype == np.float32
+    assert_close(result, double, 1e-5)
 
 
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
@@ -294,18 +294,18 @@ def test_parts_of_any_size_give_the_same(fingerprint, chunk, monkeypatch):
     structures = list(STRUCTURES.values())
     whole = fingerprint.transform(structures)
     monkeypatch.setattr(_base, "CHUNK_ATOMS", chunk)
-    for found, expected in zip(fingerprint.transform(structures), whole, strict=True):
-        assert_close(found, expected, 1e-12)
+    for result, expected in zip(fingerprint.transform(structures), whole, strict=True):
+        assert_close(result, expected, 1e-12)
 
 
 def test_subsets_and_order(fingerprint):
     structures = list(STRUCTURES.values())
     whole = fingerprint.transform(structures)
     for rows in ([7, 0, 3], [5, 5], list(range(8))[::-1]):
-        for found, row in zip(
+        for result, row in zip(
             fingerprint.transform([structures[row] for row in rows]), rows, strict=True
         ):
-            assert_close(found, whole[row], 1e-12)
+            assert_close(result, whole[row], 1e-12)
 
 
 @pytest.mark.parametrize(
@@ -317,9 +317,9 @@ def test_graphs_of_any_cutoff_give_the_same(fingerprint, settings):
     chosen = [STRUCTURES[name] for name in ("random", "small skewed", "wire", "molecule")]
     expected = fingerprint.transform(chosen)
     graphs = StructureToGraph(**settings).fit_transform(chosen)
-    for found, wanted in zip(fingerprint.transform(graphs), expected, strict=True):
+    for result, targeted in zip(fingerprint.transform(graphs), expected, strict=True):
         # Graphs hold positions as the structures do; sums run in another order.
-        assert_close(found, wanted, 1e-10)
+        assert_close(result, targeted, 1e-10)
 
 
 def test_a_batch_with_longer_edges_gives_the_same(fingerprint):
@@ -331,6 +331,6 @@ def test_a_batch_with_longer_edges_gives_the_same(fingerprint):
         assert_close(fingerprint.compute(batch).numpy(), expected, 1e-12)
 
 
-@pytest.mark.parametrize("kind", [WACSF, EAD])
-def test_the_needed_cutoff_is_the_parameter(kind):
-    assert kind(4.5).needed_cutoff(np.array([1, 92])) == 4.5
+@pytest.mark.parametrize("category", [WACSF, EAD])
+def test_the_needed_cutoff_is_the_parameter(category):
+    assert category(4.5).needed_cutoff(np.array([1, 92])) == 4.5

@@ -64,10 +64,10 @@ def plain_wacsf(atoms, cutoff, g2_grid, g4_grid, g5_grid):
     return np.array(rows)
 
 
-def grid(settings, kind):
+def grid(settings, category):
     """Of G2: eta and rs; of the others: eta, zeta and lambda."""
     names = ("eta", "rs", "zeta", "lambda")
-    return [settings[f"{kind}_{name}"] for name in names if f"{kind}_{name}" in settings]
+    return [settings[f"{category}_{name}"] for name in names if f"{category}_{name}" in settings]
 
 
 # The formulas
@@ -77,12 +77,12 @@ def grid(settings, kind):
 @pytest.mark.parametrize("name", STRUCTURES)
 def test_against_the_published_formulas(name, zetas):
     settings = {**SETTINGS, "g5_zeta": ZETAS[zetas]}
-    grids = (grid(settings, kind) for kind in ("g2", "g4", "g5"))
+    grids = (grid(settings, category) for category in ("g2", "g4", "g5"))
     expected = plain_wacsf(STRUCTURES[name], CUTOFF, *grids)
-    found = WACSF(CUTOFF, **settings).transform([STRUCTURES[name]])[0]
+    result = WACSF(CUTOFF, **settings).transform([STRUCTURES[name]])[0]
     assert np.abs(expected).max(axis=0).min() > 0.0
     # Whole powers by repeated squaring: 16 factors, each rounded.
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(result, expected, rtol=1e-10, atol=1e-10)
 
 
 def test_a_cutoff_far_beyond_the_cell():
@@ -90,28 +90,30 @@ def test_a_cutoff_far_beyond_the_cell():
     settings = {"g2_eta": (4.0,), "g2_rs": (2.5,)}
     settings |= {"g4_eta": (0.02,), "g4_zeta": (1.5,), "g4_lambda": (1.0,)}
     settings |= {"g5_eta": (0.02,), "g5_zeta": (3.0,), "g5_lambda": (-1.0,)}
-    expected = plain_wacsf(atoms, 6.5, *(grid(settings, kind) for kind in ("g2", "g4", "g5")))
-    found = WACSF(6.5, **settings).transform([atoms])[0]
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    expected = plain_wacsf(
+        atoms, 6.5, *(grid(settings, category) for category in ("g2", "g4", "g5"))
+    )
+    result = WACSF(6.5, **settings).transform([atoms])[0]
+    np.testing.assert_allclose(result, expected, rtol=1e-10)
 
 
 def test_against_dscribe():
     reference = json.loads(REFERENCE.read_text(encoding="utf-8"))
     settings = {
-        f"{kind}_{name}": values
-        for kind in ("g2", "g4", "g5")
-        for name, values in reference[kind].items()
+        f"{category}_{name}": values
+        for category in ("g2", "g4", "g5")
+        for name, values in reference[category].items()
     }
     n_g2 = len(settings["g2_eta"]) * len(settings["g2_rs"])
     fingerprint = WACSF(reference["cutoff"], **settings)
     for crystal in reference["crystals"]:
         positions = crystal["positions"]
         atoms = Atoms("Si" * len(positions), positions, cell=crystal["cell"], pbc=True)
-        found = fingerprint.transform([atoms])[0]
+        result = fingerprint.transform([atoms])[0]
         # dscribe's neighbours weigh 1, ours their atomic number.
-        found[:, :n_g2] /= 14.0
-        found[:, n_g2:] /= 14.0**2
-        np.testing.assert_allclose(found, crystal["features"], rtol=1e-9, atol=1e-12)
+        result[:, :n_g2] /= 14.0
+        result[:, n_g2:] /= 14.0**2
+        np.testing.assert_allclose(result, crystal["features"], rtol=1e-9, atol=1e-12)
 
 
 # Two ways to G5
@@ -140,8 +142,8 @@ def test_one_fractional_zeta_turns_all_to_pairs():
     names = whole.atom_feature_names()
     columns = [mixed.atom_feature_names().index(name) for name in names]
     for atoms in STRUCTURES.values():
-        one, other = whole.transform([atoms])[0], mixed.transform([atoms])[0][:, columns]
-        np.testing.assert_allclose(one, other, rtol=1e-10, atol=1e-10)
+        one, alternative = whole.transform([atoms])[0], mixed.transform([atoms])[0][:, columns]
+        np.testing.assert_allclose(one, alternative, rtol=1e-10, atol=1e-10)
 
 
 # Few neighbours, and parts left out
@@ -174,11 +176,11 @@ def test_neighbors_beyond_each_others_reach_have_g5_but_no_g4():
 
 @pytest.mark.parametrize("left_out", ["g2", "g4", "g5"])
 def test_an_empty_eta_leaves_a_kind_out(left_out):
-    whole, part = WACSF(CUTOFF), WACSF(CUTOFF, **{f"{left_out}_eta": ()})
-    names = part.atom_feature_names()
+    whole, piece = WACSF(CUTOFF), WACSF(CUTOFF, **{f"{left_out}_eta": ()})
+    names = piece.atom_feature_names()
     assert names == [name for name in whole.atom_feature_names() if not name.startswith(left_out)]
     columns = [whole.atom_feature_names().index(name) for name in names]
     structures = list(STRUCTURES.values())
     np.testing.assert_allclose(
-        part.atom_features(structures), whole.atom_features(structures)[:, columns], rtol=1e-12
+        piece.atom_features(structures), whole.atom_features(structures)[:, columns], rtol=1e-12
     )

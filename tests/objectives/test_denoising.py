@@ -124,14 +124,14 @@ class TestNoise:
     def test_target_is_the_way_back_without_translation(self, graphs):
         batch, moved, targets = perturb(graphs)
         back = (batch.positions - moved.positions).numpy()
-        found = targets["displacements"].numpy()
+        result = targets["displacements"].numpy()
         for crystal, atoms in enumerate(np.split(back, graphs.atom_counts.cumsum()[:-1])):
             rows = batch.batch.numpy() == crystal
             if len(atoms) > 1:
-                np.testing.assert_allclose(found[rows], atoms - atoms.mean(axis=0), atol=1e-15)
+                np.testing.assert_allclose(result[rows], atoms - atoms.mean(axis=0), atol=1e-15)
                 assert np.abs(atoms.mean(axis=0)).max() > 0.01
             else:
-                assert np.isnan(found[rows]).all()
+                assert np.isnan(result[rows]).all()
 
     @pytest.mark.parametrize("target", ["return", "noise"])
     def test_raw_noise(self, graphs, target):
@@ -140,9 +140,9 @@ class TestNoise:
         torch.testing.assert_close(targets["displacements"], expected)
 
     def test_the_generator_alone_decides(self, graphs):
-        first, same, other = (perturb(graphs, seed=seed)[1].positions for seed in (0, 0, 1))
+        first, same, alternative = (perturb(graphs, seed=seed)[1].positions for seed in (0, 0, 1))
         assert torch.equal(first, same)
-        assert not torch.equal(first, other)
+        assert not torch.equal(first, alternative)
 
     def test_drawn_anew_each_epoch_but_not_in_validation(self, graphs):
         model = make_model(CGCNN_SMALL, Denoising())
@@ -173,8 +173,8 @@ class TestLoss:
         for crystal in range(len(batch)):
             rows = batch.batch == crystal
             if rows.sum() > 1:
-                wanted = back[rows] - back[rows].mean(dim=0)
-                error.append(predictions["displacements"][rows] - wanted)
+                targeted = back[rows] - back[rows].mean(dim=0)
+                error.append(predictions["displacements"][rows] - targeted)
         error = torch.cat(error).abs() / (1.0 if scale is None else 0.05)
         huber = torch.where(error < 0.7, 0.5 * error**2, 0.7 * (error - 0.35))
         expected = {"l1": error, "mse": error**2, "huber": huber}[loss].mean()
@@ -183,14 +183,14 @@ class TestLoss:
 
     @pytest.mark.parametrize("through", ["derivative", "head"])
     def test_the_network_works_in_the_unit_of_the_loss(self, graphs, through):
-        found = []
+        result = []
         for scale in ("noise", None):
             with torch.random.fork_rng():
                 torch.manual_seed(0)
                 module = CGCNN_SMALL.build(CUTOFF)
                 model = Denoising(0.05, through, scale=scale).build(module, {}).double().eval()
-            found.append(model.predict(graphs.batch(dtype=torch.float64))["displacements"])
-        torch.testing.assert_close(found[0], 0.05 * found[1], rtol=1e-6, atol=1e-9)
+            result.append(model.predict(graphs.batch(dtype=torch.float64))["displacements"])
+        torch.testing.assert_close(result[0], 0.05 * result[1], rtol=1e-6, atol=1e-9)
 
     def test_of_zero_displacements(self):
         cell = make_supercell(perfect_crystals()["Fe"], 8 * np.eye(3))
@@ -430,11 +430,11 @@ class TestEstimators:
         model = Pretrainer(CGCNN_SMALL, Denoising(), **FIT).fit(structures)
         assert not model.__sklearn_tags__().target_tags.required
         assert {"train_displacements", "valid_displacements"} <= set(model.history_[0])
-        found = model.predict(structures[:3])
-        assert [array.shape for array in found] == [(len(s), 3) for s in structures[:3]]
+        result = model.predict(structures[:3])
+        assert [array.shape for array in result] == [(len(s), 3) for s in structures[:3]]
         (alone,) = model.predict(structures[2:3])
-        np.testing.assert_allclose(alone, found[2], atol=1e-6)
-        assert np.abs(sum(found)).max() < 0.01  # of perfect crystals
+        np.testing.assert_allclose(alone, result[2], atol=1e-6)
+        assert np.abs(sum(result)).max() < 0.01  # of perfect crystals
 
     def test_score_has_the_same_noise_each_time(self, structures):
         model = Pretrainer(CGCNN_SMALL, Denoising(), **FIT).fit(structures)
@@ -444,8 +444,8 @@ class TestEstimators:
     def test_random_state(self, structures):
         model = Pretrainer(CGCNN_SMALL, Denoising(), **FIT)
         one, same = (clone(model).fit(structures) for _ in range(2))
-        other = clone(model).set_params(random_state=1).fit(structures)
-        losses = [[row["train_loss"] for row in m.history_] for m in (one, same, other)]
+        alternative = clone(model).set_params(random_state=1).fit(structures)
+        losses = [[row["train_loss"] for row in m.history_] for m in (one, same, alternative)]
         assert losses[0] == losses[1] != losses[2]
 
     def test_a_later_epoch_has_other_noise(self, structures):

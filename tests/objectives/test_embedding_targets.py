@@ -68,8 +68,10 @@ def test_the_teacher_sees_each_crystal_once(graphs, tmp_path):
     assert Teacher.seen == 16
     n = len(first.atom["embeddings"])
     assert torch.equal(second.atom["embeddings"][:n], first.atom["embeddings"])
-    other = EmbeddingTargets(Teacher(per_crystal=True), cache=tmp_path).make_targets(graphs, None)
-    assert set(other.crystal) == {"crystal_embeddings"}
+    alternative = EmbeddingTargets(Teacher(per_crystal=True), cache=tmp_path).make_targets(
+        graphs, None
+    )
+    assert set(alternative.crystal) == {"crystal_embeddings"}
     assert Teacher.seen == 32
 
 

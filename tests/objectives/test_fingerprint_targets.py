@@ -146,10 +146,10 @@ def test_save_and_load_with_arrays_as_parameters(structures, tmp_path):
     pretrainer = fitted(FingerprintTargets(fingerprint), structures)
     pretrainer.save(tmp_path / "m.gnnpre")
     loaded = Pretrainer.load(tmp_path / "m.gnnpre")
-    for ours, theirs in zip(
+    for reference, counterpart in zip(
         pretrainer.predict(structures), loaded.predict(structures), strict=True
     ):
-        np.testing.assert_array_equal(ours, theirs)
+        np.testing.assert_array_equal(reference, counterpart)
     assert loaded.objective.fingerprint.rs == (2.0, 3.0)
 
 
@@ -165,9 +165,9 @@ def test_hidden_layers_of_the_head_are_transferred(structures, tmp_path):
         validation_fraction=0,
     )
     regressor.fit(structures, np.arange(float(len(structures))))
-    ours, theirs = (e.net_.module_.state_dict() for e in (pretrainer, regressor))
-    torch.testing.assert_close(ours["head.mlp.0.weight"], theirs["head.mlp.0.weight"])
-    assert ours["head.mlp.2.weight"].shape != theirs["head.mlp.2.weight"].shape
+    reference, counterpart = (e.net_.module_.state_dict() for e in (pretrainer, regressor))
+    torch.testing.assert_close(reference["head.mlp.0.weight"], counterpart["head.mlp.0.weight"])
+    assert reference["head.mlp.2.weight"].shape != counterpart["head.mlp.2.weight"].shape
 
 
 def test_a_fingerprint_of_ones_own(structures, tmp_path):

@@ -79,26 +79,26 @@ class TestLosses:
             "forces": (predicted["forces"] - labels.forces, atom_weight, 30.0),
             "stress": (predicted["stress"] - labels.stress, sample_weight, 400.0),
         }
-        found = compute_losses(model, graphs, targets)
-        assert found.keys() == terms.keys()
+        result = compute_losses(model, graphs, targets)
+        assert result.keys() == terms.keys()
         loss = 0.0
         for name, (errors, rows, weight) in terms.items():
-            known = np.isfinite(errors)
+            present = np.isfinite(errors)
             rows = np.broadcast_to(rows.reshape(-1, *[1] * (errors.ndim - 1)), errors.shape)
-            mean = np.average(np.abs(errors[known]), weights=rows[known])
-            assert found[name].mean.item() == pytest.approx(mean, rel=1e-10)
-            assert found[name].weight == weight
+            mean = np.average(np.abs(errors[present]), weights=rows[present])
+            assert result[name].mean.item() == pytest.approx(mean, rel=1e-10)
+            assert result[name].weight == weight
             loss += weight * mean
-        assert combine(found).item() == pytest.approx(loss, rel=1e-10)
+        assert combine(result).item() == pytest.approx(loss, rel=1e-10)
 
     def test_stress_of_slabs_is_left_out_though_labelled(self, graphs, labels):
         objective = ForceField()
         model = make_model(CGCNN(**SMALL), objective)
         assert np.isfinite(labels.stress).all()
-        found = compute_losses(model, graphs, objective.make_targets(graphs, labels))
+        result = compute_losses(model, graphs, objective.make_targets(graphs, labels))
         periodic = sum(bool(atoms.pbc.all()) for atoms in STRUCTURES)
         assert 0 < periodic < len(STRUCTURES)
-        assert float(found["stress"].count) == 9 * periodic
+        assert float(result["stress"].count) == 9 * periodic
 
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("readout", READOUTS)
@@ -130,10 +130,10 @@ class TestLosses:
         loss.backward()
         assert all((p.grad is None or (p.grad == 0).all()) for p in model.parameters())
 
-    @pytest.mark.parametrize("part", ["energy", "forces", "stress"])
-    def test_gradients_agree_with_differences_of_the_loss(self, graphs, labels, part):
+    @pytest.mark.parametrize("piece", ["energy", "forces", "stress"])
+    def test_gradients_agree_with_differences_of_the_loss(self, graphs, labels, piece):
         """The second derivatives that training takes."""
-        weights = {"energy": 0, "forces": 0, "stress": 0, part: 1}
+        weights = {"energy": 0, "forces": 0, "stress": 0, piece: 1}
         objective = ForceField(**weights, loss="mse")
         model = make_model(CGCNN(**SMALL), objective).train()
         targets = objective.make_targets(graphs, labels)
@@ -170,20 +170,20 @@ class TestRatios:
     def test_terms_without_weight_are_absent(self, graphs, labels, ratio):
         objective = ForceField(*ratio, **PAPERS)
         model = make_model(CGCNN(**SMALL), objective)
-        found = compute_losses(model, graphs, objective.make_targets(graphs, labels))
+        result = compute_losses(model, graphs, objective.make_targets(graphs, labels))
         weights = dict(zip(("energy", "forces", "stress"), ratio, strict=True))
         expected = {name: weight for name, weight in weights.items() if weight}
-        assert {name: term.weight for name, term in found.items()} == expected
+        assert {name: term.weight for name, term in result.items()} == expected
 
     @pytest.mark.parametrize("ratio", RATIOS, ids=str)
     def test_labels_without_weight_may_be_missing(self, graphs, labels, ratio):
-        given = {
+        options = {
             name: getattr(labels, name)
             for name, weight in zip(("energy", "forces", "stress"), ratio, strict=True)
             if weight
         }
         objective = ForceField(*ratio, **PAPERS)
-        targets = objective.make_targets(graphs, FrameLabels(labels.n_atoms, **given))
+        targets = objective.make_targets(graphs, FrameLabels(labels.n_atoms, **options))
         model = make_model(CGCNN(**SMALL), objective)
         assert torch.isfinite(combine(compute_losses(model, graphs, targets)))
 
@@ -199,18 +199,18 @@ class TestRatios:
 
     def test_prediction_is_whole_whatever_was_learnt(self, graphs):
         model = make_model(CGCNN(**SMALL), ForceField(1, 0, 0))
-        found = model.predict(graphs.batch(dtype=torch.float64))
-        assert set(found) == {"energy", "forces", "stress"}
-        assert not any(values.requires_grad for values in found.values())
+        result = model.predict(graphs.batch(dtype=torch.float64))
+        assert set(result) == {"energy", "forces", "stress"}
+        assert not any(values.requires_grad for values in result.values())
 
     def test_derivatives_under_no_grad(self, graphs):
         """As validation calls it."""
         model = make_model(CGCNN(**SMALL), ForceField())
         batch = graphs.batch(dtype=torch.float64)
         with torch.no_grad():
-            found = model(batch)
-        torch.testing.assert_close(found["forces"], model.predict(batch)["forces"])
-        assert found["forces"].abs().max() > 0.01
+            result = model(batch)
+        torch.testing.assert_close(result["forces"], model.predict(batch)["forces"])
+        assert result["forces"].abs().max() > 0.01
 
 
 class TestLabels:
@@ -239,8 +239,9 @@ class TestLabels:
 
     @pytest.mark.parametrize("name", ["energy", "forces", "stress"])
     def test_all_missing_with_a_weight_is_named(self, graphs, labels, name):
-        given = {key: getattr(labels, key) for key in ("energy", "forces", "stress") if key != name}
-        gaps = FrameLabels(labels.n_atoms, **given)
+        names = {"energy", "forces", "stress"} - {name}
+        options = {key: getattr(labels, key) for key in names}
+        gaps = FrameLabels(labels.n_atoms, **options)
         with pytest.raises(ValueError, match=f"y has no {name} .*{name}=0"):
             ForceField().make_targets(graphs, gaps)
         ForceField(**{name: 0}).make_targets(graphs, gaps)
@@ -300,8 +301,8 @@ class TestStatistics:
         assert not torch.allclose(before.reference_energies, changed.reference_energies)
 
     def test_references_skip_missing_energies(self, graphs, labels):
-        kept = [0, 1, 2, 4, 5, 6]
-        expected = self.fit(graphs, labels, kept).reference_energies
+        retained = [0, 1, 2, 4, 5, 6]
+        expected = self.fit(graphs, labels, retained).reference_energies
         labels.energy[[3, 7]] = np.nan
         assert torch.equal(self.fit(graphs, labels).reference_energies, expected)
 
@@ -321,8 +322,8 @@ class TestStatistics:
         labels.energy[:] = [true[atoms.numbers - 1].sum() for atoms in STRUCTURES]
         model = self.fit(graphs, labels, reference_energies="minimum_norm").double()
         model.scale.zero_()
-        found = model.predict(graphs.batch(dtype=torch.float64))["energy"]
-        np.testing.assert_allclose(found, labels.energy, rtol=1e-6)
+        result = model.predict(graphs.batch(dtype=torch.float64))["energy"]
+        np.testing.assert_allclose(result, labels.energy, rtol=1e-6)
 
     def test_none_leaves_raw_totals(self, graphs, labels):
         model = self.fit(graphs, labels, reference_energies=None)
@@ -391,12 +392,12 @@ def test_collected_predictions_are_frame_labels(graphs):
     for indices in ([0, 1, 2], [3], [4, 5, 6, 7]):
         predictions = model.predict(graphs.batch(indices, torch.float64))
         parts.append({name: values.numpy() for name, values in predictions.items()})
-    found = ForceField().collect(parts, graphs.atom_counts)
+    result = ForceField().collect(parts, graphs.atom_counts)
     whole = model.predict(graphs.batch(dtype=torch.float64))
-    assert isinstance(found, FrameLabels)
-    np.testing.assert_array_equal(found.n_atoms, graphs.atom_counts)
+    assert isinstance(result, FrameLabels)
+    np.testing.assert_array_equal(result.n_atoms, graphs.atom_counts)
     for name in ("energy", "forces", "stress"):
-        np.testing.assert_allclose(getattr(found, name), whole[name], rtol=1e-9, atol=1e-11)
+        np.testing.assert_allclose(getattr(result, name), whole[name], rtol=1e-9, atol=1e-11)
 
 
 class TestTotals:
@@ -421,7 +422,7 @@ class TestTotals:
     @pytest.mark.parametrize("train", [[0], [0, 3], [0, 1, 2, 3, 4, 5, 6, 7]])
     @pytest.mark.parametrize("size", [1.0, 100.0])
     def test_losses_do_not_depend_on_offsets_of_the_elements(self, graphs, labels, train, size):
-        found = []
+        result = []
         for y in (labels, self.totals(labels, self.offsets(size))):
             model, targets = self.trained(graphs, y, train)
             batch = graphs.batch(train, torch.float32)
@@ -435,8 +436,8 @@ class TestTotals:
                 },
                 batch,
             )
-            found.append(losses["energy"].mean.item())
-        assert found[1] == pytest.approx(found[0], rel=1e-5, abs=1e-6)
+            result.append(losses["energy"].mean.item())
+        assert result[1] == pytest.approx(result[0], rel=1e-5, abs=1e-6)
 
     def test_a_flat_energy_curve_is_resolved(self, labels):
         """Predictions at 1e5 eV per atom differ by what the network says, in float64."""

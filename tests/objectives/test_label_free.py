@@ -85,12 +85,12 @@ def test_every_gradient_is_finite_and_reaches_the_backbone(graphs, name, backbon
 @pytest.mark.parametrize("name", OBJECTIVES)
 def test_noise_follows_the_generator(graphs, name):
     model, targets = built(name, graphs)
-    first, again, other = (
+    first, again, alternative = (
         combine(step(model, graphs, targets, seed=seed)).item() for seed in (0, 0, 1)
     )
     assert first == again
     if not name.startswith("embeddings"):
-        assert first != other
+        assert first != alternative
 
 
 @pytest.mark.parametrize("name", OBJECTIVES)

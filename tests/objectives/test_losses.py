@@ -48,30 +48,30 @@ def test_every_loss_has_an_oracle():
 class TestAgainstNumPy:
     def test_missing_labels_are_left_out(self, loss, shape):
         prediction, target = make_entries(shape)
-        found = term(prediction, target, loss)
+        result = term(prediction, target, loss)
         present = np.isfinite(target)
         values = ENTRY_LOSS[loss]((prediction - target)[present])
-        assert float(found.total) == pytest.approx(values.sum(), rel=1e-12)
-        assert float(found.count) == present.sum()
-        assert float(found.mean) == pytest.approx(values.mean(), rel=1e-12)
-        assert found.weight == 7.0
+        assert float(result.total) == pytest.approx(values.sum(), rel=1e-12)
+        assert float(result.count) == present.sum()
+        assert float(result.mean) == pytest.approx(values.mean(), rel=1e-12)
+        assert result.weight == 7.0
 
     def test_sample_weight(self, loss, shape):
         prediction, target = make_entries(shape)
         weights = np.random.default_rng(1).uniform(0.0, 3.0, size=9)
         weights[4] = 0.0
-        found = term(prediction, target, loss, weights)
+        result = term(prediction, target, loss, weights)
         present = np.isfinite(target)
         rows = np.broadcast_to(weights.reshape(-1, *[1] * (len(shape) - 1)), shape)[present]
         values = ENTRY_LOSS[loss]((prediction - target)[present])
-        assert float(found.mean) == pytest.approx(np.average(values, weights=rows), rel=1e-12)
-        assert float(found.count) == pytest.approx(rows.sum(), rel=1e-12)
+        assert float(result.mean) == pytest.approx(np.average(values, weights=rows), rel=1e-12)
+        assert float(result.count) == pytest.approx(rows.sum(), rel=1e-12)
 
     def test_all_missing_is_zero_with_zero_gradient(self, loss, shape):
         prediction = torch.ones(shape, requires_grad=True)
-        found = term(prediction, torch.full(shape, torch.nan), loss)
-        assert found.mean.item() == 0.0
-        found.mean.backward()
+        result = term(prediction, torch.full(shape, torch.nan), loss)
+        assert result.mean.item() == 0.0
+        result.mean.backward()
         assert torch.equal(prediction.grad, torch.zeros(shape))
 
     def test_gradient_of_missing_labels_is_zero(self, loss, shape):
@@ -90,8 +90,8 @@ class TestAgainstNumPy:
 
 
 def test_huber_delta_is_where_the_loss_turns_linear():
-    found = term([0.1, 2.0], [0.0, 0.0], "huber")
-    assert float(found.total) == pytest.approx(0.5 * 0.1**2 + DELTA * (2.0 - DELTA / 2))
+    result = term([0.1, 2.0], [0.0, 0.0], "huber")
+    assert float(result.total) == pytest.approx(0.5 * 0.1**2 + DELTA * (2.0 - DELTA / 2))
 
 
 def test_losses_add_up_over_batches_of_any_size():

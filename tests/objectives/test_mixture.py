@@ -63,7 +63,7 @@ class Coordination(Objective):
         return CoordinationModel(backbone, layout.get("mean", 1.0))
 
     def collect(self, parts, graphs):
-        return np.concatenate([part["count"] for part in parts])
+        return np.concatenate([piece["count"] for piece in parts])
 
 
 class CoordinationModel(ObjectiveModel):
@@ -158,12 +158,12 @@ class TestParameters:
         assert set(mixture(forces=1.0).get_params(deep=False)) == {"parts"}
 
     def test_set(self):
-        given = [("forces", ForceField(), 1.0), ("noise", Denoising(), 0.1)]
-        one = Mixture(given)
+        options = [("forces", ForceField(), 1.0), ("noise", Denoising(), 0.1)]
+        one = Mixture(options)
         assert one.set_params(noise_weight=0.5, forces__stress=20.0) is one
         assert one.parts[0][1].stress == 20.0
         assert one.parts[1][2] == 0.5
-        assert given[1][2] == 0.1  # the list that came is left alone
+        assert options[1][2] == 0.1  # the list that came is left alone
         one.set_params(noise=Denoising(0.05), noise__through="head")
         assert one.parts[1][1].get_params()["noise"] == 0.05
         assert one.parts[1][1].through == "head"
@@ -219,24 +219,24 @@ class TestOnePass:
         terms, gradients = step(both, graphs, targets)
         summed = {name: torch.zeros_like(p) for name, p in both.backbone.named_parameters()}
         y = {"forces": labels, "gap": labels.info["gap"], "count": None}
-        for name, part, weight in mixture(**weights).parts:
-            alone, own = built(part, graphs, y[name], BACKBONES[backbone])
+        for name, piece, weight in mixture(**weights).parts:
+            alone, of_its_own = built(piece, graphs, y[name], BACKBONES[backbone])
             alone.backbone.load_state_dict(both.backbone.state_dict())
             heads = both.parts[name].state_dict()
             alone.load_state_dict(
                 {k: heads.get(k, v) for k, v in alone.state_dict().items()}, strict=True
             )
-            own_terms, own_gradients = step(alone, graphs, own)
+            own_terms, own_gradients = step(alone, graphs, of_its_own)
             for key, term in own_terms.items():
-                found = terms.pop(f"{name}.{key}")
-                assert float(found.mean) == pytest.approx(float(term.mean), rel=1e-12)
-                assert found.weight == weight * term.weight
+                result = terms.pop(f"{name}.{key}")
+                assert float(result.mean) == pytest.approx(float(term.mean), rel=1e-12)
+                assert result.weight == weight * term.weight
             for key, gradient in own_gradients.items():
                 if key.startswith("backbone."):
                     summed[key.removeprefix("backbone.")] += weight * gradient
                 else:
-                    found = gradients.pop(f"parts.{name}.{key}")
-                    assert_close(found, weight * gradient)
+                    result = gradients.pop(f"parts.{name}.{key}")
+                    assert_close(result, weight * gradient)
         assert not terms
         for name, gradient in summed.items():
             assert_close(gradients.pop(f"backbone.{name}", torch.zeros(())), gradient)
@@ -300,8 +300,8 @@ class TestOnePass:
         with torch.no_grad():
             for parameter in model.backbone.parameters():
                 parameter.mul_(1.5)
-        for other in (copied, again):
-            for name, value in other.predict(batch).items():
+        for alternative in (copied, again):
+            for name, value in alternative.predict(batch).items():
                 torch.testing.assert_close(value, expected[name], equal_nan=True)
         changed = model.predict(batch)
         assert not torch.equal(changed["count.count"], expected["count.count"])
@@ -339,10 +339,10 @@ class TestWeightsByName:
         model.set_params(max_epochs=1, learning_rate=1e-30, weight_decay=0)
         model.fit(graphs, labels.info["gap"])
         assert sum(name.startswith("head.") for name in model.transferred_) == names
-        given, taken = source.net_.module_.state_dict(), model.net_.module_.state_dict()
+        options, taken = source.net_.module_.state_dict(), model.net_.module_.state_dict()
         for name in model.transferred_:
             origin = name if name.startswith("backbone.") else f"parts.forces.{name}"
-            torch.testing.assert_close(taken[name], given[origin])
+            torch.testing.assert_close(taken[name], options[origin])
 
 
 class TestLabels:
@@ -422,11 +422,13 @@ class TestEstimators:
             assert row[f"{prefix}_loss"] == pytest.approx(np.dot(losses, weights), rel=1e-5)
 
     def test_predictions_of_all_parts(self, fitted, graphs):
-        found = fitted.predict(graphs[:3])
-        assert list(found) == ["forces", "gap", "noise"]
-        assert isinstance(found["forces"], FrameLabels)
-        assert found["gap"].shape == (3, 1)
-        assert [array.shape for array in found["noise"]] == [(n, 3) for n in graphs.atom_counts[:3]]
+        result = fitted.predict(graphs[:3])
+        assert list(result) == ["forces", "gap", "noise"]
+        assert isinstance(result["forces"], FrameLabels)
+        assert result["gap"].shape == (3, 1)
+        assert [array.shape for array in result["noise"]] == [
+            (n, 3) for n in graphs.atom_counts[:3]
+        ]
         assert fitted.transform(graphs[:3]).shape == (3, 8)
 
     def test_save_and_load(self, fitted, graphs, labels, tmp_path):
@@ -443,8 +445,8 @@ class TestEstimators:
     def test_a_mixture_of_one_is_its_part(self, graphs, labels):
         alone = Pretrainer(CGCNN_SMALL, ForceField(forces=2.0), **FIT).fit(graphs, labels)
         mixed = Pretrainer(CGCNN_SMALL, mixture(forces=1.0), **FIT).fit(graphs, labels)
-        state, other = (m.net_.module_.backbone.state_dict() for m in (alone, mixed))
-        assert all(torch.equal(state[name], other[name]) for name in state)
+        state, alternative = (m.net_.module_.backbone.state_dict() for m in (alone, mixed))
+        assert all(torch.equal(state[name], alternative[name]) for name in state)
 
     def test_resume(self, graphs, labels, tmp_path):
         objective = mixture(forces=1.0, noise=0.1)

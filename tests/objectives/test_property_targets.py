@@ -63,9 +63,9 @@ class TestTargets:
         y = np.arange(np.prod(shape), dtype=float).reshape(shape)
         objective = PropertyTargets()
         targets = objective.make_targets(graphs, y)
-        found = targets.crystal["properties"]
-        assert found.dtype == torch.float64
-        np.testing.assert_array_equal(found, y.reshape(N, -1))
+        result = targets.crystal["properties"]
+        assert result.dtype == torch.float64
+        np.testing.assert_array_equal(result, y.reshape(N, -1))
         assert objective.layout(targets) == {"n_outputs": y.reshape(N, -1).shape[1]}
 
     def test_lists_and_ints(self, graphs):
@@ -123,9 +123,9 @@ class TestStandardisation:
         train = np.array([0, 1, 2, 5, 6])
         model, _ = fit(graphs, y, train)
         y[[3, 4, 7]] *= 1000.0
-        other, _ = fit(graphs, y, train)
-        assert torch.equal(model.mean, other.mean)
-        assert torch.equal(model.std, other.std)
+        alternative, _ = fit(graphs, y, train)
+        assert torch.equal(model.mean, alternative.mean)
+        assert torch.equal(model.std, alternative.std)
 
     def test_sum_pooling_standardises_per_atom(self, graphs):
         """A property that is 3.0 an atom, give or take: its mean grows with the cell."""
@@ -175,18 +175,18 @@ class TestStandardisation:
     def test_another_unit_scales_predictions_and_leaves_the_loss(self, graphs, y):
         model, targets = fit(graphs, y)
         factor = np.array([1e3, -1e-2])
-        other, other_targets = fit(graphs, y * factor)
+        alternative, other_targets = fit(graphs, y * factor)
         # The sign of a property is the network's business: compare sizes and offsets.
-        np.testing.assert_allclose(other.std, model.std.numpy() * np.abs(factor), rtol=1e-12)
-        np.testing.assert_allclose(other.mean, model.mean.numpy() * factor, rtol=1e-12)
+        np.testing.assert_allclose(alternative.std, model.std.numpy() * np.abs(factor), rtol=1e-12)
+        np.testing.assert_allclose(alternative.mean, model.mean.numpy() * factor, rtol=1e-12)
         model, targets = fit(graphs, y[:, 0])
-        other, other_targets = fit(graphs, y[:, 0] * 1e3 + 7.0)
+        alternative, other_targets = fit(graphs, y[:, 0] * 1e3 + 7.0)
         np.testing.assert_allclose(
-            predict(other, graphs), predict(model, graphs) * 1e3 + 7.0, rtol=1e-10
+            predict(alternative, graphs), predict(model, graphs) * 1e3 + 7.0, rtol=1e-10
         )
         losses = [
             combine(compute_losses(m, graphs, t)).item()
-            for m, t in ((model, targets), (other, other_targets))
+            for m, t in ((model, targets), (alternative, other_targets))
         ]
         assert losses[0] == pytest.approx(losses[1], rel=1e-10)
 
@@ -220,12 +220,12 @@ def test_single_precision_learns_the_same_with_any_offset_and_unit(graphs, scale
         return loss.item(), gradient, model.predict(batch)["properties"].numpy()[:, 0]
 
     loss, gradient, predicted = run(plain)
-    other_loss, other_gradient, other = run((plain + offset) * scale)
-    assert other.dtype == np.float64
+    other_loss, other_gradient, alternative = run((plain + offset) * scale)
+    assert alternative.dtype == np.float64
     assert other_loss == pytest.approx(loss, rel=1e-5)
     torch.testing.assert_close(other_gradient, gradient, rtol=1e-3, atol=1e-6)
-    np.testing.assert_allclose(other / scale - offset, predicted, atol=1e-6)
-    assert len(np.unique(other)) == N
+    np.testing.assert_allclose(alternative / scale - offset, predicted, atol=1e-6)
+    assert len(np.unique(alternative)) == N
 
 
 def test_single_precision_without_standardisation_is_warned_of(graphs):
@@ -258,12 +258,12 @@ class TestLosses:
             weights = np.linspace(0.0, 2.0, N)
             targets.crystal["sample_weight"] = torch.from_numpy(weights)
         errors = np.abs(predict(model, graphs) - y) / np.nanstd(y, axis=0)
-        known = np.isfinite(y)
+        present = np.isfinite(y)
         rows = np.broadcast_to(weights[:, None], y.shape)
-        expected = np.average(errors[known], weights=rows[known])
-        found = compute_losses(model, graphs, targets)
-        assert set(found) == {"properties"}
-        assert found["properties"].mean.item() == pytest.approx(expected, rel=1e-10)
+        expected = np.average(errors[present], weights=rows[present])
+        result = compute_losses(model, graphs, targets)
+        assert set(result) == {"properties"}
+        assert result["properties"].mean.item() == pytest.approx(expected, rel=1e-10)
 
     @pytest.mark.parametrize("loss", LOSSES)
     @pytest.mark.parametrize("readout", READOUTS)
@@ -296,6 +296,6 @@ def test_collected_predictions_are_an_array_in_the_order_of_the_crystals(graphs,
     for indices in ([0, 1], [2, 3, 4, 5, 6, 7]):
         values = model.predict(graphs.batch(indices, torch.float64))["properties"]
         parts.append({"properties": values.numpy()})
-    found = PropertyTargets().collect(parts, graphs.atom_counts)
-    assert found.shape == (N, 2)
-    np.testing.assert_allclose(found, predict(model, graphs), rtol=1e-10)
+    result = PropertyTargets().collect(parts, graphs.atom_counts)
+    assert result.shape == (N, 2)
+    np.testing.assert_allclose(result, predict(model, graphs), rtol=1e-10)
