@@ -1,12 +1,16 @@
-"""Crystals to learn from: made from a potential, read from files, fetched from MatBench."""
+"""Data sets: readers and writers of files, and alloys with a potential's labels."""
 
+from ._alexandria import read_alexandria
+from ._aselmdb import read_aselmdb
 from ._composition import chemical_system as chemical_system
 from ._composition import reduced_formula as reduced_formula
 from ._composition import structure_from_arrays as structure_from_arrays
 from ._emt import make_emt_frames, make_emt_property
+from ._extxyz_writer import to_extxyz
 from ._filter_frames import filter_frames
 from ._frames import read_frames
 from ._matbench import fetch_matbench, read_matbench
+from ._matpes import read_matpes, read_mptrj
 from ._parquet import read_parquet
 from ._parquet_writer import to_parquet
 from ._read_structures import read_structures
@@ -16,9 +20,14 @@ __all__ = [
     "filter_frames",
     "make_emt_frames",
     "make_emt_property",
+    "read_alexandria",
+    "read_aselmdb",
     "read_frames",
     "read_matbench",
+    "read_matpes",
+    "read_mptrj",
     "read_parquet",
     "read_structures",
+    "to_extxyz",
     "to_parquet",
 ]

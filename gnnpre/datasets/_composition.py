@@ -10,7 +10,16 @@ import numpy as np
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
-__all__ = ["chemical_system", "reduced_formula", "structure_from_arrays"]
+    from ..graphs import Crystals
+
+__all__ = [
+    "chemical_system",
+    "composition_keys",
+    "element_keys",
+    "formula_column",
+    "reduced_formula",
+    "structure_from_arrays",
+]
 
 
 def reduced_formula(numbers: np.ndarray) -> str:
@@ -45,3 +54,38 @@ def structure_from_arrays(
 
     species = [Element.from_Z(z) for z in np.asarray(numbers).tolist()]
     return Structure(Lattice(cell), species, positions, coords_are_cartesian=True)
+
+
+def composition_keys(crystals: "Crystals") -> np.ndarray:
+    """Return a number for each crystal that those of one reduced composition share; (n,)."""
+    # The mean of a random number per element; equal means of other compositions do not happen.
+    codes = np.random.default_rng(0).random(119)
+    sums = np.add.reduceat(codes[crystals.atomic_numbers], crystals.offsets[:-1])
+    _, keys = np.unique((sums / crystals.n_atoms).round(12), return_inverse=True)
+    return np.asarray(keys)
+
+
+def element_keys(crystals: "Crystals") -> np.ndarray:
+    """Return a number for each crystal that those of the same elements share; (n,)."""
+    rows = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
+    has_element = np.zeros((len(crystals), 119), dtype=bool)
+    has_element[rows, crystals.atomic_numbers] = True
+    codes = has_element @ np.random.default_rng(0).random(119)
+    _, keys = np.unique(codes.round(12), return_inverse=True)
+    return np.asarray(keys)
+
+
+def formula_column(crystals: "Crystals") -> np.ndarray:
+    """Return the reduced formula of each crystal; array of objects of shape (n,)."""
+    keys = composition_keys(crystals)
+    _, firsts = np.unique(keys, return_index=True)
+    formulas = np.array(
+        [
+            reduced_formula(
+                crystals.atomic_numbers[crystals.offsets[row] : crystals.offsets[row + 1]]
+            )
+            for row in firsts.tolist()
+        ],
+        dtype=object,
+    )
+    return formulas[keys]

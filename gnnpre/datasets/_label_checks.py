@@ -6,10 +6,11 @@ from typing import Any
 import numpy as np
 
 from ..graphs import Crystals, FrameLabels
+from ._composition import composition_keys, element_keys
 from ._plausibility import warn_of_implausible_labels
 from ._stress_sign import warn_of_stress_sign
 
-__all__ = ["check_labels", "composition_keys", "element_keys"]
+__all__ = ["check_labels"]
 
 _MOST_ROWS = 20_000  # of large sets; an unsuitable unit or sign shows in any part of them
 
@@ -62,25 +63,6 @@ def _has_labels(labels: FrameLabels) -> bool:
     return any(
         np.isfinite(values).any() for values in (labels.energy, labels.forces, labels.stress)
     )
-
-
-def composition_keys(crystals: Crystals) -> np.ndarray:
-    """Return a number for each crystal that those of one reduced composition share; (n,)."""
-    # The mean of a random number per element; equal means of other compositions do not happen.
-    codes = np.random.default_rng(0).random(119)
-    sums = np.add.reduceat(codes[crystals.atomic_numbers], crystals.offsets[:-1])
-    _, keys = np.unique((sums / crystals.n_atoms).round(12), return_inverse=True)
-    return np.asarray(keys)
-
-
-def element_keys(crystals: Crystals) -> np.ndarray:
-    """Return a number for each crystal that those of the same elements share; (n,)."""
-    rows = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
-    has_element = np.zeros((len(crystals), 119), dtype=bool)
-    has_element[rows, crystals.atomic_numbers] = True
-    codes = has_element @ np.random.default_rng(0).random(119)
-    _, keys = np.unique(codes.round(12), return_inverse=True)
-    return np.asarray(keys)
 
 
 def _check_stress_sign(crystals: Crystals, labels: FrameLabels, materials: list[Any]) -> None:

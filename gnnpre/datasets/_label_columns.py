@@ -1,6 +1,6 @@
 """Energy, forces, stress and info columns of frames, in our units and conventions."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -8,10 +8,10 @@ import numpy as np
 from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import FrameLabels
-from ._composition import reduced_formula
 from ._frame_blocks import FrameBlock
+from ._info_columns import info_columns, is_missing
 from ._label_keys import LABELS, choose_names, find_keys
-from ._stated_units import check_unit_entries, is_unit_entry, read_factors
+from ._stated_units import check_unit_entries, read_factors
 from ._stress_matrix import to_matrices
 
 __all__ = ["LabelledBlock", "labels_from_blocks"]
@@ -73,7 +73,7 @@ def labels_from_blocks(
         energy=np.concatenate([block.energy for block in labelled]),
         forces=np.concatenate([block.forces for block in labelled]),
         stress=np.concatenate([block.stress for block in labelled]),
-        info=_info_columns(blocks, label_keys),
+        info=info_columns(blocks, label_keys),
     )
     return labelled, labels
 
@@ -216,7 +216,7 @@ def _number(block: FrameBlock, row: int, key: str | None, label: str) -> Any:
     value = None if key is None else block.entries[row].get(key)
     if type(value) is float and abs(value) < np.inf:  # the usual case
         return value
-    if value is None or _is_missing(value):
+    if value is None or is_missing(value):
         return None
     if np.ma.isMaskedArray(value):
         value = np.ma.filled(value.astype(float), np.nan)
@@ -229,49 +229,3 @@ def _number(block: FrameBlock, row: int, key: str | None, label: str) -> Any:
     if np.isinf(array).any():
         raise ValueError(f"{key} of {block.where(row)} is infinite; write nan where it is missing.")
     return array.astype(np.float64)
-
-
-def _is_missing(value: Any) -> bool:
-    """Whether a value is pandas' NA or NaT, or NumPy's masked."""
-    return value is np.ma.masked or type(value).__name__ in {"NAType", "NaTType"}
-
-
-def _info_columns(blocks: Sequence[FrameBlock], label_keys: set[str]) -> dict[str, Any]:
-    """Return a column for each scalar of the comment lines that is neither label nor unit."""
-    names = dict.fromkeys(
-        key
-        for block in blocks
-        for entries in block.entries
-        for key, value in entries.items()
-        if key not in label_keys and _is_scalar(value) and not is_unit_entry(key)
-    )
-    rows = [entries for block in blocks for entries in block.entries]
-    columns = {name: _column([entries.get(name) for entries in rows]) for name in names}
-    formulas = [
-        reduced_formula(block.atomic_numbers[start:stop])
-        for block in blocks
-        for start, stop in zip(block.offsets[:-1].tolist(), block.offsets[1:].tolist(), strict=True)
-    ]
-    columns["formula"] = np.array(formulas, dtype=object)
-    files = [block.file for block in blocks for _ in range(len(block))]
-    columns["file"] = np.array(files, dtype=object)
-    return columns
-
-
-def _is_scalar(value: Any) -> bool:
-    return not isinstance(value, (dict, list, tuple)) and getattr(value, "shape", ()) == ()
-
-
-def _column(values: list[Any]) -> np.ndarray:
-    """Return numbers as a numeric array (NaN where missing), anything else as objects (None)."""
-    values = [None if value is None or _is_missing(value) else value for value in values]
-    letters = {np.asarray(value).dtype.kind for value in values if value is not None}
-    missing = any(value is None for value in values)
-    if letters and letters <= set("iuf"):
-        to_number: Callable[[Any], Any] = float if missing or "f" in letters else int
-        return np.array([np.nan if value is None else to_number(value) for value in values])
-    if letters == {"b"} and not missing:
-        return np.array(values, dtype=bool)
-    column = np.empty(len(values), dtype=object)
-    column[:] = [value if _is_scalar(value) else None for value in values]
-    return column

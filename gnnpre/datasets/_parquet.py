@@ -13,6 +13,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from ..graphs import Crystals, FrameLabels
 from ._arrow import flat_symbols, list_counts, matrices, plain_column, vectors
 from ._extras import import_extra
+from ._info_columns import join_labels
 from ._label_checks import check_labels
 
 if TYPE_CHECKING:
@@ -108,7 +109,7 @@ def read_parquet(
     if names is not None:
         table = _target_table(pieces, names, crystals)
         return crystals, table[names[0]] if isinstance(targets, str) else table
-    labels = FrameLabels.concatenate([piece.labels for piece in pieces if piece.labels is not None])
+    labels = join_labels([piece.labels for piece in pieces if piece.labels is not None])
     groups = labels.info.get("immutable_id")
     is_trajectory = groups is not None and len(set(groups.tolist())) < len(groups)
     check_labels(crystals, labels, _row_names(pieces), groups if is_trajectory else None)

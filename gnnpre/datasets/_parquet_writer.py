@@ -10,9 +10,8 @@ import numpy as np
 from gnnpre._atomic import replace_file
 
 from ..graphs import Crystals, FrameLabels
-from ._composition import reduced_formula
+from ._composition import composition_keys, formula_column
 from ._extras import import_extra
-from ._label_checks import composition_keys
 from ._parquet import KBAR_OF_VASP
 
 __all__ = ["to_parquet"]
@@ -85,7 +84,7 @@ def to_parquet(
     if not isinstance(crystals, Crystals):
         crystals = Crystals.from_structures(crystals)
     extra = _extra_columns(crystals, labels, targets)
-    formulas, elements = _compositions(crystals)
+    formulas, elements = formula_column(crystals).tolist(), _elements(crystals)
     metadata = {b"gnnpre.units": json.dumps(_UNITS).encode()}
     with replace_file(os.fspath(path)) as new:
         schema: Any = None
@@ -138,21 +137,17 @@ def _extra_columns(
     return columns
 
 
-def _compositions(crystals: Crystals) -> tuple[list[str], list[list[str]]]:
-    """Return the reduced formula and the sorted elements of each crystal."""
+def _elements(crystals: Crystals) -> list[list[str]]:
+    """Return the sorted elements of each crystal."""
     from ase.data import chemical_symbols
 
     keys = composition_keys(crystals)
-    firsts: dict[int, int] = {}
-    for row, key in enumerate(keys.tolist()):
-        firsts.setdefault(key, row)
-    described = {}
-    for key, row in firsts.items():
+    _, firsts = np.unique(keys, return_index=True)
+    lists = []
+    for row in firsts.tolist():
         numbers = crystals.atomic_numbers[crystals.offsets[row] : crystals.offsets[row + 1]]
-        symbols = sorted(chemical_symbols[number] for number in set(numbers.tolist()))
-        described[key] = (reduced_formula(numbers), symbols)
-    pairs = [described[key] for key in keys.tolist()]
-    return [formula for formula, _ in pairs], [symbols for _, symbols in pairs]
+        lists.append(sorted({chemical_symbols[number] for number in numbers.tolist()}))
+    return [lists[key] for key in keys.tolist()]
 
 
 def _to_table(

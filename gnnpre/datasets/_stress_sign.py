@@ -40,6 +40,11 @@ class StressSign:
         """Whether larger volume goes with less tensile stress, by more than chance."""
         return self.correlation * np.sqrt(self.freedom) < -_SCORE
 
+    @property
+    def is_right(self) -> bool:
+        """Whether larger volume goes with more tensile stress, by more than chance."""
+        return self.correlation * np.sqrt(self.freedom) > _SCORE
+
 
 def measure_stress_sign(
     log_volume: np.ndarray, mean_stress: np.ndarray, groups: list[Any]

@@ -143,9 +143,9 @@ def test_damaged_databases_and_trajectories(tmp_path, copper):
 def test_missing_values_of_other_kinds(tmp_path):
     import pandas as pd
 
-    from gnnpre.datasets._label_columns import _column, _is_missing
+    from gnnpre.datasets._info_columns import info_column, is_missing
 
-    assert _is_missing(pd.NA)
-    assert _is_missing(np.ma.masked)
-    np.testing.assert_array_equal(_column([1, pd.NA, 3.5]), [1, np.nan, 3.5])
-    assert _column(["a", pd.NA]).tolist() == ["a", None]
+    assert is_missing(pd.NA)
+    assert is_missing(np.ma.masked)
+    np.testing.assert_array_equal(info_column([1, pd.NA, 3.5]), [1, np.nan, 3.5])
+    assert info_column(["a", pd.NA]).tolist() == ["a", None]

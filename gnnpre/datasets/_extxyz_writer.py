@@ -1,0 +1,179 @@
+"""Write crystals and labels as extended XYZ."""
+
+import gzip
+import os
+import re
+from collections.abc import Iterator, Mapping
+from typing import Any, TextIO
+
+import numpy as np
+
+from gnnpre._atomic import replace_file
+
+from ..graphs import Crystals, FrameLabels
+from ._stated_units import is_unit_entry
+
+__all__ = ["to_extxyz"]
+
+_RESERVED = {"lattice", "properties", "pbc", "energy", "forces", "stress", "id"}
+_PLAIN = re.compile(r"[^\s\"'={}\[\],\\]+")
+
+
+def to_extxyz(
+    path: str | os.PathLike[str],
+    crystals: Any,
+    labels: FrameLabels | None = None,
+    *,
+    targets: Any = None,
+) -> None:
+    """Write crystals and labels to an extended XYZ file, as ASE and other codes read it.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file, which is replaced as a whole; compressed if its name ends in ``.gz``.
+    crystals : Crystals or list of structures
+        The crystals; ``ids`` are written as ``id``.
+    labels : FrameLabels, optional
+        Energies (eV), forces (eV/Å) and stresses (eV/Å^3, positive in tension); those that are
+        missing are left out. Columns of ``info`` are written, too.
+    targets : Series, DataFrame or dict of arrays, optional
+        Columns of targets.
+
+    Raises
+    ------
+    ValueError
+        If the arguments differ in length, or a column has the name of one that is written or
+        looks like a unit.
+
+    See Also
+    --------
+    read_frames : Read such a file.
+    to_parquet : A format that is faster to read.
+
+    Notes
+    -----
+    Numbers are written with all digits, so that they are read back exactly. In this format text
+    that looks like a number is a number: an id ``"007"`` is read back as 7.
+
+    Examples
+    --------
+    >>> import pathlib, tempfile
+    >>> from gnnpre.datasets import make_emt_frames, read_frames, to_extxyz
+    >>> structures, labels = make_emt_frames(3, random_state=0)
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "emt.extxyz.gz"
+    >>> to_extxyz(path, structures, labels)
+    >>> crystals, read_labels = read_frames(path)
+    >>> bool((read_labels.forces == labels.forces).all())
+    True
+    """
+    if not isinstance(crystals, Crystals):
+        crystals = Crystals.from_structures(crystals)
+    columns = _columns(crystals, labels, targets)
+    with replace_file(os.fspath(path)) as new, _open(new, os.fspath(path)) as stream:
+        for text in _frames(crystals, labels, columns):
+            stream.write(text)
+
+
+def _open(new: Any, path: str) -> TextIO:
+    if path.endswith(".gz"):
+        return gzip.open(new, "wt", encoding="utf-8", newline="\n")
+    return open(new, "w", encoding="utf-8", newline="\n")
+
+
+def _columns(crystals: Crystals, labels: FrameLabels | None, targets: Any) -> dict[str, list[Any]]:
+    """Return ids, info columns and targets, checked for length and names."""
+    n = len(crystals)
+    if labels is not None and not np.array_equal(labels.n_atoms, crystals.n_atoms):
+        raise ValueError(
+            f"labels are of {len(labels)} frames and crystals of {n}, or the numbers of atoms "
+            "differ; pass labels of the same crystals, in the same order."
+        )
+    if hasattr(targets, "to_frame"):
+        targets = targets.to_frame()
+    tables: list[Mapping[str, Any]] = [crystals.info, {} if labels is None else labels.info]
+    tables.append({} if targets is None else {str(name): targets[name] for name in targets})
+    columns = {} if crystals.ids is None else {"id": crystals.ids.tolist()}
+    for table in tables:
+        for name, values in table.items():
+            if name.lower() in _RESERVED or is_unit_entry(name):
+                raise ValueError(
+                    f"A column is named {name!r}, which means something else in extended XYZ: "
+                    "rename it."
+                )
+            if len(values) != n:
+                raise ValueError(
+                    f"Column {name!r} has {len(values)} values; there are {n} crystals."
+                )
+            columns.setdefault(name, np.asarray(values).tolist())
+    return columns
+
+
+def _frames(
+    crystals: Crystals, labels: FrameLabels | None, columns: Mapping[str, list[Any]]
+) -> Iterator[str]:
+    from ase.data import chemical_symbols
+
+    offsets = crystals.offsets.tolist()
+    symbols = np.array(chemical_symbols)[crystals.atomic_numbers].tolist()
+    for row in range(len(crystals)):
+        atoms = slice(offsets[row], offsets[row + 1])
+        entries, numbers = [], [crystals.positions[atoms]]
+        properties = "species:S:1:pos:R:3"
+        if crystals.cell[row].any():
+            entries.append(f'Lattice="{_join(crystals.cell[row])}"')
+        if labels is not None:
+            forces = labels.forces[atoms]
+            if not np.isnan(forces).all():
+                numbers.append(forces)
+                properties += ":forces:R:3"
+            entries += _label_entries(labels, row)
+        entries.insert(0, f"Properties={properties}")
+        entries += [
+            f"{_quote(name)}={_value(values[row], name)}"
+            for name, values in columns.items()
+            if not _is_missing(values[row])
+        ]
+        pbc = " ".join("T" if flag else "F" for flag in crystals.pbc[row])
+        entries.append(f'pbc="{pbc}"')
+        lines = [
+            f"{symbol} {' '.join(map(repr, values))}"
+            for symbol, values in zip(symbols[atoms], np.hstack(numbers).tolist(), strict=True)
+        ]
+        yield "\n".join([str(len(lines)), " ".join(entries), *lines, ""])
+
+
+def _label_entries(labels: FrameLabels, row: int) -> list[str]:
+    entries = []
+    if np.isfinite(labels.energy[row]):
+        entries.append(f"energy={float(labels.energy[row])!r}")
+    if not np.isnan(labels.stress[row]).all():
+        entries.append(f'stress="{_join(labels.stress[row])}"')
+    return entries
+
+
+def _join(matrix: np.ndarray) -> str:
+    return " ".join(map(repr, matrix.ravel().tolist()))
+
+
+def _is_missing(value: Any) -> bool:
+    return value is None or value != value
+
+
+def _value(value: Any, name: str) -> str:
+    if isinstance(value, bool):
+        return "T" if value else "F"
+    if isinstance(value, (int, float)):
+        return repr(value)
+    text = str(value)
+    if "\n" in text or "\r" in text:
+        raise ValueError(f"Column {name!r} has text of several lines, which extended XYZ has not.")
+    return _quote(text)
+
+
+def _quote(text: str) -> str:
+    """Return text in quotes where it is not one plain word."""
+    if _PLAIN.fullmatch(text):
+        return text
+    escaped = text.replace("\\", "\\\\").replace('"', '\\"')
+    return f'"{escaped}"'
