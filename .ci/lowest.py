@@ -3,7 +3,7 @@
 import configparser
 import sys
 
-EXTRAS = ("pytest", "pytest-xdist", "numpydoc", "matplotlib", "pandas>=2.2")
+EXTRAS = ("pytest", "pytest-xdist", "numpydoc", "matplotlib", "pandas>=2.2", "lmdb", "pyarrow")
 
 settings = configparser.ConfigParser()
 settings.read(sys.argv[1])
