@@ -12,6 +12,7 @@ from pathlib import Path
 
 FOLDER = Path(__file__).resolve().parent
 COMMANDS = {
+    "data": "files to crystals, and crystals to graphs",
     "speed": "training steps, graphs and predictions beside plain references and peers",
     "scaling": "time and memory against crystals, atoms, edges, batch and threads",
 }
