@@ -13,7 +13,7 @@ from ..graphs import Crystals, FrameLabels
 from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
-from ._parquet import KBAR_OF_VASP
+from ._parquet_pieces import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
 from ._stress_sign import measure_stress_sign
 from ._structure_dicts import arrays_from_dict
@@ -61,8 +61,8 @@ def read_alexandria(
         trajectories.
     labels : FrameLabels
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
-        where missing. ``info`` has ``mat_id``, by which to split, ``formula``, and what the file
-        has of ``e_above_hull``, ``e_form``, ``band_gap_ind``, ``functional`` and others.
+        where missing. ``info`` has ``mat_id``, by which to split, ``formula``, and such
+        columns of the file as ``e_above_hull``, ``e_form``, ``band_gap_ind`` and ``functional``.
 
     Raises
     ------

@@ -87,6 +87,7 @@ def make_emt_frames(
     _check_count("max_atoms", max_atoms, 4)
     _check_size("strain", strain, "no unit", 0.1)
     _check_size("rattle", rattle, "Å", 0.5)
+    # 1. structures
     rng = check_random_state(random_state)
     frames, prototypes = [], []
     for _ in range(n_frames):
@@ -94,6 +95,7 @@ def make_emt_frames(
         distort(rng, atoms, strain, rattle)
         frames.append(atoms)
         prototypes.append(prototype)
+    # 2. labels of the potential
     return [_to_structure(atoms) for atoms in frames], _label(frames, prototypes)
 
 
@@ -116,7 +118,7 @@ def make_emt_property(
     ----------
     n_structures : int, default=100
         Number of crystals. Fewer of the same ``random_state`` are the first of more; cells of 8
-        atoms have some 1,400 compositions to give.
+        atoms have some 1,400 compositions.
     target : {"bulk_modulus", "formation_energy"}, default="bulk_modulus"
         ``"bulk_modulus"``: change of the mean stress with ln V at fixed fractional coordinates,
         in GPa. ``"formation_energy"``: energy per atom relative to the relaxed fcc metals, in
@@ -161,7 +163,7 @@ def make_emt_property(
 
 
 def _draw_relaxed(rng: np.random.RandomState, n: int, max_atoms: int) -> list["Atoms"]:
-    """Draw n alloys that relax, no composition twice, none that belongs to the frames."""
+    """Draw n alloys that relax, each of a composition of its own that no frame has."""
     crystals: list[Atoms] = []
     seen: set[str] = set()
 
@@ -200,20 +202,21 @@ def _label(frames: list["Atoms"], prototypes: list[str]) -> FrameLabels:
 
 
 def _relax(atoms: "Atoms") -> bool:
-    """Relax cell and positions in place; True if that converged."""
+    """Relax cell and positions in place, and return whether that converged."""
     from ase.calculators.emt import EMT
     from ase.filters import UnitCellFilter
     from ase.optimize import BFGS
 
     atoms.calc = EMT()
     cell_and_positions: Any = UnitCellFilter(atoms)
-    optimiser = BFGS(cell_and_positions, logfile=None)
-    return bool(optimiser.run(fmax=_FORCE_TOLERANCE, steps=_RELAXATION_STEPS))
+    optimizer = BFGS(cell_and_positions, logfile=None)
+    return bool(optimizer.run(fmax=_FORCE_TOLERANCE, steps=_RELAXATION_STEPS))
 
 
 def _bulk_modulus(atoms: "Atoms") -> float:
     from ase.units import GPa
 
+    # K = d(mean stress) / d(ln V), by central differences.
     cell, mean_stress = atoms.cell.array.copy(), []
     for step in (-_BULK_STRAIN, _BULK_STRAIN):
         atoms.set_cell(cell * np.exp(step / 3), scale_atoms=True)
@@ -228,7 +231,7 @@ def _formation_energy(atoms: "Atoms") -> float:
 
 @lru_cache
 def _metal_energy(atomic_number: int) -> float:
-    """Energy of the relaxed fcc metal, eV/atom."""
+    """Return the energy of the relaxed fcc metal in eV/atom."""
     atoms = fcc_metal(atomic_number)
     _relax(atoms)
     return float(atoms.get_potential_energy())

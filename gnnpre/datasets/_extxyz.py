@@ -199,7 +199,7 @@ def _parse_one_by_one(
 
 
 def _parse_cell(entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Take the cell and the periodic directions out of the entries of a comment line."""
+    """Return the cell and the periodic directions, removed from the entries of a comment line."""
     pbc = _parse_pbc(entries.pop("pbc")) if "pbc" in entries else None
     if "lattice" in entries:
         lattice = np.asarray(entries.pop("lattice"))

@@ -31,7 +31,7 @@ class FrameBlock:
     entries : list of dict
         Entries of the comment line of each frame.
     columns : dict of ndarray (N, 3)
-        Columns of three numbers per atom: what may be forces.
+        Columns of three numbers per atom, which may be forces.
     other_columns : tuple of str
         Names of the columns that are not read.
     has_unnamed_columns : bool

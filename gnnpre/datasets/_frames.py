@@ -129,7 +129,7 @@ def read_frames(
     keys: dict[str, _Key] = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
     labelled, labels = labels_from_blocks(blocks, keys, stress_order, default_units)
     structures = _to_crystals(blocks, labelled)
-    # 4. what may be wrong with the labels
+    # 4. checks of the labels
     groups = None if group_key is None else labels.groups(group_key)
     check_labels(structures, labels, _row_names(blocks, labelled), groups)
     return structures, labels
@@ -168,7 +168,7 @@ def _check_index(index: Any) -> slice:
 def _as_paths(path: Any) -> list[Path]:
     paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
     if not paths:
-        raise ValueError("path is an empty list; give at least one file.")
+        raise ValueError("path is an empty list; expected at least one file.")
     return [Path(item) for item in paths]
 
 
@@ -223,7 +223,7 @@ def _warn_of_unnamed_columns(blocks: Sequence[FrameBlock]) -> None:
 def _row_names(
     blocks: Sequence[FrameBlock], labelled: Sequence[LabelledBlock]
 ) -> Callable[[str, int], str]:
-    """Return what names a label of a row by its key, frame and file."""
+    """Return a function that names a label of a row by its key, frame and file."""
     starts = np.cumsum([0, *map(len, blocks)])
 
     def name(label: str, row: int) -> str:

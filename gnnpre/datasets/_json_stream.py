@@ -123,7 +123,7 @@ class _Brackets(NamedTuple):
     in_text: bool
 
     def up_to(self, depth: int) -> Iterator[tuple[int, int, bool]]:
-        """Yield the brackets that open or close items of a depth, or what holds them."""
+        """Yield the brackets that open or close items of a depth, or the lists that hold them."""
         relevant = self.levels <= np.where(self.is_opening, depth + 1, depth)
         columns = (self.positions, self.levels, self.is_opening)
         return zip(*(column[relevant].tolist() for column in columns), strict=True)

@@ -1,4 +1,4 @@
-"""Under which name the frames have each label: chosen once for all, and what that leaves out."""
+"""The name of each label in a file: chosen once for all frames, and a report of the others."""
 
 import re
 from collections import Counter

@@ -12,7 +12,7 @@ from gnnpre._atomic import replace_file
 from ..graphs import Crystals, FrameLabels
 from ._composition import composition_keys, formula_column
 from ._extras import import_extra
-from ._parquet import KBAR_OF_VASP
+from ._parquet_pieces import KBAR_OF_VASP
 
 __all__ = ["to_parquet"]
 

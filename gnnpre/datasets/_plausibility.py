@@ -1,7 +1,7 @@
-"""Labels that cannot be in our units: what real data never reach, and slips of units do.
+"""Labels that cannot be in our units, because real data never are so large.
 
-The limits lie well beyond what the real sets at hand hold (forces of 236 eV/Å, stresses of
-11 eV/Å^3, 13 eV per atom), since extreme frames are legitimate and only reported as a warning.
+The limits lie well beyond the largest labels of real sets (forces of 236 eV/Å, stresses of
+11 eV/Å^3, 13 eV per atom), since extreme frames are legitimate.
 """
 
 from collections.abc import Callable, Iterator

@@ -21,7 +21,7 @@ _CHUNK = 64  # files or rows that a worker reads at a time
 
 
 class _Read(NamedTuple):
-    """What came of one file or row."""
+    """Content of one file or row, or the reason why there is none."""
 
     content: FileContent | None
     problem: str
@@ -57,7 +57,7 @@ def read_structures(
     n_jobs : int, optional
         Number of processes, as joblib understands it.
     errors : {"raise", "skip"}, default="raise"
-        ``"skip"`` leaves out what cannot be read, and returns a table of it as well.
+        ``"skip"`` leaves out files and rows that cannot be read, and also returns a table of them.
     structure_column : str, optional
         Column of the table with the structures. By default one of the usual names, such as
         ``"structure"``, ``"cif"`` or ``"file"``, or the first one that holds structures.
@@ -226,7 +226,7 @@ def _read_chunk(
 def _sort_out(
     results: Sequence[_Read], names: Sequence[str], errors: str
 ) -> "tuple[list[int], pd.DataFrame]":
-    """Return what was read, and a table of what was not."""
+    """Return the rows that were read, and a table of the others."""
     import pandas as pd
 
     bad = [row for row, result in enumerate(results) if result.content is None]

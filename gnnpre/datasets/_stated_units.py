@@ -28,8 +28,8 @@ _IRRELEVANT = re.compile(
     "charge|dipole|magmom|magnet|spin|time|velocit|moment|temperature|mass|frequenc|hessian|"
     "polari|gap|volume|density|dos|fermi|angle|field|enthalpy|entropy|formationenergy|hull|cutoff"
 )
-# Words of `units=` that name our own units. LAMMPS' "metal" is not among them: its pressure is bar.
-_OUR_SYSTEMS = {"ase", "ev", "angstrom", "ang", "a"}
+# Values of `units=` that name our own units. LAMMPS' "metal" is none: its pressure is in bar.
+_OUR_UNITS = {"ase", "ev", "angstrom", "ang", "a"}
 
 
 class _Statement(NamedTuple):
@@ -154,7 +154,7 @@ def check_unit_entries(block: FrameBlock, label_keys: Sequence[str]) -> None:
     ------
     ValueError
         If an entry looks like a unit of something unknown, or ``units=`` names other units
-        than ours without saying of what.
+        than ours without naming a quantity.
     """
     checked: set[tuple[tuple[str, str], ...]] = set()
     for row, entries in enumerate(block.entries):
@@ -163,9 +163,11 @@ def check_unit_entries(block: FrameBlock, label_keys: Sequence[str]) -> None:
         if statements in checked:
             continue
         checked.add(statements)
-        others = {squash(name) for name in (*entries, *block.columns, *block.other_columns)}
+        quantities = {squash(name) for name in (*entries, *block.columns, *block.other_columns)}
         for name in unit_names:
-            problem = _problem(name, entries[name], others | {squash(key) for key in label_keys})
+            problem = _problem(
+                name, entries[name], quantities | {squash(key) for key in label_keys}
+            )
             if problem:
                 raise ValueError(
                     f"{block.where(row)} has the entry {name}={entries[name]}. {problem}"
@@ -177,27 +179,27 @@ def _unit_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if is_unit_entry(name))
 
 
-def _problem(name: str, value: object, others: set[str]) -> str | None:
-    """Return what is wrong with an entry, None if nothing is."""
+def _problem(name: str, value: object, quantities: set[str]) -> str | None:
+    """Return the problem of an entry, None if it has none."""
     subject = _subject(name)
     if subject is None or any(subject in subjects for subjects in _SUBJECTS.values()):
         return None
     accepted = ", ".join(f"{quantity}_unit ({accepted_units(quantity)})" for quantity in _SUBJECTS)
     if subject == "":
-        words = re.split(r"[\s,;]+", str(value).lower().replace("å", "a"))
-        if all(word in _OUR_SYSTEMS or _is_ours(word) for word in words if word):
+        units = re.split(r"[\s,;]+", str(value).lower().replace("å", "a"))
+        if all(unit in _OUR_UNITS or _is_our_unit(unit) for unit in units if unit):
             return None
-        return f"It does not say of what these units are; state {accepted}."
-    names_something = {subject, subject + "s", subject.removesuffix("s")} & others
+        return f"It does not name the quantities of these units; state {accepted}."
+    names_something = {subject, subject + "s", subject.removesuffix("s")} & quantities
     if names_something or _IRRELEVANT.search(subject) or not isinstance(value, str):
         return None
     return f"It looks like a unit and is not understood; understood are {accepted}."
 
 
-def _is_ours(word: str) -> bool:
+def _is_our_unit(unit: str) -> bool:
     for quantity in _SUBJECTS:
         try:
-            return unit_factor(word, quantity)[0] == 1.0
+            return unit_factor(unit, quantity)[0] == 1.0
         except ValueError:
             continue
     return False

@@ -40,7 +40,7 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
     matrices = np.empty((len(values), 3, 3))
     shapes = [np.shape(value) for value in values]
     for shape in set(shapes):
-        rows = [row for row, other in enumerate(shapes) if other == shape]
+        rows = [row for row, row_shape in enumerate(shapes) if row_shape == shape]
         if shape not in {(3, 3), (9,), (6,)}:
             raise ValueError(
                 f"{name(rows[0])} has shape {shape}; a stress is 3x3, nine or six numbers. Name it "

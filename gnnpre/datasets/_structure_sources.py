@@ -121,22 +121,22 @@ def _file_id(path: Path, root: Path) -> str:
 
 def _unpack(archive: Path, folder: Path) -> None:
     """Unpack the files of structures of an archive, each within the folder."""
-    left = max(_LARGEST_UNPACKED, _LARGEST_RATIO * archive.stat().st_size)
+    n_allowed = max(_LARGEST_UNPACKED, _LARGEST_RATIO * archive.stat().st_size)
     try:
         for name, stream in _members(archive):
-            parts = PurePosixPath(name.replace("\\", "/")).parts
-            if not is_structure_file(Path(parts[-1])) or any(
-                part.startswith(".") for part in parts
+            steps = PurePosixPath(name.replace("\\", "/")).parts
+            if not is_structure_file(Path(steps[-1])) or any(
+                step.startswith(".") for step in steps
             ):
                 continue
             if PurePosixPath(name).is_absolute():
                 raise ValueError(f"{archive} has a member with the absolute name {name!r}.")
-            target = folder.joinpath(*parts)
+            target = folder.joinpath(*steps)
             target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
                 while chunk := stream.read(2**20):
-                    left -= len(chunk)
-                    if left < 0:
+                    n_allowed -= len(chunk)
+                    if n_allowed < 0:
                         raise ValueError(
                             f"{archive} unpacks to more than {_LARGEST_RATIO} times its size, "
                             "which no data of crystals does. If you trust it, unpack it first."

@@ -115,11 +115,11 @@ def test_formula_and_group_describe_the_frame(frames):
 
 
 def test_same_seed_same_frames_and_global_state_untouched():
-    np.random.seed(3)  # noqa: NPY002 - the global state is what is tested
+    np.random.seed(3)  # noqa: NPY002 - the test is about the global state
     before = np.random.get_state()[1].copy()  # noqa: NPY002
-    one, other = make_emt_frames(6, random_state=5), make_emt_frames(9, random_state=5)
-    assert one[0] == other[0][:6]
-    np.testing.assert_array_equal(one[1].energy, other[1].energy[:6])
+    one, second = make_emt_frames(6, random_state=5), make_emt_frames(9, random_state=5)
+    assert one[0] == second[0][:6]
+    np.testing.assert_array_equal(one[1].energy, second[1].energy[:6])
     np.testing.assert_array_equal(np.random.get_state()[1], before)  # noqa: NPY002
     assert make_emt_frames(6, random_state=6)[0] != one[0]
     assert make_emt_frames(6, random_state=np.random.RandomState(5))[0] == one[0]
@@ -128,9 +128,9 @@ def test_same_seed_same_frames_and_global_state_untouched():
 @pytest.mark.parametrize("target", ["bulk_modulus", "formation_energy"])
 def test_same_seed_same_property(target):
     one = make_emt_property(3, target=target, random_state=5)
-    other = make_emt_property(5, target=target, random_state=5)
-    assert one[0] == other[0][:3]
-    np.testing.assert_array_equal(one[1], other[1][:3])
+    second = make_emt_property(5, target=target, random_state=5)
+    assert one[0] == second[0][:3]
+    np.testing.assert_array_equal(one[1], second[1][:3])
 
 
 def test_property_cells_are_relaxed(bulk_moduli):

@@ -19,9 +19,9 @@ from gnnpre.datasets._extxyz_comment import parse_comment
 PROPERTIES = "Properties=species:S:1:pos:R:3"
 
 
-@pytest.mark.parametrize("word", ["Lattice", "lattice", "LATTICE"])
-def test_the_cell_in_any_case(write_frames, word):
-    text = extxyz('energy=1 pbc="T T F"').replace("Lattice", word).replace("pbc", "PBC")
+@pytest.mark.parametrize("name", ["Lattice", "lattice", "LATTICE"])
+def test_the_cell_in_any_case(write_frames, name):
+    text = extxyz('energy=1 pbc="T T F"').replace("Lattice", name).replace("pbc", "PBC")
     text = text.replace("Properties", "properties")
     structures, labels = read_frames(write_frames(text))
     np.testing.assert_array_equal(structures.cell, [4 * np.eye(3)])
@@ -119,11 +119,11 @@ def test_compressed(tmp_path, compress):
     ],
 )
 def test_comments_agree_with_ase(line):
-    ours, reference = parse_comment(line), key_val_str_to_dict(line) if line else {}
-    assert list(ours) == list(reference)
+    parsed, reference = parse_comment(line), key_val_str_to_dict(line) if line else {}
+    assert list(parsed) == list(reference)
     for name, value in reference.items():
         expected = np.ravel(value, order="F") if name == "Lattice" else value
-        np.testing.assert_array_equal(ours[name], expected, err_msg=name)
+        np.testing.assert_array_equal(parsed[name], expected, err_msg=name)
 
 
 def test_text_that_python_would_take_for_a_number():

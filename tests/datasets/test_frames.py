@@ -1,4 +1,4 @@
-"""Reading frames: labels, units, conventions, and what is refused."""
+"""Reading frames: labels, units, conventions and errors."""
 
 import gzip
 import re
@@ -314,7 +314,7 @@ def test_real_frames_of_the_opposite_sign(data_dir, tmp_path, name):
 
 def test_real_frames_that_are_usable(data_dir):
     structures, labels = read_frames([data_dir / "upstream" / f"{n}.extxyz.gz" for n in UPSTREAM])
-    kept, kept_labels = filter_frames(structures, labels)
+    remaining, remaining_labels = filter_frames(structures, labels)
     assert len(structures) == 4529
-    assert len(kept) == len(kept_labels) == 3502
-    assert len(set(kept_labels.groups("mptrj_traj_id"))) > 1000
+    assert len(remaining) == len(remaining_labels) == 3502
+    assert len(set(remaining_labels.groups("mptrj_traj_id"))) > 1000

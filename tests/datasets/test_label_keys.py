@@ -35,13 +35,13 @@ def test_a_list_of_names_reads_the_first_that_a_frame_has(frames_of):
 def test_different_names_in_different_files(write_frames):
     one = write_frames(extxyz("energy=1", "energy=2"), "one.extxyz")
     text = extxyz("energy=3").replace("forces:R:3", "REF_forces:R:3")
-    other = write_frames(text, "other.extxyz")
+    second = write_frames(text, "other.extxyz")
     with pytest.warns(
         UserWarning, match=r"forces of 1 of 3 .*frame 0 of .*other.extxyz.*REF_force"
     ):
-        _, labels = read_frames([one, other])
+        _, labels = read_frames([one, second])
     assert np.isnan(labels.forces[2]).all()
-    _, labels = read_frames([one, other], forces_key=["forces", "REF_forces"])
+    _, labels = read_frames([one, second], forces_key=["forces", "REF_forces"])
     np.testing.assert_array_equal(labels.forces, [[0.1, 0.2, 0.3]] * 3)
 
 

@@ -347,7 +347,7 @@ def server(tmp_path, monkeypatch):
 
 @pytest.fixture
 def published(server, monkeypatch):
-    """Put a small file on the server, as if MatBench had published it."""
+    """A small file on the server, as if MatBench had published it."""
     content = gzip.compress(json.dumps(table(exfoliation_en=[0.5, 1.5, 2.5])).encode())
     (server.folder / FILE).write_bytes(content)
     checksum = hashlib.sha256(content).hexdigest()

@@ -11,7 +11,7 @@ from ase import Atoms
 from ase.build import bulk
 
 from gnnpre.datasets import make_emt_frames, read_frames, read_parquet, to_parquet
-from gnnpre.datasets._parquet import iterate_parquet
+from gnnpre.datasets._parquet_pieces import iterate_parquet
 from gnnpre.graphs import Crystals, FrameLabels
 
 KBAR = 1602.1766208

@@ -1,4 +1,4 @@
-"""Structures from folders, archives, lists and tables, and what is skipped."""
+"""Structures from folders, archives, lists and tables, and files that are skipped."""
 
 import gzip
 import io
@@ -29,8 +29,10 @@ def assert_same(crystals, structures, order=None):
         structure = structures[number]
         assert crystals[row].composition == structure.composition
         np.testing.assert_allclose(crystals[row].lattice.abc, structure.lattice.abc, atol=1e-6)
-        ours, reference = crystals[row].distance_matrix, structure.distance_matrix
-        np.testing.assert_allclose(np.sort(ours.ravel()), np.sort(reference.ravel()), atol=1e-5)
+        distances, reference = crystals[row].distance_matrix, structure.distance_matrix
+        np.testing.assert_allclose(
+            np.sort(distances.ravel()), np.sort(reference.ravel()), atol=1e-5
+        )
 
 
 @pytest.fixture

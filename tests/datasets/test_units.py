@@ -1,4 +1,4 @@
-"""Units that files state, in every spelling, and what is refused."""
+"""Units that files state, in every spelling, and those that are refused."""
 
 import re
 import warnings
