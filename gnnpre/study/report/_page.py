@@ -2,10 +2,10 @@
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
-from html import escape
+from html import escape as escape_html
 from itertools import count
 
-from ._table import Entry, Table
+from ._table import Entry, Table, printable
 
 __all__ = ["Plot", "Section", "page"]
 
@@ -35,6 +35,13 @@ figure svg { display: block; height: auto; min-width: 32rem; max-width: 100%;
 figure svg * { stroke-linejoin: round; }
 figcaption { color: var(--soft); font-size: .85rem; max-width: 46rem; }
 """
+
+
+def escape(text: object) -> str:
+    """Escape text for HTML, without letters that a UTF-8 file cannot hold."""
+    return escape_html(printable(text))
+
+
 #: Cells with more characters than this may break into lines.
 LONG = 40
 

@@ -48,7 +48,7 @@ def _points(records: Sequence[Record]) -> np.ndarray:
 def _limits(values: np.ndarray) -> tuple[float, float]:
     finite = values[np.isfinite(values)]
     low, high = float(finite.min()), float(finite.max())
-    margin = 0.03 * (high - low) or 1.0
+    margin = 0.03 * (high - low) or 0.1 * abs(high) or 1.0
     return low - margin, high + margin
 
 

@@ -1,13 +1,14 @@
 """The tables of a report that say what was run, when, where, and what was not."""
 
-import json
+import textwrap
 from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
 from ._record import Method, Record
 from ._results import StudyResults
-from ._table import MISSING, Entry, Table, number
+from ._specs import describe_spec
+from ._table import MISSING, Entry, Table, counted, number
 
 __all__ = [
     "data_table",
@@ -18,7 +19,7 @@ __all__ = [
 ]
 
 HOUR = 3600.0
-#: Characters of an error or an objective that a table has room for.
+#: Characters of an error that a table has room for.
 WIDTH = 160
 NO_RECORDS = "No job has finished yet."
 
@@ -54,7 +55,7 @@ def _pretraining_row(record: Record) -> list[Entry]:
     losses = [epoch.get("valid_loss") for epoch in record.history]
     return [
         Entry(str(record.method)),
-        Entry(_short(_objective(record.extra.get("parameters") or {}))),
+        Entry(_objective(record.extra.get("parameters") or {})),
         Entry(str(n_crystals or MISSING)),
         Entry(str(record.extra.get("epochs") or len(record.history))),
         Entry(number(losses[-1] if losses else None)),
@@ -64,17 +65,17 @@ def _pretraining_row(record: Record) -> list[Entry]:
 
 
 def _objective(parameters: Mapping[str, Any]) -> str:
-    """Find the objective among the parameters of a job, at whatever depth they keep it."""
+    """Return the objective among the parameters of a job, at whatever depth they keep it."""
     if "objective" in parameters:
-        objective = parameters["objective"]
-        return objective if isinstance(objective, str) else json.dumps(objective)
+        return describe_spec(parameters["objective"])
     nested = (value for value in parameters.values() if isinstance(value, Mapping))
     return next(filter(None, map(_objective, nested)), "")
 
 
 def _short(text: str) -> str:
+    """Shorten a text at the end of a word."""
     joined = " ".join(text.split())
-    return joined if len(joined) <= WIDTH else f"{joined[: WIDTH - 1]}…"
+    return textwrap.shorten(joined, WIDTH, placeholder=" …") if " " in joined else joined[:WIDTH]
 
 
 def failure_table(results: StudyResults) -> Table:
@@ -96,13 +97,10 @@ def failure_table(results: StudyResults) -> Table:
 def _job_name(job: Any) -> str:
     if not isinstance(job, Mapping):
         return str(job)
-    parts = [job.get("kind"), job.get("data"), job.get("backbone"), job.get("strategy")]
-    numbered = [f"{name} {job[name]}" for name in ("seed", "fold", "member") if _given(job, name)]
-    return " ".join(str(part) for part in [*parts, *numbered] if part is not None)
-
-
-def _given(job: Mapping[str, Any], name: str) -> bool:
-    return job.get(name) is not None
+    words = [job.get("kind"), job.get("data"), job.get("backbone"), job.get("strategy")]
+    numbers = [(name, job.get(name)) for name in ("seed", "fold", "member")]
+    words += [f"{name} {number}" for name, number in numbers if number is not None]
+    return " ".join(str(word) for word in words if word is not None)
 
 
 def open_jobs_table(results: StudyResults) -> Table:
@@ -133,8 +131,8 @@ def _progress(results: StudyResults, n_waiting: int) -> str:
     recorded = {record.key for record in results.records}
     n_jobs, n_done = len(results.jobs), sum(job["key"] in recorded for job in results.jobs)
     return (
-        f"Of {n_jobs} declared jobs {n_done} have finished, {n_jobs - n_done - n_waiting} failed, "
-        f"{n_waiting} wait."
+        f"Of {counted(n_jobs, 'declared job')} {n_done} finished, {n_jobs - n_done - n_waiting} "
+        f"failed, {n_waiting} not started."
     )
 
 
@@ -160,9 +158,9 @@ def provenance_table(results: StudyResults) -> Table:
     dates = sorted(filter(None, (record.extra.get("finished") for record in records)))
     rows = [
         ("records", str(len(records))),
-        ("commit", _counted(record.extra.get("commit") for record in records)),
-        ("versions", _counted(_pairs(record.extra.get("versions")) for record in records)),
-        ("machine", _counted(_machine(record) for record in records)),
+        ("commit", _distinct(record.extra.get("commit") for record in records)),
+        ("versions", _distinct(_pairs(record.extra.get("versions")) for record in records)),
+        ("machine", _distinct(_machine(record) for record in records)),
         ("time", _hours(records)),
         ("finished", f"{dates[0]} to {dates[-1]}" if dates else MISSING),
     ]
@@ -170,12 +168,12 @@ def provenance_table(results: StudyResults) -> Table:
     return Table("Provenance", ["", ""], entries, [] if records else [NO_RECORDS])
 
 
-def _counted(values: Iterable[Any]) -> str:
+def _distinct(values: Iterable[Any]) -> str:
     """List distinct values, with the number of records of each where there are several."""
     counts = Counter(str(value or "not recorded") for value in values)
     if len(counts) == 1:
         return next(iter(counts))
-    return "; ".join(f"{value} ({n} records)" for value, n in counts.most_common())
+    return "; ".join(f"{value} ({counted(n, 'record')})" for value, n in counts.most_common())
 
 
 def _pairs(versions: Mapping[str, Any] | None) -> str:

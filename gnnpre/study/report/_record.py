@@ -11,11 +11,11 @@ __all__ = ["DataSummary", "Failure", "Method", "Record", "parse_record"]
 
 SCHEMA = 1
 KINDS = ("evaluation", "pretraining")
-#: What every record has, and what one of an evaluation has beside it.
+#: Keys of every record, and further keys of one of an evaluation.
 REQUIRED = ("schema", "key", "kind", "strategy", "backbone", "history", "seconds")
 REQUIRED_OF_EVALUATION = ("data", "role", "metrics", "test_indices", "targets", "predictions")
-#: Predictions are float32, and their error may have been taken before they were rounded.
-MAE_TOLERANCE = 1e-3
+#: Predictions are float32, and their error may have been computed before they were rounded.
+MAE_TOLERANCE, ROUNDING = 1e-3, 1e-6
 
 
 class Method(NamedTuple):
@@ -48,7 +48,7 @@ class Failure(NamedTuple):
 
 @dataclass(frozen=True, eq=False)
 class Record:
-    """A finished job. What the file has as null is None, or NaN among numbers."""
+    """A finished job. Null in the file is None here, or NaN among numbers."""
 
     key: str
     kind: str
@@ -74,12 +74,12 @@ class Record:
 
     @property
     def run(self) -> int | None:
-        """What repeats the experiment: the fold, or the seed where there are no folds."""
+        """The repetition of the experiment: the fold, or the seed where there are no folds."""
         return self.seed if self.fold is None else self.fold
 
 
 def parse_record(path: Path, raw: Any) -> Record:
-    """Check what a record's file holds, and give it as a :class:`Record`."""
+    """Check the content of a record's file and return it as a :class:`Record`."""
     _check_fields(path, raw)
     extra = {name: raw[name] for name in raw if name not in Record.__dataclass_fields__}
     record = Record(
@@ -116,6 +116,12 @@ def _check_fields(path: Path, raw: Any) -> None:
     missing = [name for name in needed if name not in raw]
     if missing:
         _refuse(path, f"it lacks {', '.join(missing)}")
+    for name in ("seed", "fold", "member"):
+        if not isinstance(raw.get(name), (int, type(None))) or isinstance(raw.get(name), bool):
+            _refuse(path, f"its {name} is {raw[name]!r}, expected an int or null")
+    for name in ("strategy", "backbone", "data"):
+        if not isinstance(raw.get(name), (str, type(None))):
+            _refuse(path, f"its {name} is {raw[name]!r}, expected text or null")
     if raw["key"] != path.stem:
         _refuse(path, f"its key is {raw['key']!r}, which is not the name of the file")
 
@@ -130,9 +136,11 @@ def _check_evaluation(path: Path, record: Record) -> None:
         )
     if record.run is None:
         _refuse(path, "its seed and its fold are both null, expected one of them")
-    own = float(record.errors.mean())
-    if np.isfinite(own) and not np.isclose(own, record.mae, rtol=MAE_TOLERANCE, atol=1e-9):
-        _refuse(path, f"its metrics say mae = {record.mae}, its predictions {own}")
+    mae = float(record.errors.mean())
+    # Relative to the targets, whatever their unit is.
+    rounding = ROUNDING * float(np.abs(record.targets).max())
+    if np.isfinite(mae) and not np.isclose(mae, record.mae, rtol=MAE_TOLERANCE, atol=rounding):
+        _refuse(path, f"its metrics say mae = {record.mae}, its predictions {mae}")
 
 
 def _refuse(path: Path, reason: str) -> None:

@@ -26,7 +26,7 @@ from ._statistics import (
     choose_by_validation,
     improvements,
 )
-from ._table import Table, markdown_text, percent_interval
+from ._table import Table, counted, markdown_text, percent_interval
 
 __all__ = ["write_report"]
 
@@ -151,8 +151,9 @@ def _introduction(findings: Findings) -> list[str]:
     results = findings.results
     backbones = results.backbones
     return [
-        f"Compared are {len(results.methods)} methods (rows) on {len(results.data_names)} data "
-        f"sets (columns) with {', '.join(backbones) or 'no network'}. A row is a backbone and a "
+        f"{counted(len(results.methods), 'method')} (rows) on "
+        f"{counted(len(results.data_names), 'data set')} (columns), with "
+        f"{', '.join(backbones) or 'no network'}. A row is a backbone and a "
         f"strategy, {SCRATCH} being the same network trained from random weights; a row without a "
         "backbone is a model without a network.",
         PROTOCOLS.get(results.protocol, f"Protocol: {results.protocol}."),
@@ -168,8 +169,7 @@ def _verdict(findings: Findings, backbone: str) -> str:
     if method is None or average is None:
         return f"{backbone}: no strategy can be chosen by validation error yet."
     interval = percent_interval(average.percent, average.low, average.high)
-    n = len(average.data)
-    over = f"{n} data set{'' if n == 1 else 's'}"
+    over = counted(len(average.data), "data set")
     if average.missing:
         over = f"{', '.join(average.data)} only (missing: {', '.join(average.missing)})"
     return (

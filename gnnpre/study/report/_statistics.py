@@ -1,4 +1,4 @@
-"""What the records say: errors, improvements over training from scratch, and how sure they are."""
+"""Errors, improvements over training from scratch, their intervals and tests."""
 
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -170,6 +170,7 @@ def sign_flip_test(differences: np.ndarray) -> float:
     """
     if len(differences) < 2:
         return 1.0  # either sign is as extreme; SciPy refuses a single one
+    differences = _unit_scale(differences)
     result = stats.permutation_test(
         (differences, np.zeros_like(differences)),
         lambda a, b, axis: np.mean(a - b, axis=axis),
@@ -184,7 +185,13 @@ def wilcoxon_test(differences: np.ndarray) -> float:
     """Two-sided p of Wilcoxon's signed-rank test; 1 where there is no difference at all."""
     if not np.any(differences):
         return 1.0
-    return float(stats.wilcoxon(differences).pvalue)
+    return float(stats.wilcoxon(_unit_scale(differences)).pvalue)
+
+
+def _unit_scale(differences: np.ndarray) -> np.ndarray:
+    """Divide by the largest difference: SciPy takes those below 1e-14 for equal."""
+    largest = float(np.abs(differences).max(initial=0.0))
+    return differences / largest if largest else differences
 
 
 def average_improvements(

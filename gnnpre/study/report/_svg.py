@@ -6,6 +6,8 @@ from collections.abc import Callable, Iterable
 from html import escape
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._table import printable
+
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
@@ -75,8 +77,8 @@ def looks(strategies: Iterable[str], grey: str) -> dict[str, Look]:
 
 
 def plain(text: str) -> str:
-    """Keep matplotlib from reading a name as a formula."""
-    return text.replace("$", r"\$")
+    """Escape a name so that matplotlib does not read it as a formula, nor XML as markup."""
+    return printable(text).replace("$", r"\$")
 
 
 def draw(name: str, label: str, size: tuple[float, float], paint: Callable[["Figure"], Any]) -> str:
@@ -107,8 +109,9 @@ def _for_html(text: str, label: str, size: tuple[float, float]) -> str:
         body = re.sub(pattern, replacement, body, flags=re.S)
     body = re.sub(r"<[^>]*>", _round_numbers, body).replace(INK, "currentColor")
     width, height = (72 * side for side in size)
+    label = escape(printable(label))
     return (
-        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{escape(label)}" '
+        f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" '
         f'style="width: {width * 4 / 3:.0f}px">{body.strip()}'
     )
 

@@ -10,8 +10,8 @@ from ._table import MISSING, Entry, Table, number, number_with_spread, percent_i
 
 __all__ = ["error_table", "improvement_table", "tests_table"]
 
-#: Words that the names of the rows which every table should have begin with.
-BASELINES = ("mean", "ridge", "forest", "probe", SCRATCH)
+#: Rows that every table should have, by the first word of their names.
+BASELINES = ("mean", "ridge", "forest", "svr", "extra_trees", "probe", SCRATCH)
 
 
 class Leaderboard(NamedTuple):

@@ -5,9 +5,12 @@ import shutil
 
 import pytest
 
+from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._report import write_report
+from gnnpre.study.report._statistics import improvements
 from study.report.test_page import check_self_contained
 from study.report_folder import (
+    DATA,
     all_evaluations,
     evaluation,
     failure_of,
@@ -138,3 +141,73 @@ def test_missing_matplotlib_is_an_error_that_says_what_to_install(tmp_path, monk
     with pytest.raises(ImportError, match=r"pip install 'gnnpre\[plot\]'"):
         write_report(folder)
     assert not (folder / "report.md").exists()
+
+
+def test_objectives_are_written_in_words_and_in_full(tmp_path):
+    parts = [
+        ["forces", {"class": "ForceField", "energy": 1.0, "forces": 500.0}, 1.0],
+        ["ead", {"class": "FingerprintTargets", "fingerprint": {"class": "EAD", "L": 1}}, 0.3],
+    ]
+    objective = {"class": "Mixture", "parts": parts * 3}
+    record = pretraining(parameters={"objective": objective})
+    markdown, page = write_report(write_folder(tmp_path, [record, *all_evaluations()]))
+    expected = "Mixture(parts=[[forces, ForceField(forces=500.0), 1.0], [ead, FingerprintTargets("
+    for path in (markdown, page):
+        text = path.read_text(encoding="utf-8").replace("\\", "")
+        assert expected in text
+        assert text.count("fingerprint=EAD(L=1)") == 3
+        assert "…" not in text
+
+
+def test_one_data_set_is_singular(tmp_path):
+    records = all_evaluations(data=["jdft2d"])
+    text = write_report(write_folder(tmp_path, records, data={"jdft2d": DATA["jdft2d"]}))[0]
+    introduction = text.read_text(encoding="utf-8")
+    assert "4 methods (rows) on 1 data set (columns)" in introduction
+    assert "1 data sets" not in introduction
+
+
+@pytest.mark.parametrize("name", ["lone \ud800 surrogate", "nul \x00 letter", "bell \x07"])
+def test_letters_that_no_file_can_hold_are_replaced(tmp_path, name):
+    records = [*all_evaluations(), evaluation("jdft2d", "cgcnn", name, seed=111)]
+    folder = write_folder(tmp_path, records, name=name, notes=[name])
+    for path in write_report(folder):
+        text = path.read_text(encoding="utf-8")
+        assert "\ufffd" in text
+        assert not set(text) & {"\ud800", "\x00", "\x07"}
+
+
+@pytest.mark.parametrize("field", ["fold", "seed", "member"])
+def test_text_in_place_of_a_number_is_refused_with_the_file(tmp_path, field):
+    record = evaluation("jdft2d", "cgcnn", "scratch", seed=111)
+    folder = write_folder(tmp_path, [{**record, field: "one"}])
+    with pytest.raises(ValueError, match=rf"{record['key']}.json .*its {field} is 'one'"):
+        write_report(folder)
+
+
+def test_the_unit_of_the_target_changes_no_statistic(tmp_path):
+    """Energies in J are 1e-19 times those in eV: no absolute floor may decide anything."""
+    reports = []
+    for scale in (1.0, 1e-21):
+        records = []
+        for record in all_evaluations():
+            arrays = {n: [x * scale for x in record[n]] for n in ("targets", "predictions")}
+            metrics = {n: value * scale for n, value in record["metrics"].items()}
+            records.append({**record, **arrays, "metrics": metrics})
+        write_report(write_folder(tmp_path / str(scale), records))
+        results = read_results(tmp_path / str(scale))
+        reports.append(improvements(results))
+    for key, one in reports[0].items():
+        other = reports[1][key]
+        assert (one.p_runs, one.p_crystals) == pytest.approx((other.p_runs, other.p_crystals))
+        assert one.percent == pytest.approx(other.percent)
+    text = (tmp_path / "1e-21" / "report.md").read_text(encoding="utf-8")
+    assert "e-20" in text
+
+
+def test_a_wrong_error_in_small_units_is_refused(tmp_path):
+    record = evaluation("jdft2d", "cgcnn", "scratch", seed=111)
+    arrays = {n: [x * 1e-21 for x in record[n]] for n in ("targets", "predictions")}
+    metrics = {name: value * 2e-21 for name, value in record["metrics"].items()}
+    with pytest.raises(ValueError, match="its metrics say mae"):
+        write_report(write_folder(tmp_path, [{**record, **arrays, "metrics": metrics}]))

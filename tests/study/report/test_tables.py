@@ -5,7 +5,7 @@ import pytest
 from gnnpre.study.report import _provenance, _tables
 from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._statistics import average_improvements, cells, improvements
-from gnnpre.study.report._table import Entry, Table, number, number_with_spread
+from gnnpre.study.report._table import Entry, Table, counted, number, number_with_spread
 from study.report_folder import (
     METHODS,
     all_evaluations,
@@ -81,7 +81,7 @@ def test_diverged_run_is_called_so(tmp_path, records):
 def test_baselines_that_were_not_declared_are_named(tmp_path, records):
     results = read_results(write_folder(tmp_path, records))
     notes = " ".join(_tables.error_table(results, cells(results)).notes)
-    assert "Not declared in this study: ridge, forest, probe." in notes
+    assert "Not declared in this study: ridge, forest, svr, extra_trees, probe." in notes
 
 
 def test_leaderboard_stands_beside_whole_data_sets_of_matbench_alone(tmp_path):
@@ -170,7 +170,7 @@ def test_failures_and_open_jobs_are_listed(tmp_path, records):
         *("evaluation", "jdft2d", "mean", "2"),
         ", ".join(str(record["seed"]) for record in waiting),
     ]
-    assert "Of 24 declared jobs 21 have finished, 1 failed, 2 wait." in table.notes
+    assert "Of 24 declared jobs 21 finished, 1 failed, 2 not started." in table.notes
 
 
 def test_records_of_no_declared_job_are_named(tmp_path, records):
@@ -184,7 +184,7 @@ def test_provenance_adds_up_core_hours_and_counts_versions(tmp_path, records):
     records[1]["machine"] = {**provenance()["machine"], "device": "cuda"}
     records[2]["finished"] = "2026-11-20T01:00:00+00:00"
     rows = texts(_provenance.provenance_table(read_results(write_folder(tmp_path, records))))
-    assert rows["commit"] == ["0123abc (23 records); fedcba9-dirty (1 records)"]
+    assert rows["commit"] == ["0123abc (23 records); fedcba9-dirty (1 record)"]
     # 23 jobs of half an hour on two threads, and one on the other device.
     assert rows["time"] == ["23.0 core-hours (seconds × threads), 0.500 hours on cuda"]
     assert rows["finished"] == ["2026-11-20T01:00:00+00:00 to 2026-11-21T10:33:00+00:00"]
@@ -240,3 +240,29 @@ def test_ensemble_is_a_row_compared_with_scratch(tmp_path, records):
     ]
     rows = texts(improvement_of(tmp_path, records))
     assert list(rows) == ["cgcnn ead", "cgcnn forces", "cgcnn ead x5"]
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1.602e-19, "1.602e-19"),
+        (-3.2e-7, "-3.200e-07"),
+        (4.2e12, "4.200e+12"),
+        (0.00123, "0.001230"),
+        (0.0, "0.000"),
+    ],
+)
+def test_numbers_of_any_size_keep_their_digits(value, text):
+    assert number(value) == text
+
+
+def test_spread_has_the_exponent_of_the_mean():
+    assert number_with_spread(1.6e-19, 2e-21) == "(1.600 ± 0.020)e-19"
+
+
+def test_nouns_follow_their_number():
+    assert [counted(n, "data set") for n in (0, 1, 2)] == [
+        "0 data sets",
+        "1 data set",
+        "2 data sets",
+    ]
