@@ -11,19 +11,26 @@ __all__ = ["main"]
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run a command; give the exit status: 1 if a job failed, 2 if the study cannot be run."""
+    """Run a command and return the exit status.
+
+    0: all is done; 1: a job failed; 2: the study or a file is not as expected; 130: interrupted.
+    """
     options = _parser().parse_args(arguments)
     try:
         return int(options.command(options))
-    except (ValueError, TypeError, FileNotFoundError) as error:
-        print(f"error: {error}", file=sys.stderr)
+    except (ValueError, TypeError, OSError, ImportError) as error:
+        # One line, however long the message is.
+        print(f"error: {' '.join(str(error).split())}", file=sys.stderr)
         return 2
+    except KeyboardInterrupt:
+        print("interrupted: the same command continues the study.", file=sys.stderr)
+        return 130
 
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m gnnpre.study", description=__doc__)
     commands = parser.add_subparsers(required=True)
-    run = commands.add_parser("run", help="run a study, or go on with it")
+    run = commands.add_parser("run", help="run a study, or continue it")
     run.add_argument("study", help="TOML file, or Python file that defines study = Study(...)")
     run.add_argument("--folder", help="where records and tables go")
     run.add_argument("--data-home", help="folder of the data (default: GNNPRE_DATA)")

@@ -2,9 +2,12 @@
 
 import inspect
 import re
+import unicodedata
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
+
+import numpy as np
 
 from gnnpre.estimators import Pretrainer, PropertyRegressor
 
@@ -12,17 +15,19 @@ __all__ = [
     "FINETUNING",
     "PRETRAINING",
     "as_names",
+    "as_tuple",
     "check_keys",
     "check_known",
     "check_name",
     "check_settings",
+    "check_text",
     "check_type",
     "check_unique",
     "set_field",
 ]
 
-#: Parameters of the estimators that a study sets itself, or the command line.
-OWN = frozenset(
+#: Parameters of the estimators that the study sets itself, or the command line.
+RESERVED = frozenset(
     {
         *("backbone", "objective", "pretrained", "pretraining", "random_state", "callbacks"),
         *("checkpoint_dir", "resume", "device", "verbose"),
@@ -30,12 +35,12 @@ OWN = frozenset(
 )
 # Of no use in a study: which features a probe reads is fixed.
 UNUSED = frozenset({"embedding_layer", "embedding_pooling"})
-PRETRAINING = tuple(sorted({*inspect.signature(Pretrainer).parameters} - OWN - UNUSED))
+PRETRAINING = tuple(sorted({*inspect.signature(Pretrainer).parameters} - RESERVED - UNUSED))
 # The protocol says what validates.
 FINETUNING = tuple(
     sorted(
         {*inspect.signature(PropertyRegressor).parameters}
-        - OWN
+        - RESERVED
         - UNUSED
         - {"validation_fraction", "calibration_fraction"}
     )
@@ -45,7 +50,7 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
 
 def check_name(what: str, name: Any) -> None:
-    """Refuse a name that cannot be part of a file's name."""
+    """Check that a name can be part of a file's name."""
     if not isinstance(name, str) or not NAME.fullmatch(name):
         raise ValueError(
             f"{what} is {name!r}; expected letters, digits, '_', '.', '+' and '-', the first a "
@@ -54,34 +59,46 @@ def check_name(what: str, name: Any) -> None:
 
 
 def check_unique(what: str, names: Sequence[Any]) -> None:
-    """Refuse a name that occurs twice."""
-    twice = sorted({str(name) for name in names if list(names).count(name) > 1})
-    if twice:
-        raise ValueError(f"{what}: {', '.join(twice)} occurs more than once; rename or drop one.")
-
-
-def check_keys(what: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse a key that is not known."""
-    if not isinstance(given, Mapping):
-        raise TypeError(f"{what} is {given!r}; expected a table of {', '.join(known)}.")
-    unknown = [name for name in given if name not in known]
-    if unknown:
-        raise ValueError(f"{what} has an unknown key {unknown[0]!r}; known are {', '.join(known)}.")
-
-
-def check_settings(what: str, given: Mapping[str, Any], known: Sequence[str]) -> None:
-    """Refuse a parameter that an estimator has not, or that a study sets itself."""
-    own = [name for name in given if name in OWN] if isinstance(given, Mapping) else []
-    if own:
+    """Check that no name occurs twice."""
+    duplicates = sorted({str(name) for name in names if list(names).count(name) > 1})
+    if duplicates:
         raise ValueError(
-            f"{what} has {own[0]!r}, which the study sets itself (device and threads come from the "
-            f"call). Known are {', '.join(known)}."
+            f"{what}: {', '.join(duplicates)} occurs more than once; rename or drop one."
         )
-    check_keys(what, given, known)
+
+
+def check_keys(what: str, table: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    """Check that a table has no keys but the allowed ones."""
+    if not isinstance(table, Mapping):
+        raise TypeError(f"{what} is {table!r}; expected a table of {', '.join(allowed)}.")
+    unknown = [name for name in table if name not in allowed]
+    if unknown:
+        raise ValueError(
+            f"{what} has an unknown key {unknown[0]!r}; expected some of {', '.join(allowed)}."
+        )
+
+
+def check_settings(what: str, settings: Mapping[str, Any], allowed: Sequence[str]) -> None:
+    """Check that settings are parameters of an estimator which the study does not set itself."""
+    names = settings if isinstance(settings, Mapping) else ()
+    reserved = [name for name in names if name in RESERVED]
+    if reserved:
+        raise ValueError(
+            f"{what} has {reserved[0]!r}, which the study sets itself (device and threads come "
+            f"from the call). Expected some of {', '.join(allowed)}."
+        )
+    check_keys(what, settings, allowed)
+
+
+def as_tuple(what: str, items: Any, example: str) -> tuple[Any, ...]:
+    """Return a list of a declaration as a tuple."""
+    if isinstance(items, (str, bytes, Mapping)) or not isinstance(items, (Sequence, np.ndarray)):
+        raise TypeError(f"{what} is {items!r}; expected a list, such as {example}.")
+    return tuple(items)
 
 
 def as_names(what: str, names: Any) -> tuple[str, ...]:
-    """Give a list of text as a tuple."""
+    """Return a list of text as a tuple."""
     if isinstance(names, str) or not isinstance(names, Sequence):
         raise TypeError(f"{what} is {names!r}; expected a list of str. Put it in brackets.")
     for name in names:
@@ -90,15 +107,29 @@ def as_names(what: str, names: Any) -> tuple[str, ...]:
     return tuple(names)
 
 
-def check_known(what: str, names: str | Iterable[str] | None, known: Sequence[str]) -> None:
+def check_known(what: str, names: str | Iterable[str] | None, declared: Sequence[str]) -> None:
+    """Check that names refer to something that the study declares."""
     for name in [names] if isinstance(names, str) else names or ():
-        if name not in known:
-            raise ValueError(f"{what} is {name!r}; the study has {list(known)}.")
+        if name not in declared:
+            raise ValueError(f"{what} is {name!r}; the study has {list(declared)}.")
 
 
-def check_type(what: str, value: Any, kind: type, example: str) -> None:
-    if not isinstance(value, kind):
-        raise TypeError(f"{what} is {value!r}; expected a {kind.__name__}, such as {example}.")
+def check_type(what: str, value: Any, expected: type, example: str) -> None:
+    """Check the type of a value."""
+    if not isinstance(value, expected):
+        raise TypeError(f"{what} is {value!r}; expected a {expected.__name__}, such as {example}.")
+
+
+def check_text(what: str, value: Any) -> None:
+    """Check that a value is text that can be written to a UTF-8 file."""
+    if not isinstance(value, str):
+        raise TypeError(f"{what} is {value!r}; expected text.")
+    bad = [letter for letter in value if unicodedata.category(letter) in ("Cc", "Cs")]
+    if bad:
+        raise ValueError(
+            f"{what} is {value!r}, which has the control character or lone surrogate {bad[0]!r}: "
+            "leave it out."
+        )
 
 
 def set_field(item: Any, name: str, value: Any) -> None:

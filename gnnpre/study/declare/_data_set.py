@@ -7,7 +7,7 @@ from typing import Any
 
 from gnnpre._validation import check_number
 
-from ._checks import FINETUNING, check_name, check_settings
+from ._checks import FINETUNING, check_name, check_settings, check_text
 
 __all__ = ["DataSet"]
 
@@ -19,14 +19,15 @@ class DataSet:
     Parameters
     ----------
     name : str
-        Name in tables, records and files. Without ``path`` and ``source`` one of the known data
-        sets: jdft2d, phonons, elastic_k, elastic_g, perovskites, mp_form, mp_gap,
-        refractive_index, adsorption.
+        Name in tables, records and files. Without ``path`` and ``source`` the table of MatBench
+        of this name: dielectric, jdft2d, log_gvrh, log_kvrh, mp_e_form, mp_gap, perovskites or
+        phonons. It is read from ``data_home`` or downloaded.
     source : str, optional
-        The known data set that this one is of, where ``name`` is another, so that one study may
-        have several parts of it.
+        The MatBench table to read under another ``name``, so that one study may have several
+        samples of it.
     path : str or Path, optional
-        A file in MatBench's format, in place of a known data set.
+        A file of your own in MatBench's format; ``~`` and environment variables such as
+        ``$GNNPRE_DATA`` are expanded.
     target : str, optional
         Column of the file at ``path``; needed if it has several.
     unit : str, optional
@@ -65,13 +66,21 @@ class DataSet:
                 check_number(f"{name} of {self.name}", getattr(self, name), integer=True, low=4)
         check_number(f"sample_seed of {self.name}", self.sample_seed, integer=True, low=-1)
         check_settings(f"finetuning of data set {self.name}", self.finetuning, FINETUNING)
+        self._check_text()
         if self.path is None and (self.target or self.unit):
             raise ValueError(
-                f"Data set {self.name!r} has target or unit but no path: those of a known data set "
-                "are known. Give path=, the file in MatBench's format, or leave them out."
+                f"Data set {self.name!r} has target or unit but no path: a MatBench table has its "
+                "own. Set path, the file in MatBench's format, or leave them out."
             )
         if self.path is not None and self.source is not None:
             raise ValueError(
                 f"Data set {self.name!r} has path={str(self.path)!r} and source={self.source!r}; "
                 "expected one of the two. Leave source out."
             )
+
+    def _check_text(self) -> None:
+        for name in ("source", "target", "unit"):
+            if getattr(self, name) is not None:
+                check_text(f"{name} of {self.name}", getattr(self, name))
+        if self.path is not None and not isinstance(self.path, (str, Path)):
+            raise TypeError(f"path of {self.name} is {self.path!r}; expected the path of a file.")

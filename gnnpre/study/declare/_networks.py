@@ -1,4 +1,4 @@
-"""Networks of a study and what they are pre-trained on, as declared."""
+"""Networks of a study and their pre-trainings, as declared."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -26,7 +26,7 @@ LEAK_LEVELS = ("structure", "prototype", "composition")
 
 @dataclass(frozen=True, kw_only=True)
 class Network:
-    """A backbone of a study, with the settings that are its own.
+    """A backbone of a study, with settings of its own.
 
     Parameters
     ----------
@@ -73,12 +73,13 @@ class Pretraining:
     name : str
         Name that strategies call it by.
     objective : Objective
-        What is learnt.
+        The pre-training objective.
     sources : sequence of str
-        Crystals: ``"frames"`` (all known files of frames, without those of large forces or
-        stresses), names of files of crystals such as ``"mp_form_gap_37k"``, or paths. Labels come
-        with them: energies, forces and stresses of frames, columns of the files of crystals. What
-        a source lacks is missing (NaN) there.
+        Paths of files of frames (extended XYZ; frames with large forces or stresses are left
+        out) or of tables in MatBench's format, or names of MatBench tables. ``~`` and environment
+        variables such as ``$GNNPRE_DATA`` are expanded in paths. Labels come with them: energies,
+        forces and stresses of frames, columns of tables. A label that a source lacks is missing
+        (NaN) there.
     targets : sequence of str, optional
         Columns that ``PropertyTargets`` learns; all columns of the sources by default.
     max_structures : int, optional
@@ -96,8 +97,8 @@ class Pretraining:
     --------
     >>> from gnnpre import EAD, FingerprintTargets
     >>> from gnnpre.study import Pretraining
-    >>> Pretraining(name="ead", objective=FingerprintTargets(EAD()), sources=["frames"]).sources
-    ('frames',)
+    >>> Pretraining(name="ead", objective=FingerprintTargets(EAD()), sources=["phonons"]).sources
+    ('phonons',)
     """
 
     name: str
@@ -116,7 +117,9 @@ class Pretraining:
         for name in ("sources", "drop_leaks"):
             set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
         if not self.sources:
-            raise ValueError(f"sources of {self.name} is empty; expected one, such as 'frames'.")
+            raise ValueError(
+                f"sources of {self.name} is empty; expected at least one, such as 'frames.extxyz'."
+            )
         if self.targets is not None:
             set_field(self, "targets", as_names(f"targets of {self.name}", self.targets))
         if self.max_structures is not None:

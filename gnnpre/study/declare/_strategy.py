@@ -6,7 +6,7 @@ from typing import Any
 
 from gnnpre._validation import check_choice, check_number
 
-from ._checks import FINETUNING, as_names, check_name, check_settings, set_field
+from ._checks import FINETUNING, as_names, check_name, check_settings, check_text, set_field
 
 __all__ = ["Recipe", "Strategy"]
 
@@ -24,15 +24,16 @@ class Strategy:
     pretraining : str, optional
         The pre-training to start from; random weights by default.
     kind : {"finetune", "probe"}
-        Train the network, or a ridge regression on its frozen embeddings.
+        Train the network, or a support vector machine on its frozen embeddings and the
+        composition.
     epoch : int, optional
-        Start from what that pre-training had learnt after this epoch, one of its
-        ``checkpoint_epochs``; its end by default.
+        Start from the weights of the pre-training after this epoch, one of its
+        ``checkpoint_epochs``; by default from those at its end.
     members : int, optional
-        Train so many networks with different seeds and predict their mean. A row that differs in
-        nothing else is their first, and is trained once.
+        Number of networks to train with different seeds; the prediction is their mean. A row
+        that differs in nothing else is the first of them, and is trained once.
     of : sequence of str, optional
-        Train nothing, but predict the mean of what these other strategies, or baselines, predict.
+        Train nothing; predict the mean of the predictions of these strategies or baselines.
     finetuning : mapping
         Settings of fine-tuning in which this strategy differs. Beside ``transfer`` and
         ``strategy``, which are about pre-trained weights, they give it another budget than the
@@ -62,6 +63,8 @@ class Strategy:
     def __post_init__(self) -> None:
         check_name("name of a strategy", self.name)
         check_choice(f"kind of {self.name}", self.kind, KINDS)
+        if self.pretraining is not None:
+            check_text(f"pretraining of {self.name}", self.pretraining)
         for name, low in (("epoch", 0), ("members", 1)):
             if getattr(self, name) is not None:
                 check_number(f"{name} of {self.name}", getattr(self, name), integer=True, low=low)
@@ -77,7 +80,7 @@ class Strategy:
             return
         if len(self.of) < 2:
             raise ValueError(
-                f"of of {self.name} is {list(self.of)}; expected two strategies at least."
+                f"of of {self.name} is {list(self.of)}; expected at least two strategies."
             )
         if self.pretraining or self.members or self.finetuning or self.name == "scratch":
             raise ValueError(
@@ -87,9 +90,10 @@ class Strategy:
 
     def _check_start(self) -> None:
         if self.pretraining is None and (self.kind == "probe" or self.epoch is not None):
-            what = "kind='probe'" if self.kind == "probe" else f"epoch={self.epoch}"
+            setting = "kind='probe'" if self.kind == "probe" else f"epoch={self.epoch}"
             raise ValueError(
-                f"Strategy {self.name!r} has {what} but no pretraining; expected the name of one."
+                f"Strategy {self.name!r} has {setting} but no pretraining; expected the name of "
+                "one."
             )
         if self.name == "scratch" and (self.pretraining is not None or self.members is not None):
             raise ValueError(
@@ -105,18 +109,18 @@ class Strategy:
 
 @dataclass(frozen=True, kw_only=True)
 class Recipe:
-    """An estimator of one's own, for studies declared in Python.
+    """An estimator of your own, for studies declared in Python.
 
     Parameters
     ----------
     make : callable
-        Gets a :class:`RecipeContext` and gives a scikit-learn regressor that takes a list of
+        Function from a :class:`RecipeContext` to a scikit-learn regressor that takes a list of
         structures. It is fitted on the training crystals alone. The source text of this function,
-        but not of what it calls, is part of what names the job.
+        but not that of functions that it calls, is part of the key of the job.
     needs : sequence of str
-        Pre-trainings whose files the context has.
+        Pre-trainings whose files the context lists.
     backbone : str, optional
-        Network that they are of, and in whose part of the tables the row stands.
+        Network that was pre-trained, next to which the row stands in the tables.
 
     Examples
     --------

@@ -1,4 +1,4 @@
-"""What a study consists of: plain objects, checked when they are made."""
+"""The declaration of a study: plain objects, checked when they are made."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
@@ -11,9 +11,11 @@ from ._checks import (
     FINETUNING,
     PRETRAINING,
     as_names,
+    as_tuple,
     check_known,
     check_name,
     check_settings,
+    check_text,
     check_type,
     check_unique,
     set_field,
@@ -31,8 +33,16 @@ BASELINES = (
     "forest_composition",
     "ridge_fingerprint",
     "forest_fingerprint",
+    "svr",
+    "extra_trees",
 )
 PROTOCOLS = ("papers", "matbench")
+#: Type and example of what the lists of a study hold.
+DECLARED = {
+    "backbones": (Network, "Network(name='cgcnn', backbone=CGCNN())"),
+    "strategies": (Strategy, "Strategy(name='scratch')"),
+    "pretrainings": (Pretraining, "Pretraining(name='ead', objective=..., sources=[...])"),
+}
 SEEDS = {"papers": (111, 222, 333, 444, 555), "matbench": (0,)}
 
 
@@ -45,7 +55,7 @@ class Study:
     name : str
         Title of the report.
     data : sequence of DataSet or str
-        The data sets; a str is the name of a known one.
+        The data sets; a str is the name of a MatBench table.
     backbones : sequence of Network
         The networks.
     strategies : sequence of Strategy
@@ -68,12 +78,13 @@ class Study:
     finetuning : mapping
         Parameters of ``PropertyRegressor`` that all rows share: the same budget and care.
     baselines : sequence of str
-        Models without a network: ``"mean"``, and ``"ridge"`` or ``"forest"`` on ``"composition"``
-        or ``"fingerprint"``. All five by default.
+        Models without a network: ``"mean"``; ``"ridge_..."`` or ``"forest_..."`` on
+        ``composition`` or ``fingerprint`` (EAD, pooled by cumulants); ``"svr"`` and
+        ``"extra_trees"`` on both tables side by side. All seven by default.
     estimators : mapping of str to Recipe
-        Rows of one's own.
+        Rows of your own.
     notes : sequence of str
-        What a reader of the report has to know, such as how the study differs from a paper's.
+        Remarks for readers of the report, such as how the study differs from a paper's.
 
     Raises
     ------
@@ -115,12 +126,20 @@ class Study:
     notes: Sequence[str] = ()
 
     def __post_init__(self) -> None:
+        # 1. text and numbers
+        check_text("name", self.name)
         check_choice("protocol", self.protocol, PROTOCOLS)
-        set_field(self, "data", tuple(_as_data_set(item) for item in self.data))
-        for name in ("backbones", "strategies", "pretrainings"):
-            set_field(self, name, tuple(getattr(self, name)))
-        set_field(self, "seeds", _check_seeds(SEEDS[self.protocol], self.seeds))
         check_number("validation", self.validation, high=0.5)
+        set_field(self, "seeds", _check_seeds(SEEDS[self.protocol], self.seeds))
+        # 2. lists of declared objects
+        data = as_tuple("data", self.data, "['jdft2d']")
+        set_field(self, "data", tuple(_as_data_set(item) for item in data))
+        for name, (declared_type, example) in DECLARED.items():
+            items = as_tuple(name, getattr(self, name), f"[{example}]")
+            for item in items:
+                check_type(f"an item of {name}", item, declared_type, example)
+            set_field(self, name, items)
+        # 3. settings and names
         check_type("graphs", self.graphs, StructureToGraph, "StructureToGraph(cutoff=5.0)")
         check_settings("pretraining", self.pretraining, PRETRAINING)
         check_settings("finetuning", self.finetuning, FINETUNING)
@@ -128,6 +147,10 @@ class Study:
             set_field(self, name, as_names(name, getattr(self, name)))
         for name in self.baselines:
             check_choice("baselines", name, BASELINES)
+        for note in self.notes:
+            check_text("a note", note)
+        check_type("estimators", self.estimators, Mapping, "{'mine': Recipe(...)}")
+        # 4. how all of these refer to each other
         self._check_names()
         self._check_references()
 
@@ -138,26 +161,25 @@ class Study:
             check_unique(name, [item.name for item in getattr(self, name)])
         rows = [*self.strategy_names, *self.baselines, *self.estimators]
         check_unique("strategies, baselines and estimators", rows)
-        for name in self.estimators:
+        for name, recipe in self.estimators.items():
             check_name("name of an estimator", name)
+            check_type(f"estimator {name!r}", recipe, Recipe, "Recipe(make=function)")
 
     def _check_references(self) -> None:
-        known = {
-            "pretraining": [item.name for item in self.pretrainings],
-            "backbones": [item.name for item in self.backbones],
-            "data": [item.name for item in self.data_sets],
-        }
+        pretrainings = [item.name for item in self.pretrainings]
+        backbones = [item.name for item in self.backbones]
+        data = [item.name for item in self.data_sets]
         for row in self.strategies:
-            check_known(f"pretraining of {row.name}", row.pretraining, known["pretraining"])
-            check_known(f"backbones of {row.name}", row.backbones, known["backbones"])
-            check_known(f"data of {row.name}", row.data, known["data"])
-            others = [other.name for other in self.strategies if other.of is None]
-            check_known(f"of of {row.name}", row.of, [*others, *self.baselines])
+            check_known(f"pretraining of {row.name}", row.pretraining, pretrainings)
+            check_known(f"backbones of {row.name}", row.backbones, backbones)
+            check_known(f"data of {row.name}", row.data, data)
+            trained = [strategy.name for strategy in self.strategies if strategy.of is None]
+            check_known(f"of of {row.name}", row.of, [*trained, *self.baselines])
         for item in self.pretrainings:
-            check_known(f"drop_leaks of {item.name}", item.drop_leaks, known["data"])
+            check_known(f"drop_leaks of {item.name}", item.drop_leaks, data)
         for name, recipe in self.estimators.items():
-            check_known(f"needs of {name}", recipe.needs, known["pretraining"])
-            check_known(f"backbone of {name}", recipe.backbone, known["backbones"])
+            check_known(f"needs of {name}", recipe.needs, pretrainings)
+            check_known(f"backbone of {name}", recipe.backbone, backbones)
         if self.strategies and not self.backbones:
             raise ValueError("There are strategies but no backbones; expected one, such as CGCNN.")
         if self.strategies and "scratch" not in self.strategy_names:
@@ -168,7 +190,7 @@ class Study:
 
     @property
     def data_sets(self) -> list[DataSet]:
-        """The data sets, those given by name too."""
+        """The data sets, those declared by name included."""
         return [item for item in self.data if isinstance(item, DataSet)]
 
     @property
@@ -185,10 +207,10 @@ def _as_data_set(item: Any) -> DataSet:
 
 
 def _check_seeds(default: Sequence[int], seeds: Any) -> tuple[int, ...]:
-    values = tuple(default if seeds is None else seeds)
+    values = as_tuple("seeds", default if seeds is None else seeds, "[111, 222]")
     for seed in values:
         check_number("seeds", seed, integer=True, low_included=True, high=2**31 - 1)
     check_unique("seeds", values)
     if not values:
-        raise ValueError("seeds is empty; expected one at least, such as [111].")
+        raise ValueError("seeds is empty; expected at least one, such as [111].")
     return values

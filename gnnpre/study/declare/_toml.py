@@ -10,20 +10,19 @@ from typing import Any
 from sklearn.base import BaseEstimator
 
 from gnnpre import backbones, fingerprints, objectives, training
-from gnnpre.backbones import Backbone
 from gnnpre.graphs import StructureToGraph
 from gnnpre.objectives import Objective
 
-from ..plan._known_data import is_path
-from ._checks import check_keys
+from ._checks import as_names, as_tuple, check_keys
 from ._data_set import DataSet
 from ._networks import Network, Pretraining
+from ._paths import expand_path, is_path
 from ._strategy import Strategy
 from ._study import Study
 
 __all__ = ["load_study"]
 
-# Fields of a backbone's table that are the study's; all others are the config's.
+# Keys of a backbone's table that belong to the study; all others are parameters of the backbone.
 NETWORK_FIELDS = ("graphs", "pretraining", "finetuning")
 
 
@@ -34,7 +33,8 @@ def load_study(path: str | Path) -> Study:
     ----------
     path : str or Path
         A TOML file, or a Python file that defines ``study = Study(...)``. In TOML, paths are
-        relative to the file.
+        relative to the file; ``~`` and environment variables in them are expanded. A Python file
+        is run: load only files that you trust.
 
     Returns
     -------
@@ -45,7 +45,9 @@ def load_study(path: str | Path) -> Study:
     ------
     ValueError
         If the file is no TOML, has an unknown key, class or name, or defines no study; the
-        message says which, and what is known.
+        message names it and lists those expected.
+    TypeError
+        If a value has another type than expected.
     FileNotFoundError
         If there is no such file.
 
@@ -67,7 +69,7 @@ def load_study(path: str | Path) -> Study:
     ... [backbones.cgcnn]
     ... class = "CGCNN"
     ... [pretrainings.ead]
-    ... sources = ["mp_form_gap_37k"]
+    ... sources = ["mp_gap"]
     ... objective = {class = "FingerprintTargets", fingerprint = {class = "EAD"}}
     ... [strategies.scratch]
     ... [strategies.ead]
@@ -87,9 +89,13 @@ def load_study(path: str | Path) -> Study:
         raise ValueError(f"{str(path)!r} ends in {path.suffix!r}; expected .toml or .py.")
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
+        return _study_from(table, path.parent)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ValueError(f"{path} is no TOML: {error}.") from error
-    return _study_from(table, path.parent)
+    except RecursionError as error:
+        raise ValueError(
+            f"{path} is nested too deeply to be read: a study file has a handful of levels."
+        ) from error
 
 
 def _from_python(path: Path) -> Study:
@@ -102,31 +108,36 @@ def _from_python(path: Path) -> Study:
 
 
 def _study_from(table: dict[str, Any], folder: Path) -> Study:
-    known = [field.name for field in fields(Study) if field.name != "estimators"]
-    check_keys("the study file", table, known)
+    """Build the study of a parsed file; ``folder`` is that of the file."""
+    allowed = [field.name for field in fields(Study) if field.name != "estimators"]
+    check_keys("the study file", table, allowed)
     for name in ("name", "data"):
         if name not in table:
             raise ValueError(f"the study file has no {name!r}, which every study needs.")
-    given = {key: _settings(key, value) for key, value in table.items()}
-    readers: dict[str, Any] = {"data": _data, "graphs": _graphs}
-    readers |= dict.fromkeys(("backbones", "pretrainings", "strategies"), _named)
-    makers = {"backbones": _network, "pretrainings": _pretraining, "strategies": _strategy}
-    for key, read in readers.items():
-        if key in given:
-            extra = (makers[key],) if key in makers else ()
-            given[key] = read(key, given[key], *extra, folder=folder)
-    return Study(**given)
+    # 1. tables that name a class become its objects, at any depth
+    values = {key: _build_configs(key, value) for key, value in table.items()}
+    # 2. the rest becomes the objects of the declaration
+    if "data" in values:
+        values["data"] = _data(values["data"], folder)
+    if "graphs" in values:
+        values["graphs"] = _graphs("graphs", values["graphs"])
+    builders = {"backbones": _network, "pretrainings": _pretraining, "strategies": _strategy}
+    for key, build in builders.items():
+        if key in values:
+            tables = _tables(key, values[key])
+            values[key] = [build(f"{key}.{n}", n, dict(t), folder) for n, t in tables.items()]
+    return Study(**values)
 
 
-def _settings(what: str, value: Any) -> Any:
-    """Make configs of all tables that name a class, at any depth."""
+def _build_configs(where: str, value: Any) -> Any:
+    """Replace all tables that name a class by an object of it, at any depth."""
     if isinstance(value, Mapping):
-        inner = {key: _settings(f"{what}.{key}", item) for key, item in value.items()}
-        # That of a network stays a table: some of its fields are the study's.
-        is_network = what.startswith("backbones.") and what.count(".") == 1
-        return _config(what, inner) if "class" in inner and not is_network else inner
+        inner = {key: _build_configs(f"{where}.{key}", item) for key, item in value.items()}
+        # That of a network stays a table: some of its keys belong to the study.
+        is_network = where.startswith("backbones.") and where.count(".") == 1
+        return _config(where, inner) if "class" in inner and not is_network else inner
     if isinstance(value, list):
-        return [_settings(f"{what}[{index}]", item) for index, item in enumerate(value)]
+        return [_build_configs(f"{where}[{index}]", item) for index, item in enumerate(value)]
     return value
 
 
@@ -141,86 +152,93 @@ def _classes() -> dict[str, type]:
     }
 
 
-def _config(what: str, table: Mapping[str, Any]) -> Any:
-    known = _classes()
+def _config(where: str, table: Mapping[str, Any]) -> Any:
+    """Build the object of a table that names a class."""
+    classes = _classes()
     name = table["class"]
-    if name not in known:
-        raise ValueError(f"{what} has class={name!r}; expected one of {', '.join(sorted(known))}.")
+    if not isinstance(name, str) or name not in classes:
+        expected = ", ".join(sorted(classes))
+        raise ValueError(f"{where} has class={name!r}; expected one of {expected}.")
     parameters = {key: value for key, value in table.items() if key != "class"}
     if name == "Mixture":
-        parameters["parts"] = _parts(what, parameters.get("parts", []))
-    signature = [p for p in known[name]._get_param_names()]  # type: ignore[attr-defined]
-    check_keys(f"{what} ({name})", parameters, signature)
-    return known[name](**parameters)
+        parameters["parts"] = _mixture_parts(where, parameters.get("parts", []))
+    allowed = classes[name]._get_param_names()  # type: ignore[attr-defined]
+    check_keys(f"{where} ({name})", parameters, list(allowed))
+    return classes[name](**parameters)
 
 
-def _parts(what: str, parts: Any) -> list[tuple[str, Any, float]]:
-    """Give the parts of a mixture: tables of name, objective and weight."""
-    found = []
-    for index, part in enumerate(parts):
-        check_keys(f"{what}.parts[{index}]", part, ("name", "objective", "weight"))
-        if "name" not in part or "objective" not in part:
-            raise ValueError(f"{what}.parts[{index}] needs name and objective; it has {part}.")
-        found.append((part["name"], part["objective"], part.get("weight", 1.0)))
-    return found
+def _mixture_parts(where: str, tables: Any) -> list[tuple[str, Any, float]]:
+    """Return the parts of a mixture from tables of name, objective and weight."""
+    parts = []
+    for index, table in enumerate(as_tuple(f"{where}.parts", tables, "[{name = ...}]")):
+        check_keys(f"{where}.parts[{index}]", table, ("name", "objective", "weight"))
+        if "name" not in table or "objective" not in table:
+            raise ValueError(f"{where}.parts[{index}] needs name and objective; it has {table}.")
+        parts.append((table["name"], table["objective"], table.get("weight", 1.0)))
+    return parts
 
 
-def _data(what: str, items: Any, folder: Path) -> list[DataSet | str]:
+def _data(items: Any, folder: Path) -> list[DataSet | str]:
     if not isinstance(items, list):
-        raise TypeError(f"{what} is {items!r}; expected a list of names and tables.")
-    known = [field.name for field in fields(DataSet)]
-    found: list[DataSet | str] = []
-    for item in items:
-        if isinstance(item, str):
-            found.append(item)
-            continue
-        check_keys(f"an item of {what}", item, known)
-        path = item.get("path")
-        found.append(DataSet(**{**item, "path": None if path is None else str(folder / path)}))
-    return found
+        raise TypeError(f"data is {items!r}; expected a list of names and tables.")
+    return [item if isinstance(item, str) else _data_set(item, folder) for item in items]
 
 
-def _graphs(what: str, table: Any, folder: Path | None = None) -> StructureToGraph:
-    known = sorted(set(StructureToGraph().get_params()) - {"n_jobs", "device"})
-    check_keys(what, table, known)
+def _data_set(table: Any, folder: Path) -> DataSet:
+    check_keys("an item of data", table, [field.name for field in fields(DataSet)])
+    if "name" not in table:
+        raise ValueError(f"an item of data has no 'name', which it needs: {table}.")
+    path = table.get("path")
+    if path is not None:
+        path = str(folder / expand_path(f"path of data set {table['name']!r}", path))
+    return DataSet(**{**table, "path": path})
+
+
+def _graphs(where: str, table: Any) -> StructureToGraph:
+    allowed = sorted(set(StructureToGraph().get_params()) - {"n_jobs", "device"})
+    check_keys(where, table, allowed)
     return StructureToGraph(**table)
 
 
-def _named(what: str, tables: Any, make: Any, folder: Path) -> list[Any]:
-    if not isinstance(tables, Mapping) or not all(
-        isinstance(table, Mapping) for table in tables.values()
-    ):
-        raise TypeError(f"{what} is {tables!r}; expected tables such as [{what}.one].")
-    return [make(f"{what}.{name}", name, dict(table), folder) for name, table in tables.items()]
+def _tables(where: str, tables: Any) -> Mapping[str, Mapping[str, Any]]:
+    is_mapping = isinstance(tables, Mapping)
+    if not is_mapping or not all(isinstance(table, Mapping) for table in tables.values()):
+        raise TypeError(f"{where} is {tables!r}; expected tables such as [{where}.one].")
+    return tables
 
 
-def _network(what: str, name: str, table: dict[str, Any], folder: Path) -> Network:
+def _network(where: str, name: str, table: dict[str, Any], folder: Path) -> Network:
     if "class" not in table:
-        raise ValueError(f"{what} has no class; expected class = 'CGCNN', say.")
-    own = {key: table.pop(key) for key in NETWORK_FIELDS if key in table}
-    if "graphs" in own:
-        own["graphs"] = _graphs(f"{what}.graphs", own["graphs"])
-    backbone: Backbone = _config(what, table)
-    return Network(name=name, backbone=backbone, **own)
+        raise ValueError(f"{where} has no class; expected class = 'CGCNN', for example.")
+    settings = {key: table.pop(key) for key in NETWORK_FIELDS if key in table}
+    if "graphs" in settings:
+        settings["graphs"] = _graphs(f"{where}.graphs", settings["graphs"])
+    return Network(name=name, backbone=_config(where, table), **settings)
 
 
-def _pretraining(what: str, name: str, table: dict[str, Any], folder: Path) -> Pretraining:
-    _check_fields(what, table, Pretraining, ("sources", "objective"))
+def _pretraining(where: str, name: str, table: dict[str, Any], folder: Path) -> Pretraining:
+    _check_fields(where, table, Pretraining, ("sources", "objective"))
     if not isinstance(table["objective"], Objective):
         raise ValueError(
-            f"{what}.objective is {table['objective']!r}; expected a table with class."
+            f"{where}.objective is {table['objective']!r}; expected a table with class."
         )
-    sources = [str(folder / s) if is_path(s) else s for s in table["sources"]]
+    sources = [
+        str(folder / expand_path(f"{where}.sources", source)) if is_path(source) else source
+        for source in as_names(f"{where}.sources", table["sources"])
+    ]
     return Pretraining(name=name, **{**table, "sources": sources})
 
 
-def _strategy(what: str, name: str, table: dict[str, Any], folder: Path) -> Strategy:
-    _check_fields(what, table, Strategy, ())
+def _strategy(where: str, name: str, table: dict[str, Any], folder: Path) -> Strategy:
+    _check_fields(where, table, Strategy, ())
     return Strategy(name=name, **table)
 
 
-def _check_fields(what: str, table: Mapping[str, Any], kind: Any, needed: tuple[str, ...]) -> None:
-    check_keys(what, table, [field.name for field in fields(kind) if field.name != "name"])
+def _check_fields(
+    where: str, table: Mapping[str, Any], declared_type: Any, needed: tuple[str, ...]
+) -> None:
+    allowed = [field.name for field in fields(declared_type) if field.name != "name"]
+    check_keys(where, table, allowed)
     for name in needed:
         if name not in table:
-            raise ValueError(f"{what} has no {name!r}, which it needs.")
+            raise ValueError(f"{where} has no {name!r}, which it needs.")

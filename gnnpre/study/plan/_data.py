@@ -1,4 +1,4 @@
-"""Data sets of a study, found and read."""
+"""Data sets of a study, located and read."""
 
 from dataclasses import dataclass
 from functools import cached_property
@@ -7,18 +7,19 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._labels import as_floats, rows_text
 from gnnpre.datasets import read_matbench
 from gnnpre.graphs import CrystalGraphs, StructureToGraph
 
 from ..declare._data_set import DataSet
-from ._known_data import KNOWN_DATA, find_file, hash_file
+from ._files import MATBENCH, expand_path, find_matbench, hash_file
 
-__all__ = ["FoundData", "LoadedData", "find_data", "load_data"]
+__all__ = ["LoadedData", "LocatedData", "load_data", "locate_data"]
 
 
 @dataclass(frozen=True)
-class FoundData:
-    """A data set whose file is there."""
+class LocatedData:
+    """A data set whose file exists."""
 
     declared: DataSet
     path: Path
@@ -26,9 +27,9 @@ class FoundData:
     unit: str
 
     @property
-    def known_name(self) -> str:
-        """Name of the known data set that it is of, where there is no path."""
-        return self.declared.source or self.declared.name
+    def matbench_name(self) -> str | None:
+        """Name of the MatBench table that it is of; None for a file of the user's."""
+        return None if self.declared.path else self.declared.source or self.declared.name
 
     @cached_property
     def parameters(self) -> dict[str, Any]:
@@ -45,7 +46,7 @@ class FoundData:
 
 @dataclass(frozen=True, eq=False)
 class LoadedData:
-    """Crystals and their property, in the order that indices of records are about."""
+    """Crystals and their property, in the order that the indices of records refer to."""
 
     name: str
     target: str
@@ -62,11 +63,11 @@ class LoadedData:
         return settings.fit_transform(self.structures)
 
     def subset(self, indices: np.ndarray) -> list[Any]:
-        """Give some of the structures."""
+        """Return some of the structures."""
         return [self.structures[index] for index in indices.tolist()]
 
     def summary(self) -> dict[str, Any]:
-        """Give what the file of the data set in a study's folder says."""
+        """Describe the data set for its file in the folder of a study."""
         return {
             "name": self.name,
             "target": self.target,
@@ -77,45 +78,54 @@ class LoadedData:
         }
 
 
-def find_data(declared: DataSet, home: Path | None) -> FoundData:
-    """Find the file of a data set; nothing is read yet."""
+def locate_data(declared: DataSet, home: Path | None) -> LocatedData:
+    """Locate the file of a data set; nothing is read yet."""
     if declared.path is not None:
-        path = Path(declared.path)
+        what = f"path of data set {declared.name!r}"
+        path = expand_path(what, declared.path)
         if not path.is_file():
-            raise FileNotFoundError(
-                f"path of data set {declared.name!r} is {str(path)!r}, but there is no such file."
-            )
-        return FoundData(declared, path, declared.target, declared.unit or "")
+            raise FileNotFoundError(f"{what} is {str(path)!r}, but there is no such file.")
+        return LocatedData(declared, path, declared.target, declared.unit or "")
     name = declared.source or declared.name
-    if name not in KNOWN_DATA:
-        what = "name" if declared.source is None else "source"
+    if name not in MATBENCH:
+        field = "name" if declared.source is None else "source"
         raise ValueError(
-            f"Unknown data set: {what} is {name!r}; known are {', '.join(KNOWN_DATA)}. For a file "
-            "of your own give path= and target=."
+            f"Unknown data set: {field} is {name!r}; expected a table of MatBench "
+            f"({', '.join(MATBENCH)}). For a file of your own set path, target and unit."
         )
-    known = KNOWN_DATA[name]
-    return FoundData(declared, find_file(known.file, home), known.target, known.unit)
+    return LocatedData(declared, find_matbench(name, home), None, MATBENCH[name].unit)
 
 
-def load_data(found: FoundData) -> LoadedData:
+def load_data(located: LocatedData) -> LoadedData:
     """Read a data set, or the sample of it that is declared."""
-    name, declared = found.declared.name, found.declared
-    structures, y = read_matbench(found.path, found.target)
+    name, declared = located.declared.name, located.declared
+    structures, y = read_matbench(located.path, located.target)
     if getattr(y, "ndim", 1) != 1:
         raise ValueError(
-            f"target of data set {name!r} is None, and {found.path} has the targets "
+            f"target of data set {name!r} is None, and {located.path} has the targets "
             f"{list(y.columns)}: name one of them."
         )
-    values = np.asarray(y, dtype=np.float64)
-    missing = np.flatnonzero(~np.isfinite(values))
+    _check_rows(located, len(structures))
+    values = as_floats(f"target {y.name} of data set {name!r}", y.to_numpy(), n_dims=(1,))
+    missing = np.flatnonzero(np.isnan(values))
     if len(missing):
         raise ValueError(
-            f"Data set {name!r} has no finite target in {len(missing)} of {len(values)} rows, the "
-            f"first row {missing[0]} of {found.path}. Leave them out of the file."
+            f"Data set {name!r} has no target {y.name} in {len(missing)} of {len(values)} rows of "
+            f"{located.path}, the first at {rows_text(missing, y)}. Leave them out of the file."
         )
     rows = _sample(name, len(values), declared.sample, declared.sample_seed)
     chosen = [structures[row] for row in rows.tolist()]
-    return LoadedData(name, str(y.name), found.unit, chosen, values[rows], rows)
+    return LoadedData(name, str(y.name), located.unit, chosen, values[rows], rows)
+
+
+def _check_rows(located: LocatedData, n_rows: int) -> None:
+    """Refuse another table under the name of one of MatBench's: scores would not compare."""
+    name = located.matbench_name
+    if name is not None and n_rows != MATBENCH[name].n_rows:
+        raise ValueError(
+            f"{located.path} has {n_rows} rows; MatBench's {name} has {MATBENCH[name].n_rows}. For "
+            "a table of your own set path, target and unit, and choose another name."
+        )
 
 
 def _sample(name: str, n: int, size: int | None, seed: int) -> np.ndarray:

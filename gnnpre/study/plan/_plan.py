@@ -12,9 +12,9 @@ from ..declare._checks import FINETUNING, PRETRAINING
 from ..declare._networks import Network, Pretraining
 from ..declare._strategy import Recipe, Strategy
 from ..declare._study import Study
-from ._data import FoundData, find_data
+from ._data import LocatedData, locate_data
+from ._files import find_home, hash_file, source_files
 from ._job import Job
-from ._known_data import find_home, hash_file, source_files
 from ._protocols import N_FOLDS
 from ._resolved import check_network, resolved_graphs, resolved_settings, source_text
 
@@ -24,6 +24,8 @@ __all__ = ["Plan", "plan_jobs"]
 DEFAULTS = {"diagnose": False}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
+#: Part of the keys of baselines and probes: another number for another way to fit them.
+BASELINE_VERSION = 2
 
 
 @dataclass(frozen=True)
@@ -31,7 +33,7 @@ class Plan:
     """The jobs of a study, in an order in which they can be done."""
 
     study: Study
-    data: Mapping[str, FoundData]
+    data: Mapping[str, LocatedData]
     jobs: tuple[Job, ...]
 
 
@@ -40,7 +42,7 @@ def plan_jobs(study: Study, data_home: str | Path | None = None) -> Plan:
     home = find_home(data_home)
     for network in study.backbones:
         check_network(network, (network.graphs or study.graphs).cutoff)
-    data = {item.name: find_data(item, home) for item in study.data_sets}
+    data = {item.name: locate_data(item, home) for item in study.data_sets}
     files = {item.name: _find_sources(item, home) for item in study.pretrainings}
     return Plan(study, data, tuple(_Planner(study, data, files).jobs()))
 
@@ -53,7 +55,7 @@ class _Planner:
     """Makes the jobs of a study."""
 
     def __init__(
-        self, study: Study, data: Mapping[str, FoundData], files: Mapping[str, list[Path]]
+        self, study: Study, data: Mapping[str, LocatedData], files: Mapping[str, list[Path]]
     ) -> None:
         self.study = study
         self.data = data
@@ -92,7 +94,7 @@ class _Planner:
         return Job(kind="evaluation", data=data, parameters=described, **run, **own)
 
     def _baseline(self, data: str, run: Mapping[str, Any], name: str) -> Job:
-        parameters = {"model": name, "random_state": run["seed"]}
+        parameters = {"model": name, "version": BASELINE_VERSION, "random_state": run["seed"]}
         return self._job(data, run, parameters, strategy=name, role="baseline", backbone=None)
 
     def _rows(
@@ -172,6 +174,8 @@ class _Planner:
             "epoch": strategy.epoch,
             "random_state": run["seed"] + MEMBER_STEP * (member or 0),
         }
+        if strategy.kind == "probe":
+            parameters["version"] = BASELINE_VERSION
         if strategy.kind == "finetune":
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}

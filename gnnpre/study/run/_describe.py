@@ -6,7 +6,7 @@ from typing import Any
 
 from gnnpre.training import to_spec
 
-from ..plan._data import FoundData
+from ..plan._data import LocatedData
 from ..plan._plan import Plan
 from ._folder import StudyFolder, now
 from ._machine import describe_commit, describe_versions
@@ -68,8 +68,8 @@ def _own_notes(plan: Plan) -> list[str]:
     ]
 
 
-def is_official(found: FoundData) -> bool:
-    """Whether a data set has MatBench's rows in MatBench's order."""
-    declared = found.declared
-    whole = declared.sample is None and declared.n_labels is None and declared.path is None
-    return whole and found.known_name in ("jdft2d", "phonons")
+def is_official(located: LocatedData) -> bool:
+    """Return whether a data set has MatBench's rows in MatBench's order."""
+    declared = located.declared
+    is_whole = declared.sample is None and declared.n_labels is None
+    return is_whole and located.matbench_name is not None

@@ -5,12 +5,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from sklearn.linear_model import RidgeCV
 from sklearn.model_selection import PredefinedSplit
-from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
 
 from gnnpre.estimators import Pretrainer, PropertyRegressor
+from gnnpre.fingerprints import Composition
 
 from ..plan._data import LoadedData
 from ..plan._job import Job
@@ -18,24 +16,22 @@ from ..plan._protocols import Split, split_data
 from ._baselines import evaluate_baseline
 from ._folder import StudyFolder
 from ._metrics import metrics
+from ._support_vectors import SupportVectors
 from ._workspace import Workspace
 
-__all__ = ["ALPHAS", "RecipeContext", "evaluate", "split_of"]
-
-#: Penalties of the probe, of which an inner cross-validation takes one.
-ALPHAS = np.logspace(-4, 4, 17)
+__all__ = ["RecipeContext", "evaluate", "split_of"]
 
 
 @dataclass(frozen=True)
 class RecipeContext:
-    """What a :class:`Recipe` may know.
+    """What a :class:`Recipe` can use.
 
     Parameters
     ----------
     random_state : int
         Seed of the run.
     pretrained : mapping of str to str
-        Files of the pre-trainings that it needs, by name.
+        Files of the pre-trainings that it declared in ``needs``, by name.
     device : str
         Where to train.
     n_jobs : int
@@ -56,7 +52,7 @@ class RecipeContext:
 
 @dataclass(frozen=True)
 class Fit:
-    """Predictions of one model, and how it came to them."""
+    """Predictions of one model, its history and details for the record."""
 
     valid: np.ndarray | None
     test: np.ndarray
@@ -65,7 +61,7 @@ class Fit:
 
 
 def evaluate(job: Job, workspace: Workspace) -> dict[str, Any]:
-    """Do an evaluation; give what its record says of the result."""
+    """Run an evaluation and return the results for its record."""
     data = workspace.load(str(job.data))
     split = split_of(job, len(data))
     model = job.parameters["model"]
@@ -83,7 +79,7 @@ def evaluate(job: Job, workspace: Workspace) -> dict[str, Any]:
 
 
 def split_of(job: Job, n: int) -> Split:
-    """Give the crystals of each part of an evaluation."""
+    """Return the training, validation and test crystals of an evaluation."""
     split = dict(job.parameters["split"])
     n_labels = job.parameters["data"]["n_labels"]
     return split_data(n, split.pop("protocol"), **split, n_labels=n_labels)
@@ -117,20 +113,21 @@ def _result(data: LoadedData, split: Split, fit: Fit) -> dict[str, Any]:
 def _fit_network(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
     """Train a network, from random or pre-trained weights."""
     graphs = workspace.graphs(data, job.tools["graphs"])
-    known = np.concatenate([split.train, split.valid])
+    both = np.concatenate([split.train, split.valid])
     start: dict[str, Any] = {"backbone": job.tools["backbone"]}
     if job.needs:
         start = {"pretrained": workspace.weights(job.needs[0], job.parameters["epoch"])}
     regressor = PropertyRegressor(
         **start,
         **job.tools["finetuning"],
-        validation_fraction=_last(len(known), len(split.valid)),
+        validation_fraction=_last(len(both), len(split.valid)),
         random_state=job.parameters["random_state"],
         checkpoint_dir=str(workspace.folder.checkpoints(job.key)),
         resume=True,
         device=workspace.device,
+        callbacks=workspace.epoch_callbacks(job, job.parameters["finetuning"]["max_epochs"]),
     )
-    regressor.fit(graphs[known], data.y[known])
+    regressor.fit(graphs[both], data.y[both])
     valid, test = (_predict(regressor, graphs[rows]) for rows in (split.valid, split.test))
     details = {"transferred": len(regressor.transferred_), "diagnosis": regressor.diagnosis_}
     return Fit(valid, test, regressor.history_, details)
@@ -146,15 +143,15 @@ def _predict(regressor: Any, X: Any) -> np.ndarray:
 
 
 def _fit_probe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
-    """Fit a ridge regression on what a frozen network says of the crystals."""
+    """Fit a support vector machine on frozen embeddings and the composition."""
     graphs = workspace.graphs(data, job.tools["graphs"])
     path = workspace.weights(job.needs[0], job.parameters["epoch"])
     pretrainer = Pretrainer.load(path).set_params(embedding_pooling="cumulants")
-    table = pretrainer.transform(graphs)
-    ridge = make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=5))
-    ridge.fit(table[split.train], data.y[split.train])
-    valid, test = (_predict(ridge, table[rows]) for rows in (split.valid, split.test))
-    return Fit(valid, test, [], {"alpha": float(ridge[-1].alpha_)})
+    table = np.hstack([pretrainer.transform(graphs), Composition().fit_transform(data.structures)])
+    machine = SupportVectors(job.parameters["random_state"])
+    machine.fit(table[split.train], data.y[split.train])
+    valid, test = (_predict(machine, table[rows]) for rows in (split.valid, split.test))
+    return Fit(valid, test, [], machine.chosen_)
 
 
 def _fit_recipe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:

@@ -13,8 +13,8 @@ from gnnpre.model_selection import drop_leaks
 from gnnpre.objectives import Objective, PropertyTargets
 
 from ..declare._networks import Pretraining
-from ..plan._data import FoundData, load_data
-from ..plan._known_data import is_frames
+from ..declare._paths import is_frames
+from ..plan._data import LocatedData, load_data
 
 __all__ = ["Pool", "labels_for", "read_pool"]
 
@@ -39,7 +39,7 @@ class Pool:
 
 
 def read_pool(
-    declared: Pretraining, files: Sequence[Path], leaks: Sequence[FoundData], n_jobs: int
+    declared: Pretraining, files: Sequence[Path], leaks: Sequence[LocatedData], n_jobs: int
 ) -> Pool:
     """Read the crystals of a pre-training, without those that a test set has."""
     pool = _join([_read(path) for path in files])

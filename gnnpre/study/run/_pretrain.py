@@ -17,18 +17,22 @@ __all__ = ["formulas_of", "pretrain"]
 
 
 def pretrain(job: Job, workspace: Workspace) -> dict[str, Any]:
-    """Do a pre-training; give what its record says of the result.
+    """Run a pre-training and return the results for its record.
 
-    The weights are in their place before there is a record, so a record's weights are there.
+    The weights are written before the record, so the weights of every record exist.
     """
     workspace.release()
     tools = job.tools
+    # 1. crystals and labels
+    workspace.note(f"reading {len(tools['files'])} files for {job}")
     pool = read_pool(tools["declared"], tools["files"], tools["leaks"], workspace.threads)
     objective = tools["declared"].objective
     y = labels_for(objective, pool, tools["declared"].targets)
+    workspace.note(f"building graphs of {len(pool)} crystals ({pool.n_leaks} left out as leaks)")
     graphs = tools["graphs"].fit_transform(pool.structures)
     n_leaks, settings = pool.n_leaks, tools["settings"]
     del pool
+    # 2. training, from the last state of an interrupted one
     pretrainer = Pretrainer(
         tools["backbone"],
         objective,
@@ -37,25 +41,27 @@ def pretrain(job: Job, workspace: Workspace) -> dict[str, Any]:
         checkpoint_dir=str(workspace.folder.checkpoints(job.key)),
         resume=True,
         device=workspace.device,
+        callbacks=workspace.epoch_callbacks(job, job.parameters["settings"]["max_epochs"]),
     )
     pretrainer.fit(graphs, y, groups=formulas_of(graphs))
-    _keep_epochs(pretrainer, job, workspace)
+    # 3. weights; the lines about epochs are of this process and no part of the model
+    pretrainer.set_params(callbacks=None)
+    _save_epochs(pretrainer, job, workspace)
     path = workspace.folder.pretrained(job.key)
     pretrainer.save(path)
     return _result(pretrainer, path, n_leaks)
 
 
 def formulas_of(graphs: CrystalGraphs) -> np.ndarray:
-    """Give the reduced formula of each crystal: those of one are on one side of a split."""
+    """Return the reduced formula of each crystal, the groups of a split."""
     ends = np.cumsum(graphs.atom_counts)[:-1]
     numbers = np.split(graphs.atomic_numbers.cpu().numpy(), ends)
     return np.array([reduced_formula(each) for each in numbers], dtype=object)
 
 
-def _keep_epochs(pretrainer: Pretrainer, job: Job, workspace: Workspace) -> None:
+def _save_epochs(pretrainer: Pretrainer, job: Job, workspace: Workspace) -> None:
     for epoch, path in pretrainer.checkpoints_.items():
-        kept = workspace.folder.pretrained(job.key, epoch)
-        Pretrainer.load(path).save(kept)
+        Pretrainer.load(path).save(workspace.folder.pretrained(job.key, epoch))
 
 
 def _result(pretrainer: Pretrainer, path: Path, n_leaks: int) -> dict[str, Any]:

@@ -4,6 +4,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from gnnpre._validation import check_number
+
 from ..declare._study import Study
 from ..plan._plan import plan_jobs
 from ..plan._selection import select_jobs
@@ -21,7 +23,7 @@ SCHEMA = 1
 
 @dataclass(frozen=True)
 class StudyRun:
-    """What became of the jobs of a study.
+    """The outcome of a call of :func:`run_study`.
 
     Parameters
     ----------
@@ -58,7 +60,7 @@ def run_study(
     threads: int = 1,
     progress: Callable[[str], None] | None = None,
 ) -> StudyRun:
-    """Run a study, or go on with it.
+    """Run a study, or continue it.
 
     A finished job is one file in ``folder/records``, and is not done again; delete the file to
     have it done anew. A job that was killed goes on from its last epoch. Several processes, on
@@ -82,7 +84,8 @@ def run_study(
     threads : int
         Threads of a job.
     progress : callable, optional
-        Gets a line of text for each job.
+        Function of a line of text, called when a job starts and ends, and about once a minute
+        while a network trains, with the remaining time.
 
     Returns
     -------
@@ -92,7 +95,9 @@ def run_study(
     Raises
     ------
     ValueError
-        If a name is unknown.
+        If a name is unknown or ``threads`` is no positive int.
+    TypeError
+        If ``study`` is no Study.
     FileNotFoundError
         If data are missing; nothing has been trained then.
 
@@ -117,22 +122,36 @@ def run_study(
     >>> len(run_study(study, folder).done)
     1
     """
+    _check_arguments(study, threads)
+    # 1. jobs
     plan = plan_jobs(study, data_home)
     jobs = select_jobs(plan, only)
+    # 2. the folder: what killed processes left is removed, the declaration is written
     home = StudyFolder(folder)
     home.create()
     home.write_once(home.root / "study.json", describe_study(plan, home))
-    workspace = Workspace(home, plan.data, device, threads)
-    facts = {"schema": SCHEMA, "study": study.name, "protocol": study.protocol}
+    workspace = Workspace(home, plan.data, device, threads, progress)
+    common = {"schema": SCHEMA, "study": study.name, "protocol": study.protocol}
+    # 3. running them
     with limited_threads(threads):
         for name in {str(job.data) for job in jobs if job.data}:
             if not home.data(name).is_file():
                 workspace.load(name)  # its summary, which a report needs
-        runner = Runner(workspace, facts, progress or _silent)
+        runner = Runner(workspace, common, progress or _silent)
         runner.run(jobs)
     write_predictions(plan, home)
-    others = [j.key for j in jobs if j.key not in runner.failed and j.key not in runner.done]
-    return StudyRun(home.root, tuple(runner.done), tuple(others), runner.failed)
+    settled = {*runner.failed, *runner.done}
+    skipped = tuple(job.key for job in jobs if job.key not in settled)
+    return StudyRun(home.root, tuple(runner.done), skipped, runner.failed)
+
+
+def _check_arguments(study: Study, threads: int) -> None:
+    if not isinstance(study, Study):
+        raise TypeError(
+            f"study is of type {type(study).__name__}; expected a Study. A file is read by "
+            "load_study(path)."
+        )
+    check_number("threads", threads, integer=True)
 
 
 def _silent(line: str) -> None:

@@ -1,4 +1,4 @@
-"""Doing jobs: each once, whatever is killed and however many processes share a folder."""
+"""Running jobs: each once, whatever is killed and however many processes share a folder."""
 
 import time
 import traceback
@@ -12,6 +12,7 @@ from ._evaluate import evaluate
 from ._folder import now, write_json
 from ._machine import describe_commit, describe_machine, describe_versions
 from ._pretrain import pretrain
+from ._progress import duration
 from ._workspace import Workspace
 
 __all__ = ["Runner"]
@@ -21,25 +22,37 @@ POLL = 1.0
 
 
 class Runner:
-    """Does jobs until each is done or has failed, here or in another process."""
+    """Runs jobs until each is done or has failed, here or in another process."""
 
     def __init__(
-        self, workspace: Workspace, facts: Mapping[str, Any], progress: Callable[[str], None]
+        self, workspace: Workspace, common: Mapping[str, Any], progress: Callable[[str], None]
     ) -> None:
         self.workspace = workspace
-        self.facts = facts
+        self.common = common
         self.folder = workspace.folder
         self.progress = progress
         self.started = time.time()
         self.done: list[str] = []
         self.failed: dict[str, str] = {}
+        self.n_jobs = 0
+        # Seconds of the last job of each data set, network and strategy.
+        self.seconds: dict[tuple[str | None, ...], float] = {}
 
     def run(self, jobs: Sequence[Job]) -> None:
-        """Do all that are neither done nor failed."""
-        waiting = list(jobs)
+        """Run all jobs that are neither done nor failed."""
+        waiting, self.n_jobs = list(jobs), len(jobs)
         while waiting := [job for job in waiting if not self._is_settled(job)]:
-            if not any([self._attempt(job) for job in waiting if self._is_ready(job)]):
+            ready = [job for job in waiting if self._is_ready(job)]
+            if not any([self._attempt(job, waiting) for job in ready]):
                 time.sleep(POLL)
+
+    def _position(self, jobs: Sequence[Job]) -> str:
+        """Describe how many jobs are left, and for how long if jobs like all of them were done."""
+        times = [self.seconds.get(_likeness(job)) for job in jobs]
+        text = f"{len(jobs)} of {self.n_jobs} jobs left"
+        if None in times:
+            return text
+        return f"{text}, about {duration(sum(time for time in times if time))}"
 
     def _is_settled(self, job: Job) -> bool:
         if self.folder.is_done(job):
@@ -50,7 +63,7 @@ class Runner:
         return job.key in self.failed
 
     def _note_failure(self, job: Job) -> None:
-        """Take note of a job that failed in another process, or cannot be done for another."""
+        """Record that a job failed in another process, or needs one that failed."""
         blocked = [needed for needed in job.needs if needed.key in self.failed]
         if blocked:
             self._fail(job, f"not done: it needs {blocked[0]}, which failed", "")
@@ -60,22 +73,23 @@ class Runner:
     def _is_ready(self, job: Job) -> bool:
         return all(self.folder.is_done(needed) for needed in job.needs)
 
-    def _attempt(self, job: Job) -> bool:
-        """Do a job unless another process is at it."""
-        with claimed(self.folder.claim(job.key)) as ours:
-            if not ours or self.folder.is_done(job):
-                return ours
+    def _attempt(self, job: Job, waiting: Sequence[Job]) -> bool:
+        """Run a job unless another process runs it; return whether this process had the lock."""
+        with claimed(self.folder.claim(job.key)) as has_lock:
+            if not has_lock or self.folder.is_done(job):
+                return has_lock
             if self._failed_elsewhere(job):
                 return True
-            self.progress(f"{now()} start {job.key} {job}")
-            self._do(job)
+            left = [other for other in waiting if not self.folder.is_done(other)]
+            self.progress(f"{now()} start {job.key} {job}: {self._position(left)}")
+            self._run_job(job)
         return True
 
     def _failed_elsewhere(self, job: Job) -> bool:
         path = self.folder.failure(job.key)
         return path.is_file() and path.stat().st_mtime > self.started
 
-    def _do(self, job: Job) -> None:
+    def _run_job(self, job: Job) -> None:
         started = time.perf_counter()
         try:
             record = self._record(job)
@@ -84,6 +98,8 @@ class Runner:
             return
         self.folder.write_record(record)
         self.done.append(job.key)
+        # With the epochs of earlier processes: how long such a job takes from its start.
+        self.seconds[_likeness(job)] = record["seconds"]
         mae = (record["metrics"] or {}).get("mae")
         result = "" if mae is None else f", MAE {mae:.5g} {record['unit'] or ''}"
         seconds = time.perf_counter() - started
@@ -96,7 +112,7 @@ class Runner:
             result = (pretrain if job.kind == "pretraining" else evaluate)(job, self.workspace)
         elapsed = time.perf_counter() - started
         return {
-            **self.facts,
+            **self.common,
             **job.describe(),
             **result,
             # Epochs that a killed process had done count too.
@@ -115,6 +131,11 @@ class Runner:
         failure = {"key": job.key, "job": job.describe(), "error": error, "traceback": trace}
         write_json(self.folder.failure(job.key), {**failure, "finished": now()})
         self.progress(f"{now()} FAIL  {job.key} {job}: {error}")
+
+
+def _likeness(job: Job) -> tuple[str | None, ...]:
+    """Return what jobs that take about the same time have in common."""
+    return (job.kind, job.data, job.backbone, job.strategy)
 
 
 def _pretraining_of(job: Job) -> Any:

@@ -32,9 +32,9 @@ def write_predictions(plan: Plan, folder: StudyFolder) -> None:
         records = [folder.read_record(job.key) for job in jobs]
         name = _file_name(jobs[0], n_seeds=len(plan.study.seeds or ()))
         _write(folder, f"{name}_predictions.json.gz", _predictions(records))
-        found = plan.data[str(jobs[0].data)]
-        if is_official(found):
-            submission = _submission(plan, records, found.known_name)
+        located = plan.data[str(jobs[0].data)]
+        if is_official(located):
+            submission = _submission(plan, records, str(located.matbench_name))
             _write(folder, f"{name}_matbench.json.gz", submission)
 
 
@@ -102,7 +102,8 @@ def _submission(plan: Plan, records: Sequence[Mapping[str, Any]], name: str) -> 
 
 def _fold(record: Mapping[str, Any], name: str, n: int) -> dict[str, Any]:
     width = len(str(n))
-    ids = [f"mb-{name}-{index + 1:0{width}d}" for index in record["test_indices"]]
+    short = name.replace("_", "-")
+    ids = [f"mb-{short}-{index + 1:0{width}d}" for index in record["test_indices"]]
     targets, predictions = (np.array(record[key]) for key in ("targets", "predictions"))
     return {
         "data": dict(zip(ids, record["predictions"], strict=True)),

@@ -1,14 +1,16 @@
-"""What the jobs of one process share: the folder, and what has been read."""
+"""State that the jobs of one process share: the folder, and the data that were read."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 from gnnpre.graphs import CrystalGraphs, StructureToGraph
 
-from ..plan._data import FoundData, LoadedData, load_data
+from ..plan._data import LoadedData, LocatedData, load_data
 from ..plan._job import Job
-from ._folder import StudyFolder
+from ._folder import StudyFolder, now
+from ._progress import EpochLines
 
 __all__ = ["Workspace"]
 
@@ -20,23 +22,42 @@ class Workspace:
     ----------
     folder : StudyFolder
         Where records and weights are.
-    data : mapping of str to FoundData
+    data : mapping of str to LocatedData
         The data sets.
     device : str
         Where to train.
     threads : int
         Threads that a job may use.
+    write : callable, optional
+        Function of a line of text, for progress.
     """
 
     def __init__(
-        self, folder: StudyFolder, data: Mapping[str, FoundData], device: str, threads: int
+        self,
+        folder: StudyFolder,
+        data: Mapping[str, LocatedData],
+        device: str,
+        threads: int,
+        write: Callable[[str], None] | None = None,
     ) -> None:
+        self.write = write
         self.folder = folder
         self.data = data
         self.device = device
         self.threads = threads
         self._loaded: tuple[str, LoadedData] | None = None
         self._graphs: dict[str, CrystalGraphs] = {}
+
+    def note(self, text: str) -> None:
+        """Write a line about the job that runs."""
+        if self.write is not None:
+            self.write(f"{now()}       {text}")
+
+    def epoch_callbacks(self, job: Job, n_epochs: int) -> list[Any]:
+        """Return callbacks that write lines about the epochs of a job."""
+        if self.write is None:
+            return []
+        return EpochLines(self.note, f"of {job}", n_epochs).callbacks()
 
     def load(self, name: str) -> LoadedData:
         """Read a data set, and write its summary for the report."""
@@ -55,9 +76,9 @@ class Workspace:
         return self._graphs[key]
 
     def release(self) -> None:
-        """Let go of what was read: a pre-training needs the memory."""
+        """Free the data that were read: a pre-training needs the memory."""
         self._loaded, self._graphs = None, {}
 
     def weights(self, pretraining: Job, epoch: int | None = None) -> Path:
-        """Give the file of a finished pre-training."""
+        """Return the file of a finished pre-training."""
         return self.folder.pretrained(pretraining.key, epoch)

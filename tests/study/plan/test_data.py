@@ -1,19 +1,16 @@
 """Data sets: found, read, sampled."""
 
-import gzip
-import re
-
 import numpy as np
 import pytest
 
 from gnnpre.study import DataSet
-from gnnpre.study.plan._data import find_data, load_data
-from gnnpre.study.plan._known_data import KNOWN_DATA
+from gnnpre.study.plan._data import load_data, locate_data
+from gnnpre.study.plan._files import MATBENCH, find_matbench
 from study.small_studies import crystals, write_table
 
 
 def load(path, **declared):
-    return load_data(find_data(DataSet(name="mine", path=path, **declared), None))
+    return load_data(locate_data(DataSet(name="mine", path=path, **declared), None))
 
 
 def test_rows_are_in_the_order_of_the_file(tmp_path):
@@ -47,26 +44,54 @@ def test_several_targets_need_a_name(tmp_path):
 
 def test_missing_target_is_refused(tmp_path):
     path = write_table(tmp_path / "a.json", 3, K=np.array([1.0, np.nan, 2.0]))
-    with pytest.raises(ValueError, match="in 1 of 3 rows, the first row 1 "):
+    with pytest.raises(ValueError, match=r"in 1 of 3 rows of .*, the first at row 1"):
         load(path)
 
 
 def test_what_is_in_the_file_decides_the_key(tmp_path):
     path = tmp_path / "a.json"
-    first = find_data(DataSet(name="a", path=write_table(path, 5, seed=0)), None).parameters
-    other = find_data(DataSet(name="a", path=write_table(path, 5, seed=1)), None).parameters
+    first = locate_data(DataSet(name="a", path=write_table(path, 5, seed=0)), None).parameters
+    other = locate_data(DataSet(name="a", path=write_table(path, 5, seed=1)), None).parameters
     assert first["sha256"] != other["sha256"]
     assert str(tmp_path) not in str(first)
 
 
-@pytest.mark.parametrize("name", KNOWN_DATA)
-def test_known_data_set_has_its_target_in_the_data_folder(data_dir, name):
-    found = find_data(DataSet(name=name), data_dir)
-    with gzip.open(found.path, "rt") as file:
-        columns = re.search(r'"columns":\s*\[(.*?)\]', file.read(600_000)).group(1)
-    assert f'"{found.target}"' in columns if found.target else columns.count(",") == 1
-
-
-def test_known_data_set_is_read(data_dir):
-    data = load_data(find_data(DataSet(name="few", source="jdft2d", sample=10), data_dir))
+def test_matbench_table_is_read_from_the_data_home(data_dir):
+    data = load_data(locate_data(DataSet(name="few", source="jdft2d", sample=10), data_dir))
     assert (len(data), data.unit) == (10, "meV/atom")
+
+
+def test_matbench_table_is_downloaded_where_the_data_home_lacks_it(tmp_path, monkeypatch):
+    fetched = []
+    monkeypatch.setattr(
+        "gnnpre.datasets._matbench._download",
+        lambda name, folder: fetched.append(name) or write_table(tmp_path / "cache.json", 4),
+    )
+    assert find_matbench("phonons", tmp_path / "empty") == tmp_path / "cache.json"
+    assert find_matbench("phonons", None) == tmp_path / "cache.json"
+    assert fetched == ["matbench_phonons"] * 2
+
+
+@pytest.mark.parametrize("place", ["", "downstream/"])
+@pytest.mark.parametrize("name", ["matbench_phonons", "phonons"])
+def test_another_table_under_the_name_of_matbench_is_refused(tmp_path, place, name):
+    write_table(tmp_path / f"{place}{name}.json.gz", 4)
+    with pytest.raises(ValueError, match=r"4 rows; MatBench's phonons has 1265.*set path"):
+        load_data(locate_data(DataSet(name="phonons"), tmp_path))
+
+
+def test_units_are_those_of_matbench():
+    assert MATBENCH["phonons"].unit == "1/cm"
+    assert set(MATBENCH) == {
+        "dielectric", "jdft2d", "log_gvrh", "log_kvrh", "mp_e_form", "mp_gap", "perovskites",
+        "phonons",
+    }  # fmt: skip
+
+
+def test_environment_variables_in_paths(tmp_path, monkeypatch):
+    write_table(tmp_path / "a.json", 6)
+    monkeypatch.setenv("MY_CRYSTALS", str(tmp_path))
+    assert len(load("$MY_CRYSTALS/a.json")) == len(load("${MY_CRYSTALS}/a.json")) == 6
+    monkeypatch.delenv("MY_CRYSTALS")
+    with pytest.raises(ValueError, match="variable MY_CRYSTALS is not set"):
+        load("$MY_CRYSTALS/a.json")

@@ -5,7 +5,7 @@ import pytest
 
 from gnnpre import Denoising, ForceField, PropertyTargets
 from gnnpre.study import Pretraining
-from gnnpre.study.plan._known_data import source_files
+from gnnpre.study.plan._files import source_files
 from gnnpre.study.run._pools import labels_for, read_pool
 from study.small_studies import crystals, write_frames, write_table
 
