@@ -16,7 +16,15 @@ import numpy as np
 from ._array_likes import expected_shape, plain, to_label_array, to_numpy
 from ._warnings import warn_user
 
-__all__ = ["as_floats", "as_labels", "column_names", "flatten_column", "label_codes", "rows_text"]
+__all__ = [
+    "as_floats",
+    "as_labels",
+    "column_names",
+    "flatten_column",
+    "is_missing",
+    "label_codes",
+    "rows_text",
+]
 
 # Rows that an error lists before it stops.
 ROWS_SHOWN = 3
@@ -139,7 +147,7 @@ def as_labels(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarra
     array = to_label_array(name, values, n_rows)
     _check_shape(name, array.shape, n_rows, (1,))
     if array.dtype.kind == "O":
-        missing = np.array([_is_missing(label) for label in array.tolist()], dtype=bool)
+        missing = np.array([is_missing(label) for label in array.tolist()], dtype=bool)
     else:
         missing = array != array if array.dtype.kind in "fcmM" else np.zeros(len(array), bool)
     _refuse_missing(name, missing, values)
@@ -393,7 +401,8 @@ def _refuse_missing(name: str, missing: np.ndarray, values: Any) -> None:
         )
 
 
-def _is_missing(label: Any) -> bool:
+def is_missing(label: Any) -> bool:
+    """Return whether a label is missing: None, NaN, ``pandas.NA``, ``pandas.NaT`` or masked."""
     if type(label).__name__ in MISSING_TYPES:
         return True
     try:

@@ -34,7 +34,7 @@ def check_number(
     """Refuse what is no finite number (or no int) between ``low`` and ``high``."""
     right_type = not isinstance(value, bool) and isinstance(value, Integral if integer else Real)
     if right_type:
-        number = float(value)
+        number = _as_float(value)
         above = number >= low if low_included else number > low
         if above and number <= high and number != float("inf"):
             return
@@ -43,3 +43,10 @@ def check_number(
     if high != float("inf"):
         bound += f" and <= {high:g}"
     raise ValueError(f"{name}={value!r}; expected {noun} {bound}.")
+
+
+def _as_float(value: Any) -> float:
+    try:
+        return float(value)
+    except OverflowError:  # an int such as 10**400
+        return float("inf")

@@ -1,4 +1,4 @@
-"""Crystals of any accepted container as flat arrays, and what they are made of."""
+"""Crystals of any accepted container as flat arrays, and their compositions."""
 
 from typing import Any
 
@@ -57,7 +57,7 @@ def anonymous_formulas(crystals: Crystals) -> np.ndarray:
     reduced = counts // np.repeat(
         np.gcd.reduceat(counts, starts), np.diff(np.append(starts, len(counts)))
     )
-    return np.array([_in_letters(part) for part in np.split(reduced, starts[1:])])
+    return np.array([_in_letters(amounts) for amounts in np.split(reduced, starts[1:])])
 
 
 def _in_letters(counts: np.ndarray) -> str:

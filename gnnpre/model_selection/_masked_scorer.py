@@ -12,7 +12,7 @@ __all__ = ["check_complete_targets", "masked_scorer"]
 
 
 def masked_scorer(metric: Any, *, greater_is_better: bool | None = None) -> Any:
-    """Make a scorer that leaves missing (NaN) properties out, column by column.
+    """Build a scorer that leaves missing (NaN) properties out, column by column.
 
     scikit-learn's own scorers raise an error on a y with gaps.
 
@@ -77,7 +77,7 @@ def _scorer_by_name(name: str) -> Any:
 
 
 def _masked(scorer: Any, greater_is_better: bool | None) -> Any:
-    """Make the masked twin of a scorer of scikit-learn."""
+    """Build the masked counterpart of a scorer of scikit-learn."""
     if greater_is_better is not None:
         raise ValueError(
             f"greater_is_better={greater_is_better} with the scorer {scorer!r}, which has a sign "

@@ -1,4 +1,4 @@
-"""An entry of the cache, as it lies on disk."""
+"""An entry of the cache on disk."""
 
 import json
 from datetime import datetime
@@ -19,15 +19,15 @@ class CacheEntry(NamedTuple):
     key : str
         Name of its folder.
     label : str
-        What was computed, of what.
+        The transformer or function, and its input.
     size : int
         Bytes on disk.
     seconds : float
         How long it took to compute.
     created : datetime
-        When that was.
+        Time of the computation.
     version : str
-        Version of gnnpre that computed it; only that one finds it again.
+        Version of gnnpre that computed it; other versions do not use it.
 
     Examples
     --------
@@ -50,11 +50,17 @@ class CacheEntry(NamedTuple):
 
 
 def read_entry(folder: Path) -> CacheEntry | None:
-    """Give an entry; None for one that another process is removing, or has not finished."""
+    """Return an entry; None for one that is damaged, or that another process writes or removes."""
     try:
         about = json.loads((folder / ABOUT).read_text(encoding="utf-8"))
         size = sum(path.stat().st_size for path in folder.iterdir())
-    except (FileNotFoundError, json.JSONDecodeError):
+        return CacheEntry(
+            key=folder.name.removesuffix(SUFFIX),
+            label=str(about["label"]),
+            size=size,
+            seconds=float(about["seconds"]),
+            created=datetime.fromisoformat(about["created"]),
+            version=str(about["version"]),
+        )
+    except (OSError, ValueError, KeyError, TypeError, RecursionError):
         return None
-    about["created"] = datetime.fromisoformat(about["created"])
-    return CacheEntry(folder.name.removesuffix(SUFFIX), size=size, **about)

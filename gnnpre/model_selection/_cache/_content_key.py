@@ -1,4 +1,4 @@
-"""Keys made of what things are, not of what Python objects happen to remember."""
+"""Keys by content, independent of what Python objects cache in themselves."""
 
 import hashlib
 import inspect
@@ -20,7 +20,7 @@ _PLAIN = (type(None), bool, int, float, complex, str, bytes, np.generic)
 
 
 def content_key(*values: Any) -> str:
-    """Give a key that is equal for equal content, in any process, today and tomorrow."""
+    """Return a key that is equal for equal content, in any process of this version of gnnpre."""
     key: str = joblib.hash((__version__, [_content(value) for value in values]), hash_name="sha1")
     return key
 
@@ -32,11 +32,11 @@ def content_digest(value: Any) -> str:
 
 
 def _content(value: Any) -> Any:
-    """Give a thing as nested tuples of arrays and plain values, whose pickle is always the same."""
+    """Return a value as nested tuples of arrays and plain values, whose pickle never changes."""
     if isinstance(value, _PLAIN):
         return type(value).__name__, value
     if isinstance(getattr(value, "module_", None), torch.nn.Module):
-        # A skorch net is what it computes, not how it came to that.
+        # The weights of a skorch net count, its history does not.
         return "net", code_identity(type(value)), _content(value.module_)
     if isinstance(value, (BaseEstimator, Mapping, list, tuple, set, frozenset)):
         return _content_of_many(value)
@@ -52,9 +52,9 @@ def _content(value: Any) -> Any:
 
 
 def _content_of_many(value: Any) -> Any:
-    """Open what holds other things."""
+    """Return the content of estimators and containers, item by item."""
     if isinstance(value, BaseEstimator):
-        # Parameters and, of what a FrozenEstimator holds, what was learnt.
+        # Parameters, and the fitted attributes of what a FrozenEstimator holds.
         return "estimator", code_identity(type(value)), _content(vars(value))
     if isinstance(value, Mapping):
         items = [(_content(key), _content(item)) for key, item in value.items()]
@@ -69,7 +69,7 @@ def _content_of_pymatgen(structure: Any) -> Any:
     sites = structure.sites
     return (
         "pymatgen",
-        [sorted((str(kind), float(part)) for kind, part in s.species.items()) for s in sites],
+        [sorted((str(x), float(amount)) for x, amount in s.species.items()) for s in sites],
         _clean([site.frac_coords for site in sites]),
         _clean(structure.lattice.matrix),
         [bool(periodic) for periodic in structure.lattice.pbc],
@@ -87,7 +87,7 @@ def _content_of_ase(atoms: Any) -> Any:
 
 
 def _clean(values: Any) -> np.ndarray:
-    """Give an array of its own memory, without negative zeros."""
+    """Return a copy of an array without negative zeros."""
     array = np.array(values)
     return array + 0.0 if array.dtype.kind == "f" else array
 
@@ -113,7 +113,7 @@ def _content_of_object(value: Any) -> Any:
 
 
 def _hash(value: Any) -> str:
-    """Hash by pickle; joblib sorts what is in a dict by value, which not everything can be."""
+    """Hash by pickle where joblib fails: it sorts the items of a dict, which not all can be."""
     try:
         return str(joblib.hash(value))
     except (RuntimeError, TypeError, ValueError):
@@ -121,7 +121,7 @@ def _hash(value: Any) -> str:
 
 
 def code_identity(thing: Any) -> tuple[str, str]:
-    """Name a class or function, and say which code it is: a version, or the source without one."""
+    """Return the name of a class or function, and its version or, without one, its source."""
     name = f"{thing.__module__}.{getattr(thing, '__qualname__', repr(thing))}"
     package = sys.modules.get(str(thing.__module__).partition(".")[0])
     version = getattr(package, "__version__", None)

@@ -1,4 +1,4 @@
-"""A cache for pipelines that knows structures by their content."""
+"""A cache for pipelines that recognises structures by their content."""
 
 import inspect
 import json
@@ -23,19 +23,19 @@ __all__ = ["ContentMemory"]
 
 
 class ContentMemory:
-    """A cache on disk for ``Pipeline(memory=)`` that structures hit whatever was done with them.
+    """A cache on disk for ``Pipeline(memory=)`` that recognises structures by their content.
 
     ``Pipeline(memory="folder")`` asks joblib for a hash of the pickled X. A pymatgen structure
-    keeps in itself what its methods computed, so that its pickle changes when it is used
-    (``volume``, a neighbour search), and the same structures miss. Here keys are made of content:
+    caches results of its methods in itself, so that its pickle changes when it is used
+    (``volume``, a neighbour search), and the same structures miss. Here keys depend on content:
     species, coordinates, cell, periodicity and the properties that a structure carries; every
     parameter of the transformer; the name of its class, and the versions of gnnpre and of the
-    package that the class is from (its source code, where the package has none).
+    package of the class (its source code, where the package has no version).
 
     Parameters
     ----------
     location : str or Path
-        Folder of the cache; it is made where there is none. Other processes may use it too.
+        Folder of the cache, created if it does not exist. Other processes may use it too.
     mmap_mode : {"r", "c"}, optional
         Read arrays by memory mapping; into memory by default.
 
@@ -48,9 +48,10 @@ class ContentMemory:
     Coordinates are compared as they are, not rounded: rounding would let two different structures
     share a result, and still part equal ones at an edge. Using a structure changes no coordinate.
 
-    Two processes that miss the same key both compute it; each writes the whole of its result under
-    another name and then moves it into place, so none reads half of one. Entries are pickled: use
-    folders that only those you trust can write to.
+    Two processes that miss the same key both compute it; each writes its result under a temporary
+    name and renames it, so that no process reads half of one. If a result cannot be written (a
+    full disk, a read-only folder), a warning says so and the result is returned all the same.
+    Entries are pickled: use folders to which only people you trust can write.
 
     Examples
     --------
@@ -106,7 +107,7 @@ class ContentMemory:
         return _CachedFunction(self, func, tuple(ignore or ()))
 
     def entries(self) -> list[CacheEntry]:
-        """List what is kept, the newest first.
+        """List the entries, the newest first.
 
         Returns
         -------
@@ -122,7 +123,7 @@ class ContentMemory:
         Parameters
         ----------
         warn : bool
-            Say which folder is cleared.
+            Whether to warn with the name of the folder.
         """
         if warn:
             warn_user(f"Clearing the cache in {self.location!r}.", StorageWarning)
@@ -136,7 +137,7 @@ class ContentMemory:
         return Path(self.location) / f"{key}{SUFFIX}"
 
     def _load(self, key: str) -> tuple[bool, Any]:
-        """Give whether there is a result, and the result."""
+        """Return whether there is a result, and the result."""
         path = self._folder(key) / RESULT
         if not path.is_file():
             return False, None
@@ -157,24 +158,33 @@ class ContentMemory:
         folder = self._folder(key)
         if folder.is_dir():
             return  # another process was first, and its result is the same
-        folder.parent.mkdir(parents=True, exist_ok=True)
         about = {"label": label, "seconds": seconds, "version": __version__}
         about["created"] = datetime.now(UTC).isoformat()
-        with replace_folder(folder) as new:
-            joblib.dump(result, new / RESULT)
-            (new / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        try:
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with replace_folder(folder) as new:
+                joblib.dump(result, new / RESULT)
+                (new / ABOUT).write_text(json.dumps(about), encoding="utf-8")
+        except OSError as error:
+            if not folder.is_dir():  # else another process was first
+                warn_user(
+                    f"The result of {label} cannot be written to the cache "
+                    f"{self.location!r} ({error}): it will be computed again. Free space, or "
+                    "choose another location.",
+                    StorageWarning,
+                )
 
 
 class _CachedFunction:
-    """A function whose results are kept."""
+    """A function whose results are cached."""
 
     def __init__(self, memory: ContentMemory, func: Callable[..., Any], ignore: tuple[str, ...]):
         self.memory, self.func, self.ignore = memory, func, ignore
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         key, label = self._describe(args, kwargs)
-        found, result = self.memory._load(key)
-        if found:
+        is_cached, result = self.memory._load(key)
+        if is_cached:
             return result
         start = time.perf_counter()
         result = self.func(*args, **kwargs)
@@ -182,7 +192,7 @@ class _CachedFunction:
         return result
 
     def check_call_in_cache(self, *args: Any, **kwargs: Any) -> bool:
-        """Whether a call would find its result."""
+        """Return whether a call would find its result in the cache."""
         key, _ = self._describe(args, kwargs)
         return (self.memory._folder(key) / RESULT).is_file()
 

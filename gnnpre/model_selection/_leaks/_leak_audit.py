@@ -1,4 +1,4 @@
-"""Crystals of an evaluation set that a pre-training set holds already."""
+"""Crystals of an evaluation set that are also in a pre-training set."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from gnnpre._validation import check_bool, check_choice, check_number
 
 from .._crystals import read_crystals
-from .._splits._structure_groups import SYMPREC
+from .._splits._structure_groups import LARGEST_SYMPREC, SYMPREC, check_n_jobs
 from ._leak_report import LEVELS, NO_OVERLAP, LeakAudit
 from ._matching import MatchSettings
 from ._overlaps import AuditSettings, Side, check_ids, find_overlaps
@@ -33,26 +33,26 @@ def leak_audit(
 
     Four levels, from the surest: the same id; the same structure by pymatgen's StructureMatcher
     [1]_; the same prototype, which here is reduced formula and space group; the same reduced
-    formula. The expensive ones are asked only of crystals whose formula both sets have.
+    formula. The expensive levels are compared only for crystals whose formula both sets have.
 
     Parameters
     ----------
     pretraining_structures : container of m structures, or CrystalGraphs
-        What a model was, or is to be, pre-trained on.
+        Crystals that a model was, or is to be, pre-trained on.
     evaluation_structures : container of n structures, or CrystalGraphs
-        What it is evaluated on. Both sets are left as they are.
+        Crystals that it is evaluated on. Neither set is modified.
     pretraining_ids : sequence of length m, optional
-        Ids such as ``"mp-149"``, None or NaN where one is missing.
+        Ids such as ``"mp-149"``; None, NaN or ``pandas.NA`` where one is missing.
     evaluation_ids : sequence of length n, optional
         Ids of the evaluation crystals; both sets have ids or none has.
     match : bool, default=True
-        Compare structures; without it the level ``"structure"`` is left out.
+        Whether to compare structures, the level ``"structure"``.
     ltol : float, default=0.2
-        Tolerance of lattice vectors, as a part of their length.
+        Tolerance of lattice vectors relative to their length, at most 1.
     stol : float, default=0.3
-        Tolerance of sites, as a part of ``(volume / n_atoms) ** (1/3)``.
+        Tolerance of sites relative to ``(volume / n_atoms) ** (1/3)``, at most 10.
     angle_tol : float, default=5.0
-        Tolerance of angles in degrees.
+        Tolerance of angles in degrees, at most 90.
     scale : bool, default=True
         Bring both structures to one volume first, as StructureMatcher does by default.
     symprec : float, default=0.1
@@ -74,7 +74,7 @@ def leak_audit(
 
     See Also
     --------
-    drop_leaks : Which pre-training crystals to keep.
+    drop_leaks : Select the pre-training crystals to keep.
 
     Notes
     -----
@@ -135,7 +135,7 @@ def drop_leaks(
     symprec: float = SYMPREC,
     n_jobs: int | None = None,
 ) -> np.ndarray:
-    """Give the pre-training crystals to keep so that none of them is in the evaluation set.
+    """Return the pre-training crystals to keep so that none of them is in the evaluation set.
 
     After it :func:`leak_audit` with the same settings finds no overlap at ``level``, nor at a
     surer one.
@@ -143,24 +143,24 @@ def drop_leaks(
     Parameters
     ----------
     pretraining_structures : container of m structures, or CrystalGraphs
-        What a model is to be pre-trained on.
+        Crystals that a model is to be pre-trained on.
     evaluation_structures : container of n structures, or CrystalGraphs
-        What it is evaluated on. Both sets are left as they are.
+        Crystals that it is evaluated on. Neither set is modified.
     level : {"structure", "id", "prototype", "composition"}
         Crystals that equal an evaluation crystal at this level or a surer one are left out; the
         order is id, structure, prototype, composition.
     pretraining_ids : sequence of length m, optional
-        Ids such as ``"mp-149"``, None or NaN where one is missing.
+        Ids such as ``"mp-149"``; None, NaN or ``pandas.NA`` where one is missing.
     evaluation_ids : sequence of length n, optional
         Ids of the evaluation crystals; both sets have ids or none has.
     match : bool, default=True
         Compare structures, where ``level`` asks for it.
     ltol : float, default=0.2
-        Tolerance of lattice vectors, as a part of their length.
+        Tolerance of lattice vectors relative to their length, at most 1.
     stol : float, default=0.3
-        Tolerance of sites, as a part of ``(volume / n_atoms) ** (1/3)``.
+        Tolerance of sites relative to ``(volume / n_atoms) ** (1/3)``, at most 10.
     angle_tol : float, default=5.0
-        Tolerance of angles in degrees.
+        Tolerance of angles in degrees, at most 90.
     scale : bool, default=True
         Bring both structures to one volume first.
     symprec : float, default=0.1
@@ -183,7 +183,7 @@ def drop_leaks(
 
     See Also
     --------
-    leak_audit : What the overlap is.
+    leak_audit : Describe the overlap.
 
     Examples
     --------
@@ -199,21 +199,21 @@ def drop_leaks(
         pretraining_structures, evaluation_structures, pretraining_ids, evaluation_ids
     )
     levels = _levels_up_to(level, match, pretraining.ids is not None)
-    # The audit with the two sets' parts exchanged, the matcher's arguments in the same order.
+    # The audit with the two sets exchanged, the matcher's arguments in the same order.
     matches = find_overlaps(evaluation, pretraining, levels, settings, reference_first=False)
-    kept = LeakAudit(pretraining.formulas, len(evaluation.crystals), matches).level == NO_OVERLAP
-    return np.flatnonzero(kept)
+    overlap = LeakAudit(pretraining.formulas, len(evaluation.crystals), matches).level
+    return np.flatnonzero(overlap == NO_OVERLAP)
 
 
 def _levels_up_to(level: str, match: bool, has_ids: bool) -> set[str]:
-    wanted = set(LEVELS[: LEVELS.index(level) + 1])
+    levels = set(LEVELS[: LEVELS.index(level) + 1])
     if level == "composition":
-        wanted -= {"structure", "prototype"}  # both imply it
+        levels -= {"structure", "prototype"}  # both imply it
     if not match:
-        wanted.discard("structure")
+        levels.discard("structure")
     if not has_ids:
-        wanted.discard("id")
-    return wanted
+        levels.discard("id")
+    return levels
 
 
 def _check_level(level: str, match: bool, pretraining_ids: Any) -> None:
@@ -241,9 +241,15 @@ def _check_settings(
 ) -> AuditSettings:
     for name, value in (("match", match), ("scale", scale)):
         check_bool(name, value)
-    numbers = {"ltol": ltol, "stol": stol, "angle_tol": angle_tol, "symprec": symprec}
-    for name, number in numbers.items():
-        check_number(name, number)
+    numbers = {
+        "ltol": (ltol, 1.0),
+        "stol": (stol, 10.0),
+        "angle_tol": (angle_tol, 90.0),
+        "symprec": (symprec, LARGEST_SYMPREC),
+    }
+    for name, (number, high) in numbers.items():
+        check_number(name, number, high=high)
+    check_n_jobs(n_jobs)
     return AuditSettings(MatchSettings(ltol, stol, angle_tol, scale), symprec, n_jobs)
 
 

@@ -1,4 +1,4 @@
-"""What a leak audit found."""
+"""The result of a leak audit."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,7 +20,7 @@ NO_OVERLAP = "none"
 
 @dataclass(frozen=True, repr=False, eq=False)
 class LeakAudit:
-    """How each evaluation crystal stands to the pre-training set; made by :func:`leak_audit`.
+    """The overlap of each evaluation crystal with the pre-training set; see :func:`leak_audit`.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class LeakAudit:
     n_pretraining : int
         Number of pre-training crystals.
     matches : mapping of str to ndarray of int of shape (n,)
-        For each level that was looked at (``"id"``, ``"structure"``, ``"prototype"``,
+        For each level that was compared (``"id"``, ``"structure"``, ``"prototype"``,
         ``"composition"``) the index of the first pre-training crystal that is the same, -1 where
         none is.
 
@@ -57,19 +57,19 @@ class LeakAudit:
     @property
     def level(self) -> np.ndarray:
         """The surest level at which each crystal occurs in the pre-training set, or "none"."""
-        found = np.full(len(self), NO_OVERLAP, dtype=object)
+        levels = np.full(len(self), NO_OVERLAP, dtype=object)
         for name in self._weakest_first():
-            found[self.matches[name] != NO_MATCH] = name
-        return found.astype(str)
+            levels[self.matches[name] != NO_MATCH] = name
+        return levels.astype(str)
 
     @property
     def match(self) -> np.ndarray:
         """Index of the first pre-training crystal that overlaps at :attr:`level`; -1 for none."""
-        found = np.full(len(self), NO_MATCH, dtype=np.int64)
+        match = np.full(len(self), NO_MATCH, dtype=np.int64)
         for name in self._weakest_first():
             indices = self.matches[name]
-            found = np.where(indices == NO_MATCH, found, indices)
-        return found
+            match = np.where(indices == NO_MATCH, match, indices)
+        return match
 
     def _weakest_first(self) -> list[str]:
         return [name for name in reversed(LEVELS) if name in self.matches]
@@ -104,7 +104,7 @@ class LeakAudit:
         Returns
         -------
         str
-            A row a level: how many evaluation crystals share it, what part of all that is, and
+            One row for each level: how many evaluation crystals share it, their share of all, and
             for how many it is the surest sign.
 
         Examples
@@ -129,7 +129,7 @@ class LeakAudit:
         return "\n".join(lines)
 
     def to_frame(self) -> "pd.DataFrame":
-        """Give the result as a table of pandas, a row for each evaluation crystal.
+        """Return the result as a table of pandas, one row for each evaluation crystal.
 
         Returns
         -------

@@ -1,13 +1,16 @@
-"""Which crystals of one set occur in another, by ids, compositions, prototypes and structures."""
+"""Crystals of one set that occur in another, by id, composition, prototype and structure."""
 
+from collections.abc import Hashable
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from gnnpre._labels import is_missing
 from gnnpre.graphs import Crystals
 
 from .._crystals import reduced_formulas
+from .._splits._structure_groups import check_lengths
 from .._symmetry import UNKNOWN_SPACE_GROUP, space_group_numbers
 from ._matching import NO_MATCH, MatchSettings, first_structure_matches
 
@@ -16,7 +19,7 @@ __all__ = ["AuditSettings", "Side", "check_ids", "find_overlaps"]
 
 @dataclass(frozen=True)
 class AuditSettings:
-    """How crystals are compared."""
+    """Settings of the comparison."""
 
     matching: MatchSettings
     symprec: float
@@ -33,7 +36,7 @@ class Side:
 
     @classmethod
     def of(cls, crystals: Crystals, ids: list[Any] | None) -> "Side":
-        """Name the crystals' compositions."""
+        """Return a side with the reduced formulas of its crystals."""
         return cls(crystals, reduced_formulas(crystals), ids)
 
 
@@ -45,17 +48,17 @@ def find_overlaps(
     *,
     reference_first: bool = True,
 ) -> dict[str, np.ndarray]:
-    """Give, level by level, the first crystal of ``reference`` that each of ``query`` equals."""
-    found = {}
+    """Return, by level, the first crystal of ``reference`` that equals each of ``query``."""
+    matches = {}
     if "id" in levels:
-        found["id"] = _first_same_id(reference.ids or [], query.ids or [])
+        matches["id"] = _first_same_id(reference.ids or [], query.ids or [])
     keys = _numbered(reference.formulas, query.formulas)
     if "composition" in levels:
-        found["composition"] = _first_same(*keys)
+        matches["composition"] = _first_same(*keys)
     if "prototype" in levels:
-        found["prototype"] = _first_same_prototype(reference, query, keys, settings)
+        matches["prototype"] = _first_same_prototype(reference, query, keys, settings)
     if "structure" in levels:
-        found["structure"] = first_structure_matches(
+        matches["structure"] = first_structure_matches(
             reference.crystals,
             query.crystals,
             keys,
@@ -63,11 +66,11 @@ def find_overlaps(
             reference_first=reference_first,
             n_jobs=settings.n_jobs,
         )
-    return found
+    return matches
 
 
 def _numbered(reference: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Give equal labels equal numbers, from 0, on both sides."""
+    """Return the labels of both sides as numbers from 0, equal numbers for equal labels."""
     _, numbers = np.unique(np.concatenate([reference, query]), return_inverse=True)
     return numbers[: len(reference)], numbers[len(reference) :]
 
@@ -75,8 +78,8 @@ def _numbered(reference: np.ndarray, query: np.ndarray) -> tuple[np.ndarray, np.
 def _first_same(reference: np.ndarray, query: np.ndarray) -> np.ndarray:
     """Find the first of ``reference`` equal to each of ``query``; both are numbers from 0."""
     first = np.full(max(reference.max(), query.max()) + 1, NO_MATCH, dtype=np.int64)
-    values, places = np.unique(reference, return_index=True)
-    first[values] = places
+    values, indices = np.unique(reference, return_index=True)
+    first[values] = indices
     return first[query]
 
 
@@ -95,57 +98,60 @@ def _first_same_prototype(
         labels.append(
             np.where(numbers == UNKNOWN_SPACE_GROUP, unknown, 231 * key[chosen] + numbers)
         )
-    found = np.full(len(query.crystals), NO_MATCH, dtype=np.int64)
+    matches = np.full(len(query.crystals), NO_MATCH, dtype=np.int64)
     if len(shared):
-        places = _first_same(*_numbered(*labels))
-        found[rows[1]] = np.where(places == NO_MATCH, NO_MATCH, rows[0][places])
-    return found
+        first = _first_same(*_numbered(*labels))
+        matches[rows[1]] = np.where(first == NO_MATCH, NO_MATCH, rows[0][first])
+    return matches
 
 
 def _first_same_id(reference: list[Any], query: list[Any]) -> np.ndarray:
     first: dict[Any, int] = {}
-    for place, name in enumerate(reference):
-        if not _is_missing(name):
-            first.setdefault(name, place)
-    return np.array([NO_MATCH if _is_missing(x) else first.get(x, NO_MATCH) for x in query])
-
-
-def _is_missing(name: Any) -> bool:
-    return name is None or name != name
+    for row, name in enumerate(reference):
+        if name is not None:
+            first.setdefault(name, row)
+    return np.array([NO_MATCH if name is None else first.get(name, NO_MATCH) for name in query])
 
 
 def check_ids(pretraining: Any, evaluation: Any, counts: tuple[int, int]) -> list[Any]:
-    """Give both sides' ids as lists, or None for both where there are none."""
-    given = {"pretraining_ids": pretraining, "evaluation_ids": evaluation}
-    missing = [name for name, ids in given.items() if ids is None]
-    if len(missing) == 1:
-        (other,) = set(given) - set(missing)
+    """Return the ids of both sides as lists, None for a missing id; or None for both sides."""
+    ids = {"pretraining_ids": pretraining, "evaluation_ids": evaluation}
+    absent = [name for name, values in ids.items() if values is None]
+    if len(absent) == 1:
+        (present,) = set(ids) - set(absent)
         raise ValueError(
-            f"{other} was given without {missing[0]}; expected ids of both sets or of none. Pass "
-            f"{missing[0]} too, one id a crystal, or leave {other} out."
+            f"{present} was given without {absent[0]}; expected ids of both sets or of none. Pass "
+            f"{absent[0]} too, one id for each crystal, or leave {present} out."
         )
-    if missing:
+    if absent:
         return [None, None]
-    for (name, ids), n in zip(given.items(), counts, strict=True):
-        if len(ids) != n:
-            raise ValueError(
-                f"{name} has {len(ids)} entries; {name.replace('_ids', '_structures')} has {n} "
-                "crystals. Pass one id a crystal, in the same order."
-            )
-    sides = [list(ids) for ids in given.values()]
-    _check_kinds(*sides)
+    sides = [
+        _as_ids(name, values, n) for (name, values), n in zip(ids.items(), counts, strict=True)
+    ]
+    _check_types(*sides)
     return sides
 
 
-def _check_kinds(pretraining: list[Any], evaluation: list[Any]) -> None:
-    """Refuse strings against numbers, which are never equal and would hide every leak."""
+def _as_ids(name: str, values: Any, n: int) -> list[Any]:
+    check_lengths(name, values, n, name.replace("_ids", "_structures"))
+    ids = [None if is_missing(item) else item for item in values]
+    for row, item in enumerate(ids):
+        if not isinstance(item, Hashable) or isinstance(item, (tuple, frozenset)):
+            raise TypeError(
+                f"{name}[{row}] is {item!r}; expected text or a number, such as 'mp-149'."
+            )
+    return ids
+
+
+def _check_types(pretraining: list[Any], evaluation: list[Any]) -> None:
+    """Check that ids are not strings against numbers: never equal, they would hide every leak."""
     first, second = (
-        {isinstance(name, str) for name in side if not _is_missing(name)}
+        {isinstance(name, str) for name in side if name is not None}
         for side in (pretraining, evaluation)
     )
     if first and second and not first & second:
-        kinds = ("strings", "no strings") if first == {True} else ("no strings", "strings")
+        types = ("strings", "no strings") if first == {True} else ("no strings", "strings")
         raise ValueError(
-            f"pretraining_ids are {kinds[0]} and evaluation_ids are {kinds[1]}, so none can be "
+            f"pretraining_ids are {types[0]} and evaluation_ids are {types[1]}, so none can be "
             "equal. Write both in the same way, such as 'mp-149'."
         )

@@ -1,6 +1,6 @@
 """Checks of the parameters of a search."""
 
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
 
 from gnnpre._validation import check_bool, check_number
@@ -9,7 +9,7 @@ __all__ = ["check_search"]
 
 
 def check_search(search: Any) -> None:
-    """Refuse parameters that are not as expected, each by its name."""
+    """Check the parameters of a search; errors name the parameter."""
     if not hasattr(search.estimator, "fit") or isinstance(search.estimator, type):
         raise TypeError(f"estimator is {search.estimator!r}; expected an estimator with fit.")
     _check_numbers(search)
@@ -36,10 +36,12 @@ def _check_types(search: Any) -> None:
     from optuna.pruners import BasePruner
     from optuna.samplers import BaseSampler
 
-    kinds = {"pruner": BasePruner, "sampler": BaseSampler, "study_name": str, "monitor": str}
-    for name, kind in kinds.items():
+    types = {"pruner": BasePruner, "sampler": BaseSampler, "study_name": str, "monitor": str}
+    for name, expected in types.items():
         value = getattr(search, name)
-        if not isinstance(value, kind) and (value is not None or name == "monitor"):
-            what = "a string" if kind is str else f"an object of optuna.{name}s"
+        if not isinstance(value, expected) and (value is not None or name == "monitor"):
+            noun = "a string" if expected is str else f"an object of optuna.{name}s"
             none = "" if name == "monitor" else "None or "
-            raise TypeError(f"{name}={value!r}; expected {none}{what}.")
+            raise TypeError(f"{name}={value!r}; expected {none}{noun}.")
+    if search.n_jobs is not None and not isinstance(search.n_jobs, Integral):
+        raise TypeError(f"n_jobs={search.n_jobs!r}; expected None or an int, -1 for all cores.")

@@ -28,12 +28,12 @@ CALLBACKS, EPOCHS = "callbacks", "max_epochs"
 
 
 class TrialFailed(Exception):
-    """A fit or a score raised, which the trial keeps; the search goes on."""
+    """A fit or a score raised; the trial stores the error, and the search goes on."""
 
 
 @dataclass(frozen=True)
 class Reporter:
-    """What the callback of one fold calls: reports the epoch, and raises if it is the last."""
+    """Function for the callback of one fold: reports an epoch, and raises to end the trial."""
 
     handle: StudyHandle
     number: int
@@ -49,7 +49,7 @@ class Reporter:
 
 @dataclass(frozen=True)
 class CrossValidation:
-    """The function that a study maximizes: the mean score of a trial's parameters over folds."""
+    """The function that a search maximizes: the mean score of a trial's parameters over folds."""
 
     estimator: Any
     space: Callable[[Any], dict[str, Any]]
@@ -122,9 +122,9 @@ class CrossValidation:
         return self.handle.study.get_trials(deepcopy=False)[trial.number]
 
     def _add_callback(self, model: Any, name: str, report: Reporter) -> None:
-        own = model.get_params()[name]
-        own = list(own) if isinstance(own, (list, tuple)) else []
-        model.set_params(**{name: [*own, ReportEpoch(report, self.monitor)]})
+        callbacks = model.get_params()[name]
+        callbacks = list(callbacks) if isinstance(callbacks, (list, tuple)) else []
+        model.set_params(**{name: [*callbacks, ReportEpoch(report, self.monitor)]})
 
     def _fit_and_score(self, model: Any, fold: int) -> tuple[float, float, float]:
         train, test = self.splits[fold]
@@ -137,19 +137,21 @@ class CrossValidation:
         params = _check_method_params(self.X, self.score_params, test)
         score = self.scorer(model, X, **params) if y is None else self.scorer(model, X, y, **params)
         if not isinstance(score, Real) or not math.isfinite(score):
-            raise ValueError(f"scoring gave {score!r} in fold {fold}; expected a finite number.")
+            raise ValueError(
+                f"scoring returned {score!r} in fold {fold}; expected a finite number."
+            )
         return float(score), fitted - start, time.perf_counter() - fitted
 
 
 def set_cloned(estimator: Any, params: dict[str, Any]) -> Any:
-    """Give a clone with parameters, which may be estimators, and are cloned too."""
+    """Return a clone with parameters set, which are cloned too where they are estimators."""
     return clone(estimator).set_params(**clone(params, safe=False))
 
 
 def find_callbacks(estimator: Any) -> str | None:
-    """Give the name of the parameter that takes callbacks of skorch, None where there is none.
+    """Return the name of the parameter that takes callbacks of skorch, None where there is none.
 
-    Of several the outermost is meant, and of those the one in the last step of a pipeline.
+    Of several it is the outermost, and among those the one in the last step of a pipeline.
     """
     params = estimator.get_params()
     names = [
@@ -166,13 +168,13 @@ def find_callbacks(estimator: Any) -> str | None:
 
 
 def _trains_by_skorch(estimator: Any) -> bool:
-    """Tell our estimators and skorch's nets from those with callbacks of their own kind."""
-    packages = {kind.__module__.partition(".")[0] for kind in type(estimator).__mro__}
+    """Return whether an estimator is gnnpre's or skorch's: others have other callbacks."""
+    packages = {cls.__module__.partition(".")[0] for cls in type(estimator).__mro__}
     return bool(packages & {"gnnpre", "skorch"})
 
 
 def largest_epochs(estimator: Any, callbacks: str, distributions: dict[str, Any]) -> int:
-    """Give the epochs of a fold: the most that any trial may have, so that steps mean the same."""
+    """Return the most epochs that a fold of any trial may have, so that steps compare."""
     name = callbacks.removesuffix(CALLBACKS) + EPOCHS
     distribution = distributions.get(name)
     if distribution is None:

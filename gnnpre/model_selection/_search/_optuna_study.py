@@ -1,4 +1,4 @@
-"""The Optuna study behind a search: opened or taken up again, and cleared of dead trials."""
+"""The Optuna study behind a search: created or opened, and cleared of dead trials."""
 
 import random
 import time
@@ -42,7 +42,7 @@ _in_memory: WeakValueDictionary[str, Any] = WeakValueDictionary()
 
 
 class StudyHandle:
-    """A study by storage and name: copies of it, and pickles in other processes, are the same one.
+    """An Optuna study by storage and name, which copies and pickles of a handle share.
 
     An Optuna trial (or study) in memory would be duplicated by ``clone``, and reports would be
     read by nobody. In another process a study in memory cannot be reached: reports are dropped.
@@ -58,7 +58,7 @@ class StudyHandle:
 
     @property
     def study(self) -> "Study":
-        """The study, loaded where it is needed."""
+        """The Optuna study, loaded on first use."""
         import optuna
 
         if self.storage is None:
@@ -98,7 +98,7 @@ class StudyHandle:
 
 
 def is_in_memory(storage: Any) -> bool:
-    """Whether a storage ends with its process."""
+    """Return whether a storage ends with its process."""
     from optuna.storages import InMemoryStorage, RDBStorage
 
     if isinstance(storage, RDBStorage):
@@ -111,7 +111,7 @@ def is_in_memory(storage: Any) -> bool:
 
 
 def open_storage(storage: Any) -> "BaseStorage":
-    """Give the storage of a URL (with heartbeats), one as it is, or a new one in memory."""
+    """Return the storage of a URL (with heartbeats), a storage as it is, or a new one in memory."""
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import BaseStorage, InMemoryStorage, RDBStorage
 
@@ -181,7 +181,7 @@ def open_study(
 
 
 def fail_lost_trials(handle: StudyHandle) -> None:
-    """Mark as failed what processes left running that were killed."""
+    """Mark the trials of killed processes as failed."""
     from optuna.exceptions import ExperimentalWarning
     from optuna.storages import fail_stale_trials
     from optuna.trial import TrialState
@@ -214,7 +214,7 @@ def _counts(trial: "FrozenTrial", handle: StudyHandle) -> bool:
 
 @contextmanager
 def quiet_optuna(verbose: int) -> Iterator[None]:
-    """Keep Optuna's own lines back, errors too, which the search itself tells of."""
+    """Silence Optuna's log lines, errors included: the search reports them itself."""
     from optuna import logging
 
     before = logging.get_verbosity()

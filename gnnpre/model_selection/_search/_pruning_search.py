@@ -1,4 +1,4 @@
-"""Search of hyper-parameters by cross-validation, with Optuna, pruned by epochs and folds."""
+"""Hyper-parameter search by cross-validation with Optuna, pruned by epochs and folds."""
 
 import copy
 import time
@@ -36,45 +36,47 @@ if TYPE_CHECKING:
 
 __all__ = ["PruningSearchCV"]
 
-# Of our own pruner: trials before the first is pruned, and the part of a fold that none is.
+# The default pruner: trials before the first is pruned, and the share of a fold that is exempt.
 STARTUP_TRIALS, WARMUP = 3, 0.2
 
 
 class PruningSearchCV(BaseSearchCV):
     """Search hyper-parameters by cross-validation, and give up early on those that do badly.
 
-    Like ``GridSearchCV``, with an Optuna study in place of the grid. After each epoch of each fold
-    the network's inner validation loss is reported, and the pruner may end the trial: in the first
-    epochs of the first fold at best. It works through a ``Pipeline`` and any other estimator that
-    holds one of ours (or a skorch net); all others are pruned after folds, by their scores.
+    Like ``GridSearchCV``, with an Optuna study instead of the grid. After each epoch of each fold
+    the pruner sees the network's inner validation loss and may end the trial: in the first epochs
+    of the first fold at best. This works through a ``Pipeline`` and any other estimator that
+    contains one of gnnpre (or a skorch net); all others are pruned after folds, by their scores.
 
     Parameters
     ----------
     estimator : estimator
-        What to tune, such as a pipeline that ends with a :class:`~gnnpre.PropertyRegressor`.
+        The estimator to tune, such as a pipeline that ends with a
+        :class:`~gnnpre.PropertyRegressor`.
     param_distributions : dict or callable
         From parameter names to distributions (``optuna.distributions``), as in
         ``optuna_integration.OptunaSearchCV``; or a function from an Optuna trial to a dict of
         parameters, such as ``lambda trial: suggest_params(pipeline, trial)``. The function is
-        asked again for the parameters of a trial that is over: it must depend on the trial alone.
+        called again for trials that are over: it must depend on the trial alone.
     cv : int, splitter or iterable
         Folds, as in ``GridSearchCV``.
     n_trials : int, optional
-        Trials of the study in all: those of an earlier run count, whether scored, pruned or
-        failed in ``fit``. None for as many as ``timeout`` lets begin.
+        Total number of trials: those of an earlier run count, whether scored, pruned or failed in
+        ``fit``. None for as many as begin within ``timeout``.
     timeout : float, optional
         Seconds after which no further trial begins.
     pruner : optuna.pruners.BasePruner, optional
-        When to give up; ``NopPruner()`` never does. By default a ``MedianPruner`` that leaves alone
-        the first 3 trials, and the first fifth of the epochs.
+        Decides when to end a trial; ``NopPruner()`` never does. By default a ``MedianPruner`` that
+        exempts the first 3 trials and the first fifth of the epochs.
     sampler : optuna.samplers.BaseSampler, optional
-        What to try next; ``TPESampler`` by default, seeded by ``random_state``.
+        Proposes the next parameters; ``TPESampler`` by default, seeded by ``random_state``.
     storage : str or optuna.storages.BaseStorage, optional
-        Where the study is kept: in memory by default; a URL such as ``"sqlite:///study.db"`` or
+        Where the trials are stored: in memory by default; a URL such as ``"sqlite:///study.db"`` or
         ``"postgresql://..."``; or a storage, such as
         ``JournalStorage(JournalFileBackend("study.log"))``.
     study_name : str, optional
-        Name of the study, which is gone on with where the storage has it; a new one by default.
+        Name of the Optuna study. If the storage has it, the search continues it; a new one by
+        default.
     n_jobs : int, optional
         Processes that run trials at the same time; they need a storage that is not in memory.
     scoring : str or callable, optional
@@ -83,13 +85,13 @@ class PruningSearchCV(BaseSearchCV):
         Whether to fit the best parameters to all data in the end.
     random_state : int, RandomState instance or None
         Seed of the sampler; with an estimator that is seeded itself and one process, equal seeds
-        give equal trials, in a study that was interrupted too.
+        give equal trials, also in a search that was interrupted.
     error_score : "raise" or float
         Score of a trial whose fit raises: it counts as failed, and the search goes on. ``"raise"``
         ends the search.
     monitor : str
-        Column of ``history_`` that is reported after an epoch, less is better. It should mean the
-        same for all trials: a search over weights of an objective needs one part of the loss,
+        Column of ``history_`` that the pruner sees after an epoch; less is better. It should mean
+        the same for all trials: a search over weights of an objective needs one part of the loss,
         such as ``"valid_forces"``.
     verbose : int
         0 for silence, 1 for Optuna's line on each trial.
@@ -109,7 +111,7 @@ class PruningSearchCV(BaseSearchCV):
         ``state`` (``"COMPLETE"``, ``"PRUNED"``, ``"FAIL"``) and ``trial``, its number. A pruned
         trial has the scores of the folds it finished and no mean.
     study_ : optuna.study.Study
-        The study, for Optuna's plots and dashboard; in a pickle, a copy in memory.
+        The Optuna study, for its plots and dashboard; in a pickle, a copy in memory.
     n_splits_ : int
         Number of folds.
     refit_time_ : float
@@ -131,10 +133,10 @@ class PruningSearchCV(BaseSearchCV):
     are pruned like estimators without epochs: by the mean score so far, at step ``fold``. The test
     folds never decide about pruning within a fold.
 
-    A process that is killed loses the trial it was at. The next ``fit`` on that study marks such
-    trials as failed and runs others in their place. It knows them by the process that they name,
-    if that was one of the same machine; for trials of other machines by Optuna's heartbeat, which
-    a storage given as URL has (five minutes), and a journal has not.
+    A process that is killed loses its current trial. The next ``fit`` marks such trials as failed
+    and runs others instead. On the same machine it recognises them by their process; those of
+    other machines by Optuna's heartbeat (five minutes), which a storage passed as URL has and a
+    journal has not.
 
     Each trial is fitted in the process that drew it. More machines help by running the same search
     with the same ``storage`` and ``study_name``, started in any order or at the same time. A
@@ -162,7 +164,7 @@ class PruningSearchCV(BaseSearchCV):
     ['learning_rate']
     """
 
-    # What BaseSearchCV looks for; there is no score of the training folds.
+    # Attributes that BaseSearchCV reads; there is no score of the training folds.
     return_train_score = False
     multimetric_ = False
 
@@ -204,14 +206,14 @@ class PruningSearchCV(BaseSearchCV):
         self.verbose = verbose
 
     def fit(self, X: Any, y: Any = None, **params: Any) -> "PruningSearchCV":
-        """Run the trials that are left, and fit the best parameters.
+        """Run the remaining trials, and fit the best parameters.
 
         Parameters
         ----------
-        X : CrystalGraphs of shape (n,), n structures, or what else the estimator takes
+        X : CrystalGraphs of shape (n,), n structures, or any input of the estimator
             The crystals.
         y : array-like of shape (n,) or (n, k), or FrameLabels, optional
-            What the estimator learns.
+            The targets.
         **params : dict
             ``groups`` for the splitter, and parameters for the estimator's ``fit``; under
             metadata routing, each goes where it is requested.
@@ -246,7 +248,7 @@ class PruningSearchCV(BaseSearchCV):
         return self
 
     def _objective(self, X: Any, y: Any, params: dict[str, Any]) -> CrossValidation:
-        """Put together what all trials share: data, folds, and the study."""
+        """Collect what all trials share: data, folds, and the Optuna study."""
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))

@@ -1,4 +1,4 @@
-"""The trials of a study as the ``cv_results_`` of scikit-learn."""
+"""The trials of an Optuna study as the ``cv_results_`` of scikit-learn."""
 
 import warnings
 from collections.abc import Callable
@@ -21,7 +21,7 @@ Space = Callable[[Any], dict[str, Any]]
 
 
 def finished_trials(handle: StudyHandle) -> list["FrozenTrial"]:
-    """Give the trials that are over, but for those lost with their process, in order."""
+    """Return the trials that are over in order, except those lost with their process."""
     trials = handle.study.get_trials(deepcopy=False)
     over = [trial for trial in trials if trial.state.is_finished()]
     return [trial for trial in over if trial.state.name != "FAIL" or ERROR in trial.user_attrs]
@@ -30,7 +30,7 @@ def finished_trials(handle: StudyHandle) -> list["FrozenTrial"]:
 def search_results(
     handle: StudyHandle, space: Space, n_splits: int, error_score: Any
 ) -> dict[str, Any]:
-    """Make the table: a row for each trial that is over."""
+    """Return ``cv_results_`` with one entry for each trial that is over."""
     trials = finished_trials(handle)
     scores = np.array([_split_scores(trial, n_splits, error_score) for trial in trials])
     means = np.array([_mean(trial, row) for trial, row in zip(trials, scores, strict=True)])
@@ -46,20 +46,20 @@ def search_results(
 
 
 def _split_scores(trial: "FrozenTrial", n_splits: int, error_score: Any) -> list[float]:
-    known = trial.user_attrs.get(FOLDS, {"score": []})["score"]
+    scores = trial.user_attrs.get(FOLDS, {"score": []})["score"]
     is_failed = trial.state.name == "FAIL" and error_score != "raise"
     rest = float(error_score) if is_failed else np.nan
-    return [*known, *[rest] * (n_splits - len(known))]
+    return [*scores, *[rest] * (n_splits - len(scores))]
 
 
 def _mean(trial: "FrozenTrial", scores: np.ndarray) -> float:
-    """Give the mean score: NaN for a pruned trial, since it has not finished its folds."""
+    """Return the mean score; NaN for a pruned trial, which has not finished its folds."""
     # A trial that somebody added to the study has no folds.
     return float(trial.values[0] if trial.state.name == "COMPLETE" else np.mean(scores))
 
 
 def _params(trial: "FrozenTrial", space: Space) -> dict[str, Any]:
-    """Give the parameters that a trial set, by asking the space once more."""
+    """Return the parameters that a trial set, by calling the space once more."""
     from optuna.exceptions import ExperimentalWarning
 
     try:
@@ -81,7 +81,7 @@ def _times(trials: list["FrozenTrial"]) -> dict[str, np.ndarray]:
 
 
 def _columns(params: list[dict[str, Any]]) -> dict[str, Any]:
-    """Give each parameter as a masked column, as scikit-learn does."""
+    """Return each parameter as a masked column, as scikit-learn does."""
     columns = {}
     for name in dict.fromkeys(name for row in params for name in row):
         column = np.ma.MaskedArray(np.empty(len(params), dtype=object), mask=True)
@@ -100,13 +100,13 @@ def _ranks(means: np.ndarray) -> np.ndarray:
 
 
 def best_index(results: dict[str, Any]) -> int:
-    """Give the row of the best trial among those that were scored on all folds."""
+    """Return the row of the best trial among those that were scored on all folds."""
     means = np.where(results["state"] == "COMPLETE", results["mean_test_score"], -np.inf)
     return int(np.argmax(means))
 
 
 def check_failures(handle: StudyHandle) -> None:
-    """Warn of trials whose fit raised; an error where no trial was scored."""
+    """Warn of trials whose fit raised; raise ValueError if no trial was scored."""
     trials = finished_trials(handle)
     errors = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
     if not any(trial.state.name == "COMPLETE" for trial in trials):

@@ -20,7 +20,7 @@ __all__ = ["TrialRunner"]
 
 @dataclass(frozen=True)
 class TrialRunner:
-    """All that a process needs to run trials of a study."""
+    """All that a process needs to run trials of a search."""
 
     objective: CrossValidation
     handle: StudyHandle
@@ -41,7 +41,7 @@ class TrialRunner:
         Parallel(n_jobs=n_jobs, pre_dispatch=n_jobs)(tasks)
 
     def _indices(self, done: int) -> Iterator[int]:
-        """Give the places of the trials that are left; those of an earlier run count."""
+        """Yield the numbers of the remaining trials; those of an earlier run count."""
         numbers = itertools.count(done) if self.n_trials is None else range(done, self.n_trials)
         return itertools.takewhile(lambda _: self._has_time(), numbers)
 
@@ -53,7 +53,7 @@ class TrialRunner:
         return self.n_trials is None or count_trials(self.handle) < self.n_trials
 
     def _run_here(self, done: int) -> None:
-        """Run trials in this process; a sampler that has tried all there is may stop the study."""
+        """Run trials in this process; a sampler that has tried everything may stop the search."""
         study = self.handle.study
         samplers = (self._sampler(index, done > 0) for index in itertools.count(done))
         study.sampler = next(samplers)
@@ -67,10 +67,10 @@ class TrialRunner:
             study.optimize(self.objective, catch=(TrialFailed,), callbacks=[prepare_next])
 
     def _sampler(self, index: int, reseed: bool) -> "BaseSampler":
-        """Give the sampler of a trial.
+        """Return the sampler of a trial.
 
-        Ours is seeded by the trial's place, so that a study that was interrupted goes on as it
-        would have. A seeded one of the user's would repeat itself.
+        The default sampler is seeded by the number of the trial, so that an interrupted search
+        continues as it would have. A seeded sampler of the user would repeat itself.
         """
         from optuna.samplers import TPESampler
 

@@ -1,11 +1,11 @@
-"""From what a user gives as the space of a search to a function of the trial."""
+"""The search space of a user as a function of the trial."""
 
 import difflib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-__all__ = ["DistributionSpace", "make_space"]
+__all__ = ["DistributionSpace", "draw", "make_space"]
 
 
 @dataclass(frozen=True)
@@ -15,11 +15,12 @@ class DistributionSpace:
     distributions: Mapping[str, Any]
 
     def __call__(self, trial: Any) -> dict[str, Any]:
-        """Give the parameters of a trial."""
-        return {name: _draw(trial, name, what) for name, what in self.distributions.items()}
+        """Return the parameters of a trial."""
+        return {name: draw(trial, name, space) for name, space in self.distributions.items()}
 
 
-def _draw(trial: Any, name: str, distribution: Any) -> Any:
+def draw(trial: Any, name: str, distribution: Any) -> Any:
+    """Draw a parameter from its distribution."""
     from optuna.distributions import CategoricalDistribution, IntDistribution
 
     if isinstance(distribution, CategoricalDistribution):
@@ -31,13 +32,13 @@ def _draw(trial: Any, name: str, distribution: Any) -> Any:
 
 
 def make_space(param_distributions: Any, estimator: Any) -> Callable[[Any], dict[str, Any]]:
-    """Check the space, and give the function from a trial to parameters."""
+    """Check the space, and return it as a function from a trial to parameters."""
     if callable(param_distributions):
         return _Checked(param_distributions)
     if not isinstance(param_distributions, Mapping) or not param_distributions:
         raise TypeError(
             f"param_distributions={param_distributions!r}; expected a dict from parameter names "
-            "to distributions of Optuna, or a function of the trial that gives parameters, such "
+            "to distributions of Optuna, or a function from a trial to parameters, such "
             "as lambda trial: suggest_params(pipeline, trial)."
         )
     for name, distribution in param_distributions.items():
@@ -48,7 +49,7 @@ def make_space(param_distributions: Any, estimator: Any) -> Callable[[Any], dict
 
 @dataclass(frozen=True)
 class _Checked:
-    """A user's function, whose result is looked at."""
+    """A user's function whose result is checked."""
 
     function: Callable[[Any], Any]
 
@@ -56,7 +57,8 @@ class _Checked:
         params = self.function(trial)
         if not isinstance(params, Mapping):
             raise TypeError(
-                f"param_distributions gave {params!r} for a trial; expected a dict of parameters."
+                f"param_distributions returned {params!r} for a trial; expected a dict of "
+                "parameters."
             )
         return dict(params)
 
@@ -76,17 +78,17 @@ def _check_distribution(name: str, distribution: Any) -> None:
         )
 
 
-def _check_name(name: str, estimator: Any, others: Mapping[str, Any]) -> None:
-    """Refuse what is no parameter, unless it is one of another parameter that is searched."""
-    known = estimator.get_params()
+def _check_name(name: str, estimator: Any, searched: Mapping[str, Any]) -> None:
+    """Check that a name is a parameter, or one of an object that is searched itself."""
+    params = estimator.get_params()
     parents = [name[:at] for at in range(len(name)) if name.startswith("__", at)]
-    if name in known or set(parents) & set(others):
+    if name in params or set(parents) & set(searched):
         return
-    near = difflib.get_close_matches(name, known, n=3, cutoff=0.5)
-    empty = [parent for parent in parents if parent in known and known[parent] is None]
+    near = difflib.get_close_matches(name, params, n=3, cutoff=0.5)
+    empty = [parent for parent in parents if parent in params and params[parent] is None]
     hint = f"Did you mean {' or '.join(map(repr, near))}? " if near else ""
     if empty:
-        hint = f"{empty[-1]} is None: give it an object in the estimator. "
+        hint = f"{empty[-1]} is None: set it to an object in the estimator. "
     raise ValueError(
         f"param_distributions has {name!r}, which is no parameter of the estimator. {hint}"
         "estimator.get_params() has them all."

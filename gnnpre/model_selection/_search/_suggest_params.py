@@ -1,113 +1,43 @@
 """Search spaces for the estimators of this package."""
 
 from collections.abc import Iterator, Mapping
-from typing import Any, NamedTuple
+from typing import Any
 
 from sklearn.frozen import FrozenEstimator
 
-from gnnpre.backbones import CGCNN, Backbone
+from gnnpre.backbones import CGCNN
 from gnnpre.estimators import Pretrainer, PropertyClassifier, PropertyRegressor
 from gnnpre.fingerprints import EAD, GMP, WACSF
 from gnnpre.graphs import StructureToGraph
-from gnnpre.objectives import ForceField, Objective
+from gnnpre.objectives import ForceField
+
+from ._space import draw
 
 __all__ = ["suggest_params"]
 
-
-class _Real(NamedTuple):
-    low: float
-    high: float
-    log: bool = False
-    step: float | None = None
-
-    def draw(self, trial: Any, name: str) -> float:
-        value: float = trial.suggest_float(name, self.low, self.high, log=self.log, step=self.step)
-        return value
-
-
-class _Whole(NamedTuple):
-    low: int
-    high: int
-
-    def draw(self, trial: Any, name: str) -> int:
-        value: int = trial.suggest_int(name, self.low, self.high)
-        return value
-
-
-class _Choice(NamedTuple):
-    options: tuple[Any, ...]
-
-    def draw(self, trial: Any, name: str) -> Any:
-        return trial.suggest_categorical(name, self.options)
-
-
-class _Distribution(NamedTuple):
-    """An Optuna distribution, as ``search_space`` of a config returns it."""
-
-    distribution: Any
-
-    def draw(self, trial: Any, name: str) -> Any:
-        from optuna.distributions import CategoricalDistribution, FloatDistribution
-
-        space = self.distribution
-        if isinstance(space, CategoricalDistribution):
-            return trial.suggest_categorical(name, space.choices)
-        suggest = trial.suggest_float if isinstance(space, FloatDistribution) else trial.suggest_int
-        return suggest(name, space.low, space.high, log=space.log, step=space.step)
-
-
-class _Orders(NamedTuple):
-    """Orders of multipoles from -1 up to one that is drawn."""
-
-    low: int
-    high: int
-
-    def draw(self, trial: Any, name: str) -> tuple[int, ...]:
-        return tuple(range(-1, trial.suggest_int(name, self.low, self.high) + 1))
-
-
-Space = _Real | _Whole | _Choice | _Orders | _Distribution
-
-CUTOFF = _Real(4.5, 8.0, step=0.5)
-STRATEGY = _Choice(("full", "frozen_then_full", "layerwise"))
-TRAINING: dict[str, Space] = {
-    "learning_rate": _Real(3e-4, 1e-2, log=True),
-    "batch_size": _Choice((8, 16, 32, 64)),
-    "weight_decay": _Real(1e-4, 0.3, log=True),
-}
-FINE_TUNING: dict[str, Space] = {
-    "learning_rate": _Real(1e-4, 5e-3, log=True),
-    "backbone_lr_scale": _Real(0.03, 1.0, log=True),
-}
-SPACES: dict[type, dict[str, Space]] = {
-    StructureToGraph: {"cutoff": CUTOFF},
-    Pretrainer: TRAINING,
-    PropertyRegressor: {**TRAINING, "head_layers": _Whole(1, 2)},
-    PropertyClassifier: {**TRAINING, "head_layers": _Whole(1, 2)},
-    WACSF: {"cutoff": CUTOFF},
-    EAD: {"cutoff": CUTOFF, "L": _Whole(1, 3)},
-    GMP: {"orders": _Orders(1, 4), "square": _Choice((False, True))},
-}
 FINGERPRINTS = (WACSF, EAD, GMP)
 SUPERVISED = (PropertyRegressor, PropertyClassifier)
+# Poolings of a fingerprint that a search may exchange: a sum grows with the crystal.
+POOLINGS = ("mean", "cumulants")
 
 
 def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, Any]:
     """Suggest parameters of an estimator of this package, or of a pipeline with some.
 
-    What it suggests: the cutoff of ``StructureToGraph``; widths and depths of backbones; learning
-    rate, batch size and weight decay of ``Pretrainer``, ``PropertyRegressor`` and
-    ``PropertyClassifier``, and how a pre-trained backbone is trained; the weights of objectives and
-    of the parts of a ``Mixture``, the noise of ``Denoising``; degrees, cutoffs and pooling of
-    fingerprints.
+    The ranges of a backbone or an objective are those of its method ``search_space``, your own
+    classes included. Suggested are further the cutoff of ``StructureToGraph``; learning rate,
+    batch size and weight decay of ``Pretrainer``, ``PropertyRegressor`` and
+    ``PropertyClassifier``, and how a pre-trained backbone is trained; degrees, cutoffs and pooling
+    of fingerprints.
 
     Parameters
     ----------
     estimator : estimator
-        An estimator, backbone, objective or fingerprint, or what holds some: a ``Pipeline``,
-        ``TransformedTargetRegressor`` and the like. Its other parameters stay as they are.
+        An estimator, backbone, objective or fingerprint, or a ``Pipeline``,
+        ``TransformedTargetRegressor`` or the like that contains some. Parameters without a range
+        keep their values.
     trial : optuna.Trial
-        What draws the values, under the names that are returned.
+        The trial that draws the values, under the names that are returned.
     prefix : str
         In front of all names, such as ``"regressor__"`` for an estimator within another.
 
@@ -120,7 +50,7 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
     Raises
     ------
     ValueError
-        If there is nothing in it that has a search space.
+        If no part of the estimator has a search space.
 
     See Also
     --------
@@ -128,13 +58,13 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
 
     Notes
     -----
-    What a pre-trained model decides is left alone: its backbone and the cutoff of its graphs. So is
-    what is a matter of physics or of the papers' form (pooling of properties, envelopes), what
-    decides how long a training takes (``max_epochs``), and what would change the meaning of its
-    losses (``loss``, ``standardize``). Weights of 0 stay 0, and energies have the weight they have.
+    Not suggested are the backbone and the cutoff of a pre-trained model; parameters that are a
+    matter of physics or of the papers' form (pooling of properties, envelopes); ``max_epochs``,
+    which decides how long a training takes; and ``loss`` and ``standardize``, which would change
+    the meaning of the losses. Weights of 0 stay 0.
 
     The score of a ``Pretrainer`` is a loss that scales with the weights in its objective: where it
-    is itself what is tuned, give the search a ``scoring`` (and a ``monitor``) of one part. As the
+    is tuned itself, choose a ``scoring`` (and a ``monitor``) of one part of the loss. As the
     ``pretraining`` of a ``PropertyRegressor`` it is judged by the property.
 
     Examples
@@ -148,16 +78,20 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
     >>> sorted(suggest_params(CGCNN(), trial, prefix="net__"))
     ['net__hidden_channels', 'net__n_layers']
     """
-    parts = dict(_parts(estimator))
-    defaults = dict(_defaults(parts))
-    fixed_graphs = any(getattr(part, "pretrained", None) is not None for part in parts.values())
-    params = {f"{prefix}{name}": part for name, part in defaults.items()}
-    for name, part in {**parts, **defaults}.items():
+    components = dict(_components(estimator))
+    defaults = dict(_defaults(components))
+    # The graphs of a pre-trained model decide the cutoff.
+    has_fixed_graphs = any(
+        getattr(component, "pretrained", None) is not None for component in components.values()
+    )
+    params = {f"{prefix}{name}": component for name, component in defaults.items()}
+    for name, component in {**components, **defaults}.items():
+        if has_fixed_graphs and isinstance(component, StructureToGraph):
+            continue
         start = prefix + (f"{name}__" if name else "")
-        if not (fixed_graphs and isinstance(part, StructureToGraph)):
-            spaces = _spaces(part)
-            params |= {start + key: s.draw(trial, start + key) for key, s in spaces.items()}
-    if not params and not fixed_graphs:
+        for key, distribution in _space_of(component).items():
+            params[start + key] = _value(component, key, draw(trial, start + key, distribution))
+    if not params and not has_fixed_graphs:
         raise ValueError(
             f"estimator is {estimator!r}, which holds nothing with a search space; expected an "
             "estimator, backbone, objective or fingerprint of gnnpre, or a pipeline with one."
@@ -165,44 +99,94 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
     return params
 
 
-def _parts(estimator: Any) -> Iterator[tuple[str, Any]]:
-    """Give an estimator and all within it by name, but nothing that is frozen."""
+def _components(estimator: Any) -> Iterator[tuple[str, Any]]:
+    """Yield an estimator and all estimators within it by name, except frozen ones."""
     yield "", estimator
     params = estimator.get_params() if hasattr(estimator, "get_params") else {}
     frozen = [name for name, value in params.items() if isinstance(value, FrozenEstimator)]
     for name, value in params.items():
-        inside = any(name.startswith(f"{outer}__") for outer in frozen)
-        if hasattr(value, "get_params") and not isinstance(value, type) and not inside:
+        is_frozen = any(name.startswith(f"{outer}__") for outer in frozen)
+        if hasattr(value, "get_params") and not isinstance(value, type) and not is_frozen:
             yield name, value
 
 
-def _defaults(parts: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Give what estimators take where they are given None."""
-    for name, part in parts.items():
+def _defaults(components: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """Yield what stands for a backbone or an objective that is None."""
+    for name, component in components.items():
         start = f"{name}__" if name else ""
-        is_ours = isinstance(part, (Pretrainer, *SUPERVISED))
-        if is_ours and part.backbone is None and not _is_transfer(part):
+        has_backbone = isinstance(component, (Pretrainer, *SUPERVISED))
+        if has_backbone and component.backbone is None and not _is_transfer(component):
             yield f"{start}backbone", CGCNN()
-        if isinstance(part, Pretrainer) and part.objective is None:
+        if isinstance(component, Pretrainer) and component.objective is None:
             yield f"{start}objective", ForceField()
 
 
-def _is_transfer(part: Any) -> bool:
-    starts = (getattr(part, name, None) for name in ("pretrained", "pretraining"))
+def _is_transfer(component: Any) -> bool:
+    starts = (getattr(component, name, None) for name in ("pretrained", "pretraining"))
     return any(start is not None for start in starts)
 
 
-def _spaces(part: Any) -> dict[str, Space]:
-    """Give the search space of one object, as it is set up."""
-    spaces = dict(next((s for kind, s in SPACES.items() if isinstance(part, kind)), {}))
-    if isinstance(part, SUPERVISED) and _is_transfer(part):
-        spaces |= FINE_TUNING
-        if part.strategy == "full":
-            spaces["strategy"] = STRATEGY
-        if part.strategy == "head":  # no rate for what does not move
-            del spaces["backbone_lr_scale"]
-    if isinstance(part, (Backbone, Objective)):
-        spaces |= {key: _Distribution(space) for key, space in part.search_space().items()}
-    if isinstance(part, FINGERPRINTS) and part.pooling in ("mean", "cumulants"):
-        spaces["pooling"] = _Choice(("mean", "cumulants"))
-    return spaces
+def _space_of(component: Any) -> dict[str, Any]:
+    """Return the search space of one object, from parameter name to distribution."""
+    if hasattr(component, "search_space"):
+        return dict(component.search_space())
+    if isinstance(component, StructureToGraph):
+        return {"cutoff": _cutoff()}
+    if isinstance(component, FINGERPRINTS):
+        return _fingerprint_space(component)
+    if isinstance(component, (Pretrainer, *SUPERVISED)):
+        return _training_space(component)
+    return {}
+
+
+def _cutoff() -> Any:
+    from optuna.distributions import FloatDistribution
+
+    return FloatDistribution(4.5, 8.0, step=0.5)
+
+
+def _fingerprint_space(fingerprint: Any) -> dict[str, Any]:
+    from optuna.distributions import CategoricalDistribution, IntDistribution
+
+    spaces: dict[type, dict[str, Any]] = {
+        WACSF: {"cutoff": _cutoff()},
+        EAD: {"cutoff": _cutoff(), "L": IntDistribution(1, 3)},
+        GMP: {"orders": IntDistribution(1, 4), "square": CategoricalDistribution((False, True))},
+    }
+    space = next(space for cls, space in spaces.items() if isinstance(fingerprint, cls))
+    if fingerprint.pooling in POOLINGS:
+        space["pooling"] = CategoricalDistribution(POOLINGS)
+    return space
+
+
+def _value(component: Any, key: str, drawn: Any) -> Any:
+    """Return the parameter of a drawn value; orders of multipoles go from -1 up to it."""
+    if isinstance(component, GMP) and key == "orders":
+        return tuple(range(-1, drawn + 1))
+    return drawn
+
+
+def _training_space(estimator: Any) -> dict[str, Any]:
+    """Return the space of an estimator that trains a network, or fine-tunes one."""
+    from optuna.distributions import (
+        CategoricalDistribution,
+        FloatDistribution,
+        IntDistribution,
+    )
+
+    space: dict[str, Any] = {
+        "learning_rate": FloatDistribution(3e-4, 1e-2, log=True),
+        "batch_size": CategoricalDistribution((8, 16, 32, 64)),
+        "weight_decay": FloatDistribution(1e-4, 0.3, log=True),
+    }
+    if isinstance(estimator, Pretrainer):
+        return space
+    space["head_layers"] = IntDistribution(1, 2)
+    if _is_transfer(estimator):
+        space["learning_rate"] = FloatDistribution(1e-4, 5e-3, log=True)
+        if estimator.strategy != "head":  # no rate for weights that do not move
+            space["backbone_lr_scale"] = FloatDistribution(0.03, 1.0, log=True)
+        if estimator.strategy == "full":
+            strategies = ("full", "frozen_then_full", "layerwise")
+            space["strategy"] = CategoricalDistribution(strategies)
+    return space

@@ -23,10 +23,10 @@ SMALLEST_COLUMN = 1e-10
 
 
 class FingerprintClusterKFold(GroupFolds):
-    """Folds of clusters: test crystals whose surroundings no training crystal is close to.
+    """Folds of clusters: the environments of test atoms are far from those in training crystals.
 
     Crystals become rows of a table, its columns are standardised, k-means finds clusters, and no
-    cluster is split. This asks a model to extrapolate, as does leaving out a region of materials.
+    cluster is split. The score is that of extrapolation to another region of materials.
 
     Parameters
     ----------
@@ -91,11 +91,12 @@ class FingerprintClusterKFold(GroupFolds):
         n_clusters = min(self.n_clusters or CLUSTERS_PER_FOLD * self.n_splits, len(distinct))
         seed = 0 if self.random_state is None else self.random_state
         weights = np.bincount(row_of.ravel())
-        found = KMeans(n_clusters, n_init=10, random_state=seed).fit(rows, sample_weight=weights)
-        return found.labels_[row_of.ravel()]
+        clusters = KMeans(n_clusters, n_init=10, random_state=seed)
+        clusters.fit(rows, sample_weight=weights)
+        return clusters.labels_[row_of.ravel()]
 
     def _table(self, X: Any) -> np.ndarray:
-        """Give a row of numbers for each crystal."""
+        """Return a row of finite numbers for each crystal."""
         chosen = EAD(pooling="mean") if self.fingerprint is None else clone(self.fingerprint)
         table = chosen.fit_transform(X) if hasattr(chosen, "fit_transform") else _fit(chosen, X)
         if hasattr(table, "iloc"):
@@ -103,20 +104,20 @@ class FingerprintClusterKFold(GroupFolds):
         if not isinstance(table, np.ndarray) or table.ndim != 2:
             shape = getattr(table, "shape", None)
             raise ValueError(
-                f"fingerprint={chosen!r} gave {type(table).__name__}"
-                f"{'' if shape is None else f' of shape {shape}'}; expected a table with one row a "
-                'crystal. Fingerprints give one with pooling="mean".'
+                f"fingerprint={chosen!r} returned {type(table).__name__}"
+                f"{'' if shape is None else f' of shape {shape}'}; expected a table with one row "
+                'for each crystal. Fingerprints return one with pooling="mean".'
             )
         if len(table) != len(X):
             raise ValueError(
-                f"fingerprint={chosen!r} gave {len(table)} rows for the {len(X)} crystals of X; "
-                "expected one row a crystal, in the same order."
+                f"fingerprint={chosen!r} returned {len(table)} rows for the {len(X)} crystals of "
+                "X; expected one row for each crystal, in the same order."
             )
         bad = np.flatnonzero(~np.isfinite(table).all(axis=1))
         if len(bad):
             raise ValueError(
-                f"fingerprint={chosen!r} gave NaN or infinity for crystal {bad[0]} of X; expected "
-                "finite numbers. Leave that crystal out or use another fingerprint."
+                f"fingerprint={chosen!r} returned NaN or infinity for crystal {bad[0]} of X; "
+                "expected finite numbers. Leave that crystal out or use another fingerprint."
             )
         return table.astype(np.float64)
 
@@ -126,7 +127,7 @@ def _fit(transformer: Any, X: Any) -> Any:
 
 
 def _rounded(table: np.ndarray) -> np.ndarray:
-    """Keep the digits of each column that float32 can be trusted with, and no noise about 0."""
+    """Round each column to the digits that are reliable in float32, and noise about 0 to 0."""
     largest = np.abs(table).max(axis=0, initial=0.0)
     # Features that symmetry makes 0 come out as 1e-30: standardised, they would weigh as any other.
     unit = np.maximum(largest, SMALLEST_COLUMN * largest.max(initial=0.0))

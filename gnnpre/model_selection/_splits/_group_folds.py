@@ -1,4 +1,4 @@
-"""What splitters that make groups of crystals share."""
+"""Base class of splitters that group crystals."""
 
 from abc import abstractmethod
 from collections.abc import Iterator
@@ -18,7 +18,7 @@ __all__ = ["GroupFolds", "check_random_state"]
 class GroupFolds(BaseCrossValidator):
     """Base class of splitters that derive groups from crystals and balance them over folds."""
 
-    #: What the groups are, in the plural, for messages.
+    #: Plural noun of the groups, for messages.
     _groups_are: str
 
     def __init__(
@@ -36,7 +36,7 @@ class GroupFolds(BaseCrossValidator):
         """Label the group of each crystal."""
 
     def get_n_splits(self, X: Any = None, y: Any = None, groups: Any = None) -> int:
-        """Give the number of folds.
+        """Return the number of folds.
 
         Parameters
         ----------
@@ -92,8 +92,8 @@ class GroupFolds(BaseCrossValidator):
             yield np.flatnonzero(folds != fold), np.flatnonzero(folds == fold)
 
     def _folds(self, labels: np.ndarray) -> np.ndarray:
-        """Give each crystal the number of its fold."""
-        # By label, not by place in X: the same crystals in another order make the same folds.
+        """Return the number of the fold of each crystal."""
+        # By label, not by row: the same crystals in another order make the same folds.
         _, group, sizes = np.unique(labels, return_inverse=True, return_counts=True)
         if len(sizes) < self.n_splits:
             raise ValueError(
@@ -106,7 +106,7 @@ class GroupFolds(BaseCrossValidator):
 
 
 def _spread(sizes: np.ndarray, n_splits: int, rng: np.random.Generator | None) -> np.ndarray:
-    """Put each group, the largest first, into the fold that has fewest crystals yet."""
+    """Assign each group, the largest first, to the fold that has fewest crystals yet."""
     order = np.arange(len(sizes)) if rng is None else rng.permutation(len(sizes))
     order = order[np.argsort(-sizes[order], kind="stable")]
     load, fold_of_group = np.zeros(n_splits, dtype=np.int64), np.empty(len(sizes), dtype=np.int64)
@@ -119,6 +119,6 @@ def _spread(sizes: np.ndarray, n_splits: int, rng: np.random.Generator | None) -
 
 
 def check_random_state(random_state: Any) -> None:
-    """Refuse a seed that is neither None nor an int."""
+    """Check that a seed is None or an int that NumPy and scikit-learn accept."""
     if random_state is not None:
-        check_number("random_state", random_state, integer=True, low_included=True)
+        check_number("random_state", random_state, integer=True, low_included=True, high=2**32 - 1)

@@ -1,4 +1,4 @@
-"""Cross-validation that keeps related crystals in one fold."""
+"""Cross-validation with related crystals in one fold."""
 
 from typing import Any
 
@@ -7,7 +7,7 @@ import numpy as np
 from gnnpre._validation import check_number
 
 from ._group_folds import GroupFolds
-from ._structure_groups import SYMPREC, structure_groups
+from ._structure_groups import LARGEST_SYMPREC, SYMPREC, check_n_jobs, structure_groups
 
 __all__ = ["ChemicalSystemKFold", "CompositionKFold", "PrototypeKFold"]
 
@@ -56,7 +56,7 @@ class CompositionKFold(GroupFolds):
 
 
 class ChemicalSystemKFold(GroupFolds):
-    """Folds that never split a chemical system: a set of elements, in whatever proportions.
+    """Folds that never split a chemical system: a set of elements in any proportions.
 
     Parameters
     ----------
@@ -97,14 +97,14 @@ class ChemicalSystemKFold(GroupFolds):
 class PrototypeKFold(GroupFolds):
     """Folds that never split a prototype: anonymous formula and space group.
 
-    The score is that for a kind of crystal never seen, such as perovskites.
+    The score is that for types of crystals never seen, such as perovskites.
 
     Parameters
     ----------
     n_splits : int, default=5
         Number of folds, at least 2.
     symprec : float, default=0.1
-        Distance in Å within which atoms count as symmetric.
+        Distance in Å within which atoms count as symmetric, at most 10.
     shuffle : bool, default=False
         Spread groups of equal size over the folds at random. The largest go first either way,
         into the fold with fewest crystals, so that folds are as even as groups allow.
@@ -148,7 +148,8 @@ class PrototypeKFold(GroupFolds):
         n_jobs: int | None = None,
     ) -> None:
         super().__init__(n_splits, shuffle=shuffle, random_state=random_state)
-        check_number("symprec", symprec)
+        check_number("symprec", symprec, high=LARGEST_SYMPREC)
+        check_n_jobs(n_jobs)
         self.symprec = symprec
         self.n_jobs = n_jobs
 

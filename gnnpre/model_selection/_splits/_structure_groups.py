@@ -1,5 +1,6 @@
-"""Labels that keep related crystals together when data are split."""
+"""Labels of related crystals, which a split keeps together."""
 
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -10,11 +11,18 @@ from gnnpre.graphs import Crystals
 from .._crystals import anonymous_formulas, chemical_systems, read_crystals, reduced_formulas
 from .._symmetry import space_group_numbers
 
-__all__ = ["GROUPINGS", "SYMPREC", "check_lengths", "structure_groups"]
+__all__ = [
+    "GROUPINGS",
+    "LARGEST_SYMPREC",
+    "SYMPREC",
+    "check_lengths",
+    "check_n_jobs",
+    "structure_groups",
+]
 
 GROUPINGS = ("composition", "chemical_system", "prototype")
 # Å; the Materials Project's own, wide enough for relaxed crystals.
-SYMPREC = 0.1
+SYMPREC, LARGEST_SYMPREC = 0.1, 10.0
 
 
 def structure_groups(
@@ -27,14 +35,14 @@ def structure_groups(
     Parameters
     ----------
     X : container of n structures, or CrystalGraphs
-        The crystals; they are left as they are.
+        The crystals; they are not modified.
     by : {"composition", "chemical_system", "prototype"}
-        What is kept together: crystals of one reduced formula (``"SiO2"``, all its polymorphs),
+        Crystals to keep together: those of one reduced formula (``"SiO2"``, all its polymorphs),
         of one set of elements (``"O-Si"``), or of one prototype, which is the formula with
         letters in place of elements and the number of the space group (``"AB_225"``, rock salt
-        of whatever elements).
+        of any elements).
     symprec : float
-        Distance in Å within which atoms count as symmetric; for prototypes.
+        Distance in Å within which atoms count as symmetric, at most 10; for prototypes.
     n_jobs : int, optional
         Processes that look for symmetry; one by default, -1 for all cores.
 
@@ -76,7 +84,8 @@ def structure_groups(
     ['AB_225', 'AB_225']
     """
     check_choice("by", by, GROUPINGS)
-    check_number("symprec", symprec)
+    check_number("symprec", symprec, high=LARGEST_SYMPREC)
+    check_n_jobs(n_jobs)
     crystals = read_crystals(X)
     if by == "composition":
         return reduced_formulas(crystals)
@@ -92,16 +101,26 @@ def _prototypes(crystals: Crystals, symprec: float, n_jobs: int | None) -> np.nd
 
 
 def check_lengths(name: str, value: Any, n: int, first: str = "X") -> None:
-    """Refuse what has no length, or another than the crystals."""
+    """Check that a value has as many entries as there are crystals."""
     try:
         length = len(value)
     except TypeError as error:
         raise TypeError(
-            f"{name} is of type {type(value).__name__}, which has no length; expected one entry a "
-            f"crystal of {first}, {n} in all."
+            f"{name} is of type {type(value).__name__}, which has no length; expected one entry "
+            f"for each crystal of {first}, {n} in all."
         ) from error
     if length != n:
         raise ValueError(
-            f"{name} has {length} entries; {first} has {n} crystals. Pass one entry a crystal, in "
-            "the same order."
+            f"{name} has {length} entries; {first} has {n} crystals. Pass one entry for each "
+            "crystal, in the same order."
+        )
+
+
+def check_n_jobs(n_jobs: Any) -> None:
+    """Check a number of processes."""
+    if n_jobs is None:
+        return
+    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
+        raise ValueError(
+            f"n_jobs={n_jobs!r}; expected None or an int: 1, 2, ... or -1 for all cores."
         )

@@ -1,11 +1,11 @@
-"""One split into training and test part, whole groups of crystals on one side."""
+"""One split into training and test crystals, whole groups on one side."""
 
 from itertools import chain
 from typing import Any
 
 import numpy as np
 
-# What train_test_split itself indexes lists, Series and objects with a shape by.
+# train_test_split itself indexes lists, Series and objects with a shape by this function.
 from sklearn.utils import _safe_indexing
 
 from gnnpre._validation import check_number
@@ -24,18 +24,18 @@ def structure_train_test_split(
     symprec: float = SYMPREC,
     n_jobs: int | None = None,
 ) -> list[Any]:
-    """Split crystals and what belongs to them in two, whole groups of crystals on one side.
+    """Split crystals and arrays that belong to them in two, whole groups on one side.
 
     Parameters
     ----------
     *arrays : containers of length n
-        First the crystals (a container of structures, or CrystalGraphs), then what goes with
-        them: arrays, lists, Series, FrameLabels.
+        First the crystals (a container of structures, or CrystalGraphs), then arrays, lists,
+        Series or FrameLabels with one entry for each.
     by : {"composition", "chemical_system", "prototype"}
-        Which crystals stay together; see :func:`structure_groups`.
+        Crystals that stay together; see :func:`structure_groups`.
     test_size : float or int, default=0.25
-        Part of the crystals to test on, or their number. The test part is at most so large, as
-        near as whole groups allow, and never without a crystal.
+        Share of the crystals to test on, or their number. The test set is at most so large, as
+        near as whole groups allow, and never empty.
     random_state : int, optional
         Seed of the choice of groups; without it each call chooses anew.
     symprec : float
@@ -46,7 +46,7 @@ def structure_train_test_split(
     Returns
     -------
     list of length 2 * len(arrays)
-        Training and test part of each argument, of its own kind, in the order of the crystals.
+        Training and test rows of each argument, in its own type and in the order of the crystals.
 
     Raises
     ------
@@ -72,17 +72,17 @@ def structure_train_test_split(
     """
     if not arrays:
         raise ValueError(
-            "No arrays were passed; expected the crystals first, then what goes with them: "
+            "No arrays were passed; expected the crystals first, then arrays of their labels: "
             "structure_train_test_split(structures, y)."
         )
     check_random_state(random_state)
     labels = structure_groups(arrays[0], by=by, symprec=symprec, n_jobs=n_jobs)
-    for place, values in enumerate(arrays[1:], start=2):
-        check_lengths(f"Argument {place}", values, len(labels), "argument 1")
+    for number, values in enumerate(arrays[1:], start=2):
+        check_lengths(f"Argument {number}", values, len(labels), "argument 1")
     in_test = _choose_test(labels, _test_count(test_size, len(labels)), by, random_state)
     sides = np.flatnonzero(~in_test), np.flatnonzero(in_test)
-    parts = ([_safe_indexing(values, side) for side in sides] for values in arrays)
-    return list(chain.from_iterable(parts))
+    pairs = ([_safe_indexing(values, side) for side in sides] for values in arrays)
+    return list(chain.from_iterable(pairs))
 
 
 def _test_count(test_size: float | int, n: int) -> int:
@@ -92,14 +92,14 @@ def _test_count(test_size: float | int, n: int) -> int:
         return int(test_size)
     if test_size >= 1:
         raise ValueError(
-            f"test_size={test_size!r}; expected a part between 0 and 1, or an int: the number of "
+            f"test_size={test_size!r}; expected a share between 0 and 1, or an int: the number of "
             f"crystals, 1 to {n - 1}."
         )
     return min(max(1, round(test_size * n)), n - 1)
 
 
-def _choose_test(labels: np.ndarray, wanted: int, by: str, random_state: int | None) -> np.ndarray:
-    """Take groups at random while they fit, and the smallest where none does."""
+def _choose_test(labels: np.ndarray, count: int, by: str, random_state: int | None) -> np.ndarray:
+    """Choose groups at random while they fit, and the smallest if none does."""
     _, group, sizes = np.unique(labels, return_inverse=True, return_counts=True)
     if len(sizes) < 2:
         raise ValueError(
@@ -107,7 +107,7 @@ def _choose_test(labels: np.ndarray, wanted: int, by: str, random_state: int | N
             "is never split. Pass crystals of at least 2 groups, or split by something finer."
         )
     order = np.random.default_rng(random_state).permutation(len(sizes))
-    chosen, room = np.zeros(len(sizes), dtype=bool), wanted
+    chosen, room = np.zeros(len(sizes), dtype=bool), count
     for candidate in order:
         if sizes[candidate] <= room:
             chosen[candidate] = True

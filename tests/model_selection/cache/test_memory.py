@@ -18,6 +18,7 @@ from sklearn.utils.validation import check_memory
 
 from gnnpre import CGCNN, EAD, Denoising, Pretrainer, StructureToGraph
 from gnnpre.datasets import make_emt_property
+from gnnpre.exceptions import StorageWarning
 from gnnpre.model_selection import ContentMemory
 from gnnpre.model_selection._cache import _content_key
 from gnnpre.model_selection._cache._content_key import content_key
@@ -356,3 +357,39 @@ def test_bad_arguments(arguments, error, message):
         ContentMemory(*arguments)
     with pytest.raises(ValueError, match="mmap_mode='w'"):
         ContentMemory("a", mmap_mode="w")
+
+
+def test_a_full_disk_warns_and_the_result_is_returned(tmp_path, monkeypatch):
+    def fail(*_):
+        raise OSError(28, "No space left on device")
+
+    memory = ContentMemory(tmp_path)
+    monkeypatch.setattr("gnnpre.model_selection._cache._memory.joblib.dump", fail)
+    with pytest.warns(StorageWarning, match=r"cannot be written to the cache .*No space left"):
+        assert memory.cache(sorted)([3, 1, 2]) == [1, 2, 3]
+    assert list(tmp_path.iterdir()) == []
+    monkeypatch.undo()
+    assert memory.cache(sorted)([3, 1, 2]) == [1, 2, 3]
+    assert len(memory.entries()) == 1
+
+
+def test_a_folder_that_cannot_be_made_warns(tmp_path):
+    (tmp_path / "file").write_text("")
+    memory = ContentMemory(tmp_path / "file" / "cache")
+    with pytest.warns(StorageWarning, match="cannot be written"):
+        assert memory.cache(len)([1, 2]) == 2
+
+
+@pytest.mark.parametrize(
+    "about",
+    ["{}", "[]", "3", "null", '{"label": "a"}', "{", "\x00", '{"created": 3}', "[" * 100_000],
+)
+def test_an_entry_with_a_damaged_description_is_left_out(tmp_path, about):
+    memory = ContentMemory(tmp_path)
+    cached = memory.cache(len)
+    assert cached([1, 2, 3]) == cached([4, 5]) + 1
+    first = memory._folder(memory.entries()[0].key)
+    (first / "about.json").write_text(about)
+    assert len(memory.entries()) == 1
+    memory.clear()
+    assert list(tmp_path.iterdir()) == []

@@ -2,6 +2,7 @@
 
 import joblib
 import numpy as np
+import pandas as pd
 import pytest
 from ase.build import bulk, molecule
 from pymatgen.analysis.structure_matcher import StructureMatcher
@@ -155,6 +156,35 @@ def test_the_first_of_equal_ids_counts_and_missing_ones_never():
     assert audit.matches["id"].tolist() == [1, -1]
 
 
+@pytest.mark.parametrize("missing", [pd.NA, None, float("nan"), pd.NaT, np.ma.masked])
+def test_missing_ids_of_every_form_match_nothing(missing):
+    audit = leak_audit(
+        metals("Cu", "Al"), metals("Au", "Pt"),
+        pretraining_ids=pd.Series(["a", missing], dtype=object), evaluation_ids=["a", missing],
+    )  # fmt: skip
+    assert audit.matches["id"].tolist() == [0, -1]
+    strings = pd.array(["a", None], dtype="string")
+    audit = leak_audit(
+        metals("Cu", "Al"), metals("Au", "Pt"), pretraining_ids=strings, evaluation_ids=strings
+    )
+    assert audit.matches["id"].tolist() == [0, -1]
+
+
+@pytest.mark.parametrize("bad", [["a"], {"a": 1}, ("a", 1), np.ones(2)])
+def test_an_id_that_is_no_id_is_named(bad):
+    with pytest.raises(TypeError, match=r"evaluation_ids\[1\] is .*expected text or a number"):
+        leak_audit(
+            metals("Cu"), metals("Au", "Pt"), pretraining_ids=["a"], evaluation_ids=["b", bad]
+        )
+
+
+def test_ids_without_a_length_are_refused():
+    with pytest.raises(TypeError, match="pretraining_ids is of type generator"):
+        leak_audit(
+            metals("Cu"), metals("Au"), pretraining_ids=(x for x in "a"), evaluation_ids=["a"]
+        )
+
+
 def test_drop_by_id_alone_and_with_structures():
     first, second = metals("Cu", "Al", "Ag"), metals("Ag", "Pt")
     ids = {"pretraining_ids": ["x", "y", "z"], "evaluation_ids": ["w", "x"]}
@@ -303,6 +333,12 @@ def test_the_surest_level_wins_in_a_hand_made_report():
         ({"stol": -1}, "stol=-1; expected"),
         ({"angle_tol": "5"}, "angle_tol='5'; expected"),
         ({"symprec": None}, "symprec=None; expected"),
+        ({"ltol": 1e300}, "ltol=1e\\+300; expected a number > 0 and <= 1"),
+        ({"stol": 1e300}, "stol=1e\\+300; expected"),
+        ({"angle_tol": 1e300}, "angle_tol=1e\\+300; expected"),
+        ({"symprec": 1e300}, "symprec=1e\\+300; expected"),
+        ({"n_jobs": "all"}, "n_jobs='all'; expected None or an int"),
+        ({"n_jobs": 0}, "n_jobs=0; expected"),
         ({"pretraining_ids": ["a", "b"]}, "pretraining_ids was given without evaluation_ids"),
         ({"evaluation_ids": ["a"]}, "evaluation_ids was given without pretraining_ids"),
         (

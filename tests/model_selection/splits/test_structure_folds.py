@@ -268,13 +268,13 @@ def test_bad_parameters_of_their_own(splitter, parameters, message):
 
 def test_fingerprints_that_are_no_table():
     X = [bulk("Cu"), bulk("Al")]
-    with pytest.raises(ValueError, match=r"gave list; expected a table.*pooling=.mean"):
+    with pytest.raises(ValueError, match=r"returned list; expected a table.*pooling=.mean"):
         next(FingerprintClusterKFold(2, fingerprint=EAD(L=0)).split(X))
     nan = FunctionTransformer(lambda X: np.full((len(X), 2), np.nan))
-    with pytest.raises(ValueError, match="gave NaN or infinity for crystal 0"):
+    with pytest.raises(ValueError, match="returned NaN or infinity for crystal 0"):
         next(FingerprintClusterKFold(2, fingerprint=nan).split(X))
     short = FunctionTransformer(lambda X: np.ones((1, 2)))
-    with pytest.raises(ValueError, match=r"gave 1 rows for the 2 crystals"):
+    with pytest.raises(ValueError, match=r"returned 1 rows for the 2 crystals"):
         next(FingerprintClusterKFold(2, fingerprint=short).split(X))
 
 
@@ -286,3 +286,18 @@ def test_targets_of_another_length():
 def test_groups_are_ignored_with_a_warning():
     with pytest.warns(UserWarning, match="ignores the argument groups.*GroupKFold"):
         next(CompositionKFold(2).split([bulk("Cu"), bulk("Al")], groups=[0, 1]))
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: PrototypeKFold(symprec=1e300), "symprec=1e\\+300"),
+        (lambda: PrototypeKFold(n_jobs="all"), "n_jobs='all'"),
+        (lambda: CompositionKFold(shuffle=True, random_state=2**40), "random_state=1099511627776"),
+        (lambda: FingerprintClusterKFold(random_state=-1), "random_state=-1"),
+        (lambda: CompositionKFold(10**400), "n_splits"),
+    ],
+)
+def test_values_out_of_range_are_named(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()

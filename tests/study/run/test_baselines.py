@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from gnnpre import EAD
+from gnnpre import EAD, Composition
 from gnnpre.datasets import read_matbench
 from gnnpre.study import BASELINES, Study, run_study
 from gnnpre.study.run._support_vectors import SupportVectors
@@ -53,7 +53,10 @@ def test_support_vectors_beat_what_ridge_and_forests_reach_on_layers(data_dir):
     """One official fold of jdft2d: 27 meV/atom, where ridge and forests have 40 and more."""
     structures, y = read_matbench(data_dir / "downstream" / "jdft2d.json.gz")
     table = np.hstack(
-        [EAD(pooling="cumulants").fit_transform(structures), composition_table(structures)]
+        [
+            EAD(pooling="cumulants").fit_transform(structures),
+            Composition().fit_transform(structures),
+        ]
     )
     train, test = next(KFold(5, shuffle=True, random_state=18012019).split(table))
     y = y.to_numpy()
