@@ -1,5 +1,6 @@
 """Configuration of Sphinx: ``make docs`` builds the site, and treats warnings as errors."""
 
+import inspect
 import os
 import shutil
 import sys
@@ -10,14 +11,14 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path.insert(0, str(HERE.parent))
 
-from gnnpre._version import __version__  # noqa: E402
+import gnnpre  # noqa: E402
 
 BUILD = HERE / "_build"
 
 project = "gnnpre"
 author = "The gnnpre developers"
 copyright = f"2026, {author}"
-version = release = __version__
+version = release = gnnpre.__version__
 
 extensions = [
     "sphinx.ext.autodoc",
@@ -42,19 +43,7 @@ autosummary_generate = True
 autodoc_typehints = "none"  # shapes and types stand in the docstrings
 numpydoc_show_class_members = False  # the template of classes lists methods and properties
 numpydoc_xref_param_type = False
-SUBPACKAGES = (
-    "estimators",
-    "graphs",
-    "datasets",
-    "backbones",
-    "objectives",
-    "fingerprints",
-    "training",
-    "model_selection",
-    "study",
-    "testing",
-    "exceptions",
-)
+SUBPACKAGES = [name for name in gnnpre.__all__ if inspect.ismodule(getattr(gnnpre, name))]
 
 
 def write_api_pages() -> None:
