@@ -9,6 +9,7 @@ import numpy as np
 from sklearn.base import BaseEstimator
 
 from gnnpre._constraints import Check, HasConstraints, boolean
+from gnnpre._registry import Registered
 from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals
 
 __all__ = ["Composition"]
@@ -78,7 +79,7 @@ def check_properties(name: str, properties: Any) -> None:
         )
 
 
-class Composition(HasConstraints, IndexedTransformerMixin, BaseEstimator):
+class Composition(Registered, HasConstraints, IndexedTransformerMixin, BaseEstimator):
     """Describe crystals by their composition alone: statistics of elements, and fractions.
 
     For each property of the elements it returns the mean, standard deviation, minimum, maximum

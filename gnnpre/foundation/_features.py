@@ -15,6 +15,7 @@ from gnnpre._constraints import Check, HasConstraints, number, one_of
 from gnnpre._devices import resolve_device
 from gnnpre._feature_store import FeatureStore, crystal_digests
 from gnnpre._home import cache_folder
+from gnnpre._registry import Registered
 from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals, pool_atoms
 
 from ._adapter import Adapter, package_version
@@ -63,7 +64,7 @@ def _is_pooled(features: Any) -> bool:
     return features.pooling is not None
 
 
-class FoundationFeatures(HasConstraints, IndexedTransformerMixin, BaseEstimator):
+class FoundationFeatures(Registered, HasConstraints, IndexedTransformerMixin, BaseEstimator):
     """Describe crystals by the features of atoms in a published interatomic potential.
 
     The network is not trained; a kernel machine on these features, with those of

@@ -11,9 +11,9 @@ import torch
 from gnnpre._constraints import Check, boolean
 from gnnpre._feature_store import FeatureStore, crystal_digests
 from gnnpre._home import cache_folder
+from gnnpre._registry import Registered
 from gnnpre._version import __version__
 from gnnpre.backbones import BackboneModule
-from gnnpre.fingerprints import Fingerprint
 from gnnpre.foundation import FoundationFeatures
 from gnnpre.graphs import CrystalGraphs, Crystals, as_crystals
 
@@ -255,7 +255,7 @@ class EmbeddingTargets(Objective):
         EmbeddingTargets
             The objective as a file stores it.
         """
-        if isinstance(self.teacher, (Fingerprint, FoundationFeatures)):
+        if isinstance(self.teacher, Registered):
             return self
         parameters = self.get_params(deep=False)
         return EmbeddingTargets(**{**parameters, "teacher": None})

@@ -1,5 +1,7 @@
 """EmbeddingTargets: teachers of atoms and of crystals, and the cache."""
 
+import json
+
 import numpy as np
 import pytest
 import torch
@@ -7,8 +9,19 @@ from ase.build import bulk
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 
-from gnnpre import CGCNN, EAD, EmbeddingTargets, Pretrainer, PropertyTargets, StructureToGraph
+from gnnpre import (
+    CGCNN,
+    EAD,
+    Composition,
+    EmbeddingTargets,
+    FoundationFeatures,
+    Pretrainer,
+    PropertyTargets,
+    StructureToGraph,
+)
+from gnnpre._registry import registered_classes
 from gnnpre.datasets import make_emt_property
+from gnnpre.training import from_spec, to_spec
 
 STRUCTURES, Y = make_emt_property(16, random_state=0)
 SETTINGS = {"max_epochs": 1, "validation_fraction": 0, "random_state": 0}
@@ -96,6 +109,13 @@ def test_a_config_stays_in_the_file(graphs, tmp_path):
     Pretrainer(CGCNN(8, 1), objective, **SETTINGS).fit(graphs).save(tmp_path / "m.gnnpre")
     loaded = Pretrainer.load(tmp_path / "m.gnnpre")
     assert loaded.objective.teacher.get_params() == EAD(L=0).get_params()
+
+
+@pytest.mark.parametrize("teacher", [FoundationFeatures("diep", layer=(0, 1)), Composition()])
+def test_configs_of_teachers_go_through_json(teacher):
+    spec = json.loads(json.dumps(to_spec(EmbeddingTargets(teacher).saved_config())))
+    read = from_spec(spec, registered_classes())
+    assert read.teacher.get_params() == teacher.get_params()
 
 
 def test_features_are_learnt(graphs):

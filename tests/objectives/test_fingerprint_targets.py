@@ -171,13 +171,13 @@ def test_hidden_layers_of_the_head_are_transferred(structures, tmp_path):
 
 
 def test_a_fingerprint_of_ones_own(structures, tmp_path):
-    pretrainer = fitted(FingerprintTargets(Coordination()), structures)
+    pretrainer = fitted(FingerprintTargets(InverseDistances()), structures)
     pretrainer.save(tmp_path / "m.gnnpre")
     loaded = Pretrainer.load(tmp_path / "m.gnnpre")
     assert loaded.predict(structures[:1])[0].shape == (len(structures[0]), 1)
 
 
-class Coordination(Fingerprint):
+class InverseDistances(Fingerprint):
     """The sum of inverse distances, as simple as a fingerprint can be."""
 
     def __init__(self, pooling=None, dtype="float64", device=None):
