@@ -8,8 +8,10 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
+from gnnpre._prefixes import add_prefix
 from gnnpre.graphs import CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import (
+    SOURCE,
     ForceField,
     Mixture,
     Objective,
@@ -198,20 +200,25 @@ def join_property(
     missing = np.full((len(frames.graphs), y.shape[1]), np.nan)
     labels = None
     if frames.labels is not None:
+        sources = {key: column for key, column in frames.labels.info.items() if key == SOURCE}
         frame_labels = FrameLabels(
             frames.labels.n_atoms,
             energy=frames.labels.energy,
             forces=frames.labels.forces,
             stress=frames.labels.stress,
+            info=sources,
         )
-        labels = FrameLabels.concatenate([FrameLabels(graphs.atom_counts), frame_labels])
+        # The crystals have no energies: any source will do.
+        any_source = {key: np.repeat(names[:1], len(graphs)) for key, names in sources.items()}
+        of_crystals = FrameLabels(graphs.atom_counts, info=any_source)
+        labels = FrameLabels.concatenate([of_crystals, frame_labels])
     crystal: dict[str, Tensor] = {}
     atom: dict[str, Tensor] = {}
     for name, objective, _ in mixture.parts:
         y_joint = np.concatenate([y, missing]) if name == PROPERTY else labels
         learnt = objective.make_targets(joint, y_joint)
-        crystal |= {f"{name}.{key}": value for key, value in learnt.crystal.items()}
-        atom |= {f"{name}.{key}": value for key, value in learnt.atom.items()}
+        crystal |= add_prefix(name, learnt.crystal)
+        atom |= add_prefix(name, learnt.atom)
     if "sample_weight" in targets.crystal:
         weights = targets.crystal["sample_weight"]
         ones = weights.new_ones(len(frames.graphs))

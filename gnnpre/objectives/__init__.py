@@ -6,6 +6,7 @@ from ._denoising import Denoising
 from ._element_masking import ElementMasking
 from ._embedding_targets import EmbeddingTargets
 from ._fingerprint_targets import FingerprintTargets
+from ._force_field import SOURCE as SOURCE
 from ._force_field import ForceField
 from ._mixture import Mixture
 from ._property_targets import PropertyTargets

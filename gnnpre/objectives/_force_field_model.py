@@ -25,6 +25,9 @@ __all__ = ["LABELS", "ForceFieldModel"]
 LABELS = ("energy", "forces", "stress")
 # Energies per atom that agree to so many digits have no spread but rounding.
 ENERGY_ROUNDING = 1e-12
+# Forces on perfect crystals are rounding too: so small beside energies (eV/Å and eV per atom).
+FORCE_ROUNDING = 1e-6
+SMALLEST_SCALE = 1e-7
 
 
 class ForceFieldModel(ObjectiveModel):
@@ -68,6 +71,13 @@ class ForceFieldModel(ObjectiveModel):
         if self.config.scale:
             per_atom, totals = residual / counts.sum(axis=1), energy[rows] / counts.sum(axis=1)
             self.scale.fill_(self._typical_size(targets, train, per_atom, totals))
+            if self.scale < SMALLEST_SCALE:
+                warn_user(
+                    f"The labels have a typical size of {float(self.scale):.4g}; in eV/Å and eV "
+                    "per atom that is none, and the loss is too small for the optimiser. Check "
+                    "their units: gnnpre takes eV, eV/Å and eV/Å^3.",
+                    DataQualityWarning,
+                )
 
     def _fit_references(
         self, counts: np.ndarray, energy: np.ndarray, targets: Targets, rows: np.ndarray
@@ -89,16 +99,16 @@ class ForceFieldModel(ObjectiveModel):
         self, targets: Targets, train: np.ndarray, per_atom: np.ndarray, totals: np.ndarray
     ) -> float:
         """Return the root mean square force, or the spread of energies; 1 where both are 0."""
+        spread = size = 0.0
+        if len(per_atom):
+            spread = float(mean_and_spread(per_atom)[1])
+            spread = spread if spread > ENERGY_ROUNDING * np.abs(totals).max() else 0.0
         if self.config.forces:
             forces = targets.batch(train, torch.float64)["forces"].cpu().numpy()
             size = float(root_mean_square(forces[np.isfinite(forces)]))
-            if size > 0:
-                return size
-        if len(per_atom):
-            size = float(mean_and_spread(per_atom)[1])
-            if size > ENERGY_ROUNDING * np.abs(totals).max():
-                return size
-        return 1.0
+        if size > FORCE_ROUNDING * spread:
+            return size
+        return spread if spread > 0 else 1.0
 
     @property
     def differentiates(self) -> bool:

@@ -26,6 +26,7 @@ FORCES = ForceField(stress=10)
 OBJECTIVES = {
     "forces": FORCES,
     "denoising": Denoising(),
+    "sources": ForceField(stress=10, sources=("first", "second")),
     "mixture": Mixture([("forces", FORCES, 1.0), ("noise", Denoising(), 0.1)]),
 }
 
@@ -35,6 +36,13 @@ def frames(data, tmp_path_factory):
     """A folder with frames of other crystals than those with the property."""
     folder = tmp_path_factory.mktemp("frames")
     structures, labels = make_emt_frames(30, max_atoms=4, random_state=1)
+    labels = FrameLabels(
+        labels.n_atoms,
+        energy=labels.energy,
+        forces=labels.forces,
+        stress=labels.stress,
+        info={"source": ["first", "second", "second"] * 10},
+    )
     graphs = StructureToGraph(4.0).transform(structures)
     graphs.save(folder / "graphs.safetensors")
     labels.save(folder / "labels.safetensors")

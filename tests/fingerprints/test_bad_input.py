@@ -24,6 +24,7 @@ PARAMETERS = [
     *[(category, {"cutoff": "5"}, "cutoff='5'") for category in (WACSF, EAD)],
     *[(category, {"cutoff": float("nan")}, "cutoff=nan") for category in (WACSF, EAD)],
     *[(category, {"cutoff": float("inf")}, "cutoff=inf") for category in (WACSF, EAD)],
+    *[(category, {"cutoff": 60.1}, "cutoff=60.1") for category in (WACSF, EAD)],
     (EAD, {"L": -1}, "L=-1"),
     (EAD, {"L": 1.5}, "L=1.5"),
     (EAD, {"L": 9}, "L=9"),

@@ -208,8 +208,11 @@ def test_bad_parameters_are_refused(graphs):
         FingerprintTargets(loss="rmse").make_targets(graphs, None)
     with pytest.raises(ValueError, match=r"standardize='yes'"):
         FingerprintTargets(standardize="yes").make_targets(graphs, None)
-    with pytest.raises(ValueError, match=r"L=-1"):
-        FingerprintTargets(EAD(L=-1)).make_targets(graphs, None)
+    for fingerprint, match in ((EAD(L=-1), "^L=-1"), (EAD(pooling="median"), "^pooling='median'")):
+        with pytest.raises(ValueError, match=match):
+            FingerprintTargets(fingerprint).make_targets(graphs, None)
+        with pytest.raises(ValueError, match=match):
+            FingerprintTargets(fingerprint).check_parameters()
 
 
 def test_crystals_that_are_all_alike_are_refused():

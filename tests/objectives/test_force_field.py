@@ -358,6 +358,22 @@ class TestStatistics:
         assert np.isfinite(float(model.scale))
         assert float(model.scale) > 0
 
+    def test_forces_that_are_rounding_are_no_scale(self, graphs, labels):
+        labels.forces[:] = 1e-14
+        model = self.fit(graphs, labels, reference_energies=None)
+        per_atom = labels.energy / labels.n_atoms
+        assert float(model.scale) == pytest.approx(per_atom.std(), rel=1e-6)
+
+    def test_labels_in_joules_are_warned_of(self, graphs, labels):
+        in_joules = FrameLabels(
+            labels.n_atoms,
+            energy=1.6e-19 * labels.energy,
+            forces=1.6e-9 * labels.forces,
+            stress=labels.stress,
+        )
+        with pytest.warns(UserWarning, match="Check their units"):
+            self.fit(graphs, in_joules)
+
     def test_no_energy_in_the_training_part(self, graphs, labels):
         labels.energy[[0, 1]] = np.nan
         model = self.fit(graphs, labels, [0, 1])

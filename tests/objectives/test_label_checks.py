@@ -108,3 +108,8 @@ def test_an_offset_per_cell_is_named(moving):
     assert check(frames, labels_of(frames)) == []
     messages = check(frames, labels_of(frames, offset=1e6))
     assert any("an offset of 1e+06 eV per cell" in message for message in messages)
+
+
+def test_forces_of_an_impossible_size_are_named(moving):
+    messages = check(moving, labels_of(moving, energy=1e5, forces=1e5))
+    assert any("y.forces have a root mean square of" in message for message in messages)
