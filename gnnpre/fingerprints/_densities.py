@@ -38,6 +38,7 @@ def tabulated_densities() -> dict[int, AtomDensity]:
     for number in range(1, LARGEST_TABULATED + 1):
         formula = getCMformula(elements[number].symbol)
         a, b = np.asarray(formula.a, dtype=float), np.asarray(formula.b, dtype=float)
+        # Fourier transform of a exp(-b (q / 4 pi)^2); narrow terms are points, like the constant.
         wide = b >= POINT_WIDTH
         densities[number] = AtomDensity(
             amplitudes=a[wide] * (4.0 * math.pi / b[wide]) ** 1.5,
@@ -61,7 +62,7 @@ def read_gpsp(path: str | Path) -> dict[int, AtomDensity]:
         raise ValueError(f"densities={str(path)!r} is no text file: {error}.") from error
     densities: dict[int, AtomDensity] = {}
     block: list[tuple[int, list[str]]] = []
-    for number, line in enumerate([*lines, "****"], start=1):
+    for number, line in enumerate([*lines, "****"], start=1):  # the last block ends here too
         words = line.split()
         if line.startswith("****"):
             if block:
@@ -82,7 +83,7 @@ def _add_block(
         symbol, number, count = header[0], int(header[1]), int(header[2])
     except (IndexError, ValueError):
         raise _broken(path, line, header, "element, atomic number, number of Gaussians") from None
-    if symbol == "X":
+    if symbol == "X":  # a placeholder
         return
     from ase.data import chemical_symbols
 

@@ -118,9 +118,9 @@ class EAD(Fingerprint):
             The features, the degree running slowest and ``rs`` fastest.
         """
         edges = neighbors_within(batch, self.cutoff)
-        fade = cosine_cutoff(edges.distances, self.cutoff) * edges.weights
-        radial = gaussians(edges.distances, self.eta, self.rs) * fade[:, None]
-        angular = monomials(edges.vectors / self.cutoff, self.L)
+        fade = cosine_cutoff(edges.distances, self.cutoff) * edges.weights  # (E,)
+        radial = gaussians(edges.distances, self.eta, self.rs) * fade[:, None]  # (E, R)
+        angular = monomials(edges.vectors / self.cutoff, self.L)  # (E, M)
         total = moments(angular, radial, edges.target, len(batch.positions))  # (N, M, R)
         shells = shell_norms(total, self.L)  # (N, L + 1, R)
         if self.cumulative:

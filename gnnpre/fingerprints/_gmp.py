@@ -146,18 +146,20 @@ class GMP(Fingerprint):
         """
         self._check_elements(batch, 0)
         tables = self._tables()
+        # 1. overlaps of the densities of neighbours with all probes, without angles
         edges = group_by_element(batch, tables)
         radial = edges.evaluate(tables)  # (E, K)
         at_itself = own_terms(batch.atomic_numbers, radial, tables)
+        # 2. order by order: multiply by harmonics, sum over neighbours, take the norm
         columns, first = [], 0
         angular = solid_harmonics(edges.vectors, max(max(self.orders), 0))
         for order in self.orders:
             degree = max(order, 0)
             size = 1 if order < 0 else len(self.sigmas)
             selected = slice(first, first + size)
-            members = angular[:, degree**2 : (degree + 1) ** 2]
+            members = angular[:, degree**2 : (degree + 1) ** 2]  # (E, 2 degree + 1)
             total = moments(members, radial[:, selected], edges.target, len(batch.positions))
-            if degree == 0:
+            if degree == 0:  # at distance 0 all harmonics but the constant vanish
                 total = total + at_itself[:, None, selected]
             square = (total * total).sum(dim=1)  # (N, size)
             if not self.square:

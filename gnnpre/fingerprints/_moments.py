@@ -45,7 +45,7 @@ def shell_norms(values: Tensor, degree: int) -> Tensor:
     """
     weights = values.new_tensor([_multinomial(powers) for powers in exponents(degree)])
     squares = values * values * weights[:, None]
-    sizes = [(n + 1) * (n + 2) // 2 for n in range(degree + 1)]
+    sizes = [(n + 1) * (n + 2) // 2 for n in range(degree + 1)]  # monomials of each degree
     return torch.stack([square.sum(dim=1) for square in squares.split(sizes, dim=1)], dim=1)
 
 
@@ -67,6 +67,7 @@ def solid_harmonics(vectors: Tensor, degree: int) -> Tensor:
     zenithal = _zenithal(z, square, degree)
     for n in range(degree + 1):
         for m in range(-n, n + 1):
+            # sqrt(2 (n - |m|)! / (n + |m|)!), Racah's normalisation
             scale = (2.0 * factorial(n - abs(m)) / factorial(n + abs(m))) ** 0.5 if m else 1.0
             polar = zenithal[n, abs(m)]
             azimuth = cosine[m] if m >= 0 else sine[-m]
@@ -88,6 +89,7 @@ def _zenithal(z: Tensor, square: Tensor, degree: int) -> dict[tuple[int, int], T
     """``r^(l - m)`` times the m-th derivative of P_l, by its recursion in l."""
     terms = {}
     for m in range(degree + 1):
+        # (2 m - 1)!!, the m-th derivative of P_m
         double_factorial = factorial(2 * m) // (2**m * factorial(m))
         terms[m, m] = torch.full_like(z, float(double_factorial))
         if m < degree:

@@ -49,13 +49,16 @@ def _table(
     density: AtomDensity, sigmas: tuple[float, ...], orders: tuple[int, ...], threshold: float
 ) -> RadialTable:
     """Return one row for each Gaussian of the density and probe, one column for each feature."""
+    # 1. columns: one for each order and sigma, but one only for order -1, which has no probe
     rows: list[tuple[float, np.ndarray]] = []
     degrees = np.array([max(o, 0) for o in orders for _ in (sigmas if o >= 0 else (0,))])
     bare = np.array([o < 0 for o in orders for _ in (sigmas if o >= 0 else (0,))])
     widths = np.array([s for o in orders for s in (sigmas if o >= 0 else (0.0,))])
+    # 2. rows: the density itself, for order -1
     for amplitude, beta in zip(density.amplitudes, density.exponents, strict=True):
         if bare.any():
             rows.append((-beta, amplitude * bare))
+    # 3. rows: overlaps with the probe of each width
     for sigma in sigmas:
         columns = (widths == sigma) & ~bare
         if columns.any():
@@ -69,6 +72,7 @@ def _overlap_rows(
     density: AtomDensity, sigma: float, columns: np.ndarray, degrees: np.ndarray
 ) -> list[tuple[float, np.ndarray]]:
     """Return the integrals of each Gaussian with a probe: exponent, and factor by degree."""
+    # The product of exp(-beta (r - R)^2) and exp(-alpha r^2) is a Gaussian around shrink * R.
     alpha = 0.5 / sigma**2
     norm = (sigma * math.sqrt(2.0 * math.pi)) ** -3
     rows = []
@@ -89,7 +93,7 @@ def _reach(decays: np.ndarray, weights: np.ndarray, degrees: np.ndarray, thresho
         above = np.flatnonzero((largest * np.exp(decay * RADII**2) > threshold).any(axis=0))
         if len(above):
             reach = max(reach, float(RADII[above[-1]]))
-    return reach + float(RADII[1])
+    return reach + float(RADII[1])  # the next point of the grid
 
 
 @dataclass(frozen=True)
@@ -124,6 +128,7 @@ def group_by_element(batch: CrystalBatch, tables: dict[int, RadialTable]) -> Ele
     near = squares.detach() < reach.to(vectors.device).index_select(0, elements)
     near = torch.nonzero(near).squeeze(1)
     numbers = elements.index_select(0, near).to(torch.uint8)
+    # Stable, so that edges of one element stay sorted by target.
     near = near.index_select(0, torch.sort(numbers, stable=True).indices)
     counts = torch.bincount(numbers).tolist()
     return ElementEdges(

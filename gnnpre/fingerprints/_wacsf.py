@@ -229,10 +229,12 @@ def _separable_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angu
     degree = int(max(angular.zeta))
     weights = _pair_weights(edges, fade, angular.eta)  # (E, n_eta)
     directions = edges.vectors / edges.distances[:, None]
+    # 1. norms of the moments: sums of (u_j . u_k)^l over all pairs
     total = moments(monomials(directions, degree), weights, edges.target, n_atoms)
     shells = shell_norms(total, degree)  # (N, degree + 1, n_eta)
+    # 2. binomial expansion, without the pairs of a neighbour with itself, each other pair once
     self_terms = weights.new_zeros((n_atoms, weights.shape[1]))
-    self_terms = self_terms.index_add(0, edges.target, weights * weights)  # the pairs j = k
+    self_terms = self_terms.index_add(0, edges.target, weights * weights)  # (N, n_eta)
     columns = []
     for zeta, sign in angular.angles:
         powers = [comb(int(zeta), n) * sign**n for n in range(int(zeta) + 1)]
@@ -248,6 +250,7 @@ def _pairwise_terms(edges: Neighbors, fade: Tensor, n_atoms: int, angular: Angul
     n_terms = len(angular.eta) * len(angular.angles)
     total = weights.new_zeros((n_atoms, n_terms))
     directions = edges.vectors / edges.distances[:, None]
+    # Atoms with about as many neighbours share a table, padded to rows of equal length.
     for table in neighbor_tables(edges.target, n_atoms):
         unit = _rows(directions, table.edges)  # (n, m, 3)
         self_terms = _rows(weights, table.edges) * table.valid[:, :, None]  # (n, m, n_eta)
@@ -277,12 +280,13 @@ def triangle_terms(
     n_terms = len(angular.eta) * len(angular.angles)
     total = fade.new_zeros((len(numbers), n_terms))
     for table in neighbor_tables(edges.target[first], len(numbers)):
+        # Two edges that leave the first corner span the triangle.
         chosen = first[table.edges]  # (n, m)
         sides = _rows(fade, chosen) * table.valid
         opposite = _opposite_sides(_rows(edges.vectors, chosen), table.valid, cutoff)
         centre, corner = _corner_sums(edges, chosen, sides, opposite, cutoff, angular)
         corner = corner * numbers[table.atoms, None, None]
-        total = total.index_add(0, table.atoms, centre)
+        total = total.index_add(0, table.atoms, centre)  # (N, n_terms)
         total = total.index_add(0, edges.source[chosen].flatten(), corner.flatten(0, 1))
     return total * total.new_tensor(angular.scales)
 
@@ -298,6 +302,7 @@ def _leads_onward(edges: Neighbors) -> Tensor:
     Translations keep that order, so each triangle of images has one first corner.
     """
     shift = edges.shift.long()
+    # Shifts are int8: three digits of base 512 never mix.
     code = (shift[:, 0] * 512 + shift[:, 1]) * 512 + shift[:, 2]
     return (code > 0) | ((code == 0) & (edges.source > edges.target))
 
@@ -318,9 +323,10 @@ def _corner_sums(
     dot, opposite_square = opposite  # (n, m, m)
     weights, distances = _rows(edges.weights, chosen), _rows(edges.distances, chosen)  # (n, m)
     square, inverse = distances * distances, 1.0 / distances
-    length = opposite_square.sqrt()
+    length = opposite_square.sqrt()  # (n, m, m)
     fade = cosine_cutoff(length, cutoff) * sides[:, :, None] * (sides * weights)[:, None, :]
     cosine = dot * inverse[:, :, None] * inverse[:, None, :]
+    # The angle at the end of one edge, by the projection of the other on it.
     cosine_corner = (square[:, :, None] - dot) * inverse[:, :, None] / length
     centre_terms = list(angular_terms(cosine, angular))
     corner_terms = list(angular_terms(cosine_corner, angular))
@@ -329,6 +335,7 @@ def _corner_sums(
     for eta in angular.eta:
         radial = torch.exp(-eta * perimeter) * fade  # (n, m, m)
         corner += [(radial * term).sum(dim=2) for term in corner_terms]
+        # Both orders of two edges are there: half of each counts for their common corner.
         radial = radial * (0.5 * weights)[:, :, None]
         centre += [(radial * term).sum(dim=(1, 2)) for term in centre_terms]
     return torch.stack(centre, dim=1), torch.stack(corner, dim=2)
@@ -340,8 +347,8 @@ def _opposite_sides(vectors: Tensor, valid: Tensor, cutoff: float) -> tuple[Tens
     Pairs without a triangle, or with too long a side, get a side at which the cutoff is zero.
     """
     dot = vectors @ vectors.mT  # (n, m, m)
-    square = (vectors * vectors).sum(dim=2)
-    squares = square[:, :, None] + square[:, None, :] - 2.0 * dot
+    square = (vectors * vectors).sum(dim=2)  # (n, m)
+    squares = square[:, :, None] + square[:, None, :] - 2.0 * dot  # law of cosines
     same = torch.eye(valid.shape[1], dtype=torch.bool, device=valid.device)
     limit = cutoff * cutoff
     no_triangle = same | ~(valid[:, :, None] & valid[:, None, :])

@@ -178,6 +178,7 @@ class ClassTargets(HasReadout, Objective):
             Probabilities of the classes.
         """
         scores = np.concatenate([batch["scores"] for batch in batches]).astype(np.float64)
+        # A softmax whose exponentials do not overflow.
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
@@ -214,6 +215,7 @@ class ClassModel(ObjectiveModel):
             return
         classes = targets.crystal["classes"].cpu()[torch.from_numpy(train)]
         counts = torch.bincount(classes, minlength=len(self.class_weight))
+        # A class without a crystal keeps a finite weight, which nothing uses.
         balanced = len(classes) / (len(counts) * counts.clamp(min=1))
         self.class_weight.copy_(balanced)
 

@@ -64,10 +64,12 @@ class ForceFieldModel(ObjectiveModel):
                 DataQualityWarning,
             )
         warn_of_implausible_labels(graphs, targets, train, self.config)
+        # 1. reference energies, and what they leave
         counts = element_counts(graphs[rows], len(self.reference_energies))
         residual = energy[rows]
         if self.config.reference_energies is not None and len(rows):
             residual = self._fit_references(counts, residual, targets, rows)
+        # 2. the unit of the network
         if self.config.scale:
             per_atom, totals = residual / counts.sum(axis=1), energy[rows] / counts.sum(axis=1)
             self.scale.fill_(self._typical_size(targets, train, per_atom, totals))
@@ -196,11 +198,13 @@ def _references_by_source(
     median difference between both over the elements that they share.
     """
     tables = np.full((n_sources, counts.shape[1]), np.nan)
+    # 1. each source alone, for the elements that it has
     for source in np.unique(sources):
         of_source = sources == source
         fitted = fit_reference_energies(counts[of_source], energy[of_source])
         present = counts[of_source].any(axis=0)
         tables[source, present] = fitted[present]
+    # 2. missing elements, from the first source that has them; the pooled fit has all
     pooled = fit_reference_energies(counts, energy)
     filled = tables.copy()
     for source in range(n_sources):

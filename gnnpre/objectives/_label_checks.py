@@ -46,6 +46,7 @@ def warn_of_implausible_labels(
     graphs: CrystalGraphs, targets: Targets, train: np.ndarray, config: "ForceField"
 ) -> None:
     """Warn of signs, units and offsets of labels that cannot be right."""
+    # 1. offsets and sizes of single labels
     rows = train if len(train) <= N_CHECKED else train[:N_CHECKED]
     labels = {name: values.cpu().numpy() for name, values in targets.crystal.items()}
     if config.energy and config.reference_energies is not None:
@@ -56,6 +57,7 @@ def warn_of_implausible_labels(
         _warn_of_large_forces(forces, offsets, rows)
     if config.stress:
         _warn_of_large_stress(labels["stress"][rows])
+    # 2. labels against each other, along steps between frames of the same atoms
     steps = list(_steps(graphs, labels, forces, offsets, rows))
     if config.forces:
         _warn_of_work([s for s in steps if abs(s.by_stress) < 0.1 * abs(s.by_forces)], "forces")
@@ -88,6 +90,7 @@ def _steps(
     cells, pbc = graphs.cell.cpu().numpy(), graphs.pbc.all(dim=1).cpu().numpy()
     previous: dict[bytes, int] = {}
     for row in rows.tolist():
+        # 1. the last frame with the same atoms in the same order
         atoms = slice(offsets[row], offsets[row + 1])
         if not np.isfinite(labels["energy"][row]) or not np.isfinite(forces[atoms]).all():
             continue
@@ -96,11 +99,13 @@ def _steps(
         previous[key] = row
         if last is None or not (pbc[row] and pbc[last]):
             continue
+        # 2. how atoms and cell moved since
         before = slice(offsets[last], offsets[last + 1])
         moved = _moves(cells[last], cells[row], positions[before], positions[atoms])
         if moved is None:
             continue
         displacements, strain = moved
+        # 3. the work on this way, by the mean of both ends
         work = _work_of_stress(labels["stress"], cells, last, row, strain)
         if np.isfinite(work):
             by_forces = -0.5 * float(((forces[before] + forces[atoms]) * displacements).sum())

@@ -123,6 +123,7 @@ class MixtureModel(ObjectiveModel):
 
         Objectives with the same perturbation then get the same crystals, and share them.
         """
+        # 1. objectives that perturb at all
         models = {
             name: model
             for name, model in self._models().items()
@@ -130,11 +131,13 @@ class MixtureModel(ObjectiveModel):
         }
         if not models:
             return batch, targets
+        # 2. the same noise for each of them, from a seed of this batch
         seed = int(torch.randint(2**62, (), generator=generator))
         perturbed: dict[str, CrystalBatch] = {}
         for name, model in models.items():
             same_noise = torch.Generator().manual_seed(seed)
             seen, changed = model.perturb(batch, select_values(name, targets), same_noise)
+            # 3. one pass through the backbone for equal batches
             equal = (one for one in (batch, *perturbed.values()) if _is_same(seen, one))
             perturbed[name] = next(equal, seen)
             targets = {**targets, **add_prefix(name, changed)}
@@ -156,6 +159,7 @@ class MixtureModel(ObjectiveModel):
     ) -> dict[str, Tensor]:
         predictions: dict[str, Tensor] = {}
         models = self._models()
+        # One pass through the backbone for all objectives that see the same batch.
         for seen, names in self._groups(batch):
             with self._one_pass(seen, [models[name] for name in names]) as shared:
                 for name in names:

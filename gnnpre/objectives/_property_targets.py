@@ -228,6 +228,7 @@ class PropertyModel(ObjectiveModel):
             mean, std = mean_and_spread(
                 values[present, column], None if sizes is None else sizes[present]
             )
+            # What a network in single precision sees has a mean of 0 and a spread of 1.
             if self.config.standardize:
                 self.mean[column], self.std[column] = float(mean), float(std)
             elif abs(mean) > LARGEST_OFFSET * std and self._is_single_precision():
@@ -259,6 +260,7 @@ class PropertyModel(ObjectiveModel):
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict the properties, standardised."""
         value = self.head(self.backbone(batch).scalars, batch)  # (n, k)
+        # Nothing to predict where the property is constant; the product keeps a gradient, of 0.
         return {"properties": value * (self.std > 0)}
 
     def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:

@@ -48,6 +48,7 @@ def fit_reference_energies(counts: np.ndarray, energy: np.ndarray) -> np.ndarray
     """
     n_atoms = counts.sum(axis=1)
     fractions, per_atom = counts / n_atoms[:, None], energy / n_atoms
+    # The fractions of a crystal add up to 1: the mean is a solution for a single composition.
     references = np.full(counts.shape[1], per_atom.mean())
     for _ in range(1 + N_REFINEMENTS):
         references = references + _minimum_norm(fractions, per_atom - fractions @ references)
