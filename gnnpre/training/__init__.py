@@ -7,9 +7,12 @@ from ._average import LossTotals as LossTotals
 from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._epochs import WriteEpoch as WriteEpoch
+from ._interrupt import TrainingInterrupted as TrainingInterrupted
 from ._loader import BatchLoader as BatchLoader
 from ._loader import CrystalDataset as CrystalDataset
+from ._model_spec import ModelSpec as ModelSpec
 from ._net import CrystalNet as CrystalNet
+from ._predict import predict_batches as predict_batches
 from ._reporting import ReportEpoch as ReportEpoch
 from ._schedules import CosineSchedule, PlateauSchedule
 from ._settings import TrainingSettings as TrainingSettings
@@ -18,8 +21,6 @@ from ._settings import resolve_compile as resolve_compile
 from ._specs import from_spec as from_spec
 from ._specs import to_spec as to_spec
 from ._split import split_train_valid as split_train_valid
-from ._trainer import ModelSpec as ModelSpec
-from ._trainer import predict_batches as predict_batches
 from ._trainer import restore_net as restore_net
 from ._trainer import train as train
 

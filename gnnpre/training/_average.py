@@ -1,6 +1,7 @@
 """Sums of losses over an epoch, and averages of weights over a training."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
@@ -11,14 +12,14 @@ __all__ = ["LossTotals", "WeightAverage", "combine"]
 
 
 def combine(terms: Mapping[str, LossTerm], *, step: bool = False) -> Tensor:
-    """Give the loss: the weighted sum of the means of its terms, over a data set or for a step."""
+    """Return the weighted sum of the means of the terms, over a data set or for a step."""
     means = [term.step_mean if step else term.mean for term in terms.values()]
     weights = [term.weight for term in terms.values()]
     return torch.stack([w * mean for w, mean in zip(weights, means, strict=True)]).sum()
 
 
 class LossTotals:
-    """Loss terms added up over the batches of an epoch, on their device."""
+    """Sums of loss terms over the batches of an epoch, in float64 on the device of the batches."""
 
     def __init__(self) -> None:
         self.terms: dict[str, LossTerm] = {}
@@ -26,13 +27,13 @@ class LossTotals:
     def add(self, terms: Mapping[str, LossTerm]) -> None:
         """Add the terms of one batch."""
         for name, term in terms.items():
-            total, count = term.total.detach(), term.count.detach()
+            total, count = term.total.detach().double(), term.count.detach().double()
             if name in self.terms:
                 total, count = total + self.terms[name].total, count + self.terms[name].count
             self.terms[name] = LossTerm(total, count, term.weight)
 
     def means(self) -> dict[str, float]:
-        """Mean of each term over the epoch, and of the loss under ``"loss"``."""
+        """Return the mean of each term over the epoch, and that of the loss under ``"loss"``."""
         if not self.terms:
             return {}
         means = {name: float(term.mean) for name, term in self.terms.items()}
@@ -48,27 +49,38 @@ class WeightAverage:
     def __init__(self, model: nn.Module, decay: float) -> None:
         self.decay = decay
         self.n_updates = 0
-        self.names = [name for name, _ in model.named_parameters()]
-        self.values = [value.detach().clone() for value in model.parameters()]
+        named = dict(model.named_parameters())
+        # Walking the modules at each step would take as long as the update itself.
+        self.names, self.parameters = list(named), list(named.values())
+        self.values = [value.detach().clone() for value in self.parameters]
 
-    def update(self, model: nn.Module) -> None:
-        """Take in the weights of ``model`` after a step."""
+    def update(self) -> None:
+        """Average in the weights of the model after a step."""
         self.n_updates += 1
         decay = min(self.decay, self.n_updates / (self.n_updates + 10))
-        current = [value.detach() for value in model.parameters()]
+        current = [value.detach() for value in self.parameters]
         torch._foreach_lerp_(self.values, current, 1.0 - decay)
 
-    def swap(self, model: nn.Module) -> None:
-        """Exchange the average and the weights of ``model``."""
-        for index, parameter in enumerate(model.parameters()):
+    def swap(self) -> None:
+        """Exchange the average and the weights of the model."""
+        for index, parameter in enumerate(self.parameters):
             self.values[index], parameter.data = parameter.data, self.values[index]
 
+    @contextmanager
+    def applied(self) -> Iterator[None]:
+        """Run a block of code with the average as the weights of the model."""
+        self.swap()
+        try:
+            yield
+        finally:
+            self.swap()
+
     def state_dict(self) -> dict[str, Tensor]:
-        """Give the averages by name."""
+        """Return the averages by name."""
         return dict(zip(self.names, self.values, strict=True))
 
     def load_state_dict(self, state: Mapping[str, Tensor], n_updates: int) -> None:
-        """Take up averages that :meth:`state_dict` gave."""
+        """Restore averages of :meth:`state_dict`."""
         self.n_updates = n_updates
         for name, value in zip(self.names, self.values, strict=True):
             value.copy_(state[name])

@@ -1,157 +1,140 @@
-"""Callbacks of the training loop: schedules, the best weights, early stopping, progress."""
+"""Checks of the user's skorch callbacks, and what a resumed training restores of them."""
 
-import math
+import json
+from collections.abc import Iterator
 from typing import Any
 
-import torch
-from skorch.callbacks import Callback
+from skorch.callbacks import (
+    BatchScoring,
+    Callback,
+    EarlyStopping,
+    EpochScoring,
+    InputShapeSetter,
+    LRScheduler,
+)
 
-from ._net import StopTraining
-from ._schedules import CosineSchedule, PlateauSchedule
+from ._reporting import ReportEpoch
 
-__all__ = ["BestModel", "CosineRate", "Divergence", "PlateauRate", "Progress"]
+__all__ = ["callback_states", "check_callbacks", "load_callback_states"]
 
-
-class CosineRate(Callback):
-    """Set the learning rate before each step from the part of the training that is over."""
-
-    def __init__(self, schedule: CosineSchedule) -> None:
-        self.schedule = schedule
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Remember the largest rate of each group of weights."""
-        self.rates_ = [group["lr"] for group in net.optimizer_.param_groups]
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Count the steps of an epoch from zero."""
-        self.step_ = 0
-
-    def on_batch_begin(self, net: Any, training: bool = False, **kwargs: Any) -> None:
-        """Set the rate of a step."""
-        if not training:
-            return
-        self.step_ += 1
-        epoch = len(net.history) - 1 + self.step_ / net.train_loader.n_batches
-        factor = self.schedule.factor(epoch / net.max_epochs)
-        for group, rate in zip(net.optimizer_.param_groups, self.rates_, strict=True):
-            group["lr"] = rate * factor
+#: Attributes of skorch's callbacks that decide how they go on.
+_SKORCH_STATES: dict[type, tuple[str, ...]] = {
+    EarlyStopping: ("misses_", "dynamic_threshold_"),
+    LRScheduler: ("batch_idx_",),
+}
 
 
-class PlateauRate(Callback):
-    """Lower the learning rate when a loss stays where it is."""
+def check_callbacks(callbacks: Any, *, schedule: Any, has_validation: bool) -> list[Any]:
+    """Return the user's callbacks as a list, once each is known to work in this training.
 
-    def __init__(self, schedule: PlateauSchedule) -> None:
-        self.schedule = schedule
+    Raises
+    ------
+    TypeError
+        If an item is no skorch callback, or one that needs arrays.
+    ValueError
+        If a callback sets the learning rate beside the schedule, or monitors a validation loss
+        that there is not.
+    """
+    items = [] if callbacks is None else callbacks
+    if not isinstance(items, (list, tuple)):
+        raise TypeError(
+            f"callbacks is of type {type(items).__name__}; expected a list of skorch callbacks, or "
+            "of pairs of name and callback."
+        )
+    for index, item in enumerate(items):
+        callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
+        start = f"callbacks[{index}] is {item!r}"
+        if isinstance(callback, type) or not isinstance(callback, Callback):
+            raise TypeError(
+                f"{start}; expected an instance of skorch.callbacks.Callback or of a subclass, or "
+                "a pair of name and callback."
+            )
+        _check_kind(callback, start)
+        if schedule is not None and isinstance(callback, LRScheduler):
+            raise ValueError(
+                f"{start}, and schedule={schedule!r} sets the learning rate too. Set schedule=None "
+                "to leave it to the callback, or leave the callback out."
+            )
+        if not has_validation and (monitor := _validation_monitor(callback)):
+            raise ValueError(
+                f"{start}, which monitors {monitor!r}, but no crystals are held out for "
+                "validation. Set validation_fraction (0.1, for example), or monitor 'train_loss'."
+            )
+    return list(items)
 
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start torch's scheduler."""
-        config = self.schedule
-        self.scheduler_ = torch.optim.lr_scheduler.ReduceLROnPlateau(
-            net.optimizer_,
-            factor=config.factor,
-            patience=config.patience,
-            threshold=config.threshold,
-            min_lr=config.min_learning_rate,
+
+def _check_kind(callback: Callback, start: str) -> None:
+    """Check that a callback does not need arrays, which crystals are not."""
+    if isinstance(callback, InputShapeSetter):
+        raise TypeError(f"{start}; crystals have no input shape to set. Leave it out.")
+    if isinstance(callback, (BatchScoring, EpochScoring)) and not callable(callback.scoring):
+        raise TypeError(
+            f"{start}: scikit-learn's scorers take arrays, which crystals are not. Pass a function "
+            "scoring(net, X, y) instead: X are the graphs, net.predict(X) predicts."
         )
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Show it the loss of the epoch."""
-        row = net.history[-1]
-        self.scheduler_.step(row.get(self.schedule.monitor, row["train_loss"]))
 
-    def state(self) -> dict[str, Any]:
-        """Give what a resumed training needs, JSON-able."""
-        state = self.scheduler_.state_dict()
-        return {key: state[key] for key in ("best", "num_bad_epochs", "last_epoch", "_last_lr")}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave."""
-        self.scheduler_.load_state_dict({**self.scheduler_.state_dict(), **state})
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Let go of the optimizer."""
-        del self.scheduler_
+def _validation_monitor(callback: Callback) -> str | None:
+    """Return which quantity of the validation set a callback needs, if any."""
+    if isinstance(callback, ReportEpoch):  # documented to report nothing then
+        return None
+    if isinstance(callback, EpochScoring) and not callback.on_train:
+        return str(callback.name or "the validation set")
+    is_plateau = not isinstance(callback, LRScheduler) or "Plateau" in str(callback.policy)
+    monitor = getattr(callback, "monitor", None)
+    if is_plateau and isinstance(monitor, str) and monitor.startswith("valid"):
+        return monitor
+    return None
 
 
-class Divergence(Callback):
-    """End a training whose loss is no number any more, saying so."""
+def callback_states(callbacks: list[tuple[str, Callback]]) -> dict[str, Any]:
+    """Return the states, JSON-serializable, of the callbacks that have one.
 
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Look at the loss of the epoch."""
-        loss = net.history[-1, "train_loss"]
-        if not math.isfinite(loss):
-            raise FloatingPointError(
-                f"The training loss is {loss} in epoch {len(net.history)}: training diverged. "
-                "Lower learning_rate or gradient_clip, or look for outliers among the labels."
+    A callback of the user takes part with methods ``state()`` and ``load_state(state)``.
+    """
+    return dict(_states(callbacks))
+
+
+def _states(callbacks: list[tuple[str, Callback]]) -> Iterator[tuple[str, Any]]:
+    for name, callback in callbacks:
+        if hasattr(callback, "state"):
+            yield name, callback.state()
+        for cls, attributes in _SKORCH_STATES.items():
+            if isinstance(callback, cls):
+                state = {key: getattr(callback, key) for key in attributes}
+                if isinstance(callback, LRScheduler):
+                    state["scheduler"] = _scheduler_state(callback)
+                yield name, state
+
+
+def _scheduler_state(callback: LRScheduler) -> dict[str, Any]:
+    """Return the numbers that a scheduler of torch counts with, not its functions."""
+    state = callback.lr_scheduler_.state_dict()
+    return {key: value for key, value in state.items() if _is_json(value)}
+
+
+def _is_json(value: Any) -> bool:
+    try:
+        json.dumps(value)
+    except TypeError:
+        return False
+    return True
+
+
+def load_callback_states(callbacks: list[tuple[str, Callback]], states: dict[str, Any]) -> None:
+    """Restore the states that :func:`callback_states` returned."""
+    by_name = dict(callbacks)
+    for name, state in states.items():
+        callback: Any = by_name.get(name)
+        if hasattr(callback, "load_state"):
+            callback.load_state(state)
+        elif any(isinstance(callback, cls) for cls in _SKORCH_STATES):
+            scheduler = state.pop("scheduler", None)
+            if scheduler is not None:
+                callback.lr_scheduler_.load_state_dict(scheduler)
+            vars(callback).update(state)
+        else:
+            raise ValueError(
+                f"The state to resume from holds that of a callback {name!r}, which this training "
+                "does not have. Pass the same callbacks, or another checkpoint_dir."
             )
-
-
-class BestModel(Callback):
-    """Keep the weights of the lowest validation loss, and stop when it falls no more."""
-
-    def __init__(self, restore: bool, patience: int | None) -> None:
-        self.restore = restore
-        self.patience = patience
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Start without a best."""
-        self.loss_ = math.inf
-        self.epoch_ = 0
-        self.weights_: dict[str, torch.Tensor] | None = None
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Stop here, not at the end of an epoch, so that a resumed training stops too."""
-        done = len(net.history) - 1
-        if self.patience is not None and self.epoch_ and done - self.epoch_ >= self.patience:
-            raise StopTraining
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Compare the validation loss of the epoch, where there is one, with the best."""
-        loss = net.history[-1].get("valid_loss", math.nan)
-        if not loss < self.loss_:
-            return
-        self.loss_, self.epoch_ = loss, len(net.history)
-        if self.restore:
-            with net._averaged_weights(True):
-                state = net.module_.state_dict()
-                self.weights_ = {name: value.detach().clone() for name, value in state.items()}
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Put the best weights back."""
-        if self.weights_ is not None:
-            net.module_.load_state_dict(self.weights_)
-            self.weights_ = None
-
-    def state(self) -> dict[str, Any]:
-        """Give what a resumed training needs beside the weights, JSON-able."""
-        return {"loss": self.loss_, "epoch": self.epoch_}
-
-    def load_state(self, state: dict[str, Any]) -> None:
-        """Take up what :meth:`state` gave."""
-        self.loss_, self.epoch_ = state["loss"], state["epoch"]
-
-
-class Progress(Callback):
-    """A progress bar over epochs, with the losses of the last one."""
-
-    def on_train_begin(self, net: Any, **kwargs: Any) -> None:
-        """Show the bar."""
-        from tqdm import tqdm
-
-        self.bar_ = tqdm(total=net.max_epochs, unit="epoch")
-
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Count the epochs that a resumed training does not repeat."""
-        self.bar_.update(len(net.history) - 1 - self.bar_.n)
-
-    def on_epoch_end(self, net: Any, **kwargs: Any) -> None:
-        """Move it on."""
-        row = net.history[-1]
-        shown = {key: row[key] for key in ("train_loss", "valid_loss") if key in row}
-        self.bar_.set_postfix({key: f"{value:.4g}" for key, value in shown.items()})
-        self.bar_.update(len(net.history) - self.bar_.n)
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Close it."""
-        self.bar_.close()
-        del self.bar_

@@ -2,23 +2,26 @@
 
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 import torch
+from sklearn.utils import _safe_indexing
+from skorch.dataset import Dataset
 from torch import Tensor
 
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.objectives import ObjectiveModel, Targets
 
-__all__ = ["BatchLoader", "CrystalDataset", "plan_batches"]
+__all__ = ["BatchLoader", "CrystalDataset", "TrainingData", "plan_batches"]
 
 
 def plan_batches(
     order: np.ndarray, edge_counts: np.ndarray, batch_size: int, max_edges: int | None
 ) -> list[np.ndarray]:
-    """Cut ``order`` into batches of at most ``batch_size`` crystals and ``max_edges`` edges.
+    """Split ``order`` into batches of at most ``batch_size`` crystals and ``max_edges`` edges.
 
-    A crystal with more edges than that is a batch of its own.
+    A crystal with more edges than that is a batch by itself.
     """
     if max_edges is None:
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
@@ -32,27 +35,75 @@ def plan_batches(
     return [batch for batch in np.split(order, starts[1:]) if len(batch)]
 
 
-@dataclass(frozen=True)
-class CrystalDataset:
-    """Crystals and targets, of which ``indices`` are meant."""
+@dataclass(frozen=True, eq=False)
+class CrystalDataset(Dataset):
+    """Some rows of crystals and targets; nothing is copied but what is in a batch.
+
+    Attributes
+    ----------
+    graphs : CrystalGraphs
+        All crystals.
+    targets : Targets
+        Their targets.
+    indices : ndarray of int
+        The crystals that belong to the data set.
+    labels : array-like, optional
+        The user's labels of all crystals, for scoring callbacks.
+    labelled : bool
+        Whether there are targets; if not, the crystals are not perturbed (with noise) either.
+    """
 
     graphs: CrystalGraphs
     targets: Targets
     indices: np.ndarray
+    labels: Any = None
+    labelled: bool = True
+
+    @classmethod
+    def unlabelled(cls, graphs: CrystalGraphs) -> "CrystalDataset":
+        """Return crystals without targets, to predict."""
+        targets = Targets(graphs.atom_counts, {})
+        return cls(graphs, targets, np.arange(len(graphs)), labelled=False)
 
     def __len__(self) -> int:
         return len(self.indices)
 
+    @property
+    def X(self) -> CrystalGraphs:
+        """The crystals of the data set, copied: what skorch's ``EpochScoring`` passes on."""
+        return self.graphs[self.indices]
+
+    @property
+    def y(self) -> Any:
+        """The labels of the data set, or the targets of its crystals as arrays by name."""
+        if self.labels is not None:
+            return _safe_indexing(self.labels, self.indices)
+        targets = self.targets.batch(self.indices, torch.float64)
+        return {name: values.cpu().numpy() for name, values in targets.items()}
+
     def subset(self, indices: np.ndarray) -> "CrystalDataset":
-        """Give the same data with other indices."""
+        """Return the same data with other indices."""
         return replace(self, indices=indices)
+
+    def to(self, device: torch.device | str) -> "CrystalDataset":
+        """Return the data set with graphs and targets on a device."""
+        return replace(self, graphs=self.graphs.to(device), targets=self.targets.to(device))
+
+
+@dataclass(frozen=True)
+class TrainingData:
+    """Crystals to train on and, perhaps, to validate on."""
+
+    train: CrystalDataset
+    valid: CrystalDataset | None
 
 
 class BatchLoader:
-    """Iterate over a data set once an epoch, shuffled by ``generator`` where there is one.
+    """Iterate over the batches of a data set, shuffled by ``generator`` if there is one.
 
-    A model that perturbs its batches (noise, say) draws from ``generator``, or, where nothing is
-    shuffled, from the same fixed seed each time, so that validation losses can be compared.
+    A model that perturbs its batches (with noise, for example) draws from ``generator`` too. If
+    there is none, it draws from the same fixed seed each time, so that validation losses can be
+    compared. Crystals without targets are not perturbed.
     """
 
     def __init__(
@@ -86,6 +137,9 @@ class BatchLoader:
         self.n_batches = len(batches)
         for indices in batches:
             batch = self.dataset.graphs.batch(indices, self.dtype)
+            if not self.dataset.labelled:
+                yield batch, {}
+                continue
             labels = self.dataset.targets.batch(indices, torch.float64)
             # Offsets are subtracted before the cast: single precision has seven digits.
             targets = {

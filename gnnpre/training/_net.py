@@ -1,206 +1,139 @@
-"""The skorch net: batches of packed crystals through a model, under an objective's losses."""
+"""The skorch net: a trained model, its history, and the interface that users' callbacks see."""
 
-import math
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import Any
 
 import torch
 from skorch import NeuralNet
-from skorch.callbacks import EpochTimer
-from skorch.dataset import unpack_data
 from torch import Tensor, nn
 
-from gnnpre.graphs import CrystalBatch
+from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.objectives import ObjectiveModel
 
-from ._average import LossTotals, WeightAverage, combine
+from ._average import WeightAverage, combine
 from ._loader import BatchLoader, CrystalDataset
+from ._predict import predict_batches
+from ._randomness import SkipRandomFills, default_float32
 
-__all__ = ["CrystalNet", "StopTraining", "TrainingData"]
+__all__ = ["CrystalNet"]
 
-
-class StopTraining(Exception):
-    """Raised by a callback to end the training, with what was learnt so far."""
-
-
-class TrainingData:
-    """What :class:`CrystalNet` fits: crystals with targets, split in two."""
-
-    def __init__(self, train: CrystalDataset, valid: CrystalDataset | None) -> None:
-        self.train = train
-        self.valid = valid
-
-    def __len__(self) -> int:
-        return len(self.train)
+#: Parameters that a pickle keeps, beside those of the optimizer.
+_PICKLED = ("module", "lr", "max_epochs", "batch_size", "max_edges", "device", "verbose")
 
 
 class _NoCriterion(nn.Module):
-    """Losses come from the objective; skorch asks for a criterion all the same."""
+    """Placeholder: skorch requires a criterion, but the objective computes the loss."""
 
 
 class CrystalNet(NeuralNet):
-    """skorch net whose batches are crystals and whose loss is an objective's.
+    """skorch net that holds the model of an estimator, as ``net_``.
 
-    Estimators make it, hold it as ``net_``, and do not subclass it. Its ``module`` is a
+    gnnpre's own loop (``gnnpre.training._loop``) trains it. The net carries what skorch documents
+    for callbacks: ``module_``, ``optimizer_``, ``history``, ``max_epochs``, ``notify``,
+    ``predict``, ``save_params`` and ``load_params``. Its ``module`` is a
     :class:`~gnnpre.training.ModelSpec`, so that a clone starts with fresh weights.
 
     Parameters
     ----------
     module : ModelSpec
-        What builds the model.
+        Builds the model.
     max_edges : int, optional
-        Most edges in a batch.
-    ema_decay : float, optional
-        Decay of the average of the weights that validation and the end result use.
-    freeze : bool
-        Whether the backbone stays as it is.
+        Largest number of edges in a batch.
     **kwargs : dict
         Parameters of ``skorch.NeuralNet``.
 
     """
 
-    def __init__(
-        self,
-        module: Any,
-        *,
-        max_edges: int | None = None,
-        ema_decay: float | None = None,
-        freeze: bool = False,
-        **kwargs: Any,
-    ) -> None:
-        # A clone passes the criterion that get_params gave.
-        super().__init__(module, **{"criterion": _NoCriterion, **kwargs})
+    def __init__(self, module: Any, *, max_edges: int | None = None, **kwargs: Any) -> None:
+        # A clone passes the parameters that get_params returned.
+        defaults = {
+            "criterion": _NoCriterion,
+            "optimizer": torch.optim.AdamW,
+            "train_split": None,
+            # skorch caches predictions as arrays for scoring callbacks; crystals are no arrays.
+            "use_caching": False,
+        }
+        super().__init__(module, **{**defaults, **kwargs})
         self.max_edges = max_edges
-        self.ema_decay = ema_decay
-        self.freeze = freeze
+        self.checkpoints_: dict[int, str] = {}
+        self.average_: WeightAverage | None = None
+        self.build_model_: Callable[[], ObjectiveModel] = module
+        self.with_optimizer_ = True
 
     @property
     def _default_callbacks(self) -> list[tuple[str, Any]]:
-        return [("epoch_timer", EpochTimer())]
+        return []
 
-    def train(self, data: TrainingData, generator: torch.Generator) -> "CrystalNet":
-        """Train the initialized model; ``generator`` orders and perturbs the batches."""
-        self.generator = generator
-        self.stopped = False
-        self.checkpoints_: dict[int, str] = {}
-        self.average = None
-        if self.ema_decay is not None:
-            self.average = WeightAverage(self.module_, self.ema_decay)
-        try:
-            # skorch's fit swallows Ctrl-C, and a cross-validation would go on with the next fold.
-            self.notify("on_train_begin", X=data, y=None)
-            self._run_epochs(data)
-            if self.average is not None:
-                self.average.swap(self.module_)
-            self.notify("on_train_end", X=data, y=None)
-        finally:
-            self._release()
+    def hold(self, model: ObjectiveModel, *, optimizer: bool = False) -> "CrystalNet":
+        """Hold a model that has been built; an optimizer is needed for training alone."""
+        self.build_model_, self.with_optimizer_ = lambda: model, optimizer
+        self.initialize()
+        self.build_model_ = self.module
         return self
 
-    def _run_epochs(self, data: TrainingData) -> None:
-        remaining = self.max_epochs - len(self.history)
-        try:
-            self.fit_loop(data, None, epochs=remaining)
-        except StopTraining:
-            # The epoch that was about to begin left an empty row.
-            if self.history and "train_loss" not in self.history[-1]:
-                self.history.pop()
+    def initialize_module(self) -> "CrystalNet":
+        """Take the model of :meth:`hold`, or build one with fresh weights."""
+        self.module_: ObjectiveModel = self.build_model_()
+        return self
 
-    def _release(self) -> None:
-        """Let go of the data, of what cannot be pickled, and of the losses of single batches."""
-        for name in ("generator", "average", "train_loader", "totals"):
-            self.__dict__.pop(name, None)
-        for row in self.history:
-            row["batches"] = []
+    def initialize_optimizer(self, *args: Any, **kwargs: Any) -> "CrystalNet":
+        """Make the optimizer, unless the net only predicts."""
+        if self.with_optimizer_:
+            super().initialize_optimizer(*args, **kwargs)
+        elif "optimizer" not in self.prefixes_:
+            # skorch refuses parameters of components that it has not made.
+            self.prefixes_ = [*self.prefixes_, "optimizer"]
+        return self
 
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Do not go on with a training that a callback had ended before it was interrupted."""
-        super().on_epoch_begin(net, **kwargs)
-        if self.stopped:
-            raise StopTraining
+    def fit(self, X: Any, y: Any = None, **fit_params: Any) -> "CrystalNet":
+        """Refer to the estimator, which prepares targets and trains the net."""
+        raise NotImplementedError(
+            "The net of an estimator is not fitted by itself: call fit of the estimator "
+            "(Pretrainer, PropertyRegressor, PropertyClassifier), which makes a new net."
+        )
 
-    def notify(self, method_name: str, **kwargs: Any) -> None:
-        """Tell all callbacks; those of skorch stop a training by raising KeyboardInterrupt."""
-        try:
-            super().notify(method_name, **kwargs)
-        except KeyboardInterrupt as interrupt:
-            if method_name != "on_epoch_end":
-                raise
-            self.stopped = True
-            if state := dict(self.callbacks_).get("resume"):
-                state.on_epoch_end(self, **kwargs)
-            raise StopTraining from interrupt
+    def partial_fit(
+        self, X: Any, y: Any = None, classes: Any = None, **fit_params: Any
+    ) -> "CrystalNet":
+        """Refer to the estimator, as :meth:`fit` does."""
+        return self.fit(X, y)
 
-    def get_split_datasets(
-        self, X: TrainingData, y: Any = None, **fit_params: Any
-    ) -> tuple[CrystalDataset, CrystalDataset | None]:
-        """Give the two parts, which were split before."""
-        return X.train, X.valid
+    def predict(self, X: CrystalGraphs) -> Any:
+        """Predict crystals in the form and the units of the labels.
+
+        During a training that averages weights, the average predicts, as it does in validation.
+        """
+        self.check_is_fitted()
+        if not isinstance(X, CrystalGraphs):
+            raise TypeError(
+                f"X is of type {type(X).__name__}; the net predicts CrystalGraphs. Transform "
+                "structures with StructureToGraph, or call predict of the estimator."
+            )
+        if self.average_ is None:
+            batches = predict_batches(self.module_, X)
+        else:
+            with self.average_.applied():
+                batches = predict_batches(self.module_, X)
+        return self.module.objective.collect(batches, X.atom_counts)
+
+    def get_dataset(self, X: Any, y: Any = None) -> CrystalDataset:
+        """Return crystals without targets as a data set; a data set is returned as it is."""
+        return X if isinstance(X, CrystalDataset) else CrystalDataset.unlabelled(X)
 
     def get_iterator(self, dataset: CrystalDataset, training: bool = False) -> BatchLoader:
-        """Make the loader of a part."""
-        loader = BatchLoader(
+        """Return batches of a data set, in order."""
+        return BatchLoader(
             dataset,
             self.module_,
             batch_size=self.batch_size,
             max_edges=self.max_edges,
             dtype=next(self.module_.parameters()).dtype,
-            generator=self.generator if training else None,
         )
-        if training:
-            self.train_loader = loader
-        return loader
-
-    def run_single_epoch(
-        self, iterator: Any, training: bool, prefix: str, *args: Any, **kw: Any
-    ) -> None:
-        """Run an epoch; its losses are means over entries, not over batches."""
-        self.totals = LossTotals()
-        with self._averaged_weights(not training):
-            super().run_single_epoch(iterator, training, prefix, *args, **kw)
-        for name, value in self.totals.means().items():
-            self.history.record(f"{prefix}_{name}", value)
-        if self.totals.terms:
-            # What skorch's own Checkpoint looks for.
-            losses = [row.get(f"{prefix}_loss", math.inf) for row in self.history]
-            self.history.record(f"{prefix}_loss_best", losses[-1] <= min(losses))
-
-    @contextmanager
-    def _averaged_weights(self, wanted: bool) -> Any:
-        average = self.average if wanted else None
-        if average is not None:
-            average.swap(self.module_)
-        try:
-            yield
-        finally:
-            if average is not None:
-                average.swap(self.module_)
-
-    def on_batch_end(self, net: Any, batch: Any = None, training: bool = False, **kw: Any) -> None:
-        """Update the average of the weights."""
-        if training and self.average is not None:
-            self.average.update(self.module_)
-
-    def _set_training(self, training: bool = True) -> None:
-        super()._set_training(training)
-        if self.freeze:
-            self.module_.backbone.eval()
 
     def infer(self, x: CrystalBatch, **fit_params: Any) -> dict[str, Tensor]:
         """Run the model on a batch."""
-        model: ObjectiveModel = self.module_
-        predictions: dict[str, Tensor] = model(x)
+        predictions: dict[str, Tensor] = self.module_(x)
         return predictions
-
-    def train_step_single(self, batch: Any, **fit_params: Any) -> dict[str, Any]:
-        """Compute the gradient of a batch, with respect to weights and nothing else."""
-        self._set_training(True)
-        inputs, targets = unpack_data(batch)
-        predictions = self.infer(inputs, **fit_params)
-        loss = self.get_loss(predictions, targets, X=inputs, training=True)
-        # Edge vectors that forces are derivatives by need no gradient of the loss.
-        loss.backward(inputs=[p for p in self.module_.parameters() if p.requires_grad])
-        return {"loss": loss, "y_pred": predictions}
 
     def get_loss(
         self,
@@ -209,7 +142,43 @@ class CrystalNet(NeuralNet):
         X: CrystalBatch | None = None,
         training: bool = False,
     ) -> Tensor:
-        """Add the terms of the objective up, for this step and for the epoch."""
-        terms = self.module_.losses(y_pred, y_true, X)
-        self.totals.add(terms)
-        return combine(terms, step=training)
+        """Return the loss of the objective for a batch, which X must be."""
+        if X is None:
+            raise ValueError("X is None; the loss of an objective needs the batch of crystals.")
+        return combine(self.module_.losses(y_pred, y_true, X), step=training)
+
+    def __getstate__(self) -> dict[str, Any]:
+        """Return what ``save`` keeps: parameters, weights and history, but no optimizer."""
+        parameters = {
+            name: value
+            for name, value in self.get_params(deep=False).items()
+            if name in _PICKLED or name.startswith("optimizer__")
+        }
+        state: dict[str, Any] = {"parameters": parameters}
+        if self.initialized_:
+            state["weights"] = {
+                name: value.detach().cpu().numpy()
+                for name, value in self.module_.state_dict().items()
+            }
+            state["compiled"] = bool(self.module_.backbone.compiled)
+            state["history"] = [{**row, "batches": []} for row in self.history]
+            state["checkpoints"] = self.checkpoints_
+        return state
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        """Build the model and load its weights; a GPU that is not there becomes the CPU."""
+        parameters = dict(state["parameters"])
+        if "cuda" in str(parameters["device"]) and not torch.cuda.is_available():
+            parameters["device"] = "cpu"
+        self.__init__(**parameters)  # type: ignore[misc] # unpickling calls no constructor
+        if "weights" not in state:
+            return
+        with SkipRandomFills(), default_float32():
+            model = self.module().to(parameters["device"])
+        model.load_state_dict(
+            {name: torch.from_numpy(value) for name, value in state["weights"].items()}
+        )
+        model.backbone.compiled = state["compiled"]
+        self.hold(model)
+        self.history.extend(state["history"])
+        self.checkpoints_ = state["checkpoints"]

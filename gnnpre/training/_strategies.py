@@ -1,64 +1,58 @@
 """Which weights of the backbone are trained when, and at what rate."""
 
-from collections.abc import Callable
 from fnmatch import fnmatch
-from typing import Any
-
-import torch
-from skorch.callbacks import Callback
 
 from gnnpre.backbones import BackboneModule
+from gnnpre.objectives import ObjectiveModel
 
 from ._settings import TrainingSettings
 
-__all__ = ["GradualUnfreezing", "parameter_groups"]
+__all__ = ["layer_of", "parameter_groups", "set_trainable", "unfreeze_all"]
 
 
 def parameter_groups(
-    build: Callable[[], BackboneModule], settings: TrainingSettings
+    backbone: BackboneModule, settings: TrainingSettings
 ) -> list[tuple[str, dict[str, float]]]:
-    """Give skorch's groups of weights: patterns of names, the first that fits counts, and rates."""
+    """Return skorch's parameter groups: patterns of names (the first that fits counts), rates."""
     rate = settings.learning_rate * settings.backbone_lr_scale
     if settings.strategy != "layerwise":
         return [] if settings.backbone_lr_scale == 1.0 else [("backbone.*", {"lr": rate})]
-    with torch.random.fork_rng():  # only the names are of interest here
-        layers = build().layer_patterns()
     groups = []
-    for depth, patterns in enumerate(reversed(layers), start=1):
+    for depth, patterns in enumerate(reversed(backbone.layer_patterns()), start=1):
         slower = {"lr": rate * settings.layer_decay**depth}
         groups += [(f"backbone.{pattern}", slower) for pattern in patterns]
     return groups
 
 
-class GradualUnfreezing(Callback):
-    """Train the head alone at first; layers of the backbone join from its output to its input.
+def set_trainable(model: ObjectiveModel, settings: TrainingSettings, n_done: int) -> bool:
+    """Freeze and unfreeze the backbone for the next epoch; return whether all of it is frozen.
 
-    They join at equal intervals over the first ``part`` of the epochs, after which all are
-    trained.
+    Under ``"frozen_then_full"`` the head is trained alone at first. Layers of the backbone join
+    from its output to its input, at equal intervals over the first ``frozen_epochs`` of the
+    training, after which all are trained. It depends on the number of epochs alone, so that a
+    resumed training goes on alike.
     """
+    if settings.strategy == "head":
+        model.backbone.requires_grad_(False)
+        return True
+    if settings.strategy != "frozen_then_full":
+        return False
+    patterns = model.backbone.layer_patterns()
+    n_open = int(len(patterns) * n_done / (settings.frozen_epochs * settings.max_epochs))
+    for name, parameter in model.backbone.named_parameters():
+        parameter.requires_grad_(layer_of(name, patterns) >= len(patterns) - n_open)
+        if not parameter.requires_grad:
+            parameter.grad = None
+    return n_open == 0
 
-    def __init__(self, part: float) -> None:
-        self.part = part
 
-    def on_epoch_begin(self, net: Any, **kwargs: Any) -> None:
-        """Open the layers whose time has come; the same for a training that is resumed."""
-        done = len(net.history) - 1
-        backbone = net.module_.backbone
-        patterns = backbone.layer_patterns()
-        opened = int(len(patterns) * done / (self.part * net.max_epochs))
-        for name, parameter in backbone.named_parameters():
-            parameter.requires_grad_(layer_of(name, patterns) >= len(patterns) - opened)
-            if not parameter.requires_grad:
-                parameter.grad = None
-        net.freeze = opened == 0
-
-    def on_train_end(self, net: Any, **kwargs: Any) -> None:
-        """Leave nothing frozen behind."""
-        net.module_.backbone.requires_grad_(True)
-        net.freeze = False
+def unfreeze_all(model: ObjectiveModel, settings: TrainingSettings) -> None:
+    """Leave no layer frozen after a training that unfroze them one by one."""
+    if settings.strategy == "frozen_then_full":
+        model.backbone.requires_grad_(True)
 
 
 def layer_of(name: str, patterns: list[tuple[str, ...]]) -> int:
-    """Give the layer of a weight: the last that has a pattern for its name."""
+    """Return the index of the last layer that has a pattern for the name of a weight."""
     fitting = [i for i, layer in enumerate(patterns) if any(fnmatch(name, p) for p in layer)]
     return fitting[-1]

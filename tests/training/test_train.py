@@ -1,6 +1,10 @@
 """The training loop: losses, stopping, averages, clipping, callbacks, and what it leaves behind."""
 
 import pickle
+import re
+import signal
+from dataclasses import replace
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -10,6 +14,9 @@ from sklearn.model_selection import PredefinedSplit
 from skorch.callbacks import Callback, EarlyStopping
 
 from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer
+from gnnpre.exceptions import TrainingWarning
+from gnnpre.training import TrainingInterrupted, _progress
+from training.killed_runs import NoisyVolume
 
 STILL = {"learning_rate": 1e-30, "schedule": None, "restore_best": False}  # weights stay
 
@@ -159,6 +166,93 @@ def test_divergence_is_an_error(fit):
         fit(max_epochs=20, learning_rate=1e30, gradient_clip=None, schedule=None)
 
 
+class Poisoning(Callback):
+    """Makes a weight NaN at the beginning of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        if len(net.history) == self.epoch:
+            next(net.module_.head.parameters()).data.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"restore_best": False}, {"ema_decay": 0.8}, {"validation_fraction": 0}],
+    ids=["best", "last", "average", "no validation"],
+)
+def test_a_later_divergence_keeps_the_best_weights(fit, graphs, recorder, settings):
+    with pytest.warns(TrainingWarning, match=r"nan in epoch 4.*weights of epoch \d.*Lower") as seen:
+        model = fit(max_epochs=9, callbacks=[Poisoning(4), recorder], **settings)
+    assert len([item for item in seen if issubclass(item.category, TrainingWarning)]) == 1
+    rows = model.history_
+    assert len(rows) == 4
+    assert np.isfinite(model.predict(graphs).energy).all()
+    if "ema_decay" in settings:
+        return
+    if "validation_fraction" in settings:  # weights are judged by the epoch that starts from them
+        best = int(np.argmin([row["train_loss"] for row in rows[1:3]]))
+    else:
+        best = int(np.argmin([row["valid_loss"] for row in rows[:3]]))
+    assert_same_weights(model.net_.module_.state_dict(), recorder.epochs[best])
+
+
+def test_a_divergence_in_the_first_epoch_is_an_error(fit):
+    with pytest.raises(FloatingPointError, match="in epoch 1"):
+        fit(max_epochs=9, callbacks=[Poisoning(1)])
+
+
+def test_validation_losses_that_are_never_finite_are_warned_of(graphs):
+    with pytest.warns(TrainingWarning, match="not finite in any epoch"):
+        Pretrainer(CGCNN(8, 1), InfiniteVolume(), max_epochs=2, random_state=0).fit(graphs)
+
+
+class InfiniteVolume(NoisyVolume):
+    """Its validation loss is infinite."""
+
+    def build(self, backbone, layout):
+        model = super().build(backbone, layout)
+        losses = model.losses
+
+        def infinite(predictions, targets, batch):
+            terms = losses(predictions, targets, batch)
+            if model.training:
+                return terms
+            return {name: replace(t, total=t.total + torch.inf) for name, t in terms.items()}
+
+        model.losses = infinite
+        return model
+
+
+class Pressing(Callback):
+    """Presses Ctrl-C in the middle or at the end of an epoch."""
+
+    def __init__(self, where, epoch):
+        self.where, self.epoch = where, epoch
+
+    def on_batch_end(self, net, training=False, **kwargs):
+        if self.where == "batch" and training and len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+    def on_epoch_end(self, net, **kwargs):
+        if self.where == "epoch" and len(net.history) == self.epoch:
+            signal.raise_signal(signal.SIGINT)
+
+
+@pytest.mark.parametrize("where", ["batch", "epoch"])
+def test_ctrl_c_hands_over_the_best_weights_so_far(fit, recorder, where):
+    with pytest.raises(TrainingInterrupted) as caught:
+        fit(max_epochs=9, callbacks=[recorder, Pressing(where, 4)])
+    net = caught.value.net
+    n_done = 3 if where == "batch" else 4
+    assert [row["epoch"] for row in net.history] == list(range(1, n_done + 1))
+    best = int(np.argmin(net.history[:, "valid_loss"]))
+    assert_same_weights(net.module_.state_dict(), recorder.epochs[best])
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
+    pickle.dumps(net)
+
+
 class Interrupting(Callback):
     """Raises KeyboardInterrupt where it is told to."""
 
@@ -220,15 +314,54 @@ def test_callbacks_see_the_net_of_skorch(fit, recorder):
     assert len(recorder.epochs) == 3
 
 
-def test_silent_by_default_and_a_bar_when_verbose(fit, capfd):
+def test_silent_by_default(fit, capfd):
     fit()
     assert capfd.readouterr() == ("", "")
+
+
+def test_a_line_per_epoch_where_there_is_no_terminal(fit, capfd):
     fit(max_epochs=3, verbose=1)
     out, err = capfd.readouterr()
     assert out == ""
+    lines = err.splitlines()
+    assert len(lines) == 3
+    pattern = r"epoch 2/3: train_loss [\d.e+-]+, valid_loss [\d.e+-]+, \d:\d\d left"
+    assert re.fullmatch(pattern, lines[1])
+
+
+def test_a_bar_in_a_terminal(fit, capfd, monkeypatch):
+    monkeypatch.setattr(_progress, "_shows_bars", lambda: True)
+    fit(max_epochs=3, verbose=1)
+    err = capfd.readouterr().err
     assert "3/3" in err
     assert "train_loss" in err
     assert "valid_loss" in err
+
+
+def test_a_table_of_all_losses_at_two(fit, capfd):
+    fit(max_epochs=3, verbose=2)
+    lines = capfd.readouterr().err.splitlines()
+    assert len(lines) == 4
+    assert "train_forces" in lines[0]
+    assert len(lines[0].split()) == len(lines[3].split())
+
+
+def test_epochs_are_logged(fit, caplog):
+    with caplog.at_level("INFO", logger="gnnpre"):
+        fit(max_epochs=3)
+    assert [record.message.split(":")[0] for record in caplog.records] == [
+        "epoch 1/3",
+        "epoch 2/3",
+        "epoch 3/3",
+    ]
+
+
+def test_remaining_time_is_that_of_the_epochs_of_this_run(monkeypatch):
+    clock = iter([100.0, 110.0])
+    monkeypatch.setattr(_progress.time, "perf_counter", lambda: next(clock))
+    state = SimpleNamespace(epoch=50)
+    progress = _progress.Progress(0, 60, state)  # resumed after 50 of 60 epochs
+    assert progress._remaining(52) == "0:40"  # two epochs in ten seconds
 
 
 def test_without_validation_there_is_no_validation_loss(fit):

@@ -1,0 +1,302 @@
+"""The training loop: epochs of steps and of validation, all of it on one explicit state."""
+
+import math
+import time
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from skorch.utils import TeeGenerator
+from torch import Tensor
+
+from gnnpre._warnings import TrainingWarning, warn_user
+from gnnpre.graphs import CrystalBatch
+
+from ._average import LossTotals, combine
+from ._epochs import EpochCheckpoints
+from ._interrupt import CtrlC
+from ._loader import BatchLoader, TrainingData
+from ._net import CrystalNet
+from ._progress import Progress
+from ._resume import StateFile
+from ._settings import TrainingSettings
+from ._state import TrainingState
+from ._strategies import set_trainable, unfreeze_all
+
+__all__ = ["TrainingLoop"]
+
+_Batch = tuple[CrystalBatch, dict[str, Tensor]]
+
+
+@dataclass
+class TrainingLoop:
+    """One training: what stays the same while :class:`TrainingState` changes.
+
+    Attributes
+    ----------
+    net : CrystalNet
+        The net that the user's callbacks see.
+    data : TrainingData
+        Crystals and targets to train on and to validate on.
+    settings : TrainingSettings
+        The user's settings.
+    ctrl_c : CtrlC
+        Whether the user has pressed Ctrl-C.
+    state_file : StateFile or None
+        File to resume from.
+    epoch_checkpoints : EpochCheckpoints or None
+        Writer of the models of chosen epochs.
+    """
+
+    net: CrystalNet
+    data: TrainingData
+    settings: TrainingSettings
+    ctrl_c: CtrlC
+    state_file: StateFile | None = None
+    epoch_checkpoints: EpochCheckpoints | None = None
+
+    def run(self, state: TrainingState) -> None:
+        """Train until the last epoch, until it no longer helps, or until a callback stops it."""
+        settings = self.settings
+        self._begin(state)
+        progress = Progress(settings.verbose, settings.max_epochs, state)
+        try:
+            while state.epoch < settings.max_epochs and not (state.stopped or state.diverged):
+                if state.best.has_stalled(state.epoch, self._patience):
+                    break
+                self._run_epoch(state, progress)
+        except KeyboardInterrupt:
+            self._finish(state)
+            raise
+        finally:
+            progress.close()
+        self._finish(state)
+        self.net.notify("on_train_end", X=self.data.train.graphs, y=self.data.train.labels)
+
+    @property
+    def _patience(self) -> int | None:
+        return None if self.data.valid is None else self.settings.patience
+
+    def _begin(self, state: TrainingState) -> None:
+        """Start the callbacks, and restore the state of an interrupted run."""
+        net = self.net
+        net.notify("on_train_begin", X=self.data.train.graphs, y=self.data.train.labels)
+        # A callback (LoadInitState) may have loaded an earlier training: this one comes on top.
+        state.history, state.n_earlier = net.history, len(net.history)
+        if self.state_file is None or not self.settings.resume:
+            return
+        if self.state_file.load(state, net.callbacks_, self.settings.max_epochs):
+            if self.epoch_checkpoints is not None:
+                self.epoch_checkpoints.resume(state)
+            net.checkpoints_ = state.checkpoints
+
+    def _run_epoch(self, state: TrainingState, progress: Progress) -> None:
+        net, data = self.net, self.data
+        start = time.perf_counter()
+        datasets = {"dataset_train": data.train, "dataset_valid": data.valid}
+        # 1. begin
+        freeze = set_trainable(state.model, self.settings, state.epoch)
+        net.notify("on_epoch_begin", **datasets)  # the net begins a row of the history
+        # 2. train and validate
+        self._train_epoch(state, freeze)
+        if data.valid is not None:
+            self._validate(state)
+        state.history.record("dur", time.perf_counter() - start)
+        state.seconds += state.history[-1]["dur"]
+        # 3. judge
+        self._judge(state)
+        if state.diverged:
+            return
+        progress.update(state)
+        # 4. save, after the user's callbacks, so that the state has all of the epoch
+        if self.epoch_checkpoints is not None:
+            self.epoch_checkpoints.save(state)
+            net.checkpoints_ = state.checkpoints
+        self._notify_epoch_end(state, datasets)
+        if self.state_file is not None:
+            self.state_file.save(state, net.callbacks_)
+
+    def _notify_epoch_end(self, state: TrainingState, datasets: dict[str, Any]) -> None:
+        """Call the user's callbacks; skorch's stop a training by raising KeyboardInterrupt."""
+        try:
+            self.net.notify("on_epoch_end", **datasets)
+        except KeyboardInterrupt:
+            if self.ctrl_c.pressed:
+                raise
+            state.stopped = True
+
+    def _train_epoch(self, state: TrainingState, freeze: bool) -> None:
+        loader = self._loader(state, training=True)
+        parameters = list(state.model.parameters())
+        totals = LossTotals()
+        state.model.train()
+        for number, batch in enumerate(_batches(loader, state), start=1):
+            progress = (state.epoch - 1 + number / loader.n_batches) / self.settings.max_epochs
+            state.rate.before_step(state.optimizer, progress)
+            self._begin_batch(batch, training=True)
+            if not state.model.training:  # a callback has predicted
+                state.model.train()
+            if freeze:
+                state.model.backbone.eval()
+            with _drawing(state):
+                loss, predictions = self._step(state, batch, parameters, totals)
+            if state.model_draws is None:
+                state.model_draws = state.randomness.was_used
+            if state.average is not None:
+                state.average.update()
+            self._end_batch(state, "train", batch, loss, predictions)
+        self._record_losses(state, "train", totals, loader)
+
+    def _step(
+        self,
+        state: TrainingState,
+        batch: _Batch,
+        parameters: list[torch.nn.Parameter],
+        totals: LossTotals,
+    ) -> tuple[Tensor, dict[str, Tensor]]:
+        """Make one step of the optimizer on a batch."""
+        model, (inputs, targets) = state.model, batch
+        # 1. loss
+        state.optimizer.zero_grad()
+        predictions = model(inputs)
+        terms = model.losses(predictions, targets, inputs)
+        totals.add(terms)
+        loss = combine(terms, step=True)
+        # 2. gradient; edge vectors that forces are derivatives by need none of the loss
+        loss.backward(inputs=[p for p in parameters if p.requires_grad])
+        if self.settings.gradient_clip is not None:
+            torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+        if self.net.callbacks_:
+            named = TeeGenerator(self.net.get_all_learnable_params())
+            self.net.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
+        # 3. step
+        state.optimizer.step()
+        return loss, predictions
+
+    def _validate(self, state: TrainingState) -> None:
+        loader = self._loader(state, training=False)
+        totals = LossTotals()
+        with torch.no_grad(), state.evaluation_weights():
+            for batch in loader:
+                self._begin_batch(batch, training=False)
+                state.model.eval()
+                predictions = state.model(batch[0])
+                terms = state.model.losses(predictions, batch[1], batch[0])
+                totals.add(terms)
+                self._end_batch(state, "valid", batch, combine(terms), predictions)
+        self._record_losses(state, "valid", totals, loader)
+
+    def _judge(self, state: TrainingState) -> None:
+        """Keep the best weights, adapt the learning rate, and notice that a training diverged."""
+        row = state.history[-1]
+        if not math.isfinite(row["train_loss"]):
+            state.diverged = True
+            return
+        state.rate.after_epoch(row)
+        state.best.update(state.epoch, row["train_loss"], row.get("valid_loss"), state.snapshot)
+
+    def _finish(self, state: TrainingState) -> None:
+        """Leave the model with the weights that the training ends with."""
+        history, model = state.history, state.model
+        if history and "train_loss" not in history[-1]:
+            history.pop()  # an epoch that was interrupted
+        if state.average is not None:
+            state.average.swap()
+        self.net.average_ = None
+        if state.diverged:
+            _restore_after_divergence(state)
+        elif self.data.valid is not None:
+            if self.settings.restore_best and state.best.weights is not None:
+                model.load_state_dict(state.best.weights)
+            if history and state.best.epoch == 0:
+                warn_user(
+                    "The validation loss was not finite in any epoch: the model has the weights of "
+                    "the last one. Look for outliers among the labels, or lower learning_rate.",
+                    TrainingWarning,
+                )
+        unfreeze_all(model, self.settings)
+
+    def _loader(self, state: TrainingState, training: bool) -> BatchLoader:
+        dataset = self.data.train if training else self.data.valid
+        assert dataset is not None  # there is no validation without
+        return BatchLoader(
+            dataset,
+            state.model,
+            batch_size=self.settings.batch_size,
+            max_edges=self.settings.max_edges,
+            dtype=next(state.model.parameters()).dtype,
+            generator=state.generator if training else None,
+        )
+
+    def _begin_batch(self, batch: _Batch, *, training: bool) -> None:
+        if self.net.callbacks_:
+            self.net.notify("on_batch_begin", batch=batch, training=training)
+
+    def _end_batch(
+        self,
+        state: TrainingState,
+        prefix: str,
+        batch: _Batch,
+        loss: Tensor,
+        predictions: dict[str, Tensor],
+    ) -> None:
+        """Record a batch, as skorch does, for the callbacks that look at batches."""
+        if not self.net.callbacks_:
+            return
+        state.history.record_batch(f"{prefix}_loss", loss.item())
+        state.history.record_batch(f"{prefix}_batch_size", len(batch[0].n_atoms))
+        self.net.notify(
+            "on_batch_end",
+            batch=batch,
+            training=prefix == "train",
+            loss=loss,
+            y_pred=predictions,
+        )
+
+    def _record_losses(
+        self, state: TrainingState, prefix: str, totals: LossTotals, loader: BatchLoader
+    ) -> None:
+        """Record the losses of an epoch: means over entries, not over batches."""
+        history = state.history
+        history.record(f"{prefix}_batch_count", loader.n_batches)
+        for name, value in totals.means().items():
+            history.record(f"{prefix}_{name}", value)
+        if totals.terms:
+            # skorch's Checkpoint monitors this one.
+            losses = [row.get(f"{prefix}_loss", math.inf) for row in history]
+            history.record(f"{prefix}_loss_best", losses[-1] <= min(losses))
+
+
+def _batches(loader: BatchLoader, state: TrainingState) -> Iterator[_Batch]:
+    """Yield the batches of an epoch; perturbing them may draw random numbers, too."""
+    batches = iter(loader)
+    while True:
+        with _drawing(state):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
+
+
+def _drawing(state: TrainingState) -> AbstractContextManager[Any]:
+    """Return the context of code that may draw random numbers without a generator.
+
+    The first step shows whether the model does: watching every operation of torch takes time.
+    """
+    return nullcontext() if state.model_draws is False else state.randomness
+
+
+def _restore_after_divergence(state: TrainingState) -> None:
+    """Go back to the best weights so far, or raise an error if there are none."""
+    loss, epoch = state.history[-1]["train_loss"], state.epoch
+    message = f"The training loss is {loss} in epoch {epoch}: training diverged. "
+    advice = "Lower learning_rate or gradient_clip, or look for outliers among the labels."
+    if state.best.weights is None:
+        raise FloatingPointError(message + advice)
+    state.model.load_state_dict(state.best.weights)
+    warn_user(
+        f"{message}The model has the weights of epoch {state.best.epoch}. {advice}",
+        TrainingWarning,
+    )
