@@ -73,7 +73,7 @@ class CrystalNet(NeuralNet):
 
     def initialize_module(self) -> "CrystalNet":
         """Take the model of :meth:`hold`, or build one with fresh weights."""
-        self.module_: ObjectiveModel = self.build_model_()
+        self.module_ = self.build_model_()
         return self
 
     def initialize_optimizer(self, *args: Any, **kwargs: Any) -> "CrystalNet":
