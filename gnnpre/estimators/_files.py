@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from gnnpre._registry import registered_classes
+from gnnpre._storage import reading
 from gnnpre._version import __version__
 from gnnpre._warnings import StorageWarning, warn_user
 from gnnpre.graphs import GraphSettings
@@ -35,6 +36,7 @@ __all__ = [
     "write_model",
 ]
 
+REMEDY = "It was written by another version of gnnpre, or changed: save it again."
 # Parameters that name files of whoever saved the model; nested ones (pretraining__...) too.
 PATH_PARAMETERS = ("checkpoint_dir", "pretrained", "replay")
 
@@ -130,22 +132,36 @@ def read_model(
         If the file is truncated, of another format, or holds another estimator.
     """
     weights, config = load_checkpoint(path, cls.__name__)
-    try:
+    with reading(path, REMEDY):
         extra = {item.__name__: item for item in (*loadable, *classes)}
         allowed = {**registered_classes(), **extra}
         parameters = {key: from_spec(item, allowed) for key, item in config["parameters"].items()}
         spec = ModelSpec.from_dict(config["spec"], allowed)
         settings = TrainingSettings.from_parameters(cls(**parameters).get_params(deep=False))
+        graph_settings = GraphSettings.from_dict(config["graphs"])
+        if spec.cutoff != graph_settings.cutoff:
+            raise ValueError(
+                f"the cutoff of its model is {spec.cutoff}, that of its graphs "
+                f"{graph_settings.cutoff}"
+            )
         net = restore_net(spec, weights, settings)
         net.history.extend(config["history"])
-        graph_settings = GraphSettings.from_dict(config["graphs"])
+        _check_record(config)
         record = ModelRecord(spec, graph_settings, config["elements"], config["data"])
         return mark_paths(parameters), TrainedNetwork(net, record), config["extra"]
-    except (AttributeError, KeyError, RuntimeError, TypeError, ValueError) as error:
-        raise ValueError(
-            f"{str(path)!r} does not hold what this version of gnnpre expects "
-            f"({type(error).__name__}: {error}). It was written by another version, or changed."
-        ) from error
+
+
+def _check_record(config: Mapping[str, Any]) -> None:
+    """Check what a file says of the training data and of the training."""
+    elements = config["elements"]
+    if not isinstance(elements, list) or not all(type(z) is int and 0 < z < 119 for z in elements):
+        raise ValueError(f"elements={elements!r}; expected atomic numbers")
+    for name in ("data", "extra"):
+        if not isinstance(config[name], dict):
+            raise ValueError(f"{name}={config[name]!r}; expected an object")
+    history = config["history"]
+    if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
+        raise ValueError("history is no list of objects")
 
 
 def mark_paths(parameters: dict[str, Any]) -> dict[str, Any]:

@@ -1,34 +1,42 @@
 """Models on disk: safetensors for weights, JSON for all else, in a folder or a zip file.
 
-Nothing in such a file is executed: no pickle, no import path.
+Nothing in such a file is executed: no pickle, no import path. A file may come from a stranger or be
+damaged, so that nothing in it is believed before it has been checked.
 """
 
+import hashlib
 import json
 import zipfile
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from gnnpre._atomic import finish_folder_swap, remove_stale, replace_file, replace_folder
-from gnnpre._storage import plain
+from gnnpre._storage import plain, reading
+from gnnpre._version import __version__
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+REMEDY = "It is truncated or of another format, or was changed: save it again."
 
 
 def save_checkpoint(path: str | Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write a model to ``path``: one zip file where it has a suffix, else a folder."""
+    """Write a model to ``path``: one zip file if it has a suffix, else a folder."""
     from safetensors.torch import save
 
-    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
-    text = json.dumps({"format": FORMAT, **config}, indent=1, default=plain)
-    files = {WEIGHTS: save(tensors), CONFIG: text.encode()}
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to save {path.name} in.")
+    tensors = {name: tensor.detach().cpu().contiguous() for name, tensor in weights.items()}
+    content = save(tensors)
+    # The files of a folder may be damaged, or mixed up with those of another one.
+    header = {"format": FORMAT, "weights_sha256": hashlib.sha256(content).hexdigest()}
+    text = json.dumps({**header, **config}, indent=1, default=plain)
+    files = {WEIGHTS: content, CONFIG: text.encode()}
     if path.suffix:
         with replace_file(path) as new:
             _write_zip(new, files)
@@ -55,49 +63,85 @@ def _check_replaceable(path: Path) -> None:
             f"{str(path)!r} is a file, and a name without a suffix is saved as a folder: it is not "
             "overwritten. Save to a file such as model.gnnpre, or to a new folder."
         )
-    others = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG}
-    if others:
+    foreign = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG}
+    if foreign:
         raise FileExistsError(
-            f"{str(path)!r} is a folder that holds {sorted(others)[:3]}: it is not overwritten. "
+            f"{str(path)!r} is a folder that holds {sorted(foreign)[:3]}: it is not overwritten. "
             "Save to a new folder, or to a file such as model.gnnpre."
         )
 
 
 def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read weights and config of a ``kind`` of model."""
-    from safetensors import SafetensorError
-    from safetensors.torch import load
+    """Read the weights and the config of a model of the estimator class ``kind``.
 
+    Raises
+    ------
+    ValueError
+        If the file is damaged, of another format or version, or holds another kind of model.
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = Path(path)
     finish_folder_swap(path)
-    remove_stale(Path(path).parent, Path(path).name)
-    if not Path(path).exists():
+    remove_stale(path.parent, path.name)
+    if not path.exists():
         raise FileNotFoundError(f"There is no checkpoint {str(path)!r}.")
-    try:
-        files = _read(Path(path))
+    with reading(path, REMEDY):
+        files = _read(path)
         config = json.loads(files[CONFIG])
-        weights = load(files[WEIGHTS])
-    except (KeyError, OSError, ValueError, zipfile.BadZipFile, SafetensorError) as error:
-        raise ValueError(
-            f"{str(path)!r} cannot be read as a checkpoint ({error}): expected a zip file or a "
-            f"folder with {WEIGHTS} and {CONFIG}. It is truncated or of another format: save it "
-            "again."
-        ) from error
-    _check_config(path, config, kind)
+        _check_config(config, kind)
+        if hashlib.sha256(files[WEIGHTS]).hexdigest() != config.get("weights_sha256"):
+            raise ValueError(f"{WEIGHTS} differs from what was saved (checksum)")
+        weights = _parse_weights(files[WEIGHTS])
     return weights, config
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    if path.is_dir():
-        return {name: (path / name).read_bytes() for name in (WEIGHTS, CONFIG)}
+    """Read both files as a whole; what an archive claims of sizes is not believed."""
+    try:
+        return _read_folder(path) if path.is_dir() else _read_zip(path)
+    except (OSError, KeyError, zipfile.BadZipFile) as error:
+        raise ValueError(
+            f"expected a zip file or a folder with {WEIGHTS} and {CONFIG} ({error})"
+        ) from error
+
+
+def _read_folder(path: Path) -> dict[str, bytes]:
+    return {name: (path / name).read_bytes() for name in (WEIGHTS, CONFIG)}
+
+
+def _read_zip(path: Path) -> dict[str, bytes]:
+    size = path.stat().st_size
     with zipfile.ZipFile(path) as archive:
+        for name in (WEIGHTS, CONFIG):
+            info = archive.getinfo(name)
+            # Stored members cannot be larger than the file: an archive that unpacks to gigabytes
+            # or that needs a password is none that save wrote.
+            is_plain = info.compress_type == zipfile.ZIP_STORED and not info.flag_bits & 1
+            if not is_plain or info.file_size > size:
+                raise ValueError(f"{name} is compressed or encrypted in the zip file")
         return {name: archive.read(name) for name in (WEIGHTS, CONFIG)}
 
 
-def _check_config(path: str | Path, config: Any, kind: str) -> None:
-    found = config.get("format") if isinstance(config, dict) else None
-    if found != FORMAT:
+def _parse_weights(content: bytes) -> dict[str, Tensor]:
+    """Return the weights, once all of them are finite."""
+    from safetensors.torch import load
+
+    weights: dict[str, Tensor] = load(content)
+    for name, value in weights.items():
+        if value.is_floating_point() and not bool(torch.isfinite(value).all()):
+            raise ValueError(f"the weight {name!r} holds NaN or infinite numbers")
+    return weights
+
+
+def _check_config(config: Any, kind: str) -> None:
+    version = config.get("format") if isinstance(config, dict) else None
+    if isinstance(version, int) and version > FORMAT:
         raise ValueError(
-            f"{str(path)!r} is a checkpoint of format {found}; this version reads {FORMAT}."
+            f"it is of format {version}; this version reads {FORMAT}: upgrade gnnpre "
+            f"({__version__}) to load it"
         )
+    if version != FORMAT:
+        raise ValueError(f"it is of format {version}; this version reads {FORMAT}")
     if config.get("kind") != kind:
-        raise ValueError(f"{str(path)!r} holds a {config.get('kind')}; expected a {kind}.")
+        raise ValueError(f"it holds a {config.get('kind')}; expected a {kind}")

@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from gnnpre._validation import check_choice, check_number
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import Objective, ObjectiveModel
 
@@ -44,6 +45,20 @@ class ModelSpec:
         """Build the model with fresh weights."""
         backbone = self.backbone.build(self.cutoff, self.mean_neighbors)
         return self.objective.build(backbone, self.layout).to(DTYPES[self.dtype])
+
+    def check(self) -> None:
+        """Check that cutoff, mean number of neighbours, layout and dtype are of their types.
+
+        Raises
+        ------
+        ValueError
+            If one is not; the message names it.
+        """
+        check_number("cutoff", self.cutoff)
+        check_number("mean_neighbors", self.mean_neighbors)
+        check_choice("dtype", self.dtype, DTYPES)
+        if not isinstance(self.layout, Mapping):
+            raise ValueError(f"layout={self.layout!r}; expected a dict.")
 
     def to_dict(self) -> dict[str, Any]:
         """Return the spec as JSON-serializable values."""

@@ -48,8 +48,10 @@ class PrivateRandomness(TorchDispatchMode):
         arguments = dict(kwargs or {})
         if not _is_random(func) or arguments.get("generator") is not None:
             return func(*args, **arguments)
+        generator = self.generators.get(_device_type(args, arguments))
+        if generator is None:  # tensors without memory ("meta")
+            return func(*args, **arguments)
         self.was_used = True
-        generator = self.generators[_device_type(args, arguments)]
         if _takes_generator(func):
             return func(*args, **{**arguments, "generator": generator})
         with _as_global_state(generator):
@@ -116,11 +118,15 @@ def default_float32() -> Iterator[None]:
             torch.set_default_dtype(before)
 
 
-class SkipRandomFills(TorchDispatchMode):
+class SkipRandomFills(PrivateRandomness):
     """Within a ``with`` block of this, in-place random fills leave tensors uninitialized.
 
-    For models whose weights are loaded right after they are built.
+    For models whose weights are loaded right after they are built. Other random operations draw
+    from a private generator.
     """
+
+    def __init__(self) -> None:
+        super().__init__(0, torch.device("cpu"))
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: Any = None
@@ -128,4 +134,4 @@ class SkipRandomFills(TorchDispatchMode):
         """Run one operation of torch, unless it fills a tensor with random numbers."""
         if _is_random(func) and func._schema.name.endswith("_"):
             return args[0]
-        return func(*args, **(kwargs or {}))
+        return super().__torch_dispatch__(func, types, args, kwargs)

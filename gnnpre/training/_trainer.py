@@ -22,7 +22,7 @@ from ._loop import TrainingLoop
 from ._model_spec import ModelSpec
 from ._net import CrystalNet
 from ._predict import ordinary_mode
-from ._randomness import PrivateRandomness, SkipRandomFills, default_float32
+from ._randomness import PrivateRandomness, default_float32
 from ._rates import make_rate
 from ._resume import StateFile, run_key
 from ._schedules import CosineSchedule, resolve_schedule
@@ -30,6 +30,7 @@ from ._settings import TrainingSettings, resolve_compile
 from ._specs import to_spec
 from ._state import TrainingState
 from ._strategies import parameter_groups, set_trainable
+from ._verify import build_for_weights
 
 __all__ = ["restore_net", "train"]
 
@@ -154,15 +155,19 @@ def train(
 def restore_net(
     spec: ModelSpec, weights: Mapping[str, Tensor], settings: TrainingSettings
 ) -> CrystalNet:
-    """Return a net with given weights, as it was after training: without an optimizer."""
+    """Return a net with weights that are there, as it was after training, without an optimizer.
+
+    Raises
+    ------
+    ValueError
+        If the weights do not fit the spec.
+    """
     # A model that was trained on a GPU loads on a machine without one.
     try:
         device = resolve_device(settings.device)
     except ValueError:
         device = torch.device("cpu")
-    with SkipRandomFills(), default_float32():
-        model = spec().to(device)
-    model.load_state_dict(weights)
+    model = build_for_weights(spec, weights).to(device)
     model.backbone.compiled = resolve_compile(settings.compile, device)
     return _make_net(spec, settings, device).hold(model)
 

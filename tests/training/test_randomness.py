@@ -126,6 +126,7 @@ def test_models_whose_weights_are_loaded_are_built_without_drawing():
     before = torch.get_rng_state()
     with SkipRandomFills():
         nn.Linear(3, 3)
+        torch.randn(3)
     assert torch.equal(before, torch.get_rng_state())
 
 
