@@ -1,7 +1,7 @@
 """Fine-tuning from top to bottom: the path of X and y through ``PropertyRegressor.fit``."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -11,13 +11,13 @@ from gnnpre._labels import label_codes
 from gnnpre._validation import check_bool, check_choice, check_number
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.backbones import Backbone
-from gnnpre.objectives import Objective, ObjectiveModel, Targets
+from gnnpre.objectives import Objective, ObjectiveModel, PropertyTargets, Targets
 from gnnpre.training import TrainingSettings
 
 from ._diagnosis import diagnose, warn_of_failure
 from ._embedding import check_embedding
 from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
-from ._network import TrainedNetwork, split_rows, train_network
+from ._network import FitInterrupted, TrainedNetwork, split_rows, train_network
 from ._pretrained import read_pretrained
 from ._pretrainer import Pretrainer
 from ._settings import check_backbone, draw_seed, prepare_model
@@ -185,6 +185,10 @@ def finetune(
 
     # 7. Train.
     task = start.make_task(graphs, targets, rows, objective)
+    if len(task.graphs) == len(graphs):  # frames to replay have no such labels
+        # In the shape of the net's predictions: (n, 1) minus (n,) would be (n, n).
+        shape = (len(y), -1) if isinstance(objective, PropertyTargets) else np.shape(y)
+        task = replace(task, labels=np.reshape(y, shape))
     transferred: list[str] = []
     initial: dict[str, Tensor] = {}
 
@@ -193,13 +197,19 @@ def finetune(
             transferred.extend(start.load_into(model))
             initial.update(start.initial_weights(model))
 
-    network = train_network(
-        task,
-        settings.training,
-        seed,
-        callbacks=settings.callbacks,
-        prepare=prepare_model(settings.embedding_layer, load_weights),
-    )
+    try:
+        network = train_network(
+            task,
+            settings.training,
+            seed,
+            callbacks=settings.callbacks,
+            prepare=prepare_model(settings.embedding_layer, load_weights),
+        )
+    except FitInterrupted as interrupt:
+        interrupt.network = start.property_network(
+            interrupt.network, objective, targets, settings.training
+        )
+        raise
     network = start.property_network(network, objective, targets, settings.training)
 
     # 8. Diagnose: was the pre-trained model worth its training?

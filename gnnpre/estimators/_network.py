@@ -13,6 +13,7 @@ from gnnpre.training import (
     CrystalDataset,
     CrystalNet,
     ModelSpec,
+    TrainingInterrupted,
     TrainingSettings,
     WriteEpoch,
     split_train_valid,
@@ -21,7 +22,7 @@ from gnnpre.training import (
 
 from ._inputs import check_elements, elements_of
 
-__all__ = ["ModelRecord", "Task", "TrainedNetwork", "split_rows", "train_network"]
+__all__ = ["FitInterrupted", "ModelRecord", "Task", "TrainedNetwork", "split_rows", "train_network"]
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,8 @@ class Task:
         Config of what is learnt.
     run : mapping
         What else decides how the training goes: part of the name of its state on disk.
+    labels : array-like, optional
+        The user's labels of all crystals, for scoring callbacks.
     """
 
     graphs: CrystalGraphs
@@ -54,6 +57,7 @@ class Task:
     backbone: Backbone
     objective: Objective
     run: Mapping[str, Any] = field(default_factory=dict)
+    labels: Any = None
 
     def spec(self, dtype: str) -> ModelSpec:
         """Return the description from which the model is built."""
@@ -101,6 +105,14 @@ class TrainedNetwork:
         return replace(self, record=replace(self.record, elements=union))
 
 
+class FitInterrupted(KeyboardInterrupt):
+    """Ctrl-C in a training; ``network`` has the best weights so far."""
+
+    def __init__(self, network: TrainedNetwork) -> None:
+        super().__init__("The training was interrupted; the best weights so far are kept.")
+        self.network = network
+
+
 def train_network(
     task: Task,
     settings: TrainingSettings,
@@ -131,21 +143,29 @@ def train_network(
     -------
     TrainedNetwork
         The network.
+
+    Raises
+    ------
+    FitInterrupted
+        If Ctrl-C is pressed after the first epoch.
     """
     check_elements(task.graphs, task.backbone.max_atomic_number)
     record = ModelRecord.of_task(task, settings.dtype)
-    net = train(
-        record.spec,
-        CrystalDataset(task.graphs, task.targets, np.arange(len(task.graphs))),
-        task.train,
-        task.valid,
-        settings,
-        seed,
-        prepare=prepare,
-        callbacks=callbacks,
-        run=task.run,
-        write_epoch=None if make_writer is None else make_writer(record),
-    )
+    try:
+        net = train(
+            record.spec,
+            CrystalDataset(task.graphs, task.targets, np.arange(len(task.graphs)), task.labels),
+            task.train,
+            task.valid,
+            settings,
+            seed,
+            prepare=prepare,
+            callbacks=callbacks,
+            run=task.run,
+            write_epoch=None if make_writer is None else make_writer(record),
+        )
+    except TrainingInterrupted as interrupt:
+        raise FitInterrupted(TrainedNetwork(interrupt.net, record)) from interrupt
     return TrainedNetwork(net, record)
 
 

@@ -12,7 +12,7 @@ from gnnpre.objectives import Objective
 
 from ._base import CrystalEstimator
 from ._files import check_recorded_paths, epoch_writer, saved_parameters
-from ._network import TrainedNetwork
+from ._network import FitInterrupted, TrainedNetwork
 from ._parameters import document
 from ._pretraining import PretrainingSettings, make_labelled_targets, pretrain
 
@@ -177,13 +177,22 @@ class Pretrainer(CrystalEstimator):
         make_writer = None
         if self.checkpoint_epochs is not None:
             make_writer = partial(epoch_writer, type(self).__name__, saved_parameters(parameters))
-        network = pretrain(
-            settings, X, y, groups, sample_weight, rows=rows, make_writer=make_writer
-        )
-        self._set_network(network)
-        self.checkpoints_ = dict(network.net.checkpoints_)
+        try:
+            network = pretrain(
+                settings, X, y, groups, sample_weight, rows=rows, make_writer=make_writer
+            )
+        except FitInterrupted as interrupt:
+            self._keep(interrupt.network)
+            # Within the fit of another estimator, this network is not that of its labels.
+            raise KeyboardInterrupt(*interrupt.args) from interrupt
+        self._keep(network)
         self._warn_unreached()
         return network
+
+    def _keep(self, network: TrainedNetwork) -> None:
+        """Set the fitted attributes."""
+        self._set_network(network)
+        self.checkpoints_ = dict(network.net.checkpoints_)
 
     def _checked_settings(self) -> PretrainingSettings:
         """Return a copy of the parameters, after all checks that need no data."""

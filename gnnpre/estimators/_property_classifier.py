@@ -185,8 +185,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         if self.strategy == "replay":
             raise ValueError("strategy='replay' is there for PropertyRegressor only.")
         objective = self._objective(classes)
-        self._finetune(X, numbers, objective, groups, sample_weight)
-        self.classes_ = classes
+        self._finetune(X, numbers, objective, groups, sample_weight, {"classes_": classes})
         return self
 
     def _objective(self, classes: np.ndarray) -> ClassTargets:

@@ -1,5 +1,6 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import PropertyTargets
 
 from ._diagnosis import predict_rows
+from ._finetuning import FineTuned
 from ._inputs import add_sample_weight
 from ._parameters import document
 from ._pretrainer import Pretrainer
@@ -226,10 +228,13 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
         values = _check_complete(y)
-        fitted = self._finetune(X, values, self._objective(), groups, sample_weight)
-        self.uncertainty_ = fitted.uncertainty
-        self.y_ndim_ = values.ndim
+        learnt = {"y_ndim_": values.ndim}
+        self._finetune(X, values, self._objective(), groups, sample_weight, learnt)
         return self
+
+    def _keep(self, fitted: FineTuned, learnt: Mapping[str, Any]) -> None:
+        super()._keep(fitted, learnt)
+        self.uncertainty_ = fitted.uncertainty
 
     def _objective(self) -> PropertyTargets:
         names = PropertyTargets().get_params()

@@ -126,7 +126,8 @@ def test_epoch_scoring_takes_a_function_of_net_graphs_and_labels(data):
 
     def mean_absolute_error(net, X, y):
         seen.append(len(X))
-        return float(np.abs(net.predict(X) - y["properties"]).mean())
+        assert y.shape == (len(X), 1)
+        return float(np.abs(net.predict(X) - y).mean())
 
     scoring = EpochScoring(mean_absolute_error, name="valid_mae", lower_is_better=True)
     stopping = EarlyStopping("valid_mae", patience=50)
@@ -136,11 +137,22 @@ def test_epoch_scoring_takes_a_function_of_net_graphs_and_labels(data):
     assert all(row["valid_mae"] > 0 for row in model.history_)
 
 
+def test_epoch_scoring_of_a_pretrainer_gets_targets_by_name(fit):
+    seen = []
+
+    def mean_error(net, X, y):
+        seen.append(sorted(y))
+        return float(np.abs(net.predict(X).energy - y["energy"]).mean())
+
+    fit(callbacks=[EpochScoring(mean_error, name="valid_mae")], validation_fraction=0.2)
+    assert {"energy", "forces", "stress"} <= set(seen[0])
+
+
 def test_epoch_scoring_sees_the_average(graphs, labels):
     scores = []
 
     def loss(net, X, y):
-        scores.append(np.abs(net.predict(X) - y["properties"]).mean())
+        scores.append(np.abs(net.predict(X) - y).mean())
         return scores[-1]
 
     scoring = EpochScoring(loss, name="mae")

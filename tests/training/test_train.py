@@ -13,9 +13,17 @@ from sklearn.base import clone
 from sklearn.model_selection import PredefinedSplit
 from skorch.callbacks import Callback, EarlyStopping
 
-from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer
+from gnnpre import (
+    CGCNN,
+    Denoising,
+    ForceField,
+    FrameLabels,
+    Pretrainer,
+    PropertyClassifier,
+    PropertyRegressor,
+)
 from gnnpre.exceptions import TrainingWarning
-from gnnpre.training import TrainingInterrupted, _progress
+from gnnpre.training import _progress
 from training.killed_runs import NoisyVolume
 
 STILL = {"learning_rate": 1e-30, "schedule": None, "restore_best": False}  # weights stay
@@ -241,16 +249,42 @@ class Pressing(Callback):
 
 
 @pytest.mark.parametrize("where", ["batch", "epoch"])
-def test_ctrl_c_hands_over_the_best_weights_so_far(fit, recorder, where):
-    with pytest.raises(TrainingInterrupted) as caught:
-        fit(max_epochs=9, callbacks=[recorder, Pressing(where, 4)])
-    net = caught.value.net
+def test_ctrl_c_leaves_the_best_weights_so_far(graphs, labels, recorder, where):
+    model = Pretrainer(CGCNN(8, 1), max_epochs=9, batch_size=8, random_state=0)
+    model.set_params(callbacks=[recorder, Pressing(where, 4)])
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(graphs, labels)
+    net = model.net_
+    assert np.isfinite(model.predict(graphs).energy).all()
     n_done = 3 if where == "batch" else 4
     assert [row["epoch"] for row in net.history] == list(range(1, n_done + 1))
     best = int(np.argmin(net.history[:, "valid_loss"]))
     assert_same_weights(net.module_.state_dict(), recorder.epochs[best])
     assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     pickle.dumps(net)
+
+
+def test_ctrl_c_in_fine_tuning_leaves_a_fitted_estimator(graphs, labels):
+    y = labels.energy
+    regressor = PropertyRegressor(CGCNN(8, 1), max_epochs=9, batch_size=8, random_state=0)
+    classifier = PropertyClassifier(CGCNN(8, 1), max_epochs=9, batch_size=8, random_state=0)
+    for model, target in ((regressor, y), (classifier, (y > np.median(y)).astype(int))):
+        model.set_params(callbacks=[Pressing("batch", 3)])
+        with pytest.raises(KeyboardInterrupt):
+            model.fit(graphs, target)
+        assert len(model.history_) == 2
+        assert model.predict(graphs).shape == (20,)
+        pickle.dumps(model)
+
+
+def test_ctrl_c_in_a_pretraining_within_the_fit_leaves_nothing_fitted(graphs, labels):
+    pretraining = Pretrainer(
+        CGCNN(8, 1), Denoising(), max_epochs=9, callbacks=[Pressing("batch", 3)]
+    )
+    model = PropertyRegressor(pretraining=pretraining, max_epochs=9, random_state=0)
+    with pytest.raises(KeyboardInterrupt):
+        model.fit(graphs, labels.energy)
+    assert not hasattr(model, "net_")
 
 
 class Interrupting(Callback):
@@ -288,7 +322,7 @@ def test_early_stopping_of_skorch_ends_the_training(fit, capfd):
 
 
 def test_ctrl_c_in_a_batch_propagates(graphs, labels):
-    model = Pretrainer(CGCNN(8, 1), callbacks=[Interrupting("on_batch_end", 4)], max_epochs=9)
+    model = Pretrainer(CGCNN(8, 1), callbacks=[Interrupting("on_batch_end", 1)], max_epochs=9)
     with pytest.raises(KeyboardInterrupt):
         model.fit(graphs, labels)
     assert not hasattr(model, "net_")
