@@ -24,8 +24,25 @@ BANNED_OPENINGS = frozenset(
 )
 #: Names that do not say what they hold.
 VAGUE_NAMES = frozenset(
-    ("found", "own", "ours", "theirs", "part", "parts", "known", "kind", "given", "place", "other")
-    + ("others", "left", "kept", "word", "facts", "wanted")
+    [
+        "found",
+        "own",
+        "ours",
+        "theirs",
+        "part",
+        "parts",
+        "known",
+        "kind",
+        "given",
+        "place",
+        "other",
+        "others",
+        "left",
+        "kept",
+        "word",
+        "facts",
+        "wanted",
+    ]
 )
 
 # Run in a process of its own, with the package of the checkout: every function of gnnpre that
