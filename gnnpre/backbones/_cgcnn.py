@@ -22,41 +22,40 @@ __all__ = ["CGCNN"]
 class CGCNN(Backbone):
     """Crystal graph convolutional neural network, with smooth energies by default.
 
-    Each layer adds to an atom what its neighbours send::
+    Each layer adds to the features ``x_i`` of atom i the messages of its neighbours j::
 
         x_i <- x_i + sum_j envelope(d_ij) sigmoid(W_f z_ij + b_f) * g(W_s z_ij + b_s)
 
-    with ``z_ij = [x_i, x_j, e_ij]`` (target, source, Gaussians of the distance) and ``g`` the
-    activation. The published form is ``envelope=None, aggregation="mean",
-    activation="softplus", element_start="uniform"``, whose energy jumps when a neighbour crosses
-    the cutoff.
+    with ``z_ij = [x_i, x_j, e_ij]``, ``e_ij`` Gaussians of the distance, and ``g`` the activation.
+    The published form is ``envelope=None, aggregation="mean", activation="softplus",
+    element_start="uniform"``; its energy jumps when a neighbour crosses the cutoff.
 
     Parameters
     ----------
     hidden_channels : int
-        Channels of each atom.
+        Number of channels of each atom.
     n_layers : int
-        Rounds of messages.
+        Number of layers.
     n_radial : int
-        Gaussians that a distance is expanded in.
+        Number of Gaussians of the distance.
     smearing_width : float
-        Standard deviation of the Gaussians as a part of the cutoff. The papers' code has 0.05 in
-        one version and 0.2 in another.
+        Standard deviation of the Gaussians, as a fraction of the cutoff. The papers' code has 0.05
+        in one version and 0.2 in another.
     envelope : {"polynomial", "cosine"} or None
-        What takes messages to zero at the cutoff; None for nothing.
+        Function that brings messages to zero at the cutoff, or none.
     aggregation : {"scaled_sum", "mean", "sum"}
-        How messages are gathered: their sum over the square root of the mean number of
-        neighbours in the training set (a constant kept with the weights), their mean (which jumps
-        when a neighbour enters), or their sum.
+        Sum of the messages, divided by the square root of the mean number of neighbours in the
+        training set (a constant of the model); their mean, which jumps when a neighbour enters; or
+        their sum.
     activation : {"silu", "softplus"}
         ``g`` above; SiLU has the cheaper second derivative.
     element_start : {"properties", "uniform"}
-        Where the (trained) embedding of the elements starts: at random projections of period,
-        group, block, covalent radius and electronegativity, so that similar elements start alike;
-        or at random, as in the papers. With few thousand crystals the first learns far more.
+        Initial embedding of the elements, which is trained: random projections of period, group,
+        block, covalent radius and electronegativity, so that similar elements start alike; or
+        random numbers, as in the papers. With a few thousand crystals the first learns far more.
     batch_norm : bool
-        Normalise what is gathered over the batch, as the original does. Crystals of one batch
-        then see each other in training.
+        Whether to normalise the sums over the batch, as the original does. Crystals of one batch
+        then depend on each other in training.
 
     References
     ----------
@@ -141,10 +140,12 @@ class CGCNNModule(BackboneModule):
         """Yield the atom features before the first layer, then after each layer."""
         neighbors = Neighbors.of(batch, self.compiled)
         neighbors = neighbors.scaled(self._scale(batch))
+        # Distances and all that depends on them alone: once for each pair of opposite edges.
         distances = batch.edge_vectors[batch.pairs.edges].norm(dim=1)  # (P,)
         weight = torch.ones_like(distances) if self.envelope is None else self.envelope(distances)
         radial = self.radial(distances)  # (P, n_radial)
-        components = self.radial.components(distances)  # (n_radial, r)
+        # Wide Gaussians overlap: r < n_radial combinations of them hold the same information.
+        components = self.radial.components(distances)  # (n_radial, r) or None
         radial = radial if components is None else radial @ components  # (P, r)
         x = nn.functional.silu(self.embedding(batch.atomic_numbers))  # (N, C)
         yield AtomFeatures(x)
@@ -153,21 +154,21 @@ class CGCNNModule(BackboneModule):
             yield AtomFeatures(x)
 
     def _scale(self, batch: CrystalBatch) -> Tensor | None:
-        """Give the factor of the sum of messages."""
+        """Return the factor of the sums of messages."""
         if self.aggregation == "sum":
             return None
         if self.aggregation == "scaled_sum":
-            # The root keeps the spread of what is gathered; the number itself makes it vanish.
+            # Not the number itself: a sum of n independent messages grows with the root of n.
             return self.mean_neighbors.rsqrt()
         counts = torch.bincount(batch.target, minlength=len(batch.atomic_numbers))
         return 1.0 / counts.clamp(min=1).to(batch.edge_vectors.dtype)[:, None]  # (N, 1)
 
 
 class CGCNNLayer(nn.Module):
-    """One round of messages.
+    """One layer: a linear map of ``[x_i, x_j, e_ij]``, the gated message, and its sum.
 
-    The matrix product of ``[x_i, x_j, e_ij]`` is split in three: the parts of ``x_i`` and ``x_j``
-    are computed once an atom, that of ``e_ij`` once a pair of atoms, none once an edge.
+    The linear map is split in three: ``x_i`` and ``x_j`` are mapped once for each atom and ``e_ij``
+    once for each pair of atoms, none once for each edge.
     """
 
     def __init__(self, channels: int, n_radial: int, activation: str, batch_norm: bool) -> None:
@@ -177,7 +178,7 @@ class CGCNNLayer(nn.Module):
         self.edge = nn.Linear(n_radial, 2 * channels, bias=False)
         self.message = GatedMessage(ACTIVATIONS[activation])
         self.norm = nn.BatchNorm1d(channels) if batch_norm else None
-        # The three are parts of one linear layer and start as that layer would.
+        # The three initialised as one linear layer of 2 C + n_radial inputs.
         bound = 1.0 / math.sqrt(2 * channels + n_radial)
         for parameter in (*self.target.parameters(), self.source.weight, self.edge.weight):
             nn.init.uniform_(parameter, -bound, bound)

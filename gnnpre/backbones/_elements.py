@@ -1,4 +1,4 @@
-"""Properties of the elements 1 to 100, to start embeddings of similar elements alike."""
+"""Properties of the elements 1 to 100, for initial embeddings."""
 
 import torch
 from torch import Tensor
@@ -27,23 +27,23 @@ ELECTRONEGATIVITIES = """
 
 
 def element_properties() -> Tensor:
-    """Period, group, block, covalent radius and electronegativity, standardised: ``(100, 8)``."""
+    """Return period, group, block, radius and electronegativity, standardised: ``(100, 8)``."""
     radii = [int(value) for value in COVALENT_RADII.split()]
     negativities = [int(value) for value in ELECTRONEGATIVITIES.split()]
     rows = [
-        [*_place(z), radius, negativity]
+        [*_periodic_position(z), radius, negativity]
         for z, radius, negativity in zip(range(1, N_ELEMENTS + 1), radii, negativities, strict=True)
     ]
     table = torch.tensor(rows, dtype=torch.float64)
     return (table - table.mean(dim=0)) / table.std(dim=0)
 
 
-def _place(z: int) -> list[int]:
-    """Give period, group and one-hot block (s, p, d, f) of an element."""
+def _periodic_position(z: int) -> list[int]:
+    """Return period, group and one-hot block (s, p, d, f) of an element."""
     period = sum(noble < z for noble in NOBLE_GASES)
     column = z - NOBLE_GASES[period - 1]
     length = NOBLE_GASES[period] - NOBLE_GASES[period - 1]
-    # Lanthanides and actinides stand in group 3.
+    # Lanthanides and actinides belong to group 3.
     inner = length == 32 and 3 <= column <= 17
     group = 3 if inner else column if column <= 2 else 18 - (length - column)
     if z == 2:

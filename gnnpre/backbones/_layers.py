@@ -1,4 +1,4 @@
-"""Layers and small functions that backbones and heads share."""
+"""Layers that backbones and heads share."""
 
 import math
 
@@ -24,11 +24,11 @@ ELEMENT_STARTS = ("properties", "uniform")
 
 
 class ElementEmbedding(nn.Module):
-    """A linear layer on one-hot elements, read as a table.
+    """A linear layer of one-hot elements, evaluated as a table.
 
-    It starts as any linear layer does (``"uniform"``), as ``nn.Embedding`` does (``"normal"``), or
-    as random projections of the properties of the elements (``"properties"``), so that what is
-    learnt of one holds for its neighbours in the periodic table until data say otherwise.
+    Its weights start like those of a linear layer (``"uniform"``), like ``nn.Embedding``
+    (``"normal"``), or as random projections of the properties of the elements (``"properties"``).
+    Similar elements then start alike, and data on one of them inform the model about the others.
     """
 
     def __init__(self, channels: int, start: str) -> None:
@@ -40,9 +40,9 @@ class ElementEmbedding(nn.Module):
         if start == "properties":
             properties = element_properties().to(self.linear.weight.dtype)
             projections = 0.5 * torch.randn(properties.shape[1], channels)
-            own = 0.1 * torch.randn(N_ELEMENTS, channels)
+            differences = 0.1 * torch.randn(N_ELEMENTS, channels)
             with torch.no_grad():
-                self.linear.weight.copy_((properties @ projections + own).t())
+                self.linear.weight.copy_((properties @ projections + differences).t())
                 self.linear.bias.copy_(0.3 * torch.randn(channels))
 
     def forward(self, atomic_numbers: Tensor) -> Tensor:
@@ -58,9 +58,9 @@ class ElementEmbedding(nn.Module):
 
 
 class GaussianSmearing(nn.Module):
-    """Distances as Gaussians on an even grid from 0 to the cutoff (Jia et al. 2024).
+    """Gaussians of the distance, centred on an even grid from 0 to the cutoff (Jia et al. 2024).
 
-    ``width`` is their standard deviation as a part of the cutoff.
+    ``width`` is their standard deviation as a fraction of the cutoff.
     """
 
     centers: Tensor
@@ -76,11 +76,11 @@ class GaussianSmearing(nn.Module):
         return torch.exp(self.coefficient * offsets * offsets)
 
     def components(self, like: Tensor) -> Tensor | None:
-        """Give orthonormal columns V (n_radial, r): ``radial = radial V V^T`` but for rounding.
+        """Return orthonormal columns V (n_radial, r): ``radial = radial V V^T`` but for rounding.
 
-        Wide Gaussians say the same thing many times over: of 50 that are 0.2 cutoffs wide, 13
-        combinations tell all that single precision holds, and linear maps of them cost as much
-        less. None stands for the identity, where little is to be gained.
+        Wide Gaussians overlap: 13 combinations of 50 Gaussians that are 0.2 cutoffs wide hold all
+        their information in single precision, and linear maps of them cost as much less. None is
+        returned where this would save little.
         """
         key = like.dtype, like.device
         if key not in self._components:
@@ -118,17 +118,17 @@ class ExpNormalSmearing(nn.Module):
                 self.register_buffer(name, value)
 
     def forward(self, distances: Tensor, columns: Tensor) -> Tensor:
-        """Give some of the functions of the distances (E, n_columns)."""
+        """Return some of the functions of the distances, (E, n_columns)."""
         means, betas = self.means[columns], self.betas[columns]
         offsets = torch.exp(-self.rate * distances)[:, None] - means
         return torch.exp(-betas * offsets * offsets)
 
     def columns(self, distances: Tensor) -> Tensor:
-        """Say which functions are not zero, but for rounding, at one of the distances at least.
+        """Return the indices of the functions that are not zero, but for rounding, everywhere.
 
-        Those of distances that atoms never come to, half of all, cost as much as the rest.
+        Half of them are zero at all distances that occur between atoms.
         """
-        if distances.device.type != "cpu" or not len(distances):  # a GPU would wait for them
+        if distances.device.type != "cpu" or not len(distances):  # a GPU would have to wait
             return torch.arange(len(self.means), device=distances.device)
         with torch.no_grad():
             ends = torch.exp(-self.rate * torch.stack([distances.max(), distances.min()]))
@@ -138,10 +138,10 @@ class ExpNormalSmearing(nn.Module):
 
 
 class WhitenedNorm(nn.Module):
-    """Vectors of each atom, centred and then stretched until their covariance is the identity.
+    """Vectors of each atom, centred and scaled to the identity as their covariance.
 
-    ``v -> weight * (S + eps)^(-1/2) (v - mean)``, mean and covariance ``S`` (3, 3) taken over
-    the channels of an atom. The published form adds ``eps * diag(1, 2, 3)``, which depends on the
+    ``v -> weight * (S + eps)^(-1/2) (v - mean)``, with mean and covariance ``S`` (3, 3) over the
+    channels of an atom. The published form adds ``eps * diag(1, 2, 3)``, which depends on the
     axes: https://github.com/shehzaidi/pre-training-via-denoising/issues/5.
     """
 
@@ -152,7 +152,7 @@ class WhitenedNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(channels))
 
     def forward(self, vectors: Tensor) -> Tensor:
-        # In double precision, as variances may differ by more than single precision has digits.
+        # In double precision: variances may differ by more than the digits of single precision.
         wide = vectors.double()
         centred = wide - wide.mean(dim=-1, keepdim=True)  # (N, 3, C)
         covariance = centred @ centred.mT / vectors.shape[-1]  # (N, 3, 3)
@@ -163,10 +163,10 @@ class WhitenedNorm(nn.Module):
 def _inverse_root(matrix: Tensor, eps: float) -> Tensor:
     """``(matrix + eps)^(-1/2)`` of symmetric positive matrices, with safe derivatives.
 
-    The gradient of an eigendecomposition divides by differences of eigenvalues: NaN for zero,
-    collinear or symmetric vectors. So it only gives the value X, without a gradient, and two
-    steps of Newton's method on X A X = 1 (with the derivative of the start, which is diagonal
-    between eigenvectors) leave the value and give its first two derivatives exactly.
+    The gradient of an eigendecomposition divides by differences of eigenvalues: it is NaN for zero,
+    collinear or symmetric vectors. So the eigendecomposition only provides the value X, without a
+    gradient. Two steps of Newton's method on X A X = 1 do not change this value and have its exact
+    first two derivatives.
     """
     identity = torch.eye(matrix.shape[-1], dtype=matrix.dtype, device=matrix.device)
     eigenvalues, axes = torch.linalg.eigh(matrix.detach())
@@ -180,7 +180,9 @@ def _inverse_root(matrix: Tensor, eps: float) -> Tensor:
 
 
 class PolynomialEnvelope(nn.Module):
-    """``1 - 28 x^6 + 48 x^7 - 21 x^8`` with x = distance / cutoff: zero at 1, twice smoothly.
+    """Envelope ``1 - 28 x^6 + 48 x^7 - 21 x^8`` with x = distance / cutoff.
+
+    It and its first two derivatives are zero at the cutoff.
 
     Equation 8 of Gasteiger et al., "Directional Message Passing for Molecular Graphs" (2020),
     with p = 6.
@@ -197,7 +199,7 @@ class PolynomialEnvelope(nn.Module):
 
 
 class CosineEnvelope(nn.Module):
-    """``(1 + cos(pi x)) / 2`` with x = distance / cutoff: zero at 1, once smoothly."""
+    """Envelope ``(1 + cos(pi x)) / 2`` with x = distance / cutoff; its slope is zero there too."""
 
     def __init__(self, cutoff: float) -> None:
         super().__init__()
@@ -217,7 +219,7 @@ ENVELOPES: dict[str, type[nn.Module]] = {
 def make_mlp(
     in_channels: int, hidden_channels: int, n_layers: int, out_channels: int
 ) -> nn.Sequential:
-    """``n_layers`` hidden layers with SiLU, then a linear one."""
+    """Build ``n_layers`` hidden layers with SiLU, then a linear one."""
     layers: list[nn.Module] = []
     for _ in range(n_layers):
         layers += [nn.Linear(in_channels, hidden_channels), nn.SiLU()]

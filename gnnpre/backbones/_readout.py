@@ -1,4 +1,4 @@
-"""From atom features to values of a crystal."""
+"""Readout: from the features of atoms to values of crystals."""
 
 import torch
 from torch import Tensor, nn
@@ -11,7 +11,7 @@ from ._layers import make_mlp, sum_by_index
 __all__ = ["ENERGY_POOLINGS", "POOLINGS", "READOUTS", "Readout", "pool"]
 
 READOUTS = ("late", "early")
-#: Those that can make an energy: it has two derivatives, and a supercell has that of its cells.
+#: Poolings for energies: they have two derivatives, and a supercell has the energy of its cells.
 ENERGY_POOLINGS = ("sum", "mean")
 POOLINGS = (*ENERGY_POOLINGS, "max", "attention", "cumulants")
 
@@ -25,7 +25,7 @@ def pool(values: Tensor, batch: CrystalBatch, pooling: str) -> Tensor:
 
 
 class AttentionPooling(nn.Module):
-    """A mean over atoms with weights that are learnt from their features."""
+    """Weighted mean over atoms, with weights that depend on their features."""
 
     def __init__(self, in_channels: int) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class AttentionPooling(nn.Module):
 
     def forward(self, values: Tensor, scalars: Tensor, batch: CrystalBatch) -> Tensor:
         scores = self.score(scalars)  # (N, 1)
-        # Any constant of a crystal cancels; this one keeps the exponential finite.
+        # Subtracting the largest score changes no weight and keeps the exponential finite.
         largest = pool(scores.detach(), batch, "max")
         weights = torch.exp(scores - largest[batch.batch])
         total = sum_by_index(weights, batch.batch, len(batch))
@@ -48,17 +48,17 @@ class Readout(nn.Module):
     in_channels : int
         Channels of the atom features.
     out_channels : int
-        Values for each crystal.
+        Number of values of each crystal.
     order : {"late", "early"}
-        Perceptron, then pooling (the sum of atomic values, size-extensive); or pooling first, the
+        Perceptron, then pooling (a sum of atomic values is size-extensive); or pooling first, the
         papers' form, which is not extensive.
     pooling : {"sum", "mean", "max", "attention", "cumulants"}
-        Over the atoms of a crystal: sum, mean, largest value, mean with learnt weights, or mean,
-        variance and third central moment of the features (for ``"early"``).
+        Pooling over the atoms of a crystal: sum, mean, largest value, weighted mean with trained
+        weights, or the mean, variance and third central moment of the features (``"early"`` only).
     hidden_channels : int, optional
         Width of the hidden layers; ``in_channels`` by default.
     n_layers : int
-        Hidden layers.
+        Number of hidden layers.
 
     Examples
     --------
@@ -100,7 +100,7 @@ class Readout(nn.Module):
         return self.order == "late" and self.pooling == "sum"
 
     def forward(self, scalars: Tensor, batch: CrystalBatch) -> Tensor:
-        """Read crystals out.
+        """Return the values of crystals.
 
         Parameters
         ----------
@@ -119,7 +119,7 @@ class Readout(nn.Module):
         return self.mlp(self._pool(scalars, scalars, batch))
 
     def last_features(self, scalars: Tensor, batch: CrystalBatch) -> Tensor:
-        """Give what the last linear layer is applied to, pooled.
+        """Return the pooled inputs of the last linear layer.
 
         Parameters
         ----------
@@ -131,7 +131,7 @@ class Readout(nn.Module):
         Returns
         -------
         Tensor of shape (n, H)
-            Features in which the readout is linear, but for a late one that takes the maximum.
+            Features in which the readout is linear, unless it is a late one with ``"max"``.
         """
         hidden = self.mlp[:-1]
         if self.order == "late":

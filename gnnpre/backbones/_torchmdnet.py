@@ -26,9 +26,8 @@ __all__ = ["TorchMDNet"]
 class TorchMDNet(Backbone):
     """Equivariant transformer of TorchMD-Net: attention, with scalars and vectors for each atom.
 
-    Each layer gathers, from the neighbours j of an atom i and for each head h, with
-    ``y = LayerNorm(x)``, ``f`` the cosine cutoff, ``u_ij`` the unit vector from i to j and
-    filters ``F = silu(linear(radial(d_ij)))``::
+    Each layer sums over the neighbours j of an atom i, with ``y = LayerNorm(x)``, ``f`` the cosine
+    cutoff, ``u_ij`` the unit vector from i to j and filters ``F = silu(linear(radial(d_ij)))``::
 
         a_ij = f silu(sum_head (Q y_i) * (K y_j) * F_k)
         s_i = sum_j a_ij (V_s y_j) * F_s
@@ -39,51 +38,51 @@ class TorchMDNet(Backbone):
         x_i <- x_i + o_3 + o_2 * <U_1 v_i, U_2 v_i>
         v_i <- v_i + o_1 * U_3 v_i + w_i
 
-    Scalars start at ``linear([z_i, sum_j f linear(radial) * z'_j])`` with two embeddings of the
-    elements, vectors at zero; a last LayerNorm acts on the scalars.
+    Scalars start at ``linear([z_i, sum_j f linear(radial) * z'_j])`` with two embeddings ``z`` and
+    ``z'`` of the elements, vectors at zero; a last LayerNorm acts on the scalars.
 
-    The papers' setting is ``n_layers=8, vector_cutoff=False, aggregation="sum",
-    element_start="normal"`` with graphs of 8 Å. Its energy jumps when a neighbour crosses the
+    The published form is ``n_layers=8, vector_cutoff=False, aggregation="sum",
+    element_start="normal"`` with graphs of 8 Å; its energy jumps when a neighbour crosses the
     cutoff.
 
     Parameters
     ----------
     hidden_channels : int
-        Channels of the scalars and of the vectors.
+        Number of channels of the scalars and of the vectors.
     n_layers : int
-        Rounds of attention. The papers have 8.
+        Number of layers; 8 in the papers.
     n_heads : int
-        Heads of attention; divides ``hidden_channels``.
+        Number of heads of attention; a divisor of ``hidden_channels``.
     n_radial : int
-        Functions that a distance is expanded in: Gaussians of ``exp(-5 d / cutoff)`` times the
-        cosine cutoff.
+        Number of functions of the distance: Gaussians of ``exp(-5 d / cutoff)`` times the cosine
+        cutoff.
     trainable_radial : bool
-        Whether centres and widths of these functions are trained.
+        Whether the centres and widths of these functions are trained.
     vector_cutoff : bool
-        Whether the ``f`` in ``w_i`` is there. Published without, whereby energies jump at the
-        cutoff; torchmd-net has had it as an option of the same name since.
+        Whether ``w_i`` has the factor ``f``. The published form has none, so that energies jump at
+        the cutoff; later versions of torchmd-net have an option of the same name.
     aggregation : {"scaled_sum", "sum"}
         Sums over neighbours, divided by the square root of the mean number of neighbours in the
-        training set (a constant kept with the weights), or plain as published.
+        training set (a constant of the model), or plain sums as published.
     vector_norm : {"whitened"} or None
-        Whether the vectors that come out are whitened, which steadies denoising by a head on
-        them. Scalars do not depend on it. The original adds a term that depends on the axes, and
-        is left out here.
+        Whether the final vectors are whitened, which stabilises denoising by a head on them.
+        Scalars do not depend on it. The original adds a term that depends on the axes, which is
+        left out here.
     element_start : {"properties", "uniform", "normal"}
-        Where both (trained) embeddings of the elements start: at random projections of period,
-        group, block, covalent radius and electronegativity, so that similar elements start alike;
-        as a linear layer; or at a standard normal distribution, as published.
+        Initial embeddings of the elements, which are trained: random projections of period, group,
+        block, covalent radius and electronegativity, so that similar elements start alike; those
+        of a linear layer; or a standard normal distribution, as published.
 
     Notes
     -----
     ``u_ij`` is ``batch.edge_vectors`` at unit length, from the atom that receives to the one that
-    sends, as in the published code. The other sign would turn all vectors round and leave all
-    scalars. No atom is its own neighbour at distance zero, as in the papers' code for crystals and
-    other than in torchmd-net. Its periodic images are its neighbours, in the first embedding too,
+    sends, as in the published code. The opposite sign would reverse all vectors and change no
+    scalar. No atom is its own neighbour at distance zero, as in the papers' code for crystals but
+    not in torchmd-net. Periodic images of an atom are its neighbours, in the first embedding too,
     where the published code leaves them out.
 
-    In the first layer all ``v_j`` are zero, and weights that act on them do not exist here: 105,216
-    of the papers' setting, which is the same function without them.
+    In the first layer all ``v_j`` are zero, so the weights that act on them are left out: 105,216
+    weights of the published form, which do not change its values.
 
     References
     ----------
@@ -158,16 +157,16 @@ class TorchMDNet(Backbone):
 
 
 class _Edges(NamedTuple):
-    """What all layers need of the P pairs of edges."""
+    """The inputs of all layers that depend on the P pairs of edges."""
 
     neighbors: Neighbors
     radial: Tensor  # (P, n_columns)
-    columns: Tensor  # which of the n_radial functions these are
+    columns: Tensor  # indices of these among the n_radial functions
     envelope: Tensor  # (P,)
     directions: Tensor  # (P, 3), times the envelope with vector_cutoff
 
     def filters(self, linear: nn.Linear) -> LinearMap:
-        """Give a linear map of the radial functions, (P, ...)."""
+        """Return a linear map of the radial functions, (P, ...)."""
         return LinearMap(self.radial, linear.weight[:, self.columns], linear.bias)
 
 
@@ -212,12 +211,12 @@ class TorchMDNetModule(BackboneModule):
         return AtomFeatures(self.norm(x), vectors)
 
     def layer_patterns(self) -> list[tuple[str, ...]]:
-        """Name the weights of each layer; the norms at the end belong to the last."""
-        *others, last = super().layer_patterns()
-        return [*others, (*last, "norm.*", "vector_norm.*")]
+        """Return the weights of each layer; the norms at the end belong to the last."""
+        *before, last = super().layer_patterns()
+        return [*before, (*last, "norm.*", "vector_norm.*")]
 
     def _edges(self, batch: CrystalBatch) -> _Edges:
-        # The root keeps the spread of what is gathered; the number itself makes it vanish.
+        # Not the number itself: a sum of n independent messages grows with the root of n.
         scale = self.mean_neighbors.rsqrt() if self.scaled else None
         neighbors = Neighbors.of(batch, self.compiled).scaled(scale)
         vectors = batch.edge_vectors[batch.pairs.edges]  # (P, 3)
@@ -235,7 +234,7 @@ class TorchMDNetModule(BackboneModule):
 
 
 class NeighborEmbedding(nn.Module):
-    """Scalars to start from: an atom's element and those of its neighbours."""
+    """The initial scalars: embeddings of an atom's element and of those of its neighbours."""
 
     def __init__(self, channels: int, n_radial: int, start: str) -> None:
         super().__init__()
@@ -253,10 +252,10 @@ class NeighborEmbedding(nn.Module):
 
 
 class AttentionLayer(nn.Module):
-    """One round of attention.
+    """One layer of attention.
 
-    Key and values (of scalars, directions and, but in the first layer, vectors) are parts of one
-    linear map made once an atom, and so are their filters, made once an edge.
+    One linear map of each atom returns its key and its values (of scalars, directions and, except
+    in the first layer, vectors); another one of each pair of atoms returns their filters.
     """
 
     def __init__(
@@ -286,7 +285,7 @@ class AttentionLayer(nn.Module):
         return x, vectors + o_vector[:, None] * third + gathered
 
     def _attend(self, y: Tensor, vectors: Tensor | None, edges: _Edges) -> tuple[Tensor, ...]:
-        """Gather what neighbours send: ``(N, C)`` and ``(N, 3, C)``."""
+        """Return sums over neighbours: scalars ``(N, C)`` and vectors ``(N, 3, C)``."""
         of_atoms = self.query(y), self.send(y)  # (N, C), (N, 4C)
         of_pairs = edges.filters(self.edge), edges.envelope, edges.directions
         last = () if vectors is None else (vectors,)
@@ -294,12 +293,16 @@ class AttentionLayer(nn.Module):
 
 
 def xavier_linear(
-    in_channels: int, parts: list[int], published: list[int] | None = None
+    in_channels: int, sizes: list[int], published: list[int] | None = None
 ) -> nn.Linear:
-    """Linear layer whose parts start as (parts of) layers with the published numbers of outputs."""
-    linear = nn.Linear(in_channels, sum(parts))
+    """Build one linear layer in place of several with ``sizes`` outputs.
+
+    The weights of each start as Xavier initialisation would for its ``published`` number of
+    outputs.
+    """
+    linear = nn.Linear(in_channels, sum(sizes))
     nn.init.zeros_(linear.bias)
-    for weight, size in zip(linear.weight.split(parts), published or parts, strict=True):
+    for weight, size in zip(linear.weight.split(sizes), published or sizes, strict=True):
         bound = math.sqrt(6.0 / (in_channels + size))
         nn.init.uniform_(weight, -bound, bound)
     return linear

@@ -1,4 +1,4 @@
-"""CGCNN: its equation edge by edge, its parameters, and what it keeps."""
+"""CGCNN: its equation edge by edge, its parameters, and its constants in saved models."""
 
 from dataclasses import replace
 
@@ -24,7 +24,7 @@ def sigmoid(x: np.ndarray) -> np.ndarray:
 
 
 def plain_features(module, config: CGCNN, batch) -> np.ndarray:
-    """The equation of CGCNN's docstring, one edge after the other, in NumPy."""
+    """The equation of CGCNN's docstring, edge by edge, in NumPy."""
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     x = weights["embedding.linear.weight"].T[batch.atomic_numbers - 1]
     x = x + weights["embedding.linear.bias"]
@@ -32,8 +32,8 @@ def plain_features(module, config: CGCNN, batch) -> np.ndarray:
     centers = np.linspace(0.0, CUTOFF, config.n_radial)
     sources, targets = batch.edge_index.numpy()
     for layer in range(config.n_layers):
-        part = {name: weights[f"layers.{layer}.{name}.weight"] for name in ("target", "source")}
-        w = np.concatenate([*part.values(), weights[f"layers.{layer}.edge.weight"]], axis=1)
+        of_atoms = {name: weights[f"layers.{layer}.{name}.weight"] for name in ("target", "source")}
+        w = np.concatenate([*of_atoms.values(), weights[f"layers.{layer}.edge.weight"]], axis=1)
         gathered = np.zeros_like(x)
         for source, target, vector in zip(sources, targets, batch.edge_vectors, strict=True):
             d = float(vector.norm())
@@ -49,12 +49,12 @@ def plain_features(module, config: CGCNN, batch) -> np.ndarray:
 def test_equation(batch):
     config = BACKBONES["cgcnn_cosine"]
     module = make_model(config, ForceField()).backbone
-    found = module(batch)
-    assert isinstance(found, AtomFeatures)
-    assert found.vectors is None
+    features = module(batch)
+    assert isinstance(features, AtomFeatures)
+    assert features.vectors is None
     expected = plain_features(module, config, batch)
     # The centres of a model that was built in float32 carry its rounding.
-    np.testing.assert_allclose(found.scalars.detach(), expected, rtol=1e-5, atol=1e-5)
+    np.testing.assert_allclose(features.scalars.detach(), expected, rtol=1e-5, atol=1e-5)
 
 
 def test_only_edge_vectors_carry_geometry(batch):
@@ -150,9 +150,9 @@ class TestMeanNeighbors:
     def test_is_kept_with_the_weights(self):
         state = CGCNN(**SMALL).build(CUTOFF, 17.5).state_dict()
         assert state["mean_neighbors"] == 17.5
-        other = CGCNN(**SMALL).build(CUTOFF, 3.0)
-        other.load_state_dict(state)
-        assert other.mean_neighbors == 17.5
+        restored = CGCNN(**SMALL).build(CUTOFF, 3.0)
+        restored.load_state_dict(state)
+        assert restored.mean_neighbors == 17.5
 
     def test_its_root_divides_the_sum(self, batch):
         """Of the messages of one layer."""

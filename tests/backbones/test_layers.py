@@ -12,7 +12,7 @@ from gnnpre.backbones._elements import (
     COVALENT_RADII,
     ELECTRONEGATIVITIES,
     N_ELEMENTS,
-    _place,
+    _periodic_position,
     element_properties,
 )
 from gnnpre.backbones._layers import (
@@ -47,7 +47,7 @@ class TestEnvelopes:
 
     @pytest.mark.parametrize("envelope", [PolynomialEnvelope, CosineEnvelope])
     def test_is_zero_beyond_the_cutoff(self, envelope):
-        # Edges are found to within a tolerance, so some are longer by a little.
+        # Edges are searched to within a tolerance, so some are longer by a little.
         beyond = torch.tensor([CUTOFF + 1e-8, CUTOFF + 1.0], dtype=torch.float64)
         assert envelope(CUTOFF)(beyond).abs().max() < 1e-15
 
@@ -120,8 +120,8 @@ class TestElementEmbedding:
         embedding = ElementEmbedding(64, "properties")
         table = embedding(torch.arange(1, 101)).detach()
 
-        def distance(one: str, other: str) -> float:
-            pair = table[[Element(one).Z - 1, Element(other).Z - 1]]
+        def distance(first: str, second: str) -> float:
+            pair = table[[Element(first).Z - 1, Element(second).Z - 1]]
             return float((pair[0] - pair[1]).norm())
 
         assert distance("Nb", "Ta") < 0.5 * distance("Nb", "O")
@@ -136,19 +136,19 @@ class TestElementProperties:
         for z in range(1, N_ELEMENTS + 1):
             element = Element.from_Z(z)
             expected = "s" if element.symbol == "He" else element.block  # "p" to pymatgen
-            place = [element.row, element.group, *(int(expected == block) for block in "spdf")]
-            assert _place(z) == place, element
+            position = [element.row, element.group, *(int(expected == block) for block in "spdf")]
+            assert _periodic_position(z) == position, element
 
     def test_covalent_radii(self):
-        found = np.array(COVALENT_RADII.split(), dtype=float) / 100
-        np.testing.assert_allclose(found[:96], covalent_radii[1:97], atol=1e-9)
+        radii = np.array(COVALENT_RADII.split(), dtype=float) / 100
+        np.testing.assert_allclose(radii[:96], covalent_radii[1:97], atol=1e-9)
 
     def test_electronegativities(self):
-        found = np.array(ELECTRONEGATIVITIES.split(), dtype=float) / 100
-        assert len(found) == N_ELEMENTS
+        values = np.array(ELECTRONEGATIVITIES.split(), dtype=float) / 100
+        assert len(values) == N_ELEMENTS
         for z in range(1, N_ELEMENTS + 1):
             if z not in (2, 10, 18):  # not on Pauling's scale
-                assert found[z - 1] == pytest.approx(Element.from_Z(z).X, abs=0.006)
+                assert values[z - 1] == pytest.approx(Element.from_Z(z).X, abs=0.006)
 
     def test_are_standardised(self):
         table = element_properties()
@@ -160,13 +160,13 @@ class TestElementProperties:
 class TestSumByIndex:
     def test_sums_rows(self):
         values = torch.tensor([[1.0, 2.0], [3.0, 4.0], [5.0, 6.0]])
-        found = sum_by_index(values, torch.tensor([2, 0, 2]), 4)
+        sums = sum_by_index(values, torch.tensor([2, 0, 2]), 4)
         expected = torch.tensor([[3.0, 4.0], [0.0, 0.0], [6.0, 8.0], [0.0, 0.0]])
-        assert torch.equal(found, expected)
+        assert torch.equal(sums, expected)
 
     def test_no_rows(self):
-        found = sum_by_index(torch.empty(0, 3), torch.empty(0, dtype=torch.long), 2)
-        assert torch.equal(found, torch.zeros(2, 3))
+        sums = sum_by_index(torch.empty(0, 3), torch.empty(0, dtype=torch.long), 2)
+        assert torch.equal(sums, torch.zeros(2, 3))
 
     def test_has_two_derivatives(self):
         index = torch.tensor([2, 0, 2, 1, 1])
@@ -204,8 +204,8 @@ def test_radial_functions_left_out_are_zero_but_for_rounding(dtype):
     every = torch.arange(50)
     whole = radial(distances, every)
     torch.testing.assert_close(radial(distances, columns), whole[:, columns], rtol=0, atol=0)
-    left = ~torch.isin(every, columns)
-    assert whole[:, left].max() < torch.finfo(dtype).eps
+    dropped = ~torch.isin(every, columns)
+    assert whole[:, dropped].max() < torch.finfo(dtype).eps
     nearer = radial.columns(torch.cat([distances, distances.new_tensor([1.0])]))
     assert set(columns.tolist()) < set(nearer.tolist())
 

@@ -27,7 +27,7 @@ def crystals(values: torch.Tensor, batch) -> list[torch.Tensor]:
 
 @pytest.mark.parametrize("pooling", ["sum", "mean"])
 def test_pool(batch, features, pooling):
-    expected = torch.stack([getattr(part, pooling)(dim=0) for part in crystals(features, batch)])
+    expected = torch.stack([getattr(atoms, pooling)(dim=0) for atoms in crystals(features, batch)])
     torch.testing.assert_close(pool(features, batch, pooling), expected)
 
 
@@ -37,24 +37,24 @@ def test_late_reads_atoms_and_early_reads_crystals(batch, features, pooling):
         torch.manual_seed(0)
         head = Readout(4, 2, order=order, pooling=pooling, hidden_channels=6, n_layers=2).double()
         rows = []
-        for part in crystals(features, batch):
-            read = head.mlp(part) if order == "late" else part
+        for atoms in crystals(features, batch):
+            read = head.mlp(atoms) if order == "late" else atoms
             pooled = getattr(read, pooling)(dim=0)
             rows.append(pooled if order == "late" else head.mlp(pooled))
         torch.testing.assert_close(head(features, batch), torch.stack(rows))
 
 
 def test_largest_value(batch, features):
-    expected = torch.stack([part.amax(dim=0) for part in crystals(features, batch)])
+    expected = torch.stack([atoms.amax(dim=0) for atoms in crystals(features, batch)])
     torch.testing.assert_close(pool(features, batch, "max"), expected)
 
 
 def test_cumulants_of_features(batch, features):
     expected = []
-    for part in crystals(features, batch):
-        centred = part - part.mean(dim=0)
+    for atoms in crystals(features, batch):
+        centred = atoms - atoms.mean(dim=0)
         moments = [(centred**power).mean(dim=0) for power in (2, 3)]
-        expected.append(torch.cat([part.mean(dim=0), *moments]))
+        expected.append(torch.cat([atoms.mean(dim=0), *moments]))
     torch.testing.assert_close(pool(features, batch, "cumulants"), torch.stack(expected))
 
 
@@ -65,9 +65,9 @@ def test_attention_is_a_mean_with_weights_from_the_features(batch, features, ord
     # Scores far beyond what an exponential holds.
     head.attention.score.weight.data *= 2000.0
     rows = []
-    for part in crystals(features, batch):
-        weights = torch.softmax(head.attention.score(part)[:, 0], dim=0)
-        read = head.mlp(part) if order == "late" else part
+    for atoms in crystals(features, batch):
+        weights = torch.softmax(head.attention.score(atoms)[:, 0], dim=0)
+        read = head.mlp(atoms) if order == "late" else atoms
         pooled = weights @ read
         rows.append(pooled if order == "late" else head.mlp(pooled))
     torch.testing.assert_close(head(features, batch), torch.stack(rows))

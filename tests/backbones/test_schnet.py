@@ -24,7 +24,7 @@ def shifted_softplus(x):
 
 
 def plain_features(module, config, batch):
-    """The equation of SchNet's docstring, one edge after the other, in NumPy."""
+    """The equation of SchNet's docstring, edge by edge, in NumPy."""
     weights = {name: value.numpy() for name, value in module.state_dict().items()}
     activation = silu if config.activation == "silu" else shifted_softplus
     scale = 1.0 / np.sqrt(MEAN_NEIGHBORS) if config.aggregation == "scaled_sum" else 1.0

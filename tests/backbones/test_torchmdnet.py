@@ -34,7 +34,7 @@ def _seed():
 
 
 def make_module(seed: int = 0, **settings):
-    """In float64, with random weights of which none is left at 0 or 1."""
+    """In float64, with random weights, none of them 0 or 1."""
     config = TorchMDNet(**{**SMALL_ET, **settings})
     return make_model(config, ForceField(), seed=seed).backbone
 
@@ -48,7 +48,7 @@ def silu(x):
 
 
 class Plain:
-    """The published equations in NumPy, one edge and one head after the other."""
+    """The published equations in NumPy, edge by edge and head by head."""
 
     def __init__(self, module, n_heads: int, vector_cutoff: bool) -> None:
         self.w = {name: value.numpy() for name, value in module.state_dict().items()}
@@ -87,10 +87,10 @@ class Plain:
     def embed(self, numbers, edges):
         one_hot = np.eye(100)[np.array(numbers) - 1]
         own = np.array([self.linear("embedding.own.linear", row) for row in one_hot])
-        other = np.array([self.linear("embedding.neighbor.linear", row) for row in one_hot])
+        of_neighbors = np.array([self.linear("embedding.neighbor.linear", row) for row in one_hot])
         gathered = np.zeros_like(own)
         for source, target, f, radial, _ in edges:
-            gathered[target] += other[source] * self.linear("embedding.edge", radial) * f
+            gathered[target] += of_neighbors[source] * self.linear("embedding.edge", radial) * f
         pairs = np.concatenate([own, gathered * self.scale], axis=1)
         return np.array([self.linear("embedding.combine", pair) for pair in pairs])
 
@@ -99,9 +99,9 @@ class Plain:
         s, w = np.zeros_like(x), np.zeros_like(v)
         for source, target, f, radial, u in edges:
             q = self.linear(f"{name}.query", y[target])
-            parts = self.linear(f"{name}.send", y[source])
-            parts = parts * silu(self.linear(f"{name}.edge", radial))
-            key, scalar, direction, *gate = np.split(parts, len(parts) // len(q))
+            sent = self.linear(f"{name}.send", y[source])
+            sent = sent * silu(self.linear(f"{name}.edge", radial))
+            key, scalar, direction, *gate = np.split(sent, len(sent) // len(q))
             f_vector = f if self.vector_cutoff else 1.0
             for head in np.split(np.arange(x.shape[1]), self.n_heads):
                 attention = silu(np.sum(q[head] * key[head])) * f
@@ -134,9 +134,9 @@ def test_equations(settings):
         module, settings.get("n_heads", SMALL_ET["n_heads"]), settings.get("vector_cutoff", True)
     )
     scalars, vectors = plain(batch)
-    found = module(batch)
+    features = module(batch)
     assert np.abs(vectors).max() > 0.1
-    for actual, expected in zip(found, (scalars, vectors), strict=True):
+    for actual, expected in zip(features, (scalars, vectors), strict=True):
         size = np.abs(expected).max()
         np.testing.assert_allclose(actual.detach(), expected, rtol=1e-10, atol=1e-10 * size)
 
@@ -151,7 +151,7 @@ class TestTorchMDNetItself:
 
     @staticmethod
     def take_weights(module, reference):
-        """Give the published weights to our module; those that only meet zeros have no place."""
+        """Copy the published weights, but for those that are only multiplied by zeros."""
         w = {name: torch.tensor(v, dtype=torch.float64) for name, v in reference["weights"].items()}
         n_heads = reference["settings"]["num_heads"]
 
@@ -160,25 +160,25 @@ class TestTorchMDNetItself:
             if bias is not None:
                 linear.bias.data.copy_(bias)
 
-        for ours, theirs in (("own", "embedding"), ("neighbor", "neighbor_embedding.embedding")):
-            embedding = getattr(module.embedding, ours).linear
-            table = w[f"{theirs}.weight"]
+        for name, published in (("own", "embedding"), ("neighbor", "neighbor_embedding.embedding")):
+            embedding = getattr(module.embedding, name).linear
+            table = w[f"{published}.weight"]
             embedding.bias.data.zero_()
             embedding.weight.data[:, : len(table) - 1] = table[1:].T  # row 0 is no element
-        for ours, theirs in (("edge", "distance_proj"), ("combine", "combine")):
-            parts = (w[f"neighbor_embedding.{theirs}.{name}"] for name in ("weight", "bias"))
-            put(getattr(module.embedding, ours), *parts)
+        for layer_name, published in (("edge", "distance_proj"), ("combine", "combine")):
+            keys = (f"neighbor_embedding.{published}.{name}" for name in ("weight", "bias"))
+            put(getattr(module.embedding, layer_name), *(w[key] for key in keys))
         module.radial.means.data.copy_(w["distance_expansion.means"])
         module.radial.betas.data.copy_(w["distance_expansion.betas"])
         put(module.norm, w["out_norm.weight"], w["out_norm.bias"])
         for number, layer in enumerate(module.layers):
-            part = {
+            weights = {
                 name.split(".", 2)[2]: value
                 for name, value in w.items()
                 if name.startswith(f"attention_layers.{number}.")
             }
-            put(layer.norm, part["layernorm.weight"], part["layernorm.bias"])
-            put(layer.query, part["q_proj.weight"], part["q_proj.bias"])
+            put(layer.norm, weights["layernorm.weight"], weights["layernorm.bias"])
+            put(layer.query, weights["q_proj.weight"], weights["q_proj.bias"])
             # Each head's scalars, gates and directions stand together.
             rows = torch.arange(3 * module.out_channels).reshape(n_heads, 3, -1)
             columns = [0, 2] if number == 0 else [0, 2, 1]
@@ -188,14 +188,14 @@ class TestTorchMDNetItself:
                 (layer.edge, "dk_proj", "dv_proj"),
             ):
                 both = (
-                    torch.cat([part[f"{key}.{name}"], part[f"{value}.{name}"][chosen]])
+                    torch.cat([weights[f"{key}.{name}"], weights[f"{value}.{name}"][chosen]])
                     for name in ("weight", "bias")
                 )
                 put(linear, *both)
             n_outputs = layer.output.out_features
-            put(layer.output, *(part[f"o_proj.{p}"][-n_outputs:] for p in ("weight", "bias")))
+            put(layer.output, *(weights[f"o_proj.{p}"][-n_outputs:] for p in ("weight", "bias")))
             if layer.mix is not None:
-                put(layer.mix, part["vec_proj.weight"])
+                put(layer.mix, weights["vec_proj.weight"])
 
     @pytest.mark.parametrize("case", [0, 1], ids=["published", "vector cutoff"])
     def test_features_and_gradient(self, reference, case):
@@ -216,12 +216,12 @@ class TestTorchMDNetItself:
         shift = torch.zeros_like(batch.positions, requires_grad=True)
         scalars, vectors = module(batch.displaced(shift))
         (gradient,) = torch.autograd.grad(scalars[:, 0].sum(), shift)
-        for name, found in {
+        for name, values in {
             "scalars": scalars, "vectors": vectors, "gradient_of_channel_0": gradient
         }.items():  # fmt: skip
-            wanted = torch.tensor(expected[name], dtype=torch.float64)
+            published = torch.tensor(expected[name], dtype=torch.float64)
             torch.testing.assert_close(
-                found.detach(), wanted, rtol=1e-10, atol=1e-10 * float(wanted.abs().max())
+                values.detach(), published, rtol=1e-10, atol=1e-10 * float(published.abs().max())
             )
 
 
@@ -266,8 +266,8 @@ class TestSymmetries:
         module = make_module(vector_norm="whitened")
         together = module(make_batch())
         singles = [module(make_batch([atoms])) for atoms in STRUCTURES]
-        for found, parts in zip(together, zip(*singles, strict=True), strict=True):
-            torch.testing.assert_close(found, torch.cat(parts), rtol=1e-10, atol=1e-10)
+        for values, rows in zip(together, zip(*singles, strict=True), strict=True):
+            torch.testing.assert_close(values, torch.cat(rows), rtol=1e-10, atol=1e-10)
 
     def test_atoms_without_neighbours(self):
         for norm in (None, "whitened"):
@@ -294,8 +294,8 @@ class TestDerivatives:
         self.loss(model, batch).backward()
         parameters = dict(model.named_parameters())
         generator = torch.Generator().manual_seed(1)
-        for part in ("radial", "layers.0", "layers.1", "embedding", "head"):
-            chosen = [p for n, p in parameters.items() if part in n]
+        for group in ("radial", "layers.0", "layers.1", "embedding", "head"):
+            chosen = [p for name, p in parameters.items() if group in name]
             steps = [
                 torch.randn(p.shape, generator=generator, dtype=p.dtype) * p.detach().abs().mean()
                 for p in chosen
@@ -379,8 +379,8 @@ class TestWhitenedNorm:
         )
         norm = WhitenedNorm(16).double()
         norm.weight.data.uniform_(0.5, 2.0)
-        found = norm(vectors).detach().numpy()
-        for atom, result in zip(vectors.numpy(), found, strict=True):
+        whitened = norm(vectors).detach().numpy()
+        for atom, result in zip(vectors.numpy(), whitened, strict=True):
             covariance = np.cov(atom, bias=True) + 1e-5 * np.eye(3)
             centred = atom - atom.mean(axis=1, keepdims=True)
             expected = np.linalg.inv(sqrtm(covariance)) @ centred * norm.weight.detach().numpy()
@@ -452,15 +452,17 @@ class TestRadial:
         means, beta = np.linspace(start, 1.0, 50), (2.0 / 50.0 * (1.0 - start)) ** -2
         for d in (0.3, 2.5, 7.9):
             expected = np.exp(-beta * (np.exp(-alpha * d) - means) ** 2)
-            found = radial(torch.tensor([d]).double(), torch.arange(50))[0]
-            np.testing.assert_allclose(found, expected, rtol=1e-4, atol=1e-6)
+            values = radial(torch.tensor([d]).double(), torch.arange(50))[0]
+            np.testing.assert_allclose(values, expected, rtol=1e-4, atol=1e-6)
 
     def test_is_trained_or_kept(self):
-        trained, kept = (
+        trained, constant = (
             TorchMDNet(**SMALL_ET, trainable_radial=t).build(5.0) for t in (True, False)
         )
-        assert trained.state_dict().keys() == kept.state_dict().keys()
-        names = {n for n, _ in trained.named_parameters()} - {n for n, _ in kept.named_parameters()}
+        assert trained.state_dict().keys() == constant.state_dict().keys()
+        names = {n for n, _ in trained.named_parameters()} - {
+            n for n, _ in constant.named_parameters()
+        }
         assert names == {"radial.means", "radial.betas"}
 
 
@@ -524,8 +526,8 @@ class TestBuild:
     def test_element_start(self, start):
         torch.manual_seed(0)
         embedding = TorchMDNet(element_start=start).build(CUTOFF).embedding
-        for part in (embedding.own, embedding.neighbor):
-            table = part(torch.arange(1, 101)).detach()
+        for table_of in (embedding.own, embedding.neighbor):
+            table = table_of(torch.arange(1, 101)).detach()
             lanthanides = torch.corrcoef(table[[58, 64]])[0, 1]
             assert (lanthanides > 0.8) == (start == "properties")
         assert not torch.equal(embedding.own.linear.weight, embedding.neighbor.linear.weight)
@@ -537,13 +539,13 @@ class TestBuild:
         torch.manual_seed(0)
         module = TorchMDNet(n_layers=2).build(CUTOFF)
         layer = module.layers[1]
-        parts = {
+        bounds = {
             (6 / 256) ** 0.5: [layer.query.weight, layer.send.weight[:128]],
             (6 / 512) ** 0.5: [layer.send.weight[128:], layer.output.weight, layer.mix.weight],
             (6 / 178) ** 0.5: [layer.edge.weight[:128], module.embedding.edge.weight],
             (6 / 434) ** 0.5: [layer.edge.weight[128:]],
         }
-        for bound, weights in parts.items():
+        for bound, weights in bounds.items():
             for weight in weights:
                 assert 0.97 * bound < weight.abs().max() <= bound
         for linear in (layer.query, layer.send, layer.edge, layer.output):
@@ -554,7 +556,7 @@ class TestBuild:
         assert state["mean_neighbors"] == 17.5
 
     def test_its_root_divides_sums(self):
-        """Vectors after one layer, but for what neighbours give to scalars before it."""
+        """Vectors after one layer, without the neighbours' influence on scalars before it."""
         module, batch = make_module(n_layers=1), make_batch()
         nn.init.zeros_(module.embedding.edge.weight)
         nn.init.zeros_(module.embedding.edge.bias)

@@ -1,12 +1,13 @@
-/* The messages of TorchMD-Net's equivariant transformer. With [k, s, d, g] = source * silu(edge),
+/* The message of TorchMD-Net's equivariant transformer. With [k, s, d, g] = source * silu(edge),
 
        scalars = envelope * silu(sum_head query * k) * s
        vectors = direction * d + vectors_of_source * g * envelope
 
-   CHANNELS, HEADS; VECTORS: whether sources have them (without, g is not there); VECTOR_CUTOFF:
-   whether the envelope is in the second line. Inputs, and gradients in this order: query (N, C),
-   source (N, 4C), features of edges (P, r), envelope (P), direction (P, 3), vectors (N, 3, C) if
-   there are any, and the map (r, 4C, padded) and bias that make edge of the features. */
+   Compile with CHANNELS, HEADS, VECTORS (whether sources have vectors; without them there is no g)
+   and VECTOR_CUTOFF (whether the second line has the envelope). Inputs and gradients are in this
+   order: query (N, C), source (N, 4C), features of pairs (P, r), envelope (P), direction (P, 3),
+   vectors (N, 3, C) if there are any, and the map (r, 4C, padded) and bias whose product with the
+   features is the edge. */
 #define C CHANNELS
 #define WIDTH ((VECTORS ? 4 : 3) * C)
 #include "edge_map.h"
@@ -19,7 +20,7 @@ enum { QUERY, SENT, EDGE, ENVELOPE, DIRECTION, ARROWS, MAP = 5 + VECTORS, BIAS, 
 #define WIDE_LOOP _Pragma("omp simd") for (int c = 0; c < WIDTH; c++)
 #define EACH_HEAD for (int h = 0; h < H; h++)
 #define EACH_AXIS for (int x = 0; x < 3; x++)
-/* Where the parts of a row are. */
+/* Offsets in a row of source and edge. */
 #define SCALAR C
 #define ALONG (2 * C)
 #define GATE (3 * C)
@@ -91,7 +92,7 @@ static void value(const edges_t *edges, const real **in, real **out)
     }
 }
 
-/* Names that begin with by are gradients of sum <cotangent, message> with respect to the rest. */
+/* A name with by_ is the gradient of sum <cotangent, message> with respect to the rest of the name. */
 static void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
     static _Thread_local rows_t rows, by_rows;
@@ -201,7 +202,7 @@ static void gradient(const edges_t *edges, const real **in, const real **cotange
     }
 }
 
-/* Names that begin with d are derivatives along the tangents. */
+/* A name with d_ is the derivative along the tangents. */
 static void second(const edges_t *edges, const real **in, const real **cotangents,
                    const real **tangents, real **out)
 {

@@ -1,8 +1,8 @@
-/* A linear map of the features of edges, made where it is needed, so that the wide rows that come of
-   it stay in the cache.
+/* A linear map of the features of pairs, computed for a few pairs when they are needed, so that its
+   wide rows stay in the cache.
 
-   A kernel defines WIDTH, numbers of a row. The map has a row for each of the r features, filled up
-   with zeros to PADDED numbers; so have the rows of BLOCK edges that are worked on at a time. */
+   A kernel defines WIDTH, the numbers of a row. The map has one row for each of the r features, padded
+   with zeros to PADDED numbers; so have the rows of the BLOCK pairs that are computed together. */
 #ifndef GNNPRE_EDGE_MAP_H
 #define GNNPRE_EDGE_MAP_H
 
@@ -19,24 +19,24 @@
 #define LANES (VECTOR_BYTES / (REAL_BITS / 8))
 #define PADDED ((WIDTH + 15) / 16 * 16)
 #define BLOCK 8
-#define TILE 4 /* edges, or features, and vectors in registers at a time */
+#define TILE 4 /* pairs (or features) and vectors that are held in registers together */
 #define UNROLL _Pragma("GCC unroll 8")
 
 typedef real vec_t __attribute__((vector_size(VECTOR_BYTES), aligned(REAL_BITS / 8), may_alias));
-/* Of wide maps too large for the stack of a thread: static _Thread_local. */
+/* Declare as static _Thread_local: rows of wide maps are too large for the stack of a thread. */
 typedef real rows_t[BLOCK][PADDED] __attribute__((aligned(64)));
 
 static inline vec_t load(const real *x) { return *(const vec_t *)x; }
 static inline void store(real *x, vec_t v) { *(vec_t *)x = v; }
 
-/* Features of the edges from p on; of an edge that is not there, those of the last. */
+/* Features of pair p + b; beyond the end of the range, those of its last pair. */
 static inline const real *features_of(const edges_t *edges, const real *features, int64_t p, int b)
 {
     const int64_t row = p + b < edges->end ? p + b : edges->end - 1;
     return features + row * edges->r;
 }
 
-/* rows[b][v] += sum_k features[b][k] map[k][v] of TILE edges and n vectors, for one tile. */
+/* rows[b][v] += sum_k features[b][k] map[k][v] for one tile of TILE pairs and n vectors. */
 static inline __attribute__((always_inline)) void map_tile(
     const int n, real *restrict rows, const real *const *features, int64_t r, const real *map)
 {
@@ -57,7 +57,7 @@ static inline __attribute__((always_inline)) void map_tile(
             store(rows + b * PADDED + v * LANES, sums[b][v]);
 }
 
-/* Add the map of the features of edges from p on to their rows. */
+/* Add the mapped features of the pairs from p on to their rows. */
 static inline void add_mapped(const edges_t *edges, int64_t p, const real *features,
                               const real *map, rows_t rows)
 {
@@ -73,7 +73,7 @@ static inline void add_mapped(const edges_t *edges, int64_t p, const real *featu
     }
 }
 
-/* Rows of edges from p on: the bias, if there is one, and the map of the features. */
+/* Rows of the pairs from p on: the bias, if there is one, plus the mapped features. */
 static inline void map_rows(const edges_t *edges, int64_t p, const real *features,
                             const real *map, const real *bias, rows_t rows)
 {
@@ -102,7 +102,7 @@ static inline void clear_features(const edges_t *edges, int64_t p, real *feature
         features[p * edges->r + k] = 0;
 }
 
-/* Gradients of the features of edges from p on, by those of their rows: added. */
+/* Add the gradient with respect to the features of the pairs from p on, given that of their rows. */
 static inline void add_by_features(const edges_t *edges, int64_t p, rows_t by_rows,
                                    const real *map, real *by_features)
 {
@@ -123,7 +123,7 @@ static inline void add_by_features(const edges_t *edges, int64_t p, rows_t by_ro
     }
 }
 
-/* Gradient of TILE rows of the map, n vectors of each, for one tile. */
+/* The gradient of one tile: TILE rows of the map, n vectors of each. */
 static inline __attribute__((always_inline)) void by_map_tile(
     const int n, const int64_t rows, const real *const *features, const real *by_rows,
     real *restrict by_map)
@@ -145,7 +145,7 @@ static inline __attribute__((always_inline)) void by_map_tile(
                 store(by_map + t * PADDED + v * LANES, sums[t][v]);
 }
 
-/* Gradients of the map and the bias, by those of the rows, which are zero where no edge is: added. */
+/* Add the gradient with respect to the map, given that of the rows, which are zero beyond the end. */
 static inline void add_by_map(const edges_t *edges, int64_t p, rows_t by_rows,
                               const real *features, real *by_map)
 {
@@ -162,7 +162,7 @@ static inline void add_by_map(const edges_t *edges, int64_t p, rows_t by_rows,
     }
 }
 
-/* Gradients of features, map and bias by those of the rows, of what is asked for. */
+/* Gradients with respect to features, map and bias, given that of the rows; NULL if not needed. */
 static inline void give_gradients(const edges_t *edges, int64_t p, rows_t by_rows,
                                   const real *features, const real *map, real *by_features,
                                   real *by_map, real *restrict by_bias)
@@ -179,7 +179,7 @@ static inline void give_gradients(const edges_t *edges, int64_t p, rows_t by_row
                 by_bias[c] += by_rows[b][c];
 }
 
-/* The same for derivatives along tangents of features and map, NULL where there are none. */
+/* Their derivatives along the tangents of features and map; NULL if these do not change. */
 static inline void give_second(const edges_t *edges, int64_t p, rows_t by_rows, rows_t d_by_rows,
                                const real *features, const real *map, const real *d_features,
                                const real *d_map, real *by_features, real *by_map, real *by_bias)

@@ -1,7 +1,7 @@
-/* What the kernels share: numbers, activations with two derivatives, and how edges are given.
+/* Shared by all kernels: the type of a number, activations with two derivatives, and the edges.
 
-   The compiler gets REAL_BITS (32 or 64) and what each kernel names. Loops over channels are
-   vectorised; inf and nan go through as in the tensors' own functions. */
+   Compile with REAL_BITS (32 or 64) and the macros that each kernel names. Loops over channels are
+   vectorised; inf and nan have the same effect as in torch's functions. */
 #ifndef GNNPRE_EDGE_MATH_H
 #define GNNPRE_EDGE_MATH_H
 
@@ -28,11 +28,13 @@ typedef int32_t bits;
 #define TERMS_OF_LOG 7
 #endif
 
-/* Edges in groups of k (1, or 2: an edge and its reverse), all atoms of group p at [way * n + p]. */
+/* A range of the n pairs of atoms, each with k edges: one, or two in opposite directions. The edge of
+   pair p in direction `way` goes from source[way * n + p] to target[way * n + p]. Python declares the
+   same fields in _kernel_sums.py. */
 typedef struct {
-    int64_t begin, end; /* the groups to work on */
+    int64_t begin, end; /* pairs of this range */
     int64_t n, k;
-    int64_t r; /* features of an edge */
+    int64_t r; /* features of a pair, for a linear map */
     const int64_t *target, *source;
 } edges_t;
 
@@ -41,14 +43,15 @@ typedef union {
     bits pattern;
 } word_t;
 
-/* exp(x) = 2^n exp(r), |r| <= log(2) / 2, by its Taylor series; 1e-38 is the least there is. */
+/* exp(x) = 2^n exp(r) with |r| <= log(2) / 2, by the Taylor series of exp(r). Results below 1e-38 in
+   single precision become 1e-38. */
 static inline real exp_of(real x)
 {
     static const real inverse_factorial[] = {
         1.0, 1.0, 1.0 / 2, 1.0 / 6, 1.0 / 24, 1.0 / 120, 1.0 / 720, 1.0 / 5040, 1.0 / 40320,
         1.0 / 362880, 1.0 / 3628800, 1.0 / 39916800, 1.0 / 479001600, 1.0 / 6227020800};
-    const real whole = x;
-    x = x > LOWEST ? x : LOWEST; /* nan too: it has no integer */
+    const real argument = x;
+    x = x > LOWEST ? x : LOWEST; /* nan becomes LOWEST: it cannot be converted to an integer */
     x = x < HIGHEST ? x : HIGHEST;
 #if REAL_BITS == 64
     const real n = rint(x * 1.4426950408889634);
@@ -62,13 +65,13 @@ static inline real exp_of(real x)
         sum = sum * r + inverse_factorial[term];
     word_t scale;
     scale.pattern = ((bits)n + EXPONENT_BIAS) << EXPONENT_BITS;
-    const real found = whole > HIGHEST ? INFINITY : sum * scale.number;
-    return whole != whole ? whole : found;
+    const real result = argument > HIGHEST ? INFINITY : sum * scale.number;
+    return argument != argument ? argument : result; /* nan */
 }
 
 static inline real sigmoid(real x) { return 1 / (1 + exp_of(-x)); }
 
-/* log(1 + u) of 0 <= u <= 1, as 2 artanh(u / (2 + u)). */
+/* log(1 + u) for 0 <= u <= 1, by the series of 2 artanh(u / (2 + u)). */
 static inline real log1p_of(real u)
 {
     const real s = u / (2 + u), s2 = s * s;
@@ -78,7 +81,7 @@ static inline real log1p_of(real u)
     return 2 * s * sum;
 }
 
-/* A function of a number and its first two derivatives. */
+/* The value of a function and its first two derivatives. */
 typedef struct {
     real value, first, second;
 } jet_t;
@@ -99,7 +102,7 @@ static inline jet_t softplus(real x)
     return jet;
 }
 
-/* What does not change has rows of zeros. */
+/* The row of a tensor; zeros for an input that does not change (NULL). */
 static inline const real *row_of(const real *x, int64_t row, int64_t width, const real *zeros)
 {
     return x ? x + row * width : zeros;

@@ -1,4 +1,5 @@
-/* filter * source, of (P, C) and (N, C). CHANNELS; inputs and gradients in this order. */
+/* The message filter * source, of filters (P, C) and sources (N, C). Compile with CHANNELS.
+   Inputs and gradients are in this order. */
 #include "edge_math.h"
 
 enum { FILTER, SOURCE, N_INPUTS };
@@ -18,7 +19,7 @@ static void value(const edges_t *edges, const real **in, real **out)
     }
 }
 
-/* Both orders are one: the product is linear in each. */
+/* Gradient and second derivative in one: the product is linear in each factor. */
 static inline void add_gradients(const edges_t *edges, const real *filters, const real *sources,
                                  const real *cotangents, real **out)
 {

@@ -1,8 +1,8 @@
-/* CGCNN's message, weight * sigmoid(gate) * g(core), [gate, core] = target + source + edge.
+/* CGCNN's message: weight * sigmoid(gate) * g(core) with [gate, core] = target + source + edge.
 
-   CHANNELS, and ACTIVATION: the function g. Inputs, and gradients in this order: target (N, 2C),
-   source (N, 2C), features of edges (P, r), weight (P), and the map (r, 2C, padded) and bias that
-   make edge of the features. */
+   Compile with CHANNELS and ACTIVATION, the function g. Inputs and gradients are in this order:
+   target (N, 2C), source (N, 2C), features of pairs (P, r), weight (P), and the map (r, 2C, padded)
+   and bias whose product with the features is the edge. */
 #define C CHANNELS
 #define WIDTH (2 * C)
 #include "edge_map.h"
@@ -39,7 +39,8 @@ static void value(const edges_t *edges, const real **in, real **out)
     }
 }
 
-/* Gradients of sum <cotangent, message>: those of features and weights are written, others added to. */
+/* Gradients of sum <cotangent, message>. Those of features and weights are written, the other ones
+   are added to. */
 static void gradient(const edges_t *edges, const real **in, const real **cotangents, real **out)
 {
     static _Thread_local rows_t rows, by_rows;
@@ -89,7 +90,7 @@ static void gradient(const edges_t *edges, const real **in, const real **cotange
     }
 }
 
-/* Derivatives of the sums and of the gradients along tangents; out: the sums', then as gradients. */
+/* Derivatives along the tangents: first of the sums, then of the gradients. */
 static void second(const edges_t *edges, const real **in, const real **cotangents,
                    const real **tangents, real **out)
 {
