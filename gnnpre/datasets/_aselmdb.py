@@ -17,11 +17,12 @@ from ._label_checks import check_labels
 
 __all__ = ["iterate_aselmdb", "read_aselmdb"]
 
-_BLOCK_ROWS = 256  # few enough for their Python objects to be freed before the next ones
+_BLOCK_ROWS = 4096
 _LARGEST_VALUE = 2**28  # bytes of an uncompressed row
 # Values of a compressed row up to this size cannot become larger than that: deflate packs at most
 # a thousandfold.
 _SAFE_COMPRESSED = _LARGEST_VALUE // 1100
+_SCALARS = {int, float, str, bool}
 _VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
 _PathLike = str | os.PathLike[str]
 
@@ -183,49 +184,89 @@ def _decode(value: bytes, row: Any, path: Path) -> Any:
 
 
 def _read_block(transaction: Any, numbers: list[int], path: Path) -> tuple[Crystals, FrameLabels]:
-    rows = [_decode(transaction.get(b"%d" % number), number, path) for number in numbers]
+    columns = _Columns()
+    for number in numbers:
+        # Each row is taken apart at once: to hold thousands of nested lists is what costs time,
+        # since Python's garbage collector visits them again and again.
+        row = _decode(transaction.get(b"%d" % number), number, path)
+        try:
+            columns.append(row)
+        except (KeyError, TypeError, ValueError, IndexError) as error:
+            raise ValueError(f"Row {number} of {path} cannot be read: {error!r}.") from error
     try:
-        return _convert(rows, str(path))
-    except (KeyError, TypeError, ValueError, IndexError):
-        # Find the row, for the message.
-        for number, row in zip(numbers, rows, strict=True):
-            try:
-                _convert([row], str(path))
-            except (KeyError, TypeError, ValueError, IndexError) as error:
-                raise ValueError(f"Row {number} of {path} cannot be read: {error!r}.") from error
+        return columns.convert(str(path))
+    except (TypeError, ValueError) as error:
+        if len(numbers) == 1:
+            raise ValueError(f"Row {numbers[0]} of {path} cannot be read: {error}.") from error
+        for number in numbers:  # which one is it?
+            _read_block(transaction, [number], path)
         raise
 
 
-def _convert(rows: list[dict[str, Any]], file: str) -> tuple[Crystals, FrameLabels]:
-    """Convert rows to flat arrays: one conversion per column instead of one per row."""
-    # 1. structures
-    numbers = [_flat(row["numbers"]) for row in rows]
-    n_atoms = np.array([len(item) for item in numbers])
-    crystals = Crystals(
-        atomic_numbers=np.array([number for item in numbers for number in item], dtype=np.int64),
-        positions=_gather([row["positions"] for row in rows]).reshape(-1, 3),
-        cell=_gather([row["cell"] for row in rows]).reshape(-1, 3, 3),
-        n_atoms=n_atoms,
-        pbc=np.array([_flat(row["pbc"]) for row in rows], dtype=bool),
-        ids=[str(row.get("unique_id", "")) for row in rows],
-    )
-    # 2. labels, NaN where a row has none
-    missing = np.nan
-    energy = np.array([_number(row.get("energy", missing)) for row in rows])
-    forces = _gather(
-        [
-            row.get("forces") or [missing] * (3 * len(item))
-            for row, item in zip(rows, numbers, strict=True)
-        ]
-    )
-    labels = FrameLabels(
-        n_atoms,
-        energy=energy,
-        forces=forces.reshape(-1, 3),
-        stress=_stress([row.get("stress") for row in rows]),
-        info={**_info(rows), "file": np.full(len(rows), file, dtype=object)},
-    )
-    return crystals, labels
+class _Columns:
+    """Rows as flat lists of numbers, one list for each column."""
+
+    def __init__(self) -> None:
+        self.n_atoms: list[int] = []
+        self.numbers: list[int] = []
+        self.positions: list[float] = []
+        self.cells: list[float] = []
+        self.pbc: list[bool] = []
+        self.energies: list[float] = []
+        self.forces: list[float] = []
+        self.stresses: list[Any] = []
+        self.ids: list[str] = []
+        self.info: list[dict[str, Any]] = []
+
+    def append(self, row: dict[str, Any]) -> None:
+        """Take a row apart, and check the number of values of each column."""
+        numbers, positions, cell = (_flat(row[name]) for name in ("numbers", "positions", "cell"))
+        pbc, n = _flat(row["pbc"]), len(numbers)
+        forces, energy = row.get("forces"), row.get("energy")
+        forces = [np.nan] * (3 * n) if forces is None else _flat(forces)
+        lengths = (len(positions), len(forces), len(cell), len(pbc))
+        if n == 0 or lengths != (3 * n, 3 * n, 9, 3):
+            raise ValueError(f"{n} atoms with {lengths} numbers of positions, forces, cell and pbc")
+        self.n_atoms.append(n)
+        self.numbers += numbers
+        self.positions += positions
+        self.cells += cell
+        self.pbc += pbc
+        self.energies.append(np.nan if energy is None else float(energy))
+        self.forces += forces
+        self.stresses.append(None if row.get("stress") is None else _flat(row["stress"]))
+        self.ids.append(str(row.get("unique_id", "")))
+        self.info.append(_scalars(row))
+
+    def convert(self, file: str) -> tuple[Crystals, FrameLabels]:
+        """Return the rows as crystals and labels."""
+        crystals = Crystals(
+            atomic_numbers=np.array(self.numbers, dtype=np.int64),
+            positions=np.array(self.positions, dtype=np.float64).reshape(-1, 3),
+            cell=np.array(self.cells, dtype=np.float64).reshape(-1, 3, 3),
+            n_atoms=np.array(self.n_atoms),
+            pbc=np.array(self.pbc, dtype=bool).reshape(-1, 3),
+            ids=self.ids,
+        )
+        names = dict.fromkeys(name for values in self.info for name in values)
+        info = {name: info_column([row.get(name) for row in self.info]) for name in names}
+        labels = FrameLabels(
+            crystals.n_atoms,
+            energy=np.array(self.energies),
+            forces=np.array(self.forces, dtype=np.float64).reshape(-1, 3),
+            stress=_stress(self.stresses),
+            info={**info, "file": np.full(len(crystals), file, dtype=object)},
+        )
+        return crystals, labels
+
+
+def _scalars(row: dict[str, Any]) -> dict[str, Any]:
+    """Return the scalars among key-value pairs and data."""
+    data, pairs = row.get("data"), row.get("key_value_pairs")
+    values = {**(data if type(data) is dict else {}), **(pairs or {})}
+    if not values:
+        return values
+    return {name: value for name, value in values.items() if type(value) in _SCALARS}
 
 
 def _flat(value: Any) -> list[Any]:
@@ -237,25 +278,13 @@ def _flat(value: Any) -> list[Any]:
     return list(value)
 
 
-def _gather(values: list[Any]) -> np.ndarray:
-    numbers: list[float] = []
-    for value in values:
-        numbers += _flat(value)
-    array = np.array(numbers)
-    return array if array.dtype == np.float64 else array.astype(np.float64)
-
-
-def _number(value: Any) -> float:
-    return np.nan if value is None else float(value)
-
-
 def _stress(values: list[Any]) -> np.ndarray:
     """Return stresses (n, 3, 3) from six or nine numbers."""
     stress = np.full((len(values), 3, 3), np.nan)
-    flat = [[] if value is None else _flat(value) for value in values]
-    for width in {len(item) for item in flat} - {0}:
-        rows = [row for row, item in enumerate(flat) if len(item) == width]
-        numbers = np.array([flat[row] for row in rows], dtype=np.float64)
+    widths = np.array([0 if value is None else len(value) for value in values])
+    for width in set(widths.tolist()) - {0}:
+        rows = np.flatnonzero(widths == width)
+        numbers = np.array([values[row] for row in rows.tolist()], dtype=np.float64)
         if width == 6:
             matrices = np.empty((len(rows), 3, 3))
             matrices[:, _VOIGT[0], _VOIGT[1]] = matrices[:, _VOIGT[1], _VOIGT[0]] = numbers
@@ -263,20 +292,3 @@ def _stress(values: list[Any]) -> np.ndarray:
             matrices = numbers.reshape(-1, 3, 3)
         stress[rows] = matrices
     return stress
-
-
-def _info(rows: list[dict[str, Any]]) -> dict[str, np.ndarray]:
-    """Return a column for each scalar among key-value pairs and data."""
-    pairs = []
-    for row in rows:
-        data = row.get("data")
-        values = dict(data) if type(data) is dict else {}
-        values.update(row.get("key_value_pairs") or {})
-        pairs.append(values)
-    names = dict.fromkeys(
-        name
-        for values in pairs
-        for name, value in values.items()
-        if type(value) in {int, float, str, bool}
-    )
-    return {name: info_column([values.get(name) for values in pairs]) for name in names}
