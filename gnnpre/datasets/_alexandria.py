@@ -13,6 +13,7 @@ from ..graphs import Crystals, FrameLabels
 from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
+from ._parameters import check_choice, check_path
 from ._parquet_pieces import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
 from ._stress_sign import measure_stress_sign
@@ -80,11 +81,8 @@ def read_alexandria(
     >>> crystals, labels = read_alexandria("alexandria_000.json.bz2")  # doctest: +SKIP
     >>> hull = labels.info["e_above_hull"]  # doctest: +SKIP
     """
-    if stress not in {"auto", "vasp", "kbar", "eV/A^3", "skip"}:
-        raise ValueError(
-            f"stress must be 'auto', 'vasp', 'kbar', 'eV/A^3' or 'skip'; got {stress!r}."
-        )
-    file = Path(path)
+    check_choice("stress", stress, ("auto", "vasp", "kbar", "eV/A^3", "skip"))
+    file = check_path("path", path)
     crystals, labels = gather_frames(_iterate_steps(file), _convert, str(file))
     labels = _scale_stress(crystals, labels, stress, str(file))
 

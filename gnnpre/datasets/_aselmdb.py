@@ -14,6 +14,7 @@ from ._extras import import_extra
 from ._info_columns import info_column, join_labels
 from ._json_text import parse_json
 from ._label_checks import check_labels
+from ._parameters import check_paths
 
 __all__ = ["iterate_aselmdb", "read_aselmdb"]
 
@@ -71,7 +72,7 @@ def read_aselmdb(
     """
     if index is not None and not isinstance(index, slice):
         raise TypeError(f"index must be a slice, such as slice(0, 100), or None; got {index!r}.")
-    paths = _as_files(source)
+    paths = check_paths("source", source, ".aselmdb")
     blocks = [block for path in paths for block in iterate_aselmdb(path, index or slice(None))]
     if not blocks:
         raise ValueError(f"There are no rows in {', '.join(map(str, paths))} (index={index}).")
@@ -85,18 +86,6 @@ def read_aselmdb(
 
     check_labels(crystals, labels, name)
     return crystals, labels
-
-
-def _as_files(source: Any) -> list[Path]:
-    if not isinstance(source, (str, os.PathLike)):
-        paths = [Path(item) for item in source]
-    elif Path(source).is_dir():
-        paths = sorted(Path(source).glob("*.aselmdb"))
-    else:
-        paths = [Path(source)]
-    if not paths:
-        raise ValueError(f"There are no .aselmdb files in {source}.")
-    return paths
 
 
 def iterate_aselmdb(path: Path, index: slice) -> Iterator[tuple[Crystals, FrameLabels]]:

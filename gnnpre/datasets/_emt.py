@@ -1,6 +1,7 @@
 """Alloys of seven metals with ASE's effective medium theory: real physics, no download."""
 
 from functools import lru_cache
+from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -9,6 +10,7 @@ from sklearn.utils import check_random_state
 from ..graphs import FrameLabels
 from ._alloys import belongs_to_frames, distort, draw_crystal, fcc_metal
 from ._composition import chemical_system, reduced_formula, structure_from_arrays
+from ._parameters import check_choice
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -154,8 +156,7 @@ def make_emt_property(
     """
     _check_count("n_structures", n_structures, 1)
     _check_count("max_atoms", max_atoms, 4)
-    if target not in _PROPERTIES:
-        raise ValueError(f"target={target!r} is not known; choose one of {sorted(_PROPERTIES)}.")
+    check_choice("target", target, list(_PROPERTIES))
     rng = check_random_state(random_state)
     crystals = _draw_relaxed(rng, n_structures, max_atoms)
     structures = [_to_structure(atoms) for atoms in crystals]  # before the property strains them
@@ -249,6 +250,7 @@ def _check_count(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name} must be an int of at least {least}; got {value!r}.")
 
 
-def _check_size(name: str, value: float, unit: str, most: float) -> None:
-    if not 0 <= value <= most:
+def _check_size(name: str, value: Any, unit: str, most: float) -> None:
+    is_number = isinstance(value, Real) and not isinstance(value, bool)
+    if not (is_number and 0 <= value <= most):
         raise ValueError(f"{name} ({unit}) must be between 0 and {most}; got {value!r}.")

@@ -11,11 +11,13 @@ import numpy as np
 from gnnpre._atomic import replace_file
 
 from ..graphs import Crystals, FrameLabels
+from ._parameters import check_path
 from ._stated_units import is_unit_entry
+from ._written_columns import check_labels_of, written_columns
 
 __all__ = ["to_extxyz"]
 
-_RESERVED = {"lattice", "properties", "pbc", "energy", "forces", "stress", "id"}
+_RESERVED = {"lattice", "properties", "pbc", "energy", "forces", "stress"}
 _PLAIN = re.compile(r"[^\s\"'={}\[\],\\]+")
 
 
@@ -69,8 +71,13 @@ def to_extxyz(
     """
     if not isinstance(crystals, Crystals):
         crystals = Crystals.from_structures(crystals)
-    columns = _columns(crystals, labels, targets)
-    with replace_file(os.fspath(path)) as new, _open(new, os.fspath(path)) as stream:
+    target = check_path("path", path)
+    check_labels_of(crystals, labels)
+    columns = {
+        name: values.tolist()
+        for name, values in written_columns(crystals, labels, targets, "id", _is_reserved).items()
+    }
+    with replace_file(target) as new, _open(new, target.name) as stream:
         for text in _frames(crystals, labels, columns):
             stream.write(text)
 
@@ -81,32 +88,8 @@ def _open(new: Any, path: str) -> TextIO:
     return open(new, "w", encoding="utf-8", newline="\n")
 
 
-def _columns(crystals: Crystals, labels: FrameLabels | None, targets: Any) -> dict[str, list[Any]]:
-    """Return ids, info columns and targets, checked for length and names."""
-    n = len(crystals)
-    if labels is not None and not np.array_equal(labels.n_atoms, crystals.n_atoms):
-        raise ValueError(
-            f"labels are of {len(labels)} frames and crystals of {n}, or the numbers of atoms "
-            "differ; pass labels of the same crystals, in the same order."
-        )
-    if hasattr(targets, "to_frame"):
-        targets = targets.to_frame()
-    tables: list[Mapping[str, Any]] = [crystals.info, {} if labels is None else labels.info]
-    tables.append({} if targets is None else {str(name): targets[name] for name in targets})
-    columns = {} if crystals.ids is None else {"id": crystals.ids.tolist()}
-    for table in tables:
-        for name, values in table.items():
-            if name.lower() in _RESERVED or is_unit_entry(name):
-                raise ValueError(
-                    f"A column is named {name!r}, which means something else in extended XYZ: "
-                    "rename it."
-                )
-            if len(values) != n:
-                raise ValueError(
-                    f"Column {name!r} has {len(values)} values; there are {n} crystals."
-                )
-            columns.setdefault(name, np.asarray(values).tolist())
-    return columns
+def _is_reserved(name: str) -> bool:
+    return name.lower() in _RESERVED or is_unit_entry(name)
 
 
 def _frames(

@@ -67,6 +67,8 @@ def filter_frames(
     _check_limit("max_stress", max_stress, "eV/Å^3")
     if not isinstance(labels, FrameLabels):
         raise TypeError(f"labels must be FrameLabels; got {type(labels).__name__}.")
+    if not hasattr(structures, "__len__") or isinstance(structures, (dict, set)):
+        raise TypeError(f"structures must be Crystals or a list; got {type(structures).__name__}.")
     if len(structures) != len(labels):
         raise ValueError(f"There are {len(structures)} structures and {len(labels)} labels.")
     # 1. the largest force and stress of each frame

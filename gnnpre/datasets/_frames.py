@@ -16,6 +16,7 @@ from ._file_formats import detect_format, other_reader
 from ._frame_blocks import FrameBlock
 from ._label_checks import check_labels
 from ._label_columns import LabelledBlock, labels_from_blocks
+from ._parameters import check_choice, check_name, check_names, check_paths
 from ._units import unit_factor
 
 __all__ = ["read_frames"]
@@ -113,10 +114,11 @@ def read_frames(
     ('Si2', array([-10.8]), array(['mp-149'], dtype=object))
     """
     # 1. parameters
-    if stress_order not in {"ase", "vasp"}:
-        raise ValueError(f"stress_order must be 'ase' or 'vasp'; got {stress_order!r}.")
+    check_choice("stress_order", stress_order, ("ase", "vasp"))
+    check_name("format", format)
+    check_name("group_key", group_key)
     default_units = _check_units(units)
-    paths, frame_slice = _as_paths(path), _check_index(index)
+    paths, frame_slice = check_paths("path", path), _check_index(index)
     # 2. frames
     blocks = [block for item in paths for block in _iterate_blocks(item, format, frame_slice)]
     if not blocks:
@@ -126,7 +128,11 @@ def read_frames(
         _check_geometry(block)
     _warn_of_unnamed_columns(blocks)
     # 3. labels and crystals, in our units
-    keys: dict[str, _Key] = {"energy": energy_key, "forces": forces_key, "stress": stress_key}
+    keys = {
+        "energy": check_names("energy_key", energy_key),
+        "forces": check_names("forces_key", forces_key),
+        "stress": check_names("stress_key", stress_key),
+    }
     labelled, labels = labels_from_blocks(blocks, keys, stress_order, default_units)
     structures = _to_crystals(blocks, labelled)
     # 4. checks of the labels
@@ -163,13 +169,6 @@ def _check_index(index: Any) -> slice:
     if index is None or isinstance(index, slice):
         return index or slice(None)
     raise TypeError(f"index must be a slice, such as slice(0, 100), or None; got {index!r}.")
-
-
-def _as_paths(path: Any) -> list[Path]:
-    paths = [path] if isinstance(path, (str, os.PathLike)) else list(path)
-    if not paths:
-        raise ValueError("path is an empty list; expected at least one file.")
-    return [Path(item) for item in paths]
 
 
 def _to_crystals(blocks: Sequence[FrameBlock], labelled: Sequence[LabelledBlock]) -> Crystals:

@@ -140,8 +140,8 @@ def _check_names(
     label: str, key: str | Sequence[str], blocks: Sequence[FrameBlock]
 ) -> tuple[str, ...]:
     names = (key,) if isinstance(key, str) else tuple(key)
-    if not names or not all(isinstance(name, str) for name in names):
-        raise TypeError(f"{label}_key must be a name or a list of names; got {key!r}.")
+    if not names:
+        raise ValueError(f"{label}_key is an empty list; expected at least one name.")
     for name in names:
         if any(_has(name, label, block) for block in blocks):
             continue

@@ -11,6 +11,7 @@ from ..graphs import Crystals
 from . import _matbench_files as files
 from ._file_formats import read_bounded
 from ._json_text import parse_json
+from ._parameters import check_name, check_names, check_path
 from ._parser_warnings import count_warnings, report_warnings
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell
@@ -81,7 +82,9 @@ def read_matbench(
     """
     import pandas as pd
 
-    table = _load_table(Path(path))
+    path = check_path("path", path)
+    target = target if isinstance(target, str) else check_names("target", target)
+    table = _load_table(path)
     columns = [str(column) for column in table["columns"]]
     if _COLUMN not in columns:
         raise ValueError(
@@ -211,6 +214,8 @@ def _to_crystals(cells: list[Any], index: list[Any], path: str | os.PathLike[str
 
 
 def _check_name(name: str) -> str:
+    if not check_name("name", name):
+        raise ValueError(f"name is {name!r}; expected the name of a table, such as 'jdft2d'.")
     full_name = name if name.startswith("matbench_") else f"matbench_{name}"
     if full_name in files.COMPOSITION_FILES:
         raise ValueError(
@@ -223,7 +228,9 @@ def _check_name(name: str) -> str:
 
 
 def _cache_folder(data_home: str | os.PathLike[str] | None) -> Path:
-    return Path(data_home).expanduser() if data_home else cache_folder()
+    if data_home is None:
+        return cache_folder()
+    return check_path("data_home", data_home).expanduser()
 
 
 def _download(name: str, folder: Path) -> Path:

@@ -11,6 +11,7 @@ from ..graphs import Crystals, FrameLabels
 from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
+from ._parameters import check_choice, check_path
 from ._parquet_pieces import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
 from ._structure_dicts import arrays_from_dict
@@ -70,7 +71,7 @@ def read_matpes(path: str | os.PathLike[str]) -> tuple[Crystals, FrameLabels]:
     >>> crystals, labels = read_matpes("MatPES-R2SCAN-2025.2.json.gz")  # doctest: +SKIP
     >>> groups = labels.groups("original_mp_id")  # doctest: +SKIP
     """
-    return _read(Path(path), 1, _matpes_frame, "original_mp_id")
+    return _read(check_path("path", path), 1, _matpes_frame, "original_mp_id")
 
 
 def read_mptrj(
@@ -118,10 +119,9 @@ def read_mptrj(
     >>> from gnnpre.datasets import read_mptrj
     >>> crystals, labels = read_mptrj("MPtrj_2022.9_full.json")  # doctest: +SKIP
     """
-    if energy not in _MPTRJ_ENERGIES:
-        raise ValueError(f"energy must be 'uncorrected' or 'corrected'; got {energy!r}.")
+    check_choice("energy", energy, list(_MPTRJ_ENERGIES))
     column = _MPTRJ_ENERGIES[energy]
-    return _read(Path(path), 2, lambda item: _mptrj_frame(item, column), "mp_id")
+    return _read(check_path("path", path), 2, lambda item: _mptrj_frame(item, column), "mp_id")
 
 
 def _read(path: Path, depth: int, convert: Any, group: str) -> tuple[Crystals, FrameLabels]:

@@ -11,6 +11,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from ..graphs import Crystals, FrameLabels
 from ._info_columns import join_labels
 from ._label_checks import check_labels
+from ._parameters import check_names
 from ._parquet_pieces import ParquetPiece, iterate_parquet
 
 if TYPE_CHECKING:
@@ -91,7 +92,8 @@ def read_parquet(
     >>> len(crystals), bool((read_labels.energy == labels.energy).all())
     (3, True)
     """
-    names = None if targets is None else [targets] if isinstance(targets, str) else list(targets)
+    names = check_names("targets", targets)
+    columns = check_names("columns", columns)
     pieces = list(iterate_parquet(source, names, columns=columns, labels=names is None))
     crystals = Crystals.concatenate([piece.crystals for piece in pieces])
     _warn_of_malformed(pieces)

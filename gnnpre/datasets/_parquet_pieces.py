@@ -11,6 +11,7 @@ import numpy as np
 from ..graphs import Crystals, FrameLabels
 from ._arrow import flat_symbols, list_counts, matrices, plain_column, vectors
 from ._extras import import_extra
+from ._parameters import check_paths
 
 __all__ = ["KBAR_OF_VASP", "ParquetPiece", "iterate_parquet"]
 
@@ -67,25 +68,13 @@ def iterate_parquet(
         As :func:`read_parquet`.
     """
     n_rows = 0
-    paths = _as_files(source)
+    paths = check_paths("source", source, ".parquet")
     for path in paths:
         for piece in _iterate_file(path, targets, columns, labels, batch_rows):
             n_rows += len(piece.crystals)
             yield piece
     if not n_rows:
         raise ValueError(f"There are no rows in {', '.join(map(str, paths))}.")
-
-
-def _as_files(source: Any) -> list[Path]:
-    if not isinstance(source, (str, os.PathLike)):
-        paths = [Path(item) for item in source]
-    elif Path(source).is_dir():
-        paths = sorted(Path(source).glob("*.parquet"))
-    else:
-        paths = [Path(source)]
-    if not paths:
-        raise ValueError(f"There are no .parquet files in {source}.")
-    return paths
 
 
 def _iterate_file(

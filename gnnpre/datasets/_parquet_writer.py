@@ -12,7 +12,9 @@ from gnnpre._atomic import replace_file
 from ..graphs import Crystals, FrameLabels
 from ._composition import composition_keys, formula_column
 from ._extras import import_extra
+from ._parameters import check_path
 from ._parquet_pieces import KBAR_OF_VASP
+from ._written_columns import check_labels_of, written_columns
 
 __all__ = ["to_parquet"]
 
@@ -83,10 +85,16 @@ def to_parquet(
 
     if not isinstance(crystals, Crystals):
         crystals = Crystals.from_structures(crystals)
-    extra = _extra_columns(crystals, labels, targets)
+    target = check_path("path", path)
+    check_labels_of(crystals, labels)
+    extra = written_columns(
+        crystals, labels, targets, "immutable_id", lambda name: name in _RESERVED
+    )
+    if "immutable_id" in extra:
+        extra["immutable_id"] = extra["immutable_id"].astype(str)
     formulas, elements = formula_column(crystals).tolist(), _elements(crystals)
     metadata = {b"gnnpre.units": json.dumps(_UNITS).encode()}
-    with replace_file(os.fspath(path)) as new:
+    with replace_file(target) as new:
         schema: Any = None
         writer: Any = None
         for start in range(0, len(crystals), _GROUP_ROWS):
@@ -103,38 +111,6 @@ def to_parquet(
                 writer = pq.ParquetWriter(new, schema, compression="zstd")
             writer.write_table(table.cast(schema))
         writer.close()
-
-
-def _extra_columns(
-    crystals: Crystals, labels: FrameLabels | None, targets: Any
-) -> dict[str, np.ndarray]:
-    """Return ids, info columns and targets, checked for length and names."""
-    n = len(crystals)
-    if labels is not None and not np.array_equal(labels.n_atoms, crystals.n_atoms):
-        raise ValueError(
-            f"labels are of {len(labels)} frames and crystals of {n}, or the numbers of atoms "
-            "differ; pass labels of the same crystals, in the same order."
-        )
-    columns: dict[str, np.ndarray] = {}
-    if crystals.ids is not None:
-        columns["immutable_id"] = crystals.ids.astype(str)
-    tables: list[Mapping[str, Any]] = [crystals.info, {} if labels is None else labels.info]
-    if targets is not None:
-        if hasattr(targets, "to_frame"):
-            targets = targets.to_frame()
-        tables.append({str(name): np.asarray(targets[name]) for name in targets})
-    for table in tables:
-        for name, values in table.items():
-            if name in _RESERVED:
-                raise ValueError(
-                    f"A column is named {name!r}, which holds the crystals: rename it."
-                )
-            if len(values) != n:
-                raise ValueError(
-                    f"Column {name!r} has {len(values)} values; there are {n} crystals."
-                )
-            columns.setdefault(name, np.asarray(values))
-    return columns
 
 
 def _elements(crystals: Crystals) -> list[list[str]]:

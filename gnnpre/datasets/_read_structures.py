@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 from ..graphs import Crystals
+from ._parameters import check_choice, check_n_jobs, check_name, check_names
 from ._parser_warnings import WarningCounts, count_warnings, report_warnings
 from ._structure_files import FileContent, read_structure_file
 from ._structure_sources import SourceFile, source_files
@@ -103,17 +104,20 @@ def read_structures(
     >>> crystals.ids.tolist(), K.tolist()
     (['a', 'b'], [120.5, 180.0])
     """
-    if errors not in {"raise", "skip"}:
-        raise ValueError(f"errors must be 'raise' or 'skip'; got {errors!r}.")
+    check_choice("errors", errors, ("raise", "skip"))
+    check_n_jobs(n_jobs)
+    check_name("id_column", id_column)
+    check_name("structure_column", structure_column)
+    names = check_names("targets", targets)
     if is_table(source):
-        rows = read_table(source, targets, id_column, structure_column)
+        rows = read_table(source, names, id_column, structure_column)
         crystals, y, skipped = _read_rows(rows, n_jobs, errors)
     else:
         for name, value in (("id_column", id_column), ("structure_column", structure_column)):
             if value is not None:
                 raise ValueError(f"{name}={value!r}: {source} is not a table, which has columns.")
         with source_files(source) as files:
-            crystals, y, skipped = _read_files(files, targets, n_jobs, errors)
+            crystals, y, skipped = _read_files(files, names, n_jobs, errors)
     if isinstance(targets, str):
         y = y[targets]
     return (crystals, y) if errors == "raise" else (crystals, y, skipped)
@@ -134,7 +138,7 @@ def _read_rows(
 
 def _read_files(
     files: Sequence[SourceFile],
-    targets: str | Sequence[str] | None,
+    names: list[str] | None,
     n_jobs: int | None,
     errors: str,
 ) -> "tuple[Crystals, pd.DataFrame, pd.DataFrame]":
@@ -159,17 +163,16 @@ def _read_files(
     index = pd.Index(ids)
     # 2. one table of all columns
     y = _join_tables(tables, index)
-    names = [targets] if isinstance(targets, str) else targets
     if names is not None:
         missing = [name for name in names if name not in y.columns]
         if missing:
             absent = ", ".join(map(repr, missing))
             raise ValueError(
-                f"targets={targets!r}: the files have no column {absent}, but "
+                f"targets={names!r}: the files have no column {absent}, but "
                 f"{list(map(str, y.columns))}. Targets in a CSV file are read with that file as "
                 "source, which names the files."
             )
-        y = y[list(names)]
+        y = y[names]
     crystals = Crystals.concatenate(blocks)
     return _relabel(crystals, np.array(ids, dtype=object), index), y, skipped
 

@@ -11,6 +11,7 @@ from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple
 
 from ._file_formats import READ_ERRORS
+from ._parameters import check_paths
 from ._structure_files import STRUCTURE_SUFFIXES, is_structure_file, plain_name
 
 __all__ = ["SourceFile", "source_files"]
@@ -51,7 +52,7 @@ def source_files(source: Any) -> Iterator[list[SourceFile]]:
         If there is no such file or folder.
     """
     if not isinstance(source, (str, os.PathLike)):
-        yield _listed(source)
+        yield _listed(check_paths("source", source))
         return
     path = Path(source)
     if path.is_dir():

@@ -1,7 +1,7 @@
 """Tables with a column of structures or of files of structures."""
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -62,7 +62,7 @@ def is_table(source: Any) -> bool:
 
 def read_table(
     source: Any,
-    targets: str | Sequence[str] | None,
+    targets: list[str] | None,
     id_column: str | None,
     structure_column: str | None,
 ) -> TableRows:
@@ -104,14 +104,14 @@ def read_table(
     else:
         ids = [str(item) for item in table.index.tolist()]
     # 2. targets: those named, or all other columns
-    names = [targets] if isinstance(targets, str) else targets
+    names = targets
     if names is None:
         names = [column for column in columns if column not in {structures, id_column}]
     missing = [column for column in names if column not in columns]
     if missing:
         absent = ", ".join(map(repr, missing))
         raise ValueError(f"targets={targets!r}: {name} has no column {absent} but {columns}.")
-    return TableRows(name, folder, cells, ids, table[list(names)])
+    return TableRows(name, folder, cells, ids, table[names])
 
 
 def _load(source: Any) -> "tuple[pd.DataFrame, str, str | None]":

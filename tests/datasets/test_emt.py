@@ -212,7 +212,9 @@ def test_bad_arguments_of_frames(arguments, message):
 
 
 def test_unknown_target():
-    with pytest.raises(ValueError, match="'band_gap' is not known; choose one of"):
+    with pytest.raises(
+        ValueError, match="target must be 'bulk_modulus' or 'formation_energy'; got 'band_gap'"
+    ):
         make_emt_property(1, target="band_gap")
 
 

@@ -65,7 +65,7 @@ def test_arguments(tmp_path):
     path = tmp_path / "a.xyz"
     with pytest.raises(ValueError, match="labels are of 2 frames and crystals of 3"):
         to_extxyz(path, structures, labels[:2])
-    with pytest.raises(ValueError, match="Column 'K' has 2 values"):
+    with pytest.raises(ValueError, match=r"Column 'K' has shape \(2,\)"):
         to_extxyz(path, structures, targets={"K": [1, 2]})
     for name in ("Energy", "energy_unit", "lattice"):
         with pytest.raises(ValueError, match=f"column is named '{name}'"):

@@ -1,6 +1,5 @@
 """Names of labels: which are read, and that nothing is dropped without a word."""
 
-import re
 import warnings
 
 import numpy as np
@@ -118,5 +117,7 @@ def test_what_is_no_label_is_not_reported(frames_of):
 
 
 def test_an_empty_list_of_names(frames_of):
-    with pytest.raises(TypeError, match=re.escape("energy_key must be a name or a list of names")):
+    with pytest.raises(ValueError, match="energy_key is an empty list"):
         frames_of("energy=1.0", energy_key=[])
+    with pytest.raises(TypeError, match="energy_key must be a name or a list of names; got 3 of"):
+        frames_of("energy=1.0", energy_key=3)

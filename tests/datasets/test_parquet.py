@@ -243,7 +243,7 @@ def test_arguments_of_the_writer(tmp_path):
     path = tmp_path / "a.parquet"
     with pytest.raises(ValueError, match="labels are of 2 frames and crystals of 3"):
         to_parquet(path, structures, labels[:2])
-    with pytest.raises(ValueError, match="Column 'K' has 2 values; there are 3 crystals"):
+    with pytest.raises(ValueError, match=r"Column 'K' has shape \(2,\); there are 3 crystals"):
         to_parquet(path, structures, targets={"K": [1, 2]})
     with pytest.raises(ValueError, match="A column is named 'forces'"):
         to_parquet(path, structures, targets={"forces": [1, 2, 3]})

@@ -216,7 +216,7 @@ def test_bad_arguments(folder, tmp_path):
         read_structures(table)
     with pytest.raises(ValueError, match=r"id_column='id': the table has the columns \['x', 'y'\]"):
         read_structures(table, id_column="id")
-    with pytest.raises(ValueError, match="targets='K': the table has no column 'K'"):
+    with pytest.raises(ValueError, match=r"targets=\['K'\]: the table has no column 'K'"):
         read_structures(table, "K", structure_column="y")
     with pytest.raises(ValueError, match="has no rows"):
         read_structures(table.iloc[:0])

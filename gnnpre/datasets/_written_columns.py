@@ -1,0 +1,88 @@
+"""Columns that writers store beside the crystals: ids, info and targets."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+
+from ..graphs import Crystals, FrameLabels
+
+__all__ = ["check_labels_of", "written_columns"]
+
+
+def check_labels_of(crystals: Crystals, labels: Any) -> None:
+    """Check that labels are those of the crystals, or None."""
+    if labels is None:
+        return
+    if not isinstance(labels, FrameLabels):
+        raise TypeError(
+            f"labels must be FrameLabels or None; got {type(labels).__name__}. Pass other columns "
+            "as targets=."
+        )
+    if not np.array_equal(labels.n_atoms, crystals.n_atoms):
+        raise ValueError(
+            f"labels are of {len(labels)} frames and crystals of {len(crystals)}, or the numbers "
+            "of atoms differ; pass labels of the same crystals, in the same order."
+        )
+
+
+def written_columns(
+    crystals: Crystals,
+    labels: FrameLabels | None,
+    targets: Any,
+    id_name: str,
+    is_reserved: Callable[[str], bool],
+) -> dict[str, np.ndarray]:
+    """Return ids, info columns and targets, checked for length and names.
+
+    Parameters
+    ----------
+    crystals : Crystals
+        The crystals, with ``ids`` and ``info``.
+    labels : FrameLabels or None
+        Labels with ``info``.
+    targets : Series, DataFrame, mapping or None
+        Columns of targets.
+    id_name : str
+        Name of the column of ids.
+    is_reserved : callable
+        Returns whether a name means something else in the format.
+
+    Returns
+    -------
+    dict of ndarray of shape (n,)
+        The columns. Of two with one name, that of the crystals goes before that of the labels.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If targets are no table, a name is reserved, or a length differs.
+    """
+    columns = {} if crystals.ids is None else {id_name: crystals.ids}
+    info = {} if labels is None else labels.info
+    for table in (crystals.info, info, _as_mapping(targets)):
+        for name, values in table.items():
+            if is_reserved(name):
+                raise ValueError(
+                    f"A column is named {name!r}, which means something else in this format: "
+                    "rename it."
+                )
+            array = np.asarray(values)
+            if array.shape != (len(crystals),):
+                raise ValueError(
+                    f"Column {name!r} has shape {array.shape}; there are {len(crystals)} crystals."
+                )
+            columns.setdefault(name, array)
+    return columns
+
+
+def _as_mapping(targets: Any) -> Mapping[str, Any]:
+    if targets is None:
+        return {}
+    if hasattr(targets, "to_frame"):  # a Series
+        targets = targets.to_frame()
+    if not (isinstance(targets, Mapping) or hasattr(targets, "columns")):
+        raise TypeError(
+            f"targets must be a Series, DataFrame or dict of arrays; got {type(targets).__name__}."
+        )
+    return {str(name): targets[name] for name in targets}
