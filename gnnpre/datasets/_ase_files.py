@@ -89,8 +89,9 @@ def _entries(atoms: "Atoms", info: dict[str, Any]) -> dict[str, Any]:
     results = {} if atoms.calc is None else dict(atoms.calc.results)
     if "stress" in results and np.shape(results["stress"]) == (6,):
         results["stress"] = voigt_6_to_full_3x3_stress(results["stress"])
+    columns = _columns(atoms)
     entries = {**info, **results}
-    return {name: value for name, value in entries.items() if name not in _columns(atoms)}
+    return {name: value for name, value in entries.items() if name not in columns}
 
 
 def _build_block(

@@ -29,7 +29,7 @@ _COMPRESSIONS: dict[bytes, Any] = {
     b"\xfd7zXZ\x00": lzma.open,
 }
 _SUFFIXES = (".gz", ".bz2", ".xz")
-_HEAD = 8192  # bytes
+_HEAD = 2**16  # bytes: a record of MatPES takes up to 20,000
 # Text that unpacks to more than this size and ratio is a decompression bomb: real files of
 # structures reach a ratio of 5 to 30.
 _LARGEST_UNPACKED = 2**28
@@ -152,6 +152,7 @@ def _is_poscar(lines: list[str], name: str) -> bool:
 def _json_format(head: bytes) -> str | None:
     marks = {
         b'"matpes_id"': "matpes",
+        b'"cohesive_energy_per_atom"': "matpes",
         b'"uncorrected_total_energy"': "mptrj",
         b'"corrected_total_energy"': "mptrj",
         b'"entries"': "alexandria",
