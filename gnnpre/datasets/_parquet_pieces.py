@@ -99,7 +99,7 @@ def _iterate_file(
             for batch in _iterate_group(path, group, selection.names, batch_rows):
                 yield _convert(batch, selection, str(path), first_row)
                 first_row += len(batch)
-    except (pa.ArrowException, OSError) as error:
+    except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
             f"{path} cannot be read after {first_row} rows ({error}): it is truncated, damaged or "
             "no Parquet file."
