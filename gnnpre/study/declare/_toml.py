@@ -169,13 +169,13 @@ def _config(where: str, table: Mapping[str, Any]) -> Any:
 
 def _mixture_parts(where: str, tables: Any) -> list[tuple[str, Any, float]]:
     """Return the parts of a mixture from tables of name, objective and weight."""
-    parts = []
+    components = []
     for index, table in enumerate(as_tuple(f"{where}.parts", tables, "[{name = ...}]")):
         check_keys(f"{where}.parts[{index}]", table, ("name", "objective", "weight"))
         if "name" not in table or "objective" not in table:
             raise ValueError(f"{where}.parts[{index}] needs name and objective; it has {table}.")
-        parts.append((table["name"], table["objective"], table.get("weight", 1.0)))
-    return parts
+        components.append((table["name"], table["objective"], table.get("weight", 1.0)))
+    return components
 
 
 def _data(items: Any, folder: Path) -> list[DataSet | str]:

@@ -28,7 +28,7 @@ class LocatedData:
 
     @property
     def matbench_name(self) -> str | None:
-        """Name of the MatBench table that it is of; None for a file of the user's."""
+        """The name of its MatBench table; None for a file of the user."""
         return None if self.declared.path else self.declared.source or self.declared.name
 
     @cached_property
@@ -119,7 +119,7 @@ def load_data(located: LocatedData) -> LoadedData:
 
 
 def _check_rows(located: LocatedData, n_rows: int) -> None:
-    """Refuse another table under the name of one of MatBench's: scores would not compare."""
+    """Check that a table named as one of MatBench's has its rows: scores would not compare."""
     name = located.matbench_name
     if name is not None and n_rows != MATBENCH[name].n_rows:
         raise ValueError(

@@ -31,7 +31,7 @@ class Job:
 
     @cached_property
     def key(self) -> str:
-        """Name of the job's files."""
+        """The name of the job's files."""
         names = {name: getattr(self, name) for name in ("kind", "strategy", "backbone", "member")}
         needs = [job.key for job in self.needs]
         described = {**names, "needs": needs, "gnnpre": __version__, **self.parameters}
@@ -39,12 +39,12 @@ class Job:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
     def describe(self) -> dict[str, Any]:
-        """Give the job as ``study.json`` lists it."""
+        """Return the entry of the job in ``study.json``."""
         names = ("key", "kind", "data", "backbone", "strategy", "role", "seed", "fold", "member")
         return {name: getattr(self, name) for name in names}
 
     def __str__(self) -> str:
-        parts = [self.kind, self.data, self.backbone, self.strategy]
+        texts = [self.kind, self.data, self.backbone, self.strategy]
         numbers = [(name, getattr(self, name)) for name in ("seed", "fold", "member")]
-        parts += [f"{name} {number}" for name, number in numbers if number is not None]
-        return " ".join(part for part in parts if part is not None)
+        texts += [f"{name} {number}" for name, number in numbers if number is not None]
+        return " ".join(text for text in texts if text is not None)

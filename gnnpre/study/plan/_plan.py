@@ -38,7 +38,7 @@ class Plan:
 
 
 def plan_jobs(study: Study, data_home: str | Path | None = None) -> Plan:
-    """Find all files that a study needs, and list its jobs; nothing is read or trained."""
+    """Locate all files that a study needs, and list its jobs; nothing is read or trained."""
     home = find_home(data_home)
     for network in study.backbones:
         check_network(network, (network.graphs or study.graphs).cutoff)
@@ -52,7 +52,7 @@ def _find_sources(pretraining: Pretraining, home: Path | None) -> list[Path]:
 
 
 class _Planner:
-    """Makes the jobs of a study."""
+    """Builds the jobs of a study."""
 
     def __init__(
         self, study: Study, data: Mapping[str, LocatedData], files: Mapping[str, list[Path]]
@@ -86,12 +86,12 @@ class _Planner:
             for fold in folds:
                 yield {"seed": seed, "fold": fold}
 
-    def _job(self, data: str, run: Mapping[str, Any], parameters: Any, **own: Any) -> Job:
+    def _job(self, data: str, run: Mapping[str, Any], parameters: Any, **fields: Any) -> Job:
         split = {"protocol": self.study.protocol, **run}
         if self.study.protocol == "matbench":
             split["validation"] = self.study.validation
         described = {"data": self.data[data].parameters, "split": split, **parameters}
-        return Job(kind="evaluation", data=data, parameters=described, **run, **own)
+        return Job(kind="evaluation", data=data, parameters=described, **run, **fields)
 
     def _baseline(self, data: str, run: Mapping[str, Any], name: str) -> Job:
         parameters = {"model": name, "version": BASELINE_VERSION, "random_state": run["seed"]}
@@ -109,26 +109,26 @@ class _Planner:
             return
         twin = self._twin(strategy, network, data)
         first = self._trained(data, run, network, twin or strategy, None if twin else 0)
-        others = [
+        rest = [
             self._trained(data, run, network, strategy, number)
             for number in range(1, strategy.members)
         ]
-        yield from others if twin else (first, *others)
-        yield self._mean(data, run, network, strategy, (first, *others))
+        yield from rest if twin else (first, *rest)
+        yield self._mean(data, run, network, strategy, (first, *rest))
 
     def _twin(self, ensemble: Strategy, network: Network, data: str) -> Strategy | None:
-        """Give the row that is trained as the first member of an ensemble would be."""
+        """Return the row that is trained as the first member of an ensemble would be."""
         names = ("pretraining", "kind", "epoch", "finetuning")
-        wanted = [getattr(ensemble, name) for name in names]
+        settings = [getattr(ensemble, name) for name in names]
         for item in self.study.strategies:
             alone = item.members is None and item.of is None
-            same = [getattr(item, name) for name in names] == wanted
+            same = [getattr(item, name) for name in names] == settings
             if alone and same and _applies(item, network.name, data):
                 return item
         return None
 
     def _row(self, data: str, run: Mapping[str, Any], network: Network, name: str) -> Job:
-        """Give the job of a row that others are made of."""
+        """Return the job of a row that is averaged with others."""
         if name in self.study.baselines:
             return self._baseline(data, run, name)
         (strategy,) = [item for item in self.study.strategies if item.name == name]
@@ -145,11 +145,11 @@ class _Planner:
         run: Mapping[str, Any],
         network: Network,
         strategy: Strategy,
-        parts: tuple[Job, ...],
+        members: tuple[Job, ...],
     ) -> Job:
-        own: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
-        parameters = {"model": "mean", "of": [str(part) for part in parts]}
-        return self._job(data, run, parameters, role="ensemble", needs=parts, **own)
+        fields: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
+        parameters = {"model": "mean", "of": [str(member) for member in members]}
+        return self._job(data, run, parameters, role="ensemble", needs=members, **fields)
 
     def _trained(
         self,
@@ -180,9 +180,9 @@ class _Planner:
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
         needs = () if strategy.pretraining is None else (self._needed(network, strategy),)
-        own: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
+        fields: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
         named: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
-        return self._job(data, run, parameters, member=member, **named, **own)
+        return self._job(data, run, parameters, member=member, **named, **fields)
 
     def _needed(self, network: Network, strategy: Strategy) -> Job:
         job = self._pretraining(network, str(strategy.pretraining))
@@ -225,8 +225,8 @@ class _Planner:
             "graphs": graphs,
             "settings": settings,
         }
-        own: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
-        return Job(kind="pretraining", parameters=parameters, tools=tools, **own)
+        fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
+        return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
 
     def _recipe(self, data: str, run: Mapping[str, Any], name: str, recipe: Recipe) -> Job:
         needs: tuple[Job, ...] = ()
@@ -239,9 +239,9 @@ class _Planner:
             "source": source_text(name, recipe),
             "random_state": run["seed"],
         }
-        own: dict[str, Any] = {"strategy": name, "backbone": recipe.backbone, "needs": needs}
+        fields: dict[str, Any] = {"strategy": name, "backbone": recipe.backbone, "needs": needs}
         role = "baseline" if network is None else "pretrained"
-        return self._job(data, run, parameters, role=role, tools={"recipe": recipe}, **own)
+        return self._job(data, run, parameters, role=role, tools={"recipe": recipe}, **fields)
 
 
 def _applies(strategy: Strategy, backbone: str, data: str) -> bool:

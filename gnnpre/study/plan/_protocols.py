@@ -46,8 +46,8 @@ def split_data(
         test, rest = order[:n_test], order[n_test:]
     else:
         folds = KFold(N_FOLDS, shuffle=True, random_state=FOLD_SEED)
-        known, test = list(folds.split(np.zeros(n)))[fold or 0]
-        rest = np.random.default_rng([seed, fold or 0]).permutation(known)
+        remaining, test = list(folds.split(np.zeros(n)))[fold or 0]
+        rest = np.random.default_rng([seed, fold or 0]).permutation(remaining)
         n_valid = max(1, round(len(rest) * validation))
     valid, train = rest[:n_valid], rest[n_valid:]
     if n_labels is not None:
@@ -56,12 +56,12 @@ def split_data(
 
 
 def _cut(train: np.ndarray, valid: np.ndarray, n_labels: int) -> tuple[np.ndarray, np.ndarray]:
-    """Keep so many of both, in proportion; those of fewer labels are among those of more."""
-    n_known = len(train) + len(valid)
-    if n_labels > n_known:
+    """Reduce both in proportion; the crystals of fewer labels are among those of more."""
+    n_available = len(train) + len(valid)
+    if n_labels > n_available:
         raise ValueError(
-            f"n_labels={n_labels}, but the protocol leaves {n_known} crystals for training and "
+            f"n_labels={n_labels}, but the protocol leaves {n_available} crystals for training and "
             "validation: lower it, or leave it out."
         )
-    n_valid = max(1, round(n_labels * len(valid) / n_known))
+    n_valid = max(1, round(n_labels * len(valid) / n_available))
     return train[: n_labels - n_valid], valid[:n_valid]

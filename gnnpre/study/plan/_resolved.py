@@ -1,4 +1,4 @@
-"""What a declaration comes to: checked, with all defaults, as JSON."""
+"""Settings of a declaration: checked, with all defaults, as JSON."""
 
 import inspect
 from collections.abc import Mapping, Sequence
@@ -17,7 +17,7 @@ __all__ = ["check_network", "resolved_graphs", "resolved_settings", "source_text
 
 
 def check_network(network: Network, cutoff: float) -> None:
-    """Let a backbone refuse its parameters before anything is trained."""
+    """Check the parameters of a backbone before anything is trained."""
     with torch.random.fork_rng(devices=[]):
         network.backbone.build(cutoff)
 
@@ -29,12 +29,12 @@ def resolved_graphs(graphs: StructureToGraph) -> dict[str, Any]:
 
 
 def resolved_settings(estimator: Any, names: Sequence[str]) -> dict[str, Any]:
-    """Give checked settings with all defaults, which another version may change."""
+    """Return checked settings with all defaults, which another version may change."""
     parameters = estimator.get_params(deep=False)
     training = {item.name for item in fields(TrainingSettings)}
     # A folder stands in for that of the job, which checkpoint_epochs asks for.
-    own = {name: value for name, value in parameters.items() if name in training}
-    TrainingSettings(**{**own, "checkpoint_dir": "."}).validate()
+    checked = {name: value for name, value in parameters.items() if name in training}
+    TrainingSettings(**{**checked, "checkpoint_dir": "."}).validate()
     return _described({name: parameters[name] for name in names})
 
 

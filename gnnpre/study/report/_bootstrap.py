@@ -45,8 +45,8 @@ def resampled_improvements(
     means = np.empty((2, *drawn.shape))
     for run, errors in enumerate(pairs):
         # A run that is drawn twice gets two resamples of its crystals.
-        places = np.nonzero(drawn == run)
-        means[:, places[0], places[1]] = _resampled_means(errors, len(places[0]), rng)
+        positions = np.nonzero(drawn == run)
+        means[:, positions[0], positions[1]] = _resampled_means(errors, len(positions[0]), rng)
     reference, method = means.mean(axis=2)
     return 100.0 * (reference - method) / reference
 
@@ -55,15 +55,15 @@ def _resampled_means(errors: np.ndarray, n_draws: int, rng: np.random.Generator)
     """Average resampled columns: (2, n_draws) from (2, n_test)."""
     n_test = errors.shape[1]
     step = max(1, CHUNK // n_test)
-    parts = [
+    chunks = [
         errors[:, rng.integers(n_test, size=(min(step, n_draws - start), n_test))].mean(axis=2)
         for start in range(0, n_draws, step)
     ]
-    return np.concatenate([np.empty((2, 0)), *parts], axis=1)
+    return np.concatenate([np.empty((2, 0)), *chunks], axis=1)
 
 
 def interval(draws: np.ndarray | Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Give the percentile interval of draws, or of the mean over several independent ones."""
+    """Return the percentile interval of draws, or of the mean over several independent ones."""
     values = np.mean(list(draws.values()), axis=0) if isinstance(draws, Mapping) else draws
     tail = 50.0 * (1.0 - LEVEL)
     low, high = np.percentile(values, [tail, 100.0 - tail])

@@ -31,15 +31,15 @@ def learning_plot(results: StudyResults, data: str, name: str) -> str | None:
 
 
 def _losses(records: Sequence[Record]) -> np.ndarray | None:
-    """Give the validation losses (runs, epochs), as far as the shortest run goes."""
+    """Return the validation losses (runs, epochs), up to the end of the shortest run."""
     runs = [_loss_of(record, "valid_loss") for record in records if record.history]
     length = min((len(run) for run in runs), default=0)
     losses = np.array([run[:length] for run in runs])
     return losses if length > 1 and np.isfinite(losses).any() else None
 
 
-def _loss_of(record: Record, part: str) -> np.ndarray:
-    values = [epoch.get(part) for epoch in record.history]
+def _loss_of(record: Record, column: str) -> np.ndarray:
+    values = [epoch.get(column) for epoch in record.history]
     return np.array([np.nan if value is None else value for value in values], dtype=float)
 
 
@@ -54,17 +54,17 @@ def _paint_band(axes: "Axes", losses: np.ndarray, look: Look, label: str) -> Non
 
 def pretraining_plot(results: StudyResults, name: str) -> str | None:
     """Plot the losses of each pre-training over that of its first epoch, training losses thin."""
-    found = [r for r in results.pretrainings if _losses([r]) is not None]
-    records = {r.method: r for r in sorted(found, key=lambda r: str(r.method))}
+    trained = [r for r in results.pretrainings if _losses([r]) is not None]
+    records = {r.method: r for r in sorted(trained, key=lambda r: str(r.method))}
     if not records:
         return None
     look = looks([*results.network_strategies, *(m.strategy for m in records)], SCRATCH)
 
     def paint_one(axes: "Axes", method: Method) -> None:
-        for part, width in (("valid_loss", 1.4), ("train_loss", 0.6)):
-            losses = _loss_of(records[method], part)
+        for column, width in (("valid_loss", 1.4), ("train_loss", 0.6)):
+            losses = _loss_of(records[method], column)
             style = look[method.strategy]
-            label = plain(method.strategy) if part == "valid_loss" else None
+            label = plain(method.strategy) if column == "valid_loss" else None
             epochs = np.arange(1, len(losses) + 1)
             axes.plot(
                 epochs, losses / losses[0], style.line, color=style.color, lw=width, label=label
@@ -114,7 +114,7 @@ def _finish(axes: "Axes", title: str) -> None:
 
 
 def _legend(figure: "Figure", panels: Sequence["Axes"]) -> None:
-    """Name each strategy once, whichever panels have it."""
+    """Draw a legend with each strategy once, whichever panels contain it."""
     entries = {
         label: handle
         for axes in panels

@@ -54,11 +54,11 @@ def _error_by_crystal(
     results: StudyResults, data: str, method: Method, beside: Method | None
 ) -> dict[int, float]:
     shared = {record.run for record in results.of(data, beside or method)}
-    found: dict[int, list[float]] = {}
+    by_crystal: dict[int, list[float]] = {}
     for run, errors in errors_by_run(results.of(data, method)).items():
         for index, error in errors.items() if run in shared else ():
-            found.setdefault(index, []).append(error)
-    return {index: float(np.mean(errors)) for index, errors in found.items()}
+            by_crystal.setdefault(index, []).append(error)
+    return {index: float(np.mean(errors)) for index, errors in by_crystal.items()}
 
 
 def periodic_plot(
@@ -67,13 +67,13 @@ def periodic_plot(
     """Plot the error of a method by element; with a reference also the difference to it."""
     method, reference = methods
     errors = element_errors(results, data, method)
-    known = {s: e.mean for s, e in errors.items() if e.n_crystals >= MIN_CRYSTALS}
+    reliable = {s: e.mean for s, e in errors.items() if e.n_crystals >= MIN_CRYSTALS}
     unit = f" ({results.data[data].unit})" if results.data[data].unit else ""
-    tables = [(f"{method}: mean absolute error{unit}", known, False)]
+    tables = [(f"{method}: mean absolute error{unit}", reliable, False)]
     if reference is not None:
         after = element_errors(results, data, method, reference)
         before = element_errors(results, data, reference, method)
-        change = {s: after[s].mean - before[s].mean for s in known if s in after}
+        change = {s: after[s].mean - before[s].mean for s in reliable if s in after}
         tables.append((f"difference to {reference}{unit}; blue is better", change, True))
 
     def paint(figure: "Figure") -> None:
@@ -91,7 +91,7 @@ def _paint_table(
 ) -> None:
     norm, colors = _scale(list(values.values()), signed=signed)
     seen = set(present)
-    for symbol, (column, row) in _places().items():
+    for symbol, (column, row) in _positions().items():
         if symbol in values:
             color = colors(norm(values[symbol]))
             _paint_element(axes, column, row, symbol, color, number(values[symbol], 3))
@@ -102,7 +102,7 @@ def _paint_table(
 
 
 def _scale(values: list[float], *, signed: bool) -> tuple["Normalize", "Colormap"]:
-    """Let colours end at the 95th percentile, so that one element does not take them all."""
+    """Return norm and colours; they end at the 95th percentile, so that no element dominates."""
     from matplotlib import colormaps
     from matplotlib.colors import Normalize
 
@@ -122,8 +122,8 @@ def _paint_element(
     box = Rectangle((column + 0.04, row + 0.04), 0.92, 0.92, facecolor=face, edgecolor="none")
     axes.add_patch(box).set_clip_on(False)  # a clip for each is a fifth of the file
     ink = GREY if color is None else INK if isinstance(color, str) else _ink_on(color)
-    for down, words, size in ((0.36, symbol, 8), (0.75, text, 5.5)):
-        label = axes.text(column + 0.5, row + down, words, ha="center", va="center", fontsize=size)
+    for down, line, size in ((0.36, symbol, 8), (0.75, text, 5.5)):
+        label = axes.text(column + 0.5, row + down, line, ha="center", va="center", fontsize=size)
         label.set(color=ink, in_layout=False)  # to measure them all takes seconds
 
 
@@ -135,16 +135,16 @@ def _ink_on(color: object) -> str:
 
 
 @cache
-def _places() -> dict[str, tuple[float, float]]:
-    """Give column and row of each element in the usual table of 18 groups."""
+def _positions() -> dict[str, tuple[float, float]]:
+    """Return column and row of each element in the usual table of 18 groups."""
     from pymatgen.core import Element
 
-    places = {}
+    positions = {}
     for element in Element:
         if element.is_lanthanoid or element.is_actinoid:
             first = 57 if element.is_lanthanoid else 89
             row = 7 if element.is_lanthanoid else 8
-            places[element.symbol] = (element.Z - first + 2.0, row + GAP)
+            positions[element.symbol] = (element.Z - first + 2.0, row + GAP)
         elif element.Z > 0 and element.symbol not in ("D", "T"):
-            places[element.symbol] = (element.group - 1.0, element.row - 1.0)
-    return places
+            positions[element.symbol] = (element.group - 1.0, element.row - 1.0)
+    return positions

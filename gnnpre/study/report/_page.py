@@ -66,7 +66,7 @@ class Section:
 
 
 def page(title: str, sections: Iterable[Section]) -> str:
-    """Give the whole file. All text is escaped; the SVG of plots is taken as it is."""
+    """Return the whole file. All text is escaped; the SVG of plots is not."""
     numbers = count(1)
     body = "\n".join(_section(section, f"s{next(numbers)}") for section in sections)
     return (
@@ -78,13 +78,13 @@ def page(title: str, sections: Iterable[Section]) -> str:
 
 
 def _section(section: Section, identity: str) -> str:
-    parts = [f"<h2>{escape(section.title)}</h2>"] if section.title else []
-    parts += [f"<p>{escape(text)}</p>" for text in section.paragraphs]
-    parts += [_list(section.notes, "")]
+    blocks = [f"<h2>{escape(section.title)}</h2>"] if section.title else []
+    blocks += [f"<p>{escape(text)}</p>" for text in section.paragraphs]
+    blocks += [_list(section.notes, "")]
     # A table that has the section's own title needs none of its own.
-    parts += [_table(table, own_title=table.title != section.title) for table in section.tables]
-    parts += [_figure(plot) for plot in section.plots]
-    return f'<section id="{identity}">\n' + "\n".join(filter(None, parts)) + "\n</section>"
+    blocks += [_table(table, own_title=table.title != section.title) for table in section.tables]
+    blocks += [_figure(plot) for plot in section.plots]
+    return f'<section id="{identity}">\n' + "\n".join(filter(None, blocks)) + "\n</section>"
 
 
 def _list(notes: Sequence[str], css: str) -> str:
@@ -106,8 +106,8 @@ def _table(table: Table, *, own_title: bool) -> str:
 
 
 def _row(row: Sequence[Entry]) -> str:
-    first, *others = row
-    return f'<tr><th scope="row">{escape(first.text)}</th>{"".join(map(_entry, others))}</tr>'
+    first, *cells = row
+    return f'<tr><th scope="row">{escape(first.text)}</th>{"".join(map(_entry, cells))}</tr>'
 
 
 def _entry(entry: Entry) -> str:

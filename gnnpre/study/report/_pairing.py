@@ -29,17 +29,17 @@ def errors_by_run(records: Sequence[Record]) -> dict[Run, dict[int, float]]:
 
 
 def _errors_by_crystal(records: Sequence[Record]) -> dict[int, float]:
-    found: dict[int, list[float]] = defaultdict(list)
+    errors: dict[int, list[float]] = defaultdict(list)
     for record in records:
         for index, error in zip(record.test_indices.tolist(), record.errors, strict=True):
-            found[index].append(float(error))
-    return {index: float(np.mean(values)) for index, values in found.items()}
+            errors[index].append(float(error))
+    return {index: float(np.mean(values)) for index, values in errors.items()}
 
 
 def aligned(
     data: str, before: Mapping[int, float], after: Mapping[int, float]
 ) -> tuple[list[int], np.ndarray]:
-    """Give the crystals of one run, and their errors (2, crystals) with two methods."""
+    """Return the crystals of one run, and their errors (2, crystals) with two methods."""
     indices = sorted(before)
     if indices != sorted(after):
         raise ValueError(
@@ -51,8 +51,8 @@ def aligned(
 
 def mean_by_crystal(pairs: Sequence[tuple[list[int], np.ndarray]]) -> np.ndarray:
     """Average the errors of a crystal that several runs test: (crystals, methods)."""
-    found: dict[int, list[np.ndarray]] = defaultdict(list)
+    pairs_of: dict[int, list[np.ndarray]] = defaultdict(list)
     for indices, errors in pairs:
         for index, pair in zip(indices, errors.T, strict=True):
-            found[index].append(pair)
-    return np.array([np.mean(values, axis=0) for values in found.values()])
+            pairs_of[index].append(pair)
+    return np.array([np.mean(values, axis=0) for values in pairs_of.values()])

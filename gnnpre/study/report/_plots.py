@@ -66,7 +66,7 @@ def _paint_parity(axes: "Axes", points: np.ndarray, limits: tuple[float, float])
 
 def improvement_plot(
     results: StudyResults,
-    found: Mapping[Key, Improvement],
+    compared: Mapping[Key, Improvement],
     averages: Mapping[Method, Average],
     name: str,
 ) -> str | None:
@@ -82,7 +82,7 @@ def improvement_plot(
         panels = figure.subplots(1, len(backbones), squeeze=False, sharex=True, sharey=True)[0]
         for axes, backbone in zip(panels, backbones, strict=True):
             for rank, strategy in enumerate(strategies):
-                items = _items(results, found, averages, Method(backbone, strategy))
+                items = _items(results, compared, averages, Method(backbone, strategy))
                 step = (rank + 1) / (len(strategies) + 1)
                 rows = [groups.index(group) + step for group in items]
                 _paint_intervals(axes, rows, list(items.values()), look[strategy], strategy)
@@ -97,12 +97,14 @@ def improvement_plot(
 
 def _items(
     results: StudyResults,
-    found: Mapping[Key, Improvement],
+    compared: Mapping[Key, Improvement],
     averages: Mapping[Method, Average],
     method: Method,
 ) -> dict[str, Improvement | Average]:
-    own = {data: found[data, method] for data in results.data_names if (data, method) in found}
-    return {**own, AVERAGE: averages[method]} if method in averages else {}
+    items = {
+        data: compared[data, method] for data in results.data_names if (data, method) in compared
+    }
+    return {**items, AVERAGE: averages[method]} if method in averages else {}
 
 
 def _paint_intervals(

@@ -97,10 +97,10 @@ def failure_table(results: StudyResults) -> Table:
 def _job_name(job: Any) -> str:
     if not isinstance(job, Mapping):
         return str(job)
-    words = [job.get("kind"), job.get("data"), job.get("backbone"), job.get("strategy")]
+    texts = [job.get("kind"), job.get("data"), job.get("backbone"), job.get("strategy")]
     numbers = [(name, job.get(name)) for name in ("seed", "fold", "member")]
-    words += [f"{name} {number}" for name, number in numbers if number is not None]
-    return " ".join(str(word) for word in words if word is not None)
+    texts += [f"{name} {number}" for name, number in numbers if number is not None]
+    return " ".join(str(text) for text in texts if text is not None)
 
 
 def open_jobs_table(results: StudyResults) -> Table:
@@ -112,8 +112,14 @@ def open_jobs_table(results: StudyResults) -> Table:
         method = Method(job.get("backbone"), job["strategy"])
         grouped[job["kind"], job.get("data") or MISSING, str(method)].append(job)
     rows = [
-        [Entry(kind, missing=True), Entry(data), Entry(method), Entry(str(len(jobs))), _runs(jobs)]
-        for (kind, data, method), jobs in grouped.items()
+        [
+            Entry(job_kind, missing=True),
+            Entry(data),
+            Entry(method),
+            Entry(str(len(jobs))),
+            _runs(jobs),
+        ]
+        for (job_kind, data, method), jobs in grouped.items()
     ]
     header = ["kind", "data set", "method", "jobs", "seeds or folds"]
     notes = [_progress(results, len(waiting)), *_strays(results)]
@@ -137,7 +143,7 @@ def _progress(results: StudyResults, n_waiting: int) -> str:
 
 
 def _strays(results: StudyResults) -> list[str]:
-    """Name the records that no table has, so that none is left out in silence."""
+    """Describe the records that are in no table, so that none is left out silently."""
     names = [f"{record.key} ({_job_name(_as_job(record))})" for record in results.strays]
     if not names:
         return []
@@ -195,5 +201,5 @@ def _hours(records: Iterable[Record]) -> str:
             cores += record.seconds * (machine.get("threads") or 1) / HOUR
         else:
             devices[device] += record.seconds / HOUR
-    parts = [f"{number(hours, 3)} hours on {device}" for device, hours in devices.items()]
-    return ", ".join([f"{number(cores, 3)} core-hours (seconds × threads)", *parts])
+    times = [f"{number(hours, 3)} hours on {device}" for device, hours in devices.items()]
+    return ", ".join([f"{number(cores, 3)} core-hours (seconds × threads)", *times])

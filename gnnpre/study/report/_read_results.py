@@ -110,10 +110,10 @@ def _check_unique(root: Path, results: StudyResults) -> None:
     seen: dict[tuple[Any, ...], str] = {}
     for record in results.evaluations:
         cell = (record.data, record.method, record.seed, record.fold)
-        other = seen.setdefault(cell, record.key)
-        if other != record.key:
+        earlier = seen.setdefault(cell, record.key)
+        if earlier != record.key:
             raise ValueError(
                 f"{root / 'records'} has two records of {record.method} on {record.data}, seed "
-                f"{record.seed}, fold {record.fold}: {other}.json and {record.key}.json. They are "
-                "of two versions of the study: move the older one away."
+                f"{record.seed}, fold {record.fold}: {earlier}.json and {record.key}.json. They "
+                "are of two versions of the study: move the older one away."
             )

@@ -95,12 +95,12 @@ def write_report(folder: str | Path) -> list[Path]:
     ['report.md', 'report.html']
     """
     results = read_results(folder)
-    found = improvements(results)
+    compared = improvements(results)
     findings = Findings(
         results,
         cells(results),
-        found,
-        average_improvements(results, found),
+        compared,
+        average_improvements(results, compared),
         {name: choose_by_validation(results, name) for name in results.backbones},
     )
     texts = {
@@ -116,13 +116,13 @@ def _write(path: Path, text: str) -> Path:
 
 
 def _markdown(findings: Findings) -> str:
-    parts = [f"# {markdown_text(findings.results.name)}\n"]
+    blocks = [f"# {markdown_text(findings.results.name)}\n"]
     for section in _sections_without_plots(findings):
-        parts += [f"{markdown_text(text)}\n" for text in section.paragraphs]
+        blocks += [f"{markdown_text(text)}\n" for text in section.paragraphs]
         if section.notes:
-            parts.append("\n".join(f"- {markdown_text(note)}" for note in section.notes) + "\n")
-        parts += [table.to_markdown() for table in section.tables]
-    return "\n".join(parts)
+            blocks.append("\n".join(f"- {markdown_text(note)}" for note in section.notes) + "\n")
+        blocks += [table.to_markdown() for table in section.tables]
+    return "\n".join(blocks)
 
 
 def _sections_without_plots(findings: Findings) -> list[Section]:

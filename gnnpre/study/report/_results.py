@@ -1,4 +1,4 @@
-"""All that the folder of a study holds."""
+"""The content of a study's folder."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -55,7 +55,7 @@ class StudyResults:
 
     @property
     def name(self) -> str:
-        """Name of the study."""
+        """The name of the study."""
         return str(self.study.get("name", self.folder.name))
 
     @property
@@ -115,7 +115,7 @@ class StudyResults:
         return sorted(roles, key=lambda m: _row_order(m, roles[m]))
 
     def of(self, data: str, method: Method) -> list[Record]:
-        """Give the evaluations of one cell of the tables.
+        """Return the evaluations of one cell of the tables.
 
         Parameters
         ----------
@@ -129,11 +129,11 @@ class StudyResults:
         list of Record
             In the order of their seeds and folds.
         """
-        found = [r for r in self.evaluations if r.data == data and r.method == method]
-        return sorted(found, key=lambda r: (r.run or 0, r.seed or 0))
+        records = [r for r in self.evaluations if r.data == data and r.method == method]
+        return sorted(records, key=lambda r: (r.run or 0, r.seed or 0))
 
     def to_frame(self) -> "pd.DataFrame":
-        """Give the evaluations as a tidy table, a row a record.
+        """Return the evaluations as a tidy table, one row for each record.
 
         Returns
         -------

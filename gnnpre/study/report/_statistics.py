@@ -42,7 +42,7 @@ class Cell(NamedTuple):
 
     @property
     def complete(self) -> bool:
-        """Whether every declared job has finished, with numbers."""
+        """True if every declared job has finished with finite errors."""
         return 0 < self.n_expected <= self.n_records and bool(np.isfinite(self.mean))
 
 
@@ -82,16 +82,16 @@ def cells(results: StudyResults) -> dict[Key, Cell]:
     """Summarise the records of each data set and method, those without any included."""
     declared = _count_declared(results)
     failed = _count_failed(results)
-    found = {(d, m): results.of(d, m) for d in results.data_names for m in results.methods}
+    by_cell = {(d, m): results.of(d, m) for d in results.data_names for m in results.methods}
     # Without a list of jobs, what the fullest row of a data set has is taken as expected.
-    most = {d: max((len(found[d, m]) for m in results.methods), default=0) for d in results.data}
+    most = {d: max((len(by_cell[d, m]) for m in results.methods), default=0) for d in results.data}
     return {
         key: _cell(
             records,
             declared[key] if results.jobs else most.get(key[0], 0),
             failed[key],
         )
-        for key, records in found.items()
+        for key, records in by_cell.items()
     }
 
 
@@ -124,7 +124,7 @@ def improvements(
     results: StudyResults, *, n_resamples: int = N_RESAMPLES
 ) -> dict[Key, Improvement]:
     """Compare each method that has a backbone with its ``scratch``, where they share runs."""
-    found = {}
+    improved: dict[Key, Improvement] = {}
     for data in results.data_names:
         for method in results.methods:
             if method.backbone is None or method.strategy == SCRATCH:
@@ -132,8 +132,8 @@ def improvements(
             reference = results.of(data, Method(method.backbone, SCRATCH))
             compared = _compare(data, reference, results.of(data, method), n_resamples)
             if compared is not None:
-                found[data, method] = compared
-    return found
+                improved[data, method] = compared
+    return improved
 
 
 def _compare(
@@ -195,19 +195,23 @@ def _unit_scale(differences: np.ndarray) -> np.ndarray:
 
 
 def average_improvements(
-    results: StudyResults, found: Mapping[Key, Improvement]
+    results: StudyResults, compared: Mapping[Key, Improvement]
 ) -> dict[Method, Average]:
     """Average the improvements of each method over the data sets that have one."""
     averages = {}
-    for method in dict.fromkeys(method for _, method in found):
-        own = {data: found[data, method] for data in results.data_names if (data, method) in found}
+    for method in dict.fromkeys(method for _, method in compared):
+        by_data = {
+            data: compared[data, method]
+            for data in results.data_names
+            if (data, method) in compared
+        }
         percent = average_improvement(
-            {data: item.reference_mae for data, item in own.items()},
-            {data: item.mae for data, item in own.items()},
+            {data: item.reference_mae for data, item in by_data.items()},
+            {data: item.mae for data, item in by_data.items()},
         )
-        low, high = interval({data: item.draws for data, item in own.items()})
-        missing = tuple(data for data in results.data_names if data not in own)
-        averages[method] = Average(percent, low, high, tuple(own), missing)
+        low, high = interval({data: item.draws for data, item in by_data.items()})
+        missing = tuple(data for data in results.data_names if data not in by_data)
+        averages[method] = Average(percent, low, high, tuple(by_data), missing)
     return averages
 
 

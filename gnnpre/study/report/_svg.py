@@ -67,13 +67,13 @@ class Look(NamedTuple):
 
 
 def looks(strategies: Iterable[str], grey: str) -> dict[str, Look]:
-    """Give each strategy its look; the one that the others are compared with is ``grey``."""
-    others = [name for name in dict.fromkeys(strategies) if name != grey]
-    found = {grey: Look(GREY, *FORMS[0])}
-    for rank, name in enumerate(others):
+    """Return the look of each strategy; ``grey`` names the one that others are compared with."""
+    names = [name for name in dict.fromkeys(strategies) if name != grey]
+    by_name = {grey: Look(GREY, *FORMS[0])}
+    for rank, name in enumerate(names):
         form = FORMS[rank // len(COLORS) % len(FORMS)]
-        found[name] = Look(COLORS[rank % len(COLORS)], *form)
-    return found
+        by_name[name] = Look(COLORS[rank % len(COLORS)], *form)
+    return by_name
 
 
 def plain(text: str) -> str:
@@ -118,4 +118,4 @@ def _for_html(text: str, label: str, size: tuple[float, float]) -> str:
 
 def _round_numbers(tag: re.Match[str]) -> str:
     """Round what a tag holds to a hundredth of a point; text between tags stays."""
-    return re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", tag[0])
+    return re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", tag[0])

@@ -69,8 +69,8 @@ def _best_method(data: str, methods: list[Method], cells: Mapping[Key, Cell]) ->
 def _error_entry(cell: Cell, *, best: bool) -> Entry:
     failed = f"{cell.n_failed} failed" if cell.n_failed else ""
     if cell.n_records == 0:
-        words = failed or ("not run" if cell.n_expected else "not declared")
-        return Entry(f"{MISSING} ({words})", missing=True)
+        reason = failed or ("not run" if cell.n_expected else "not declared")
+        return Entry(f"{MISSING} ({reason})", missing=True)
     counts = f"{cell.n_records} of {cell.n_expected}" if cell.n_records < cell.n_expected else ""
     remark = ", ".join(filter(None, [counts, failed]))
     text = number_with_spread(cell.mean, cell.std)
@@ -80,8 +80,13 @@ def _error_entry(cell: Cell, *, best: bool) -> Entry:
 
 
 def _absent_baselines(results: StudyResults) -> list[str]:
-    present = {word for word in BASELINES for m in results.methods if m.strategy.startswith(word)}
-    absent = [word for word in BASELINES if word not in present]
+    present = {
+        baseline
+        for baseline in BASELINES
+        for m in results.methods
+        if m.strategy.startswith(baseline)
+    }
+    absent = [baseline for baseline in BASELINES if baseline not in present]
     return [f"Not declared in this study: {', '.join(absent)}."] if absent else []
 
 
@@ -114,7 +119,7 @@ def _runs_word(results: StudyResults) -> str:
 
 def improvement_table(
     results: StudyResults,
-    found: Mapping[Key, Improvement],
+    compared: Mapping[Key, Improvement],
     averages: Mapping[Method, Average],
     cells: Mapping[Key, Cell],
 ) -> Table:
@@ -123,7 +128,7 @@ def improvement_table(
     methods = [m for m in results.methods if m.backbone is not None and m.strategy != SCRATCH]
     rows = [
         _with_average(
-            m, [_improvement_entry(results, found, cells, d, m) for d in names], averages.get(m)
+            m, [_improvement_entry(results, compared, cells, d, m) for d in names], averages.get(m)
         )
         for m in methods
     ]
@@ -142,12 +147,12 @@ def improvement_table(
 
 def _improvement_entry(
     results: StudyResults,
-    found: Mapping[Key, Improvement],
+    compared: Mapping[Key, Improvement],
     cells: Mapping[Key, Cell],
     data: str,
     method: Method,
 ) -> Entry:
-    item = found.get((data, method))
+    item = compared.get((data, method))
     if item is None:
         return Entry(f"{MISSING} ({_why_not_compared(results, data, method)})", missing=True)
     expected = cells[data, method].n_expected
@@ -196,7 +201,7 @@ def _averages_over_fewer(averages: Mapping[Method, Average]) -> list[str]:
     ]
 
 
-def tests_table(results: StudyResults, found: Mapping[Key, Improvement]) -> Table:
+def tests_table(results: StudyResults, compared: Mapping[Key, Improvement]) -> Table:
     """Tabulate the paired tests of each improvement."""
     rows = [
         [
@@ -208,16 +213,16 @@ def tests_table(results: StudyResults, found: Mapping[Key, Improvement]) -> Tabl
             Entry(number(item.p_crystals, 2) if item.p_crystals >= 1e-4 else "< 0.0001"),
             Entry(str(item.n_crystals)),
         ]
-        for (data, method), item in found.items()
+        for (data, method), item in compared.items()
     ]
     run = _runs_word(results)
     header = ["", "data set", "%", f"p over {run}", run, "p over crystals", "crystals"]
-    notes = _smallest_p(found, run) if rows else ["There is no pair to compare yet."]
+    notes = _smallest_p(compared, run) if rows else ["There is no pair to compare yet."]
     return Table("Paired tests against scratch", header, rows, notes)
 
 
-def _smallest_p(found: Mapping[Key, Improvement], run: str) -> list[str]:
-    counts = sorted({item.n_runs for item in found.values()})
+def _smallest_p(compared: Mapping[Key, Improvement], run: str) -> list[str]:
+    counts = sorted({item.n_runs for item in compared.values()})
     smallest = ", ".join(f"{2.0 ** (1 - n):.4g} with {n}" for n in counts)
     return [
         f"p over {run}: exact sign-flip permutation test, two-sided, of the differences of the "
@@ -226,5 +231,5 @@ def _smallest_p(found: Mapping[Key, Improvement], run: str) -> list[str]:
         "p over crystals: Wilcoxon signed-rank test, two-sided, of the absolute errors of each "
         f"test crystal (averaged over the {run} that test it). It says nothing of how the result "
         "varies with the training run.",
-        f"{len(found)} comparisons, p not corrected for their number.",
+        f"{len(compared)} comparisons, p not corrected for their number.",
     ]

@@ -10,7 +10,7 @@ __all__ = ["claimed"]
 
 @contextmanager
 def claimed(path: Path) -> Iterator[bool]:
-    """Try to take a lock, and say whether it is ours; the kernel frees it with the process.
+    """Try to take a lock, and yield whether this process has it; the kernel frees it.
 
     The file stays: to remove it would let two processes lock two files of one name.
     """

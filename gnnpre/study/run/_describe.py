@@ -22,14 +22,14 @@ FIRST = ("commit", "versions", "started")
 
 
 def describe_study(plan: Plan, folder: StudyFolder) -> dict[str, Any]:
-    """Give the resolved declaration and its jobs; commit and date are those of the first run."""
+    """Return the resolved declaration and its jobs; commit and date are of the first run."""
     study = plan.study
     description = {
         "name": study.name,
         "protocol": study.protocol,
         "seeds": study.seeds,
-        "notes": [*study.notes, *_own_notes(plan)],
-        "data": {name: found.parameters for name, found in plan.data.items()},
+        "notes": [*study.notes, *_study_notes(plan)],
+        "data": {name: located.parameters for name, located in plan.data.items()},
         "backbones": {item.name: to_spec(item.backbone, item.name) for item in study.backbones},
         "pretrainings": {item.name: _as_text(item) for item in study.pretrainings},
         "strategies": {item.name: _as_text(item) for item in study.strategies},
@@ -48,23 +48,23 @@ def describe_study(plan: Plan, folder: StudyFolder) -> dict[str, Any]:
 
 
 def _as_text(declared: Any) -> dict[str, str]:
-    """Give what was declared, in words: records have the parameters that came of it."""
+    """Return a declaration as text: records have the resolved parameters."""
     values = declared if isinstance(declared, Mapping) else vars(declared)
     return {name: " ".join(str(value).split()) for name, value in values.items()}
 
 
-def _own_notes(plan: Plan) -> list[str]:
-    """Say how baselines were trained, and what folds are where they are not MatBench's own."""
+def _study_notes(plan: Plan) -> list[str]:
+    """Return notes on the training of baselines, and on folds that are not MatBench's own."""
     notes = [] if not plan.study.baselines else [BASELINES_NOTE]
     if plan.study.protocol != "matbench":
         return notes
-    others = [name for name, found in plan.data.items() if not is_official(found)]
-    if not others:
+    unofficial = [name for name, located in plan.data.items() if not is_official(located)]
+    if not unofficial:
         return notes
     return [
         *notes,
-        f"Folds of {', '.join(others)} are made as MatBench's, of other rows: they do not compare "
-        "with its leaderboard.",
+        f"Folds of {', '.join(unofficial)} are made as MatBench's, of other rows: they do not "
+        "compare with its leaderboard.",
     ]
 
 

@@ -100,17 +100,17 @@ def estimate_study(
 
 
 def _rows(jobs: Iterable[Job], timer: "_Timer", threads: int) -> Iterable[EstimateRow]:
-    kinds: dict[str, list[Job]] = {}
+    alike_jobs: dict[str, list[Job]] = {}
     for job in jobs:
-        kinds.setdefault(_kind(job), []).append(job)
-    for alike in kinds.values():
+        alike_jobs.setdefault(_kind(job), []).append(job)
+    for alike in alike_jobs.values():
         seconds = timer.seconds(alike[0])
         hours = len(alike) * seconds * threads / HOUR
         yield EstimateRow(_title(alike), len(alike), seconds, hours)
 
 
 def _kind(job: Job) -> str:
-    """Tell jobs apart that take different times."""
+    """Return a label that is equal for jobs that take the same time."""
     if job.kind == "pretraining":
         return job.key
     if job.parameters["model"] != "finetune":
@@ -163,27 +163,27 @@ class _Timer:
     def _finetuning(self, job: Job) -> float:
         data = self._load(str(job.data))
         split = split_of(job, len(data))
-        known = np.concatenate([split.train, split.valid])
+        both = np.concatenate([split.train, split.valid])
         settings = {k: v for k, v in job.tools["finetuning"].items() if k not in OF_PRETRAINED}
-        part = len(split.valid) / len(known)
+        share = len(split.valid) / len(both)
 
         def fit(graphs: CrystalGraphs, rows: np.ndarray) -> Any:
-            own = {"validation_fraction": part, **self._short(settings)}
-            return PropertyRegressor(job.tools["backbone"], **own).fit(graphs, data.y[known[rows]])
+            short = {"validation_fraction": share, **self._short(settings)}
+            return PropertyRegressor(job.tools["backbone"], **short).fit(graphs, data.y[both[rows]])
 
         epochs = job.parameters["finetuning"]["max_epochs"]
         batch = job.parameters["finetuning"]["batch_size"]
-        return _time(data.subset(known), job.tools["graphs"], batch, epochs, fit)
+        return _time(data.subset(both), job.tools["graphs"], batch, epochs, fit)
 
     def _short(self, settings: dict[str, Any]) -> dict[str, Any]:
-        own: dict[str, Any] = {
+        short: dict[str, Any] = {
             "max_epochs": EPOCHS,
             "patience": None,
             "device": self.device,
             "random_state": 0,
         }
-        kept = {name: value for name, value in settings.items() if name != "checkpoint_epochs"}
-        return {**kept, **own}
+        rest = {name: value for name, value in settings.items() if name != "checkpoint_epochs"}
+        return {**rest, **short}
 
     def _load(self, name: str) -> LoadedData:
         if name not in self.loaded:

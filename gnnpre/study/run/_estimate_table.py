@@ -1,4 +1,4 @@
-"""What an estimate says."""
+"""The table of an estimate."""
 
 from dataclasses import dataclass
 
@@ -9,7 +9,7 @@ __all__ = ["Estimate", "EstimateRow"]
 
 @dataclass(frozen=True)
 class EstimateRow:
-    """Jobs of one kind, and the seconds that one of them takes; NaN where that is not known.
+    """Jobs of one kind, and the seconds that one of them takes; NaN if it was not timed.
 
     Parameters
     ----------
@@ -37,7 +37,7 @@ class EstimateRow:
 
 @dataclass(frozen=True)
 class Estimate:
-    """What the jobs of a study will take; ``print`` it for a table.
+    """The time that the jobs of a study will take; ``print`` it for a table.
 
     Parameters
     ----------

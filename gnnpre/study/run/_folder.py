@@ -1,4 +1,4 @@
-"""The folder of a study: what lies where, and how it is written."""
+"""The folder of a study: its files, and how they are written."""
 
 import json
 import math
@@ -32,32 +32,32 @@ class StudyFolder:
             remove_stale(self.root / name)
 
     def data(self, name: str) -> Path:
-        """Give the summary of a data set."""
+        """Return the path of the summary of a data set."""
         return self.root / "data" / f"{name}.json"
 
     def record(self, key: str) -> Path:
-        """Give the record of a finished job."""
+        """Return the path of the record of a finished job."""
         return self.root / "records" / f"{key}.json"
 
     def failure(self, key: str) -> Path:
-        """Give what is known of a job that raised."""
+        """Return the path of the description of a job that raised."""
         return self.root / "failures" / f"{key}.json"
 
     def claim(self, key: str) -> Path:
-        """Give the lock of a job."""
+        """Return the path of the lock of a job."""
         return self.root / "claims" / f"{key}.lock"
 
     def pretrained(self, key: str, epoch: int | None = None) -> Path:
-        """Give the weights of a pre-training, at its end or after an epoch."""
+        """Return the path of the weights of a pre-training, at its end or after an epoch."""
         name = key if epoch is None else f"{key}-epoch{epoch:04d}"
         return self.root / "pretrained" / f"{name}.gnnpre"
 
     def checkpoints(self, key: str) -> Path:
-        """Give the folder of the states that a job goes on from."""
+        """Return the folder of the training states that a job resumes from."""
         return self.root / "checkpoints" / key
 
     def is_done(self, job: Job) -> bool:
-        """Whether a job has a record, and the weights that it is about."""
+        """Return whether a job has a record, and its weights exist."""
         has_weights = job.kind != "pretraining" or self.pretrained(job.key).is_file()
         return has_weights and self.record(job.key).is_file()
 
@@ -67,7 +67,7 @@ class StudyFolder:
         return record
 
     def write_record(self, record: Mapping[str, Any]) -> None:
-        """Write the record of a job, and forget that it ever failed."""
+        """Write the record of a job, and remove a failure of it."""
         key = record["key"]
         write_json(self.record(key), record)
         self.failure(key).unlink(missing_ok=True)
@@ -111,5 +111,5 @@ def _plain(value: Any) -> Any:
 
 
 def now() -> str:
-    """Give the time, in UTC and ISO 8601."""
+    """Return the time, in UTC and ISO 8601."""
     return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,4 +1,4 @@
-"""Where and by what a record was made."""
+"""The machine and the versions that produced a record."""
 
 import os
 import platform
@@ -18,13 +18,13 @@ PACKAGES = ("torch", "scikit-learn", "numpy", "pymatgen", "skorch", "torch-geome
 
 
 def describe_versions() -> dict[str, str]:
-    """Give the versions of all that decides a result."""
+    """Return the versions of the packages that decide a result."""
     packages = {name: version(name) for name in PACKAGES}
     return {"gnnpre": __version__, "python": platform.python_version(), **packages}
 
 
 def describe_machine(device: str, threads: int) -> dict[str, Any]:
-    """Give processor, cores, threads and device."""
+    """Return processor, cores, threads and device."""
     on_gpu = device.startswith("cuda") or (device == "auto" and torch.cuda.is_available())
     return {
         "processor": _processor(),
@@ -46,7 +46,7 @@ def _processor() -> str:
 
 @lru_cache(maxsize=1)
 def describe_commit() -> str:
-    """Give the commit of the package's checkout, marked where it was changed, or its version.
+    """Return the commit of the package's checkout, marked if it was changed, or its version.
 
     Once a process: what it has imported does not change with the checkout.
     """
@@ -59,7 +59,7 @@ def describe_commit() -> str:
 
 
 def _git(folder: Path, *command: str) -> str | None:
-    """Give what git says, None where there is no git or no repository."""
+    """Return the output of git, None where there is no git or no repository."""
     try:
         result = subprocess.run(
             ["git", "-C", str(folder), *command], capture_output=True, text=True, check=True

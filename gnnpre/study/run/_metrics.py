@@ -6,7 +6,7 @@ __all__ = ["metrics"]
 
 
 def metrics(targets: np.ndarray, predictions: np.ndarray) -> dict[str, float]:
-    """Give mean absolute error, root mean squared error and coefficient of determination."""
+    """Return mean absolute error, root mean squared error and coefficient of determination."""
     errors = predictions - targets
     spread = float(((targets - targets.mean()) ** 2).sum())
     squares = float((errors**2).sum())

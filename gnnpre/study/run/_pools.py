@@ -21,7 +21,7 @@ __all__ = ["Pool", "labels_for", "read_pool"]
 
 @dataclass(frozen=True, eq=False)
 class Pool:
-    """Crystals, their labels of all kinds, and how many were left out."""
+    """Crystals, their labels, and how many were left out as leaks."""
 
     structures: list[Any]
     labels: FrameLabels
@@ -33,7 +33,7 @@ class Pool:
         return len(self.structures)
 
     def take(self, indices: np.ndarray, n_leaks: int) -> "Pool":
-        """Give some of the crystals."""
+        """Return some of the crystals."""
         chosen = [self.structures[index] for index in indices.tolist()]
         return Pool(chosen, self.labels[indices], self.columns, n_leaks)
 
@@ -43,18 +43,18 @@ def read_pool(
 ) -> Pool:
     """Read the crystals of a pre-training, without those that a test set has."""
     pool = _join([_read(path) for path in files])
-    kept, n_leaks = np.arange(len(pool)), 0
-    for found in leaks:
-        tested = load_data(found).structures
-        structures = [pool.structures[index] for index in kept.tolist()]
+    rows, n_leaks = np.arange(len(pool)), 0
+    for located in leaks:
+        tested = load_data(located).structures
+        structures = [pool.structures[index] for index in rows.tolist()]
         clean = drop_leaks(structures, tested, declared.leak_level, n_jobs=n_jobs)
-        n_leaks += len(kept) - len(clean)
-        kept = kept[clean]
+        n_leaks += len(rows) - len(clean)
+        rows = rows[clean]
     limit = declared.max_structures
-    if limit is not None and limit < len(kept):
+    if limit is not None and limit < len(rows):
         rng = np.random.default_rng(declared.random_state)
-        kept = np.sort(rng.permutation(kept)[:limit])
-    return pool.take(kept, n_leaks)
+        rows = np.sort(rng.permutation(rows)[:limit])
+    return pool.take(rows, n_leaks)
 
 
 def _read(path: Path) -> Pool:
@@ -68,31 +68,31 @@ def _read(path: Path) -> Pool:
     return Pool(list(structures), labels, tuple(columns))
 
 
-def _join(parts: Sequence[Pool]) -> Pool:
-    """Put sources together; a column that a source lacks is missing (NaN) there."""
-    columns = tuple(dict.fromkeys(name for part in parts for name in part.columns))
+def _join(pools: Sequence[Pool]) -> Pool:
+    """Concatenate sources; a column that a source lacks is missing (NaN) there."""
+    columns = tuple(dict.fromkeys(name for pool in pools for name in pool.columns))
     labels = [
         FrameLabels(
-            part.labels.n_atoms,
-            energy=part.labels.energy,
-            forces=part.labels.forces,
-            stress=part.labels.stress,
-            info={name: _column(part, name) for name in columns},
+            pool.labels.n_atoms,
+            energy=pool.labels.energy,
+            forces=pool.labels.forces,
+            stress=pool.labels.stress,
+            info={name: _column(pool, name) for name in columns},
         )
-        for part in parts
+        for pool in pools
     ]
-    structures = [structure for part in parts for structure in part.structures]
+    structures = [structure for pool in pools for structure in pool.structures]
     return Pool(structures, FrameLabels.concatenate(labels), columns)
 
 
-def _column(part: Pool, name: str) -> np.ndarray:
-    if name in part.columns:
-        return np.asarray(part.labels.info[name], dtype=np.float64)
-    return np.full(len(part), np.nan)
+def _column(pool: Pool, name: str) -> np.ndarray:
+    if name in pool.columns:
+        return np.asarray(pool.labels.info[name], dtype=np.float64)
+    return np.full(len(pool), np.nan)
 
 
 def labels_for(objective: Objective, pool: Pool, targets: Sequence[str] | None) -> Any:
-    """Give the labels in the form that an objective takes."""
+    """Return the labels in the form that an objective takes."""
     if not objective.needs_labels:
         return None
     if not isinstance(objective, PropertyTargets):

@@ -80,8 +80,8 @@ class Runner:
                 return has_lock
             if self._failed_elsewhere(job):
                 return True
-            left = [other for other in waiting if not self.folder.is_done(other)]
-            self.progress(f"{now()} start {job.key} {job}: {self._position(left)}")
+            remaining = [item for item in waiting if not self.folder.is_done(item)]
+            self.progress(f"{now()} start {job.key} {job}: {self._position(remaining)}")
             self._run_job(job)
         return True
 

@@ -19,7 +19,7 @@ from ._folder import StudyFolder
 
 __all__ = ["write_predictions"]
 
-#: What MatBench's scores of a fold leave out of the mean absolute percentage error.
+#: MatBench leaves smaller targets out of the mean absolute percentage error.
 SMALL_TARGET = 1e-5
 MATBENCH_VERSION = "0.6"
 
@@ -50,10 +50,10 @@ def _complete_rows(plan: Plan, folder: StudyFolder) -> Iterator[list[Job]]:
 
 
 def _file_name(job: Job, n_seeds: int) -> str:
-    parts = [job.data, job.backbone, job.strategy]
+    names = [job.data, job.backbone, job.strategy]
     if n_seeds > 1:
-        parts.append(f"seed{job.seed}")
-    return "_".join(part for part in parts if part is not None)
+        names.append(f"seed{job.seed}")
+    return "_".join(name for name in names if name is not None)
 
 
 def _write(folder: StudyFolder, name: str, content: Mapping[str, Any]) -> None:
@@ -77,7 +77,7 @@ def _predictions(records: Sequence[Mapping[str, Any]]) -> dict[str, Any]:
 
 
 def _submission(plan: Plan, records: Sequence[Mapping[str, Any]], name: str) -> dict[str, Any]:
-    """Give what the matbench package's ``MatbenchBenchmark.to_file`` writes."""
+    """Return the content that the matbench package's ``MatbenchBenchmark.to_file`` writes."""
     dataset = f"matbench_{name}"
     n = sum(len(record["predictions"]) for record in records)
     benchmark = {"benchmark_name": "matbench_v0.1"}
@@ -132,7 +132,7 @@ def _metadata(plan: Plan, record: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _datestamp(records: Sequence[Mapping[str, Any]]) -> str:
-    """Give the time of the last record, so that a second run writes the same file."""
+    """Return the time of the last record, so that a second run writes the same file."""
     last = max(datetime.fromisoformat(record["finished"]) for record in records)
     return last.astimezone(UTC).strftime("%Y.%m.%d %H:%M.%S")
 

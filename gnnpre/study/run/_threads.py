@@ -1,4 +1,4 @@
-"""How many threads a job uses."""
+"""The number of threads that a job uses."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

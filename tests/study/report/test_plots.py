@@ -175,7 +175,7 @@ def test_elements_with_too_few_crystals_are_grey(results, figures, monkeypatch):
 
 
 def test_every_element_has_a_place_of_its_own():
-    places = _elements._places()
+    places = _elements._positions()
     assert len(places) == len(set(places.values())) == 118
     assert places["H"] == (0, 0)
     assert places["He"] == (17, 0)
