@@ -12,36 +12,37 @@ __all__ = ["describe_spec"]
 def describe_spec(spec: Any) -> str:
     """Write a config as Python would, without parameters that have their defaults.
 
+    ``spec`` is of the form that :func:`gnnpre.training.to_spec` returns.
+
     Examples
     --------
+    >>> from gnnpre import Denoising
     >>> from gnnpre.study.report._specs import describe_spec
-    >>> describe_spec({"class": "Denoising", "noise": 0.3})
+    >>> from gnnpre.training import to_spec
+    >>> describe_spec(to_spec(Denoising(noise=0.3)))
     'Denoising(noise=0.3)'
     """
-    if isinstance(spec, Mapping) and isinstance(spec.get("class"), str):
-        defaults = _defaults(spec["class"])
-        arguments = [
-            f"{name}={describe_spec(value)}"
-            for name, value in spec.items()
-            if name != "class" and not (name in defaults and _is_equal(value, defaults[name]))
-        ]
-        return f"{spec['class']}({', '.join(arguments)})"
-    if isinstance(spec, Mapping):
-        return f"{{{', '.join(f'{key}: {describe_spec(item)}' for key, item in spec.items())}}}"
-    if isinstance(spec, (list, tuple)):
-        return f"[{', '.join(map(describe_spec, spec))}]"
-    return spec if isinstance(spec, str) else repr(spec)
+    if not isinstance(spec, Mapping):
+        return repr(spec)
+    if "list" in spec:
+        return f"[{', '.join(map(describe_spec, spec['list']))}]"
+    if "tuple" in spec:
+        items = ", ".join(map(describe_spec, spec["tuple"]))
+        return f"({items},)" if len(spec["tuple"]) == 1 else f"({items})"
+    name = str(spec.get("class"))
+    params, defaults = dict(spec.get("params") or {}), _defaults(name)
+    changed = {k: v for k, v in params.items() if k not in defaults or v != defaults[k]}
+    return f"{name}({', '.join(f'{key}={describe_spec(v)}' for key, v in changed.items())})"
 
 
 def _defaults(name: str) -> dict[str, Any]:
-    """Return the defaults of a class of gnnpre; none of a class that it does not know."""
+    """Return the defaults of a class of gnnpre as specs; none of a class that it does not know."""
     for module in (objectives, fingerprints, backbones, training):
         if name in module.__all__:
             parameters = inspect.signature(getattr(module, name)).parameters.values()
-            return {p.name: p.default for p in parameters if p.default is not p.empty}
+            return {p.name: training.to_spec(p.default) for p in parameters if _has_default(p)}
     return {}
 
 
-def _is_equal(stored: Any, default: Any) -> bool:
-    # JSON turns tuples into lists.
-    return bool(stored == (list(default) if isinstance(default, tuple) else default))
+def _has_default(parameter: inspect.Parameter) -> bool:
+    return parameter.default is not inspect.Parameter.empty

@@ -1,13 +1,16 @@
 """The report as a whole, of finished and unfinished studies."""
 
+import html
 import os
 import shutil
 
 import pytest
 
+from gnnpre import EAD, FingerprintTargets, ForceField, Mixture
 from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._report import write_report
 from gnnpre.study.report._statistics import improvements
+from gnnpre.training import to_spec
 from study.report.test_page import check_self_contained
 from study.report_folder import (
     DATA,
@@ -144,19 +147,28 @@ def test_missing_matplotlib_is_an_error_that_says_what_to_install(tmp_path, monk
 
 
 def test_objectives_are_written_in_words_and_in_full(tmp_path):
-    parts = [
-        ["forces", {"class": "ForceField", "energy": 1.0, "forces": 500.0}, 1.0],
-        ["ead", {"class": "FingerprintTargets", "fingerprint": {"class": "EAD", "L": 1}}, 0.3],
-    ]
-    objective = {"class": "Mixture", "parts": parts * 3}
-    record = pretraining(parameters={"objective": objective})
+    objective = Mixture(
+        [
+            (f"{name}{number}", part, 0.5)
+            for number in range(4)
+            for name, part in (
+                ("forces", ForceField(forces=500.0)),
+                ("ead", FingerprintTargets(EAD(L=1, rs=(2.0, 3.0)))),
+            )
+        ]
+    )
+    record = pretraining(parameters={"objective": to_spec(objective)})
     markdown, page = write_report(write_folder(tmp_path, [record, *all_evaluations()]))
-    expected = "Mixture(parts=[[forces, ForceField(forces=500.0), 1.0], [ead, FingerprintTargets("
+    expected = (
+        "Mixture(parts=[('forces0', ForceField(forces=500.0), 0.5), "
+        "('ead0', FingerprintTargets(fingerprint=EAD(L=1, rs=(2.0, 3.0))), 0.5), "
+    )
     for path in (markdown, page):
-        text = path.read_text(encoding="utf-8").replace("\\", "")
+        text = html.unescape(path.read_text(encoding="utf-8").replace("\\", ""))
         assert expected in text
-        assert text.count("fingerprint=EAD(L=1)") == 3
+        assert "('ead3', FingerprintTargets(" in text
         assert "…" not in text
+        assert "params" not in text
 
 
 def test_one_data_set_is_singular(tmp_path):
