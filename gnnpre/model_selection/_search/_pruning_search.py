@@ -13,6 +13,7 @@ from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import _check_method_params
 
+from gnnpre._labels import as_floats, as_labels
 from gnnpre.training import draw_seed
 
 from .._masked_scorer import check_complete_targets
@@ -249,6 +250,11 @@ class PruningSearchCV(BaseSearchCV):
 
     def _objective(self, X: Any, y: Any, params: dict[str, Any]) -> CrossValidation:
         """Collect what all trials share: data, folds, and the Optuna study."""
+        # A missing group or weight is named here; splitters would raise NumPy's or pandas' errors.
+        if params.get("groups") is not None:
+            as_labels("groups", params["groups"])
+        if params.get("sample_weight") is not None:
+            as_floats("sample_weight", params["sample_weight"], n_dims=(1,), allow_missing=False)
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))

@@ -12,6 +12,7 @@ from types import SimpleNamespace
 import joblib
 import numpy as np
 import optuna
+import pandas as pd
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from optuna.pruners import NopPruner
@@ -362,6 +363,17 @@ def test_groups_reach_the_splitter_and_under_routing_the_estimator(data):
     model.fit(data.graphs[train], data.y[train], groups[train], weight[train])
     expected = model.score(data.graphs[test], data.y[test], sample_weight=weight[test])
     assert search.cv_results_["split0_test_score"] == expected
+
+
+@pytest.mark.parametrize("missing", [pd.NA, None, float("nan")])
+def test_missing_groups_and_weights_are_named(data, missing):
+    groups = pd.Series([*range(19), missing], dtype=object)
+    search = make_search(n_trials=1, cv=GroupKFold(2))
+    with pytest.raises(ValueError, match=r"groups is missing .* for 1 of 20 crystals"):
+        search.fit(data.graphs, data.y, groups=groups)
+    weights = pd.Series([*np.ones(19), missing], dtype=object)
+    with pytest.raises(ValueError, match=r"sample_weight is missing .* for 1 of 20 crystals"):
+        make_search(n_trials=1).fit(data.graphs, data.y, sample_weight=weights)
 
 
 # Failures
