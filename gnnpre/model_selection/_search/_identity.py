@@ -110,7 +110,12 @@ def _check_same_space(
         params = space(again)
     except ValueError as error:
         # Optuna refuses a value that the new distribution lacks, or a name that is not stored.
-        _refuse(study, f"a search of another space: drawing trial {trial.number} again: {error}")
+        undrawn = [name for name in trial.params if name not in again.distributions]
+        reason = str(error).rstrip(".")
+        if undrawn:
+            old = trial.distributions[undrawn[0]]
+            reason = f"{undrawn[0]!r} was {_choices(old)} in trial {trial.number}: {reason}"
+        _refuse(study, f"a search of another space: {reason}")
     for name in {**trial.distributions, **again.distributions}:
         before, now = (each.distributions.get(name) for each in (trial, again))
         if before != now:

@@ -51,7 +51,10 @@ def fit(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"space": solver_space(("svd", "lsqr"))}, "another space"),
+        (
+            {"space": solver_space(("svd", "lsqr"))},
+            "another space: 'ridge__solver' was Categorical.*'svd', 'cholesky'",
+        ),
         ({"space": solver_space(("svd", "cholesky", "lsqr"))}, "another space"),
         ({"space": solver_space(low=1e-5)}, r"alpha' was Float.*trial 0 and is Float.* now"),
         ({"space": {ALPHA: FloatDistribution(1e-3, 1e3, log=True)}}, "solver'.*is not searched"),
