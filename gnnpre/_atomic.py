@@ -42,7 +42,7 @@ _TEMPORARY = re.compile(
 
 
 class _Temporary(NamedTuple):
-    """A temporary file or folder, and what its name says of it."""
+    """A temporary file or folder, and the information in its name."""
 
     path: Path
     name: str

@@ -1,4 +1,4 @@
-"""Which device a parameter ``device`` names."""
+"""Devices that the parameter ``device`` names."""
 
 from typing import Any
 
@@ -8,7 +8,7 @@ __all__ = ["resolve_device"]
 
 
 def resolve_device(device: Any, auto: bool = True) -> torch.device:
-    """Give the device that ``device`` names; with ``auto``, ``"auto"`` is a GPU if there is one."""
+    """Return the device of a name; with ``auto``, ``"auto"`` is a GPU if there is one."""
     if auto and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     anywhere = "'auto' or 'cpu'" if auto else "'cpu'"

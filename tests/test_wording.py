@@ -17,7 +17,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "readability.py"
 #: Most docstrings with a banned opening, vague names, and uses of "what" and "give" in docstrings.
 #: Lower a limit when you have improved a folder; never raise one. "": modules at the top.
 LIMITS: dict[str, tuple[int, int, int]] = {
-    "": (5, 3, 9),
+    "": (1, 3, 5),
     "backbones": (7, 4, 27),
     "calculators": (0, 0, 3),
     "datasets": (0, 9, 17),
@@ -29,7 +29,7 @@ LIMITS: dict[str, tuple[int, int, int]] = {
     "objectives": (0, 3, 9),
     "study": (52, 119, 107),
     "testing": (27, 34, 58),
-    "training": (22, 15, 31),
+    "training": (0, 0, 4),
 }
 
 

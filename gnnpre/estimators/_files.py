@@ -152,7 +152,7 @@ def read_model(
 
 
 def _check_record(config: Mapping[str, Any]) -> None:
-    """Check what a file says of the training data and of the training."""
+    """Check the record of the training data and of the training in a file."""
     elements = config["elements"]
     if not isinstance(elements, list) or not all(type(z) is int and 0 < z < 119 for z in elements):
         raise ValueError(f"elements={elements!r}; expected atomic numbers")

@@ -1,4 +1,4 @@
-"""The training loop on skorch, its batches, its schedules, and models on disk.
+"""The training loop, its batches and schedules, the skorch net that it trains, and models on disk.
 
 The schedules are for users. The other names serve the estimators.
 """

@@ -1,4 +1,4 @@
-"""Checks of the user's skorch callbacks, and what a resumed training restores of them."""
+"""Checks of the user's skorch callbacks, and the states that a resumed training restores."""
 
 import json
 from collections.abc import Iterator

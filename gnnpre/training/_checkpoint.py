@@ -71,13 +71,13 @@ def _check_replaceable(path: Path) -> None:
         )
 
 
-def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
-    """Read the weights and the config of a model of the estimator class ``kind``.
+def load_checkpoint(path: str | Path, class_name: str) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Read the weights and the config of a model of the estimator ``class_name``.
 
     Raises
     ------
     ValueError
-        If the file is damaged, of another format or version, or holds another kind of model.
+        If the file is damaged, of another format or version, or holds another estimator.
     FileNotFoundError
         If there is no such file.
     """
@@ -89,7 +89,7 @@ def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dic
     with reading(path, REMEDY):
         files = _read(path)
         config = json.loads(files[CONFIG])
-        _check_config(config, kind)
+        _check_config(config, class_name)
         if hashlib.sha256(files[WEIGHTS]).hexdigest() != config.get("weights_sha256"):
             raise ValueError(f"{WEIGHTS} differs from what was saved (checksum)")
         weights = _parse_weights(files[WEIGHTS])
@@ -97,7 +97,7 @@ def load_checkpoint(path: str | Path, kind: str) -> tuple[dict[str, Tensor], dic
 
 
 def _read(path: Path) -> dict[str, bytes]:
-    """Read both files as a whole; what an archive claims of sizes is not believed."""
+    """Read both files as a whole; the sizes that an archive claims are not believed."""
     try:
         return _read_folder(path) if path.is_dir() else _read_zip(path)
     except (OSError, KeyError, zipfile.BadZipFile) as error:
@@ -134,7 +134,7 @@ def _parse_weights(content: bytes) -> dict[str, Tensor]:
     return weights
 
 
-def _check_config(config: Any, kind: str) -> None:
+def _check_config(config: Any, class_name: str) -> None:
     version = config.get("format") if isinstance(config, dict) else None
     if isinstance(version, int) and version > FORMAT:
         raise ValueError(
@@ -143,5 +143,5 @@ def _check_config(config: Any, kind: str) -> None:
         )
     if version != FORMAT:
         raise ValueError(f"it is of format {version}; this version reads {FORMAT}")
-    if config.get("kind") != kind:
-        raise ValueError(f"it holds a {config.get('kind')}; expected a {kind}")
+    if config.get("kind") != class_name:
+        raise ValueError(f"it holds a {config.get('kind')}; expected a {class_name}")

@@ -37,7 +37,7 @@ def plan_batches(
 
 @dataclass(frozen=True, eq=False)
 class CrystalDataset(Dataset):
-    """Some rows of crystals and targets; nothing is copied but what is in a batch.
+    """Some rows of crystals and targets; only the crystals of a batch are copied.
 
     Attributes
     ----------
@@ -70,7 +70,7 @@ class CrystalDataset(Dataset):
 
     @property
     def X(self) -> CrystalGraphs:
-        """The crystals of the data set, copied: what skorch's ``EpochScoring`` passes on."""
+        """The crystals of the data set, copied; skorch's ``EpochScoring`` passes them on."""
         return self.graphs[self.indices]
 
     @property

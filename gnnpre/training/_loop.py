@@ -32,7 +32,7 @@ _Batch = tuple[CrystalBatch, dict[str, Tensor]]
 
 @dataclass
 class TrainingLoop:
-    """One training: what stays the same while :class:`TrainingState` changes.
+    """One training: the objects that stay the same while :class:`TrainingState` changes.
 
     Attributes
     ----------

@@ -16,7 +16,7 @@ __all__ = ["ModelSpec"]
 
 @dataclass(frozen=True)
 class ModelSpec:
-    """Configs, cutoff, and what the data decided: enough to build a model with fresh weights.
+    """Configs, cutoff and properties of the data: enough to build a model with fresh weights.
 
     Attributes
     ----------
@@ -29,7 +29,7 @@ class ModelSpec:
     mean_neighbors : float
         Mean number of neighbours of an atom in the training set.
     layout : dict
-        What the objective read from the labels, JSON-serializable.
+        Properties of the labels that the objective needs, JSON-serializable.
     dtype : {"float32", "float64"}
         Precision of the weights.
     """

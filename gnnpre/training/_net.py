@@ -28,8 +28,8 @@ class _NoCriterion(nn.Module):
 class CrystalNet(NeuralNet):
     """skorch net that holds the model of an estimator, as ``net_``.
 
-    gnnpre's own loop (``gnnpre.training._loop``) trains it. The net carries what skorch documents
-    for callbacks: ``module_``, ``optimizer_``, ``history``, ``max_epochs``, ``notify``,
+    gnnpre's own loop (``gnnpre.training._loop``) trains it. The net has the attributes that skorch
+    documents for callbacks: ``module_``, ``optimizer_``, ``history``, ``max_epochs``, ``notify``,
     ``predict``, ``save_params`` and ``load_params``. Its ``module`` is a
     :class:`~gnnpre.training.ModelSpec`, so that a clone starts with fresh weights.
 
@@ -148,7 +148,7 @@ class CrystalNet(NeuralNet):
         return combine(self.module_.losses(y_pred, y_true, X), step=training)
 
     def __getstate__(self) -> dict[str, Any]:
-        """Return what ``save`` keeps: parameters, weights and history, but no optimizer."""
+        """Return the content of a saved model: parameters, weights, history; no optimizer."""
         parameters = {
             name: value
             for name, value in self.get_params(deep=False).items()

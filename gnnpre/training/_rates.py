@@ -1,4 +1,4 @@
-"""Learning rates during a training: what the schedule configs do to an optimizer."""
+"""Learning rates during a training: the schedules, applied to an optimizer."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -20,7 +20,7 @@ class LearningRate:
         """Adapt the rate to the losses of an epoch."""
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs, JSON-serializable."""
+        """Return the state that a resumed training needs, JSON-serializable."""
         return {}
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -68,7 +68,7 @@ class PlateauRate(LearningRate):
         self.scheduler.step(row.get(self.monitor, row["train_loss"]))
 
     def state_dict(self) -> dict[str, Any]:
-        """Return what a resumed training needs, JSON-serializable."""
+        """Return the state that a resumed training needs, JSON-serializable."""
         state = self.scheduler.state_dict()
         return {key: state[key] for key in ("best", "num_bad_epochs", "last_epoch", "_last_lr")}
 

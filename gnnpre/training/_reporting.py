@@ -9,7 +9,7 @@ __all__ = ["ReportEpoch"]
 
 
 class ReportEpoch(Callback):
-    """Tell a function a loss after each epoch; what it raises ends the training.
+    """Call a function with a loss after each epoch; an error that it raises ends the training.
 
     Epochs count from 0. A training without validation reports nothing where the loss is one of
     validation.

@@ -33,7 +33,7 @@ class CosineSchedule(Registered, BaseEstimator):
         self.final = final
 
     def validate(self) -> None:
-        """Refuse parameters out of range.
+        """Check that each parameter is within its range.
 
         Raises
         ------
@@ -105,14 +105,14 @@ class PlateauSchedule(Registered, BaseEstimator):
         self.monitor = monitor
 
     def validate(self) -> None:
-        """Refuse parameters out of range.
+        """Check that each parameter is within its range.
 
         Raises
         ------
         ValueError
             If a parameter is out of range.
         """
-        check_number("factor", self.factor, high=0.999999)
+        check_number("factor", self.factor, high=1.0, high_included=False)
         check_number("patience", self.patience, integer=True, low_included=True)
         check_number("threshold", self.threshold, low_included=True)
         check_number("min_learning_rate", self.min_learning_rate, low_included=True)
@@ -120,7 +120,7 @@ class PlateauSchedule(Registered, BaseEstimator):
 
 
 def resolve_schedule(schedule: Any) -> CosineSchedule | PlateauSchedule | None:
-    """Give the config that ``schedule`` is or names, checked."""
+    """Return the checked config that ``schedule`` is or names."""
     named = {"cosine": CosineSchedule, "plateau": PlateauSchedule}
     config = named[schedule]() if isinstance(schedule, str) and schedule in named else schedule
     if config is not None and not isinstance(config, (CosineSchedule, PlateauSchedule)):

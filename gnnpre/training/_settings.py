@@ -54,7 +54,7 @@ class TrainingSettings:
         return cls(**{name: parameters[name] for name in names})
 
     def validate(self) -> None:
-        """Refuse settings out of range, each by its name."""
+        """Check that each setting is of its type and within its range."""
         check_number("max_epochs", self.max_epochs, integer=True)
         check_number("batch_size", self.batch_size, integer=True)
         check_number("learning_rate", self.learning_rate)
@@ -75,7 +75,7 @@ class TrainingSettings:
         if self.gradient_clip is not None:
             check_number("gradient_clip", self.gradient_clip)
         if self.ema_decay is not None:
-            check_number("ema_decay", self.ema_decay, high=0.9999999)
+            check_number("ema_decay", self.ema_decay, high=1.0, high_included=False)
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
         for name in ("restore_best", "resume"):
@@ -94,7 +94,7 @@ class TrainingSettings:
 
 
 def _check_epochs(epochs: Any, max_epochs: int) -> None:
-    """Refuse what are not some different epochs of the training."""
+    """Check that ``epochs`` are some different epochs of the training."""
     start = f"checkpoint_epochs={epochs!r}"
     expected = "expected a list or tuple of different ints from 1, such as (12, 25, 50)"
     if not isinstance(epochs, (list, tuple)) or not epochs:
@@ -113,7 +113,7 @@ def _check_epochs(epochs: Any, max_epochs: int) -> None:
 
 
 def resolve_compile(compile: bool | str, device: torch.device) -> bool:
-    """Say whether ``compile`` asks for compiled functions on a device."""
+    """Return whether ``compile`` asks for compiled functions on a device."""
     if compile == "auto":
         return device.type == "cpu" and has_compiler()
     return bool(compile)

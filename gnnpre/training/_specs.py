@@ -46,13 +46,12 @@ def to_spec(value: Any, name: str = "value") -> Any:
 
 
 def from_spec(spec: Any, classes: Mapping[str, type]) -> Any:
-    """Make again what :func:`to_spec` wrote, from the classes that are allowed."""
+    """Build a config from the JSON of :func:`to_spec`, with the classes that are allowed."""
     if not isinstance(spec, dict):
         return spec
     if "list" in spec or "tuple" in spec:
-        kind = "tuple" if "tuple" in spec else "list"
-        items = [from_spec(item, classes) for item in spec[kind]]
-        return tuple(items) if kind == "tuple" else items
+        items = [from_spec(item, classes) for item in spec["tuple" if "tuple" in spec else "list"]]
+        return tuple(items) if "tuple" in spec else items
     name = str(spec.get("class"))
     if name not in classes:
         raise ValueError(

@@ -30,15 +30,15 @@ def split_train_valid(
         return np.arange(n), np.empty(0, dtype=np.int64)
     units = n if groups is None else len(np.unique(groups))
     if units - np.ceil(units * validation) < 1 or units * validation < 1:
-        what = "crystals" if groups is None else "groups"
+        noun = "crystals" if groups is None else "groups"
         warn_user(
-            f"{units} {what} are too few to hold out {name}={validation}: the model is trained on "
+            f"{units} {noun} are too few to hold out {name}={validation}: the model is trained on "
             "all of them, and none is held out.",
             TrainingWarning,
         )
         return np.arange(n), np.empty(0, dtype=np.int64)
-    kind = ShuffleSplit if groups is None else GroupShuffleSplit
-    splitter = kind(n_splits=1, test_size=float(validation), random_state=seed)
+    splitter_class = ShuffleSplit if groups is None else GroupShuffleSplit
+    splitter = splitter_class(n_splits=1, test_size=float(validation), random_state=seed)
     train, valid = next(splitter.split(np.zeros((n, 1)), None, groups))
     return np.sort(train), np.sort(valid)
 

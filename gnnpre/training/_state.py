@@ -1,4 +1,4 @@
-"""The state of a training, in one place: what the loop changes, and what a resumed run restores."""
+"""The state of a training, in one place: the loop changes it, and a resumed run restores it."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext

@@ -53,7 +53,7 @@ def train(
 ) -> CrystalNet:
     """Train the model that ``spec`` describes.
 
-    All random numbers come from private generators: the same seed gives the same weights in any
+    All random numbers come from private generators: the same seed leads to the same weights in any
     thread, and torch's global generators stay as they are.
 
     Parameters

@@ -4,6 +4,7 @@ import json
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -12,11 +13,12 @@ import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, cross_val_score
-from skorch.callbacks import Callback
+from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
 from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor, _atomic
 from gnnpre._storage import load_tensors, save_tensors
-from gnnpre.training import PlateauSchedule, load_checkpoint
+from gnnpre.exceptions import StorageWarning
+from gnnpre.training import PlateauSchedule, _resume, load_checkpoint
 
 TRAININGS = {"cosine": "Pretrainer", "plateau": "PropertyRegressor", "noise": "Pretrainer"}
 
@@ -384,3 +386,61 @@ def test_resume_needs_a_seed(estimator, data):
 
 def test_losses_of_single_batches_are_let_go_of(estimator, data):
     assert all(row["batches"] == [] for row in estimator.fit(*data).net_.history)
+
+
+@pytest.mark.parametrize("damage", ["flip", "cut", "tensor", "value"])
+def test_damaged_states_say_which_file_to_delete(estimator, data, damage):
+    crash(estimator, data)
+    (state,) = Path(estimator.checkpoint_dir).iterdir()
+    content = bytearray(state.read_bytes())
+    if damage in ("flip", "cut"):
+        content[-9] ^= 1
+        state.write_bytes(content if damage == "flip" else content[:-9])
+    else:  # written by somebody else, with a right checksum
+        tensors, values = load_tensors(state, kind="training state")
+        del (tensors if damage == "tensor" else values)[
+            "random.loader" if damage == "tensor" else "rate"
+        ]
+        save_tensors(state, tensors, kind="training state", metadata=values)
+    with pytest.raises(ValueError, match=rf"Delete '.*{state.name}', or set resume=False"):
+        clone(estimator).fit(*data)
+    assert fit_counting(estimator, data, resume=False)[1] == 6
+
+
+def test_threads_that_share_a_folder_end_alike(estimator, data):
+    alone = weights(clone(estimator).set_params(checkpoint_dir=None, resume=False).fit(*data))
+    estimator.set_params(checkpoint_epochs=(2, 4))
+    with ThreadPoolExecutor(4) as pool:
+        fitted = list(pool.map(lambda _: clone(estimator).fit(*data), range(4)))
+    for model in fitted:
+        assert_same_weights(weights(model), alone)
+        assert list(model.checkpoints_) == [2, 4]
+    folder = Path(estimator.checkpoint_dir)
+    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
+    assert fit_counting(estimator, data)[1] == 0
+
+
+def test_a_state_that_cannot_be_written_ends_no_training(estimator, data, monkeypatch):
+    def full(*args, **kwargs):
+        raise OSError("No space left on device")
+
+    monkeypatch.setattr(_resume, "save_tensors", full)
+    with pytest.warns(StorageWarning, match="epoch 1 could not be written.*No space left"):
+        model = clone(estimator).fit(*data)
+    assert len(model.history_) == 6
+
+
+def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
+    def callbacks():
+        scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
+        return [scheduler, EarlyStopping("train_loss", patience=2, threshold=0.9)]
+
+    estimator.set_params(schedule=None, max_epochs=8)
+    whole = clone(estimator).set_params(checkpoint_dir=None, resume=False, callbacks=callbacks())
+    whole.fit(*data)
+    broken = clone(estimator).set_params(callbacks=[*callbacks(), Crash(2)])
+    with pytest.raises(RuntimeError, match="crash"):
+        broken.fit(*data)
+    resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
+    assert losses(resumed.history_) == losses(whole.history_)
+    assert_same_weights(weights(resumed), weights(whole))
