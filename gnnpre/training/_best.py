@@ -33,9 +33,11 @@ class BestWeights:
     ) -> None:
         """Compare the losses of an epoch with the lowest so far; ``snapshot`` copies weights."""
         if valid_loss is not None:
+            # NaN is never lower, so that a loss that is not finite is never the best.
             if valid_loss < self.loss:
                 self.loss, self.epoch, self.weights = valid_loss, epoch, snapshot()
             return
+        # The first epoch starts from random weights, which are no result.
         if self._previous is not None and train_loss < self.loss:
             self.loss, self.epoch, self.weights = train_loss, epoch - 1, self._previous
         self._previous = snapshot()

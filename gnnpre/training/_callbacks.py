@@ -42,6 +42,7 @@ def check_callbacks(callbacks: Any, *, schedule: Any, has_validation: bool) -> l
             "of pairs of name and callback."
         )
     for index, item in enumerate(items):
+        # skorch takes callbacks with and without a name.
         callback = item[1] if isinstance(item, tuple) and len(item) == 2 else item
         start = f"callbacks[{index}] is {item!r}"
         if isinstance(callback, type) or not isinstance(callback, Callback):
@@ -80,6 +81,7 @@ def _validation_monitor(callback: Callback) -> str | None:
         return None
     if isinstance(callback, EpochScoring) and not callback.on_train:
         return str(callback.name or "the validation set")
+    # Other policies of LRScheduler count steps or epochs and ignore their monitor.
     is_plateau = not isinstance(callback, LRScheduler) or "Plateau" in str(callback.policy)
     monitor = getattr(callback, "monitor", None)
     if is_plateau and isinstance(monitor, str) and monitor.startswith("valid"):
@@ -99,6 +101,7 @@ def _states(callbacks: list[tuple[str, Callback]]) -> Iterator[tuple[str, Any]]:
     for name, callback in callbacks:
         if hasattr(callback, "state"):
             yield name, callback.state()
+        # skorch's own callbacks know nothing of a resumed run.
         for cls, attributes in _SKORCH_STATES.items():
             if isinstance(callback, cls):
                 state = {key: getattr(callback, key) for key in attributes}

@@ -138,10 +138,11 @@ class TrainingLoop:
             self._begin_batch(batch, training=True)
             if not state.model.training:  # a callback has predicted
                 state.model.train()
-            if freeze:
+            if freeze:  # statistics of batch norm belong to the frozen backbone
                 state.model.backbone.eval()
             with _drawing(state):
                 loss, predictions = self._step(state, batch, parameters, totals)
+            # The first step has shown whether the model draws random numbers of its own.
             if state.model_draws is None:
                 state.model_draws = state.randomness.was_used
             if state.average is not None:
@@ -202,6 +203,7 @@ class TrainingLoop:
         history, model = state.history, state.model
         if history and "train_loss" not in history[-1]:
             history.pop()  # an epoch that was interrupted
+        # The average stays in the model for good; predictions need not swap it in any more.
         if state.average is not None:
             state.average.swap()
         self.net.average_ = None
@@ -243,6 +245,7 @@ class TrainingLoop:
         predictions: dict[str, Tensor],
     ) -> None:
         """Record a batch, as skorch does, for the callbacks that look at batches."""
+        # Reading a loss waits for the GPU: only for callbacks that may look at it.
         if not self.net.callbacks_:
             return
         state.history.record_batch(f"{prefix}_loss", loss.item())

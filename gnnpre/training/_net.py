@@ -46,6 +46,7 @@ class CrystalNet(NeuralNet):
 
     def __init__(self, module: Any, *, max_edges: int | None = None, **kwargs: Any) -> None:
         # A clone passes the parameters that get_params returned.
+        # The loop takes no iterators, split or criterion from skorch.
         defaults = {
             "criterion": _NoCriterion,
             "optimizer": torch.optim.AdamW,
@@ -173,6 +174,7 @@ class CrystalNet(NeuralNet):
         self.__init__(**parameters)  # type: ignore[misc] # unpickling calls no constructor
         if "weights" not in state:
             return
+        # Drawing weights that are overwritten would take time and random numbers.
         with SkipRandomFills(), default_float32():
             model = self.module().to(parameters["device"])
         model.load_state_dict(

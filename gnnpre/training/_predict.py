@@ -51,6 +51,7 @@ def predict_batches(
         The results for each batch.
     """
     function = model.predict if function is None else function
+    # Weights decide on which device and in which precision batches are made.
     parameter = next(model.parameters())
     model.eval()
     with ordinary_mode(parameter.device):

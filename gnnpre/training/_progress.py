@@ -45,7 +45,7 @@ class Progress:
         if self.bar is not None:
             self.bar.set_postfix({key: f"{row[key]:.4g}" for key in _SHOWN if key in row})
             self.bar.update(state.epoch - self.bar.n)
-        elif self.verbose == 1:
+        elif self.verbose == 1:  # a log file: lines that stay readable
             print(line, file=sys.stderr, flush=True)
         elif self.verbose > 1:
             print(self._table_row(state.epoch, row), file=sys.stderr, flush=True)

@@ -38,6 +38,7 @@ class CosineRate(LearningRate):
     def before_step(self, optimizer: torch.optim.Optimizer, progress: float) -> None:
         """Set the rate of a step."""
         groups = optimizer.param_groups
+        # Whatever a callback sets would be overwritten without a word.
         if self._last is not None and self._last != [group["lr"] for group in groups]:
             raise ValueError(
                 f"A callback changed the learning rate from {self._last[0]:.3g} to "

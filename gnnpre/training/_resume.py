@@ -67,6 +67,7 @@ class StateFile:
                 f"The state to resume from cannot be used ({type(error).__name__}: {error}). "
                 f"{advice}"
             ) from error
+        # Outside of the block above: their errors name callbacks, not the file.
         load_callback_states(callbacks, values["callbacks"])
         return True
 

@@ -95,6 +95,7 @@ class TrainingState:
             "best": self.best.weights or {},
             "random": {"loader": self.generator.get_state(), **self.randomness.state_dict()},
         }
+        # Copies, since safetensors refuses tensors that share memory (tied weights).
         return {
             f"{group}.{name}": value.detach().clone()
             for group, tensors in groups.items()
@@ -122,6 +123,7 @@ class TrainingState:
         self.rate.load_state_dict(values["rate"])
         if self.average is not None:
             self.average.load_state_dict(_group(tensors, "average"), values["average_updates"])
+        # The state of a GPU's generator is there only if the training ran on one.
         random = _group(tensors, "random")
         self.generator.set_state(random.pop("loader").clone())
         self.randomness.load_state_dict(random)

@@ -90,66 +90,99 @@ def train(
         If Ctrl-C is pressed after the first epoch; a KeyboardInterrupt that carries the net.
     """
     device = resolve_device(settings.device)
-    schedule = resolve_schedule(settings.schedule)
     has_validation = len(valid_indices) > 0
     user_callbacks = check_callbacks(
         callbacks, schedule=settings.schedule, has_validation=has_validation
     )
     _check_patience(settings, has_validation)
     with ordinary_mode(device), torch.enable_grad(), watch_ctrl_c() as ctrl_c:
-        # 1. data
+        # 1. data, on the device of the training
         dataset = dataset.to(device)
         valid = dataset.subset(valid_indices) if has_validation else None
         data = TrainingData(dataset.subset(train_indices), valid)
         # 2. model
         randomness = PrivateRandomness(seed, device)
-        with randomness, default_float32():
-            model = spec().to(device)
-            model.backbone.compiled = resolve_compile(settings.compile, device)
-            counted = _indices_of_weight(dataset.targets, train_indices)
-            model.set_statistics(dataset.graphs, dataset.targets, counted)
-            if prepare is not None:
-                prepare(model)
-        randomness.was_used = False
+        model = _build_model(spec, data.train, settings, randomness, prepare)
         # 3. net and state
         groups = parameter_groups(model.backbone, settings)
         net = _make_net(spec, settings, device, callbacks=user_callbacks, param_groups=groups)
         net.hold(model, optimizer=True)
-        if settings.ema_decay is not None:
-            net.average_ = WeightAverage(model, settings.ema_decay)
-        set_trainable(model, settings, 0)
-        state = TrainingState(
-            model=model,
-            optimizer=net.optimizer_,
-            history=net.history,
-            generator=torch.Generator().manual_seed(seed),
-            randomness=randomness,
-            rate=make_rate(schedule, net.optimizer_),
-            average=net.average_,
-        )
+        state = _initial_state(net, settings, seed, randomness)
         # 4. loop
         loop = TrainingLoop(net, data, settings, ctrl_c)
         if settings.checkpoint_dir is not None:
             description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings)}
             key = run_key({**description, **(run or {})}, data)
-            loop.state_file = StateFile(Path(settings.checkpoint_dir), key)
-            if settings.checkpoint_epochs is not None and write_epoch is not None:
-                loop.epoch_checkpoints = EpochCheckpoints(
-                    settings.checkpoint_epochs,
-                    Path(settings.checkpoint_dir) / key,
-                    write_epoch,
-                    best=settings.restore_best and has_validation,
-                )
-        try:
-            loop.run(state)
-        except KeyboardInterrupt as interrupt:
-            if state.epoch == 0:
-                raise
-            raise TrainingInterrupted(net) from interrupt
-        finally:
-            for row in net.history:
-                row["batches"] = []
+            _add_files(loop, Path(settings.checkpoint_dir), key, write_epoch)
+        _run(loop, state)
     return net
+
+
+def _build_model(
+    spec: ModelSpec,
+    dataset: CrystalDataset,
+    settings: TrainingSettings,
+    randomness: PrivateRandomness,
+    prepare: Callable[[ObjectiveModel], None] | None,
+) -> ObjectiveModel:
+    """Build the model with weights and statistics to start from."""
+    device = dataset.graphs.device
+    with randomness, default_float32():
+        model = spec().to(device)
+        model.backbone.compiled = resolve_compile(settings.compile, device)
+        counted = _indices_of_weight(dataset.targets, dataset.indices)
+        model.set_statistics(dataset.graphs, dataset.targets, counted)
+        if prepare is not None:
+            prepare(model)
+    randomness.was_used = False  # from here on it tells whether steps draw random numbers
+    return model
+
+
+def _initial_state(
+    net: CrystalNet, settings: TrainingSettings, seed: int, randomness: PrivateRandomness
+) -> TrainingState:
+    """Return the state before the first epoch."""
+    model: ObjectiveModel = net.module_
+    # Frozen weights are in the optimizer, too: it skips them as long as they have no gradient.
+    set_trainable(model, settings, 0)
+    if settings.ema_decay is not None:
+        net.average_ = WeightAverage(model, settings.ema_decay)
+    return TrainingState(
+        model=model,
+        optimizer=net.optimizer_,
+        history=net.history,
+        generator=torch.Generator().manual_seed(seed),
+        randomness=randomness,
+        rate=make_rate(resolve_schedule(settings.schedule), net.optimizer_),
+        average=net.average_,
+    )
+
+
+def _add_files(loop: TrainingLoop, folder: Path, key: str, write_epoch: WriteEpoch | None) -> None:
+    """Make a loop write its state, and the models of chosen epochs, to a folder."""
+    loop.state_file = StateFile(folder, key)
+    settings = loop.settings
+    if settings.checkpoint_epochs is not None and write_epoch is not None:
+        loop.epoch_checkpoints = EpochCheckpoints(
+            settings.checkpoint_epochs,
+            folder / key,
+            write_epoch,
+            best=settings.restore_best and loop.data.valid is not None,
+        )
+
+
+def _run(loop: TrainingLoop, state: TrainingState) -> None:
+    """Run a loop; Ctrl-C after the first epoch hands over the net as it is."""
+    try:
+        loop.run(state)
+    except KeyboardInterrupt as interrupt:
+        if state.epoch == 0:
+            raise
+        raise TrainingInterrupted(loop.net) from interrupt
+    finally:
+        # The losses of single batches were for the callbacks.
+        for row in loop.net.history:
+            row["batches"] = []
 
 
 def restore_net(
