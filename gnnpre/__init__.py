@@ -30,12 +30,14 @@ if TYPE_CHECKING:
     from .estimators import (
         Pretrainer,
         PropertyClassifier,
+        PropertyEnsemble,
         PropertyRegressor,
         Protocol,
         average_improvement,
         jia2024_cgcnn,
         jia2024_torchmdnet,
         jia2025_torchmdnet,
+        load_estimator,
     )
     from .fingerprints import EAD, GMP, WACSF, Composition
     from .foundation import FoundationFeatures
@@ -71,6 +73,7 @@ __all__ = [
     "Mixture",
     "Pretrainer",
     "PropertyClassifier",
+    "PropertyEnsemble",
     "PropertyRegressor",
     "PropertyTargets",
     "Protocol",
@@ -91,6 +94,7 @@ __all__ = [
     "jia2024_cgcnn",
     "jia2024_torchmdnet",
     "jia2025_torchmdnet",
+    "load_estimator",
     "model_selection",
     "objectives",
     "study",
@@ -116,6 +120,7 @@ _HOME = {
     "Mixture": "objectives",
     "Pretrainer": "estimators",
     "PropertyClassifier": "estimators",
+    "PropertyEnsemble": "estimators",
     "PropertyRegressor": "estimators",
     "PropertyTargets": "objectives",
     "Protocol": "estimators",
@@ -128,6 +133,7 @@ _HOME = {
     "jia2024_cgcnn": "estimators",
     "jia2024_torchmdnet": "estimators",
     "jia2025_torchmdnet": "estimators",
+    "load_estimator": "estimators",
 }
 _SUBPACKAGES = (
     "backbones",

@@ -2,8 +2,10 @@
 
 from ._kernel_classifier import KernelClassifier
 from ._kernel_regressor import KernelRegressor
+from ._loading import load_estimator
 from ._pretrainer import Pretrainer
 from ._property_classifier import PropertyClassifier
+from ._property_ensemble import PropertyEnsemble
 from ._property_regressor import PropertyRegressor
 from .papers import (
     Protocol,
@@ -18,10 +20,12 @@ __all__ = [
     "KernelRegressor",
     "Pretrainer",
     "PropertyClassifier",
+    "PropertyEnsemble",
     "PropertyRegressor",
     "Protocol",
     "average_improvement",
     "jia2024_cgcnn",
     "jia2024_torchmdnet",
     "jia2025_torchmdnet",
+    "load_estimator",
 ]

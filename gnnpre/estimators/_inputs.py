@@ -18,6 +18,7 @@ __all__ = [
     "add_sample_weight",
     "as_graphs",
     "check_elements",
+    "check_sample_weight",
     "elements_of",
     "warn_of_isolated_atoms",
 ]
@@ -150,6 +151,46 @@ class UnseenElements:
             yield f"{chemical_symbols[z]} (row{'s' if len(rows) > 1 else ''} {shown}{more})"
 
 
+def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
+    """Return weights of crystals scaled to a mean of one, ``(n,)``.
+
+    Parameters
+    ----------
+    sample_weight : array-like of shape (n,)
+        The weights.
+    n_rows : int
+        Number of crystals.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The weights.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If the weights are no finite numbers of at least zero, or all zero.
+    """
+    weights = as_floats(
+        "sample_weight",
+        sample_weight,
+        n_rows=n_rows,
+        n_dims=(1,),
+        allow_bool=True,
+        allow_missing=False,
+    )
+    negative = np.flatnonzero(weights < 0)
+    if len(negative):
+        raise ValueError(
+            f"sample_weight is {weights[negative[0]]:g} at {rows_text(negative, sample_weight)}; "
+            "expected weights that are not negative."
+        )
+    if not weights.any():
+        raise ValueError("sample_weight is zero for all crystals: give some of them a weight.")
+    # A mean of one, so that the scale of the weights does not change the loss.
+    return weights / weights.mean()
+
+
 def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
     """Return targets with weights of crystals, where there are some.
 
@@ -172,23 +213,6 @@ def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
     """
     if sample_weight is None:
         return targets
-    weights = as_floats(
-        "sample_weight",
-        sample_weight,
-        n_rows=len(targets),
-        n_dims=(1,),
-        allow_bool=True,
-        allow_missing=False,
-    )
-    negative = np.flatnonzero(weights < 0)
-    if len(negative):
-        raise ValueError(
-            f"sample_weight is {weights[negative[0]]:g} at {rows_text(negative, sample_weight)}; "
-            "expected weights that are not negative."
-        )
-    if not weights.any():
-        raise ValueError("sample_weight is zero for all crystals: give some of them a weight.")
-    # A mean of one, so that the scale of the weights does not change the loss.
-    weights = weights / weights.mean()
+    weights = check_sample_weight(sample_weight, len(targets))
     crystal = {**targets.crystal, "sample_weight": torch.from_numpy(weights)}
     return Targets(targets.n_atoms, crystal, targets.atom)

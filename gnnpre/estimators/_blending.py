@@ -1,0 +1,54 @@
+"""Weights with which the predictions of several models are averaged."""
+
+import numpy as np
+from scipy.optimize import linprog
+from scipy.sparse import eye_array, hstack, vstack
+
+__all__ = ["blend_weights"]
+
+
+def blend_weights(predictions: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
+    """Return non-negative weights, summing to 1, with the least absolute error.
+
+    It is the linear programme: minimise the weighted sum of ``u`` over ``(a, u)`` where
+    ``-u <= P a - y <= u``, ``a >= 0`` and ``sum(a) = 1``.
+
+    Parameters
+    ----------
+    predictions : ndarray of shape (n, m)
+        Out-of-fold predictions of m models.
+    y : ndarray of shape (n,)
+        True values.
+    sample_weight : ndarray of shape (n,)
+        Weights of the rows.
+
+    Returns
+    -------
+    ndarray of shape (m,)
+        Weights of the models.
+    """
+    n, m = predictions.shape
+    if m == 1:
+        return np.ones(1)
+    # In units of the spread, so that the tolerances of the solver fit any property.
+    center, unit = np.median(y), np.abs(y - np.median(y)).mean()
+    if not unit > 0:
+        return np.full(m, 1 / m)
+    P, z = (predictions - center) / unit, (y - center) / unit
+    bounds = [(0, None)] * (m + n)
+    costs = np.concatenate([np.zeros(m), sample_weight / sample_weight.sum()])
+    identity = eye_array(n)
+    above, below = hstack([P, -identity]), hstack([-P, -identity])
+    simplex = np.concatenate([np.ones(m), np.zeros(n)])[None, :]
+    result = linprog(
+        costs,
+        A_ub=vstack([above, below]).tocsr(),
+        b_ub=np.concatenate([z, -z]),
+        A_eq=simplex,
+        b_eq=[1.0],
+        bounds=bounds,
+    )
+    if not result.success:
+        raise ValueError(f"The weights of the members cannot be fitted: {result.message}")
+    weights = np.clip(result.x[:m], 0, None)
+    return np.asarray(weights / weights.sum())

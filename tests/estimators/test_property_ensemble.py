@@ -1,0 +1,167 @@
+"""Ensembles: weights, folds, groups, intervals, seeds."""
+
+import numpy as np
+import pytest
+from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.model_selection import cross_val_score
+
+from gnnpre import CGCNN, EAD, FingerprintTargets, Pretrainer, PropertyEnsemble, PropertyRegressor
+from gnnpre.datasets import make_emt_property
+from gnnpre.estimators._blending import blend_weights
+from gnnpre.graphs import as_crystals
+
+
+class Atoms(RegressorMixin, BaseEstimator):
+    """Predict from a line through the mean atomic number; of no use with ``useless``."""
+
+    def __init__(self, useless=False):
+        self.useless = useless
+
+    def _feature(self, X):
+        crystals = as_crystals(X)
+        sums = np.add.reduceat(crystals.atomic_numbers, crystals.offsets[:-1])
+        return sums / crystals.n_atoms
+
+    def fit(self, X, y, groups=None, sample_weight=None):
+        self.groups_, self.weights_ = groups, sample_weight
+        self.line_ = np.polyfit(self._feature(X), y, 1, w=sample_weight)
+        return self
+
+    def predict(self, X):
+        line = np.polyval(self.line_, self._feature(X))
+        return np.sin(1e3 * line) if self.useless else line
+
+
+@pytest.fixture(scope="module")
+def data():
+    structures, _ = make_emt_property(60, random_state=0, max_atoms=4)
+    feature = Atoms()._feature(structures)
+    return structures, 3 * feature + np.random.default_rng(0).standard_normal(60)
+
+
+def two_members():
+    return [("good", Atoms()), ("bad", Atoms(useless=True))]
+
+
+def test_weights_are_those_of_a_fine_grid():
+    random = np.random.default_rng(0)
+    y = random.standard_normal(200)
+    predictions = np.stack(
+        [y + random.standard_normal(200), y - 0.5 + 0.5 * random.standard_normal(200)], 1
+    )
+    weights = blend_weights(predictions, y, np.ones(200))
+    grid = np.linspace(0, 1, 2001)
+    errors = [np.abs(predictions @ [a, 1 - a] - y).mean() for a in grid]
+    assert weights[0] == pytest.approx(grid[np.argmin(errors)], abs=2e-3)
+    assert weights.sum() == pytest.approx(1)
+    scaled = blend_weights(1e-21 * predictions, 1e-21 * y, np.ones(200))
+    np.testing.assert_allclose(scaled, weights, atol=1e-6)
+
+
+def test_a_useless_member_gets_no_weight(data):
+    ensemble = PropertyEnsemble(members=two_members(), cv=3, random_state=0).fit(*data)
+    assert ensemble.weights_["good"] > 0.95
+    assert ensemble.errors_["blend"] <= ensemble.errors_["good"] + 1e-9
+    assert len(ensemble.members_["bad"]) == 3
+
+
+def test_predictions_blend_the_means_of_the_folds(data):
+    X, y = data
+    ensemble = PropertyEnsemble(members=two_members(), cv=3, random_state=0).fit(X, y)
+    expected = sum(
+        ensemble.weights_[name] * np.mean([model.predict(X) for model in models], axis=0)
+        for name, models in ensemble.members_.items()
+    )
+    np.testing.assert_allclose(ensemble.predict(X), expected)
+
+
+def test_out_of_fold_errors_are_those_of_unseen_crystals(data):
+    X, y = data
+    ensemble = PropertyEnsemble(members=[("good", Atoms())], cv=4, random_state=0).fit(X, y)
+    scores = cross_val_score(Atoms(), X, y, cv=4, scoring="neg_mean_absolute_error")
+    assert ensemble.errors_["good"] == pytest.approx(-scores.mean(), rel=0.1)
+
+
+def test_intervals_cover_as_promised(data):
+    X, y = data
+    ensemble = PropertyEnsemble(members=two_members(), cv=5, random_state=0).fit(X[:40], y[:40])
+    lower, upper = ensemble.predict_interval(X[40:], 0.9)
+    covered = ((lower <= y[40:]) & (y[40:] <= upper)).mean()
+    assert covered >= 0.7  # 20 crystals, two standard deviations
+    narrow, wide = (np.subtract(*ensemble.predict_interval(X, c)[::-1]) for c in (0.5, 0.9))
+    assert (narrow < wide).all()
+    _, std = ensemble.predict(X, return_std=True)
+    assert (std > 0).all()
+    with pytest.raises(ValueError, match="confidence=1"):
+        ensemble.predict_interval(X, 1)
+
+
+def test_groups_and_weights_reach_the_members(data):
+    X, y = data
+    groups, weights = np.arange(60) // 6, np.linspace(1, 2, 60)
+    ensemble = PropertyEnsemble(members=two_members(), cv=2, random_state=0)
+    ensemble.fit(X, y, groups=groups, sample_weight=weights)
+    first, second = ensemble.members_["good"]
+    assert not set(first.groups_) & set(range(10)) - set(first.groups_)
+    assert set(first.groups_) | set(second.groups_) == set(range(10))
+    assert not set(first.groups_) & set(second.groups_)
+    assert len(first.weights_) == len(first.groups_)
+
+
+def test_the_seed_decides(data):
+    structures, y = data[0][:16], data[1][:16]
+    members = [("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1))]
+    ensemble = PropertyEnsemble(members=members, cv=2, random_state=3)
+    first = ensemble.fit(structures, y).predict(structures)
+    again = clone(ensemble).fit(structures, y).predict(structures)
+    np.testing.assert_array_equal(first, again)
+    other = clone(ensemble).set_params(random_state=4).fit(structures, y).predict(structures)
+    assert not np.array_equal(first, other)
+    assert members[0][1].random_state is None
+
+
+def test_default_members_with_and_without_a_pretrained_model(data, tmp_path):
+    structures, y = data[0][:24], data[1][:24]
+    plain = PropertyEnsemble(max_epochs=1, cv=2, random_state=0).fit(structures, y)
+    assert set(plain.members_) == {"network", "fingerprint"}
+    path = tmp_path / "ead.gnnpre"
+    pretrainer = Pretrainer(CGCNN(8, 1), FingerprintTargets(EAD()), max_epochs=1, random_state=0)
+    pretrainer.fit(structures).save(path)
+    ensemble = PropertyEnsemble(str(path), max_epochs=1, cv=2, random_state=0).fit(structures, y)
+    assert set(ensemble.members_) == {"network", "embedding", "fingerprint"}
+    assert np.isfinite(ensemble.predict(structures)).all()
+
+
+def test_a_time_budget_cuts_the_epochs_with_a_warning(data):
+    structures, y = data[0][:16], data[1][:16]
+    members = [("network", PropertyRegressor(CGCNN(8, 1), max_epochs=100_000))]
+    ensemble = PropertyEnsemble(members=members, cv=2, time_budget=0.02, random_state=0)
+    with pytest.warns(UserWarning, match="of 100000 epochs"):
+        ensemble.fit(structures, y)
+    assert len(ensemble.members_["network"][0].history_) < 1000
+
+
+@pytest.mark.parametrize(
+    ("parameters", "message"),
+    [
+        ({"cv": 1}, "cv=1"),
+        ({"time_budget": 0}, "time_budget=0"),
+        ({"members": [("a", Atoms()), ("a", Atoms())]}, "different names"),
+        ({"members": [("blend", Atoms())]}, "not 'blend'"),
+        ({"members": [], "cv": 2}, "one or more"),
+        ({"pretrained": "x.gnnpre", "members": [("a", Atoms())]}, "both given"),
+        ({"members": [("a", Atoms())], "cv": 40}, "needs 80 at least"),
+    ],
+)
+def test_bad_parameters(data, parameters, message):
+    with pytest.raises(ValueError, match=message):
+        PropertyEnsemble(**parameters).fit(*data)
+
+
+def test_bad_labels(data):
+    X, y = data
+    gaps = np.where(np.arange(60) == 7, np.nan, y)
+    with pytest.raises(ValueError, match="missing in 1 of 60 rows, the first of them 7"):
+        PropertyEnsemble(members=two_members()).fit(X, gaps)
+    with pytest.raises(ValueError, match="groups has 1 groups"):
+        PropertyEnsemble(members=two_members()).fit(X, y, groups=np.zeros(60))
