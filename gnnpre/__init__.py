@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from . import (
         backbones,
         calculators,
+        cli,
         datasets,
         estimators,
         exceptions,
@@ -85,6 +86,7 @@ __all__ = [
     "average_improvement",
     "backbones",
     "calculators",
+    "cli",
     "datasets",
     "estimators",
     "exceptions",
@@ -138,6 +140,7 @@ _HOME = {
 _SUBPACKAGES = (
     "backbones",
     "calculators",
+    "cli",
     "datasets",
     "estimators",
     "exceptions",

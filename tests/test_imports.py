@@ -25,6 +25,7 @@ LAYERS = (
     {"calculators"},
     {"model_selection", "testing", "inspection"},
     {"study"},
+    {"cli"},
 )
 LEVEL = {folder: level for level, layer in enumerate(LAYERS) for folder in layer}
 PRIVATE_LEVEL = -1

@@ -1,0 +1,94 @@
+"""Options that several commands share, and files with values of options."""
+
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = [
+    "config_option",
+    "device_option",
+    "output_option",
+    "seed_option",
+    "source_argument",
+    "source_options",
+    "training_options",
+]
+
+Decorator = Callable[[Any], Any]
+
+source_argument: Decorator = click.argument("source")
+
+
+def source_options(function: Any) -> Any:
+    """Add the options that say how a source is read."""
+    for option in reversed(
+        [
+            click.option("--structure-column", help="Column of a table with the structures."),
+            click.option("--id-column", help="Column of a table with the ids of the crystals."),
+            click.option("--n-jobs", type=int, help="Processes that read files; -1 for all cores."),
+        ]
+    ):
+        function = option(function)
+    return function
+
+
+def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:
+    """Use the values of a TOML file where the command line has none."""
+    if path is None:
+        return
+    try:
+        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
+        raise click.UsageError(f"--config {path} cannot be read as TOML: {error}") from error
+    allowed = {parameter.name for parameter in ctx.command.params} - {"config"}
+    unknown = sorted(set(values) - allowed)
+    if unknown:
+        raise click.UsageError(
+            f"--config {path} has {', '.join(unknown)}, which {ctx.command.name} does not know; "
+            f"expected names among {', '.join(sorted(name for name in allowed if name))}."
+        )
+    ctx.default_map = {**(ctx.default_map or {}), **values}
+
+
+config_option: Decorator = click.option(
+    "--config",
+    callback=_read_config,
+    is_eager=True,
+    expose_value=False,
+    metavar="FILE.toml",
+    help="Read values of options from a TOML file, such as max_epochs = 50.",
+)
+device_option: Decorator = click.option(
+    "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."
+)
+seed_option: Decorator = click.option(
+    "--random-state", type=int, default=0, show_default=True, help="Seed of everything random."
+)
+
+
+def output_option(default: str, text: str) -> Decorator:
+    """Return the option ``--output`` with a default."""
+    return click.option("--output", "-o", default=default, show_default=True, help=text)
+
+
+def training_options(max_epochs: int) -> Decorator:
+    """Return the options of a training, which are parameters of the estimators."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(
+            [
+                click.option("--max-epochs", type=int, default=max_epochs, show_default=True),
+                click.option("--batch-size", type=int, default=32, show_default=True),
+                click.option("--learning-rate", type=float, default=2e-3, show_default=True),
+                click.option("--ema-decay", type=float, help="Decay of averaged weights, e.g. .99"),
+                click.option("--patience", type=int, help="Epochs without progress before the end"),
+                click.option("--validation-fraction", type=float, default=0.1, show_default=True),
+            ]
+        ):
+            function = option(function)
+        return function
+
+    return decorate

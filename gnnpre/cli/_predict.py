@@ -1,0 +1,91 @@
+"""``gnnpre predict``: properties, or energies and forces, of new crystals."""
+
+from typing import Any
+
+import click
+
+from ._options import config_option, output_option, source_argument, source_options
+from ._reading import estimator_of, read_source
+from ._writing import check_writable, write_table
+
+__all__ = ["command"]
+
+
+@click.command("predict")
+@click.argument("model")
+@source_argument
+@click.option("--std", is_flag=True, help="Also standard deviations (calibrated models).")
+@click.option("--interval", type=float, help="Also an interval of this confidence, e.g. 0.9.")
+@source_options
+@output_option("-", "CSV or Parquet file, or - for stdout. A force field writes .extxyz.")
+@config_option
+def command(
+    model: str, source: str, std: bool, interval: float | None, output: str, **reading: Any
+) -> int:
+    """Predict with the file MODEL for the crystals of SOURCE.
+
+    Models of properties write a table. Pre-trained force fields write energies (eV per cell), or
+    with --output FILE.extxyz frames with energies, forces (eV/Å) and stress (eV/Å^3).
+    """
+    check_writable(output)
+    estimator = estimator_of(model)
+    crystals = read_source(source, **reading)
+    if output.endswith((".extxyz", ".xyz")):
+        _write_frames(estimator, crystals, output)
+    else:
+        table = _table(estimator, crystals.crystals, std, interval)
+        table.index = crystals.ids
+        table.index.name = "id"
+        write_table(table, output)
+    return 1 if crystals.n_skipped else 0
+
+
+def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
+    import numpy as np
+    import pandas as pd
+
+    from gnnpre.graphs import FrameLabels
+
+    if (std or interval is not None) and not hasattr(estimator, "predict_interval"):
+        raise click.UsageError(
+            f"--std and --interval need a PropertyRegressor; MODEL is a {type(estimator).__name__}."
+        )
+    columns: dict[str, Any] = {}
+    values = estimator.predict(X, return_std=True) if std else estimator.predict(X)
+    values, deviations = values if std else (values, None)
+    if isinstance(values, FrameLabels):
+        return pd.DataFrame({"energy_eV": values.energy})
+    if not isinstance(values, np.ndarray):  # mixtures and values of atoms
+        raise click.UsageError("MODEL predicts no table; write --output FILE.extxyz, or use embed.")
+    _add(columns, "prediction", values)
+    if std:
+        _add(columns, "std", deviations)
+    if interval is not None:
+        lower, upper = estimator.predict_interval(X, interval)
+        _add(columns, "lower", lower)
+        _add(columns, "upper", upper)
+    if hasattr(estimator, "predict_proba"):
+        for label, column in zip(estimator.classes_, estimator.predict_proba(X).T, strict=True):
+            columns[f"probability_{label}"] = np.asarray(column)
+    return pd.DataFrame(columns)
+
+
+def _add(columns: dict[str, Any], name: str, values: Any) -> None:
+    """Add one column, or one for each property."""
+    if values.ndim == 1:
+        columns[name] = values
+    else:
+        columns.update({f"{name}_{number}": column for number, column in enumerate(values.T)})
+
+
+def _write_frames(estimator: Any, source: Any, output: str) -> None:
+    from gnnpre.datasets import to_extxyz
+    from gnnpre.graphs import FrameLabels
+
+    labels = estimator.predict(source.crystals)
+    if not isinstance(labels, FrameLabels):
+        raise click.UsageError(
+            f"--output {output}: MODEL predicts no energies and forces; write a .csv file."
+        )
+    to_extxyz(output, source.crystals, labels)
+    click.echo(f"Wrote {len(labels)} frames to {output}.", err=True)

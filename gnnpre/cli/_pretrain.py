@@ -1,0 +1,99 @@
+"""``gnnpre pretrain``: a network that has learnt forces, fingerprints or denoising."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._options import (
+    config_option,
+    device_option,
+    output_option,
+    seed_option,
+    source_argument,
+    source_options,
+    training_options,
+)
+from ._reading import read_source
+from ._writing import check_writable
+
+__all__ = ["command"]
+
+OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
+BACKBONES = {"cgcnn": "CGCNN", "torchmdnet": "TorchMDNet"}
+
+
+@click.command("pretrain")
+@source_argument
+@click.option(
+    "--objective",
+    type=click.Choice(OBJECTIVES),
+    default="ead",
+    show_default=True,
+    help="forces needs frames with energies, forces or stress; the others need no labels.",
+)
+@click.option(
+    "--backbone", type=click.Choice(sorted(BACKBONES)), default="torchmdnet", show_default=True
+)
+@click.option("--hidden-channels", type=int, help="Width of the network.")
+@click.option("--n-layers", type=int, help="Depth of the network.")
+@click.option("--cutoff", type=float, default=5.0, show_default=True, help="In Å.")
+@click.option("--checkpoint-dir", help="Folder of states from which a killed run goes on.")
+@training_options(max_epochs=30)
+@source_options
+@seed_option
+@device_option
+@output_option("pretrained.gnnpre", "The model file.")
+@config_option
+def command(source: str, objective: str, cutoff: float, output: str, **options: Any) -> int:
+    """Pre-train a network on the structures or frames of SOURCE."""
+    check_writable(output)
+    reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
+    backbone = _backbone(options)
+    crystals, labels, n_skipped = _read(source, objective, reading)
+
+    from gnnpre import Pretrainer, StructureToGraph
+
+    pretrainer = Pretrainer(
+        backbone,
+        _objective(objective),
+        resume=options["checkpoint_dir"] is not None,
+        verbose=1,
+        **options,
+    )
+    graphs = StructureToGraph(cutoff=cutoff).fit_transform(crystals)
+    groups = None if labels is None else labels.groups("formula")
+    pretrainer.fit(graphs, labels, groups=groups).save(output)
+    click.echo(f"Wrote {output}.", err=True)
+    return 1 if n_skipped else 0
+
+
+def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, Any, int]:
+    """Return crystals, labels for a force field, and the number of inputs that were skipped."""
+    if objective != "forces":
+        crystals = read_source(source, **reading)
+        return crystals.crystals, None, crystals.n_skipped
+    from gnnpre.datasets import read_frames, read_parquet
+
+    if Path(source).suffix == ".parquet":
+        return (*read_parquet(source), 0)
+    return (*read_frames(source), 0)
+
+
+def _backbone(options: dict[str, Any]) -> Any:
+    import gnnpre
+
+    sizes = {name: options.pop(name) for name in ("hidden_channels", "n_layers")}
+    cls = getattr(gnnpre, BACKBONES[options.pop("backbone")])
+    return cls(**{name: size for name, size in sizes.items() if size is not None})
+
+
+def _objective(name: str) -> Any:
+    import gnnpre
+
+    if name == "forces":
+        return gnnpre.ForceField()
+    if name == "denoising":
+        return gnnpre.Denoising()
+    fingerprint = {"ead": gnnpre.EAD, "wacsf": gnnpre.WACSF, "gmp": gnnpre.GMP}[name]
+    return gnnpre.FingerprintTargets(fingerprint())

@@ -1,0 +1,96 @@
+"""Crystals and tables from whatever a user names on the command line."""
+
+import gzip
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+__all__ = ["Source", "estimator_of", "read_source"]
+
+
+@dataclass(frozen=True)
+class Source:
+    """What was read: crystals, a table with the same rows, and what was skipped."""
+
+    crystals: Any
+    table: Any
+    n_skipped: int
+
+    @property
+    def ids(self) -> np.ndarray:
+        """Names of the crystals: their ids, or the index of the table."""
+        ids = self.crystals.ids
+        return np.asarray(self.table.index if ids is None else ids)
+
+    def column(self, name: str, option: str) -> Any:
+        """Return a column of the table."""
+        if name in self.table:
+            return self.table[name]
+        columns = ", ".join(map(str, self.table.columns)) or "none"
+        raise click.UsageError(f"{option} {name}: the source has no such column; it has {columns}.")
+
+
+def read_source(
+    source: str,
+    *,
+    structure_column: str | None = None,
+    id_column: str | None = None,
+    n_jobs: int | None = None,
+) -> Source:
+    """Read crystals; files and rows that cannot be read are listed on stderr and left out."""
+    path = Path(source)
+    if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
+        return _read_parquet(source)
+    if _is_matbench(path):
+        from gnnpre.datasets import read_matbench
+
+        crystals, table = read_matbench(source)
+        return Source(crystals, _as_frame(table), 0)
+    from gnnpre.datasets import read_structures
+
+    crystals, table, skipped = read_structures(
+        source,
+        id_column=id_column,
+        n_jobs=n_jobs,
+        errors="skip",
+        structure_column=structure_column,
+    )
+    for row in skipped.itertuples(index=False):
+        click.echo(f"Skipped {row.source}: {row.reason}", err=True)
+    return Source(crystals, table, len(skipped))
+
+
+def estimator_of(path: str) -> Any:
+    """Load a fitted estimator, whichever class it has."""
+    from gnnpre.estimators import load_estimator
+
+    return load_estimator(path)
+
+
+def _read_parquet(source: str) -> Source:
+    import pandas as pd
+
+    from gnnpre.datasets import read_parquet
+
+    crystals, _ = read_parquet(source)
+    return Source(crystals, pd.DataFrame(dict(crystals.info)), 0)
+
+
+def _as_frame(table: Any) -> Any:
+    return table.to_frame() if table.ndim == 1 else table
+
+
+def _is_matbench(path: Path) -> bool:
+    """Check for a table in pandas' split form, of which MatBench's files are made."""
+    if path.suffixes[-2:] != [".json", ".gz"] and path.suffix != ".json":
+        return False
+    opener: Any = gzip.open if path.suffix == ".gz" else open
+    try:
+        with opener(path, "rb") as file:
+            start = file.read(65536)
+    except OSError:
+        return False  # the reader says what is wrong
+    return b'"columns"' in start and b'"index"' in start

@@ -1,0 +1,59 @@
+"""``gnnpre relax``: crystals at the minimum of a pre-trained force field."""
+
+from pathlib import Path
+from typing import Any
+
+import click
+
+from ._options import config_option, device_option, output_option, source_argument, source_options
+from ._reading import read_source
+from ._writing import check_writable
+
+__all__ = ["command"]
+
+
+@click.command("relax")
+@click.argument("model")
+@source_argument
+@click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force, eV/Å.")
+@click.option("--smax", type=float, default=0.001, show_default=True, help="Stress, eV/Å^3.")
+@click.option("--max-steps", type=int, default=500, show_default=True)
+@click.option("--fixed-cell", is_flag=True, help="Relax positions alone.")
+@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
+@device_option
+@source_options
+@output_option("relaxed.extxyz", "An .extxyz or .parquet file, or a folder for CIF files.")
+@config_option
+def command(
+    model: str,
+    source: str,
+    fmax: float,
+    smax: float,
+    max_steps: int,
+    fixed_cell: bool,
+    dtype: str,
+    device: str,
+    output: str,
+    **reading: Any,
+) -> int:
+    """Relax the crystals of SOURCE with the force field in the file MODEL."""
+    from gnnpre.calculators import relax_structures
+
+    from ._convert import write_crystals
+
+    if Path(output).suffix:
+        check_writable(output)
+    crystals = read_source(source, **reading)
+    relaxed = relax_structures(
+        crystals.crystals,
+        model,
+        relax_cell=not fixed_cell,
+        fmax=fmax,
+        smax=smax,
+        max_steps=max_steps,
+        dtype=dtype,
+        device=device,
+    )
+    write_crystals(relaxed.crystals, output, names=crystals.ids, energy=relaxed.energy)
+    click.echo(f"{int(relaxed.converged.sum())} of {len(relaxed.converged)} converged.", err=True)
+    return 1 if crystals.n_skipped else 0

@@ -1,0 +1,42 @@
+"""Results as files, whole or not at all."""
+
+import sys
+from pathlib import Path
+from typing import Any
+
+import click
+
+from gnnpre._atomic import write_file
+
+__all__ = ["check_writable", "prepare_folder", "write_table"]
+
+
+def check_writable(output: str) -> None:
+    """Raise before any work is done if a file could not be written in the end."""
+    parent = Path(output).parent
+    if output != "-" and not parent.is_dir():
+        raise click.UsageError(f"--output {output}: there is no folder {str(parent)!r}.")
+    if output != "-" and Path(output).is_dir():
+        raise click.UsageError(f"--output {output} is a folder; expected the name of a file.")
+
+
+def prepare_folder(output: str) -> Path:
+    """Make the folder of the results."""
+    folder = Path(output)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise click.UsageError(f"--output {output} cannot be made: {error}") from error
+    return folder
+
+
+def write_table(table: Any, output: str) -> None:
+    """Write a table as CSV or Parquet by the suffix, or as CSV to stdout for ``"-"``."""
+    if output == "-":
+        table.to_csv(sys.stdout)
+    elif Path(output).suffix == ".parquet":
+        write_file(output, table.to_parquet())
+    else:
+        write_file(output, table.to_csv())
+    if output != "-":
+        click.echo(f"Wrote {len(table)} rows to {output}.", err=True)

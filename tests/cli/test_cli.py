@@ -1,0 +1,243 @@
+"""The command line as a user types it: files in, files out, one line for what is wrong."""
+
+import json
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gnnpre import CGCNN, EAD, FingerprintTargets, ForceField, Pretrainer, PropertyRegressor
+from gnnpre.cli import main
+from gnnpre.cli._main import COMMANDS
+from gnnpre.datasets import make_emt_frames, make_emt_property, read_frames, read_structures
+
+FAST = ["--max-epochs", "1"]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    """A folder of CIF files with a table of labels, one row of them without a label."""
+    path = tmp_path_factory.mktemp("cifs")
+    structures, y = make_emt_property(24, random_state=0, max_atoms=4)
+    for number, structure in enumerate(structures):
+        structure.to(str(path / f"alloy{number}.cif"))
+    names = [f"alloy{number}.cif" for number in range(24)]
+    table = pd.DataFrame({"file": names, "K": y, "hard": np.where(y > np.median(y), "yes", "no")})
+    table["group"] = [number // 3 for number in range(24)]
+    table.loc[5, "K"] = np.nan
+    table.to_csv(path / "labels.csv", index=False)
+    return path
+
+
+@pytest.fixture(scope="module")
+def model(folder, tmp_path_factory):
+    output = tmp_path_factory.mktemp("model") / "out"
+    command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "3", *FAST]
+    assert main([*command, "--calibration-fraction", "0.4", "--output", str(output)]) == 0
+    return output
+
+
+@pytest.fixture(scope="module")
+def force_field(tmp_path_factory):
+    frames, labels = make_emt_frames(12, random_state=0)
+    path = tmp_path_factory.mktemp("forces") / "forces.gnnpre"
+    pretrainer = Pretrainer(CGCNN(8, 1), ForceField(), max_epochs=1, random_state=0)
+    pretrainer.fit(frames, labels).save(path)
+    return str(path)
+
+
+def test_training_writes_model_predictions_and_errors(model):
+    table = pd.read_csv(model / "predictions.csv", index_col="id")
+    assert len(table) == 23
+    assert not any(str(name).endswith("alloy5.cif") for name in table.index)
+    assert set(table["fold"]) == {0, 1, 2}
+    metrics = json.loads((model / "metrics.json").read_text())
+    errors = metrics["cross_validation"]
+    direct = np.abs(table["true"] - table["predicted"]).mean()
+    assert errors["mean_absolute_error"] == pytest.approx(direct)
+    assert errors["mean_absolute_error_of_median"] > 0
+
+
+def test_errors_go_to_stdout_and_progress_to_stderr(folder, tmp_path, capsys):
+    command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 0
+    captured = capsys.readouterr()
+    lines = dict(line.split("\t") for line in captured.out.splitlines())
+    assert set(lines) == {"mean_absolute_error", "mean_absolute_error_of_median", "r2"}
+    assert "Fold 2 of 2" in captured.err
+    assert "1 rows without K are left out" in captured.err
+
+
+def test_predictions_equal_those_of_the_estimator(folder, model, tmp_path):
+    output = tmp_path / "predictions.csv"
+    arguments = [str(model / "model.gnnpre"), str(folder / "*.cif"), "-o", str(output)]
+    assert main(["predict", *arguments, "--std", "--interval", "0.8"]) == 0
+    table = pd.read_csv(output, index_col="id")
+    regressor = PropertyRegressor.load(model / "model.gnnpre")
+    crystals, _ = read_structures(str(folder / "*.cif"))
+    np.testing.assert_allclose(table["prediction"], regressor.predict(crystals), rtol=1e-5)
+    assert (table["lower"] < table["upper"]).all()
+    assert (table["std"] > 0).all()
+
+
+def test_a_broken_file_is_reported_and_the_others_are_predicted(folder, model, tmp_path, capsys):
+    for name in ("alloy0.cif", "alloy1.cif"):
+        (tmp_path / name).write_text((folder / name).read_text())
+    (tmp_path / "broken.cif").write_text("data_nothing\n")
+    assert main(["predict", str(model / "model.gnnpre"), str(tmp_path)]) == 1
+    captured = capsys.readouterr()
+    assert len(captured.out.splitlines()) == 3
+    assert "broken.cif" in captured.err
+
+
+def test_classes_groups_and_probabilities(folder, tmp_path, capsys):
+    output = tmp_path / "out"
+    command = ["train", str(folder / "labels.csv"), "--target", "hard", "--groups", "group"]
+    options = ["--task", "classification", "--cv", "2", *FAST, "-o", str(output)]
+    assert main([*command, *options]) == 0
+    table = pd.read_csv(output / "predictions.csv", index_col="id")
+    assert set(table["predicted"]) <= {"yes", "no"}
+    folds = pd.read_csv(folder / "labels.csv")[["group"]]
+    folds["fold"] = table["fold"].to_numpy()
+    assert (folds.groupby("group")["fold"].nunique() == 1).all()
+    capsys.readouterr()
+    assert main(["predict", str(output / "model.gnnpre"), str(folder / "alloy3.cif")]) == 0
+    header = capsys.readouterr().out.splitlines()[0]
+    assert header == "id,prediction,probability_no,probability_yes"
+
+
+def test_embeddings(folder, model, tmp_path):
+    output = tmp_path / "embeddings.parquet"
+    source = str(folder / "*.cif")
+    assert main(["embed", str(model / "model.gnnpre"), source, "-o", str(output)]) == 0
+    assert pd.read_parquet(output).shape == (24, 64)
+
+
+def test_info(model, force_field, capsys):
+    assert main(["info", str(model / "model.gnnpre")]) == 0
+    assert "PropertyRegressor" in capsys.readouterr().out
+    assert main(["info", force_field]) == 0
+    output = capsys.readouterr().out
+    assert "ForceField" in output
+    assert "Cu" in output
+
+
+def test_force_fields_predict_and_relax(folder, force_field, tmp_path):
+    frames = tmp_path / "frames.extxyz"
+    assert main(["predict", force_field, str(folder / "*.cif"), "-o", str(frames)]) == 0
+    _, labels = read_frames(frames)
+    assert np.isfinite(labels.forces).all()
+    relaxed = tmp_path / "relaxed"
+    options = ["--max-steps", "2", "-o", str(relaxed)]
+    assert main(["relax", force_field, str(folder / "alloy1*.cif"), *options]) == 0
+    assert {path.name for path in relaxed.iterdir()} >= {"alloy1.cif", "alloy10.cif"}
+
+
+@pytest.mark.parametrize("objective", ["ead", "denoising"])
+def test_pretraining_needs_structures_only(folder, tmp_path, objective):
+    output = tmp_path / "pretrained.gnnpre"
+    size = ["--backbone", "cgcnn", "--hidden-channels", "8", "--n-layers", "1"]
+    options = ["--objective", objective, *size, *FAST, "-o", str(output)]
+    assert main(["pretrain", str(folder / "*.cif"), *options]) == 0
+    training = ["--target", "K", "--cv", "0", *FAST, "--pretrained", str(output)]
+    table = str(folder / "labels.csv")
+    assert main(["train", table, *training, "-o", str(tmp_path / "tuned")]) == 0
+    assert not (tmp_path / "tuned" / "predictions.csv").exists()
+
+
+@pytest.mark.parametrize("suffix", [".extxyz", ".parquet"])
+def test_audit_and_convert(folder, tmp_path, suffix):
+    source, converted = str(folder / "*.cif"), tmp_path / f"crystals{suffix}"
+    assert main(["convert", source, "-o", str(converted)]) == 0
+    levels = tmp_path / "levels.csv"
+    assert main(["audit", str(converted), source, "-o", str(levels)]) == 0
+    assert set(pd.read_csv(levels)["level"]) <= {"id", "structure"}
+
+
+def test_values_of_options_from_a_file(folder, tmp_path):
+    config = tmp_path / "train.toml"
+    config.write_text('target = "K"\ncv = 2\nmax_epochs = 1\n')
+    command = ["train", str(folder / "labels.csv"), "--config", str(config)]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 0
+    assert set(pd.read_csv(tmp_path / "out" / "predictions.csv")["fold"]) == {0, 1}
+
+
+def test_reading_matbench_files(tmp_path, model):
+    structures, y = make_emt_property(3, random_state=1)
+    rows = [[structure.as_dict(), value] for structure, value in zip(structures, y, strict=True)]
+    table = {"index": ["a", "b", "c"], "columns": ["structure", "K"], "data": rows}
+    path = tmp_path / "table.json"
+    path.write_text(json.dumps(table, default=float))
+    output = tmp_path / "out.csv"
+    assert main(["predict", str(model / "model.gnnpre"), str(path), "-o", str(output)]) == 0
+    assert pd.read_csv(output)["id"].tolist() == ["a", "b", "c"]
+
+
+def nonsense(folder, model, force_field, tmp_path):
+    table, model = str(folder / "labels.csv"), str(model / "model.gnnpre")
+    cifs = str(folder / "*.cif")
+    texts, empty, config = tmp_path / "texts", tmp_path / "empty", tmp_path / "bad.toml"
+    texts.mkdir()
+    empty.mkdir()
+    (texts / "notes.txt").write_text("nothing")
+    config.write_text("epochs = 3\n")
+    train = ["train", table, "--target"]
+    return {
+        "no such file": (["predict", model, str(tmp_path / "missing.cif")], "missing.cif"),
+        "no files": (["predict", model, str(empty)], "empty"),
+        "texts": (["predict", model, str(texts)], "texts"),
+        "no model": (["predict", table, cifs], "labels.csv"),
+        "missing model": (["predict", str(tmp_path / "x.gnnpre"), cifs], "x.gnnpre"),
+        "model of another kind": (["relax", model, cifs], "Pretrainer"),
+        "intervals of a force field": (["predict", force_field, cifs, "--std"], "--std"),
+        "missing column": ([*train, "bulk"], "--target bulk"),
+        "missing groups": ([*train, "K", "--groups", "g"], "--groups g"),
+        "texts as numbers": ([*train, "hard"], "y"),
+        "bad parameter": ([*train, "K", "--learning-rate", "-1"], "learning_rate"),
+        "output in no folder": (
+            ["predict", model, cifs, "-o", str(tmp_path / "a" / "b.csv")],
+            "no folder",
+        ),
+        "output is a folder": (["predict", model, cifs, "-o", str(empty)], "is a folder"),
+        "unknown option of a file": ([*train, "K", "--config", str(config)], "epochs"),
+        "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
+        "unknown command": (["trian"], "trian"),
+    }
+
+
+def test_nonsense_prints_what_is_wrong_and_writes_nothing(
+    folder, model, force_field, tmp_path, capsys, monkeypatch
+):
+    cases = nonsense(folder, model, force_field, tmp_path)
+    work = tmp_path / "work"
+    work.mkdir()
+    monkeypatch.chdir(work)
+    for name, (command, text) in cases.items():
+        options = [*FAST, "--cv", "2"] if command[0] == "train" else []
+        assert main([*command, *options]) == 2, name
+        error = capsys.readouterr().err
+        assert text in error, (name, error)
+        assert "Traceback" not in error
+    assert [path for path in work.rglob("*") if path.is_file()] == []
+
+
+def test_help_imports_nothing_heavy(capsys):
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        assert capsys.readouterr().out.startswith(f"Usage: gnnpre {name}")
+    code = (
+        "import sys; from gnnpre.cli import main; main(['--help']);"
+        "assert not {'torch', 'sklearn', 'pymatgen', 'numpy'} & set(sys.modules)"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_fingerprint_models_have_no_table(folder, tmp_path, capsys):
+    structures, _ = make_emt_property(12, random_state=0)
+    path = tmp_path / "ead.gnnpre"
+    pretrainer = Pretrainer(CGCNN(8, 1), FingerprintTargets(EAD()), max_epochs=1, random_state=0)
+    pretrainer.fit(structures).save(path)
+    assert main(["predict", str(path), str(folder / "*.cif")]) == 2
+    assert "embed" in capsys.readouterr().err
