@@ -20,7 +20,7 @@ from ._writing import check_writable
 __all__ = ["command"]
 
 OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
-BACKBONES = {"cgcnn": "CGCNN", "torchmdnet": "TorchMDNet"}
+BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
 
 
 @click.command("pretrain")
@@ -52,7 +52,8 @@ def command(source: str, objective: str, cutoff: float, output: str, **options: 
     backbone = _backbone(options)
     crystals, labels, n_skipped = _read(source, objective, reading)
 
-    from gnnpre import Pretrainer, StructureToGraph
+    from gnnpre.estimators import Pretrainer
+    from gnnpre.graphs import StructureToGraph
 
     pretrainer = Pretrainer(
         backbone,
@@ -81,19 +82,20 @@ def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, An
 
 
 def _backbone(options: dict[str, Any]) -> Any:
-    import gnnpre
+    from gnnpre import backbones
 
     sizes = {name: options.pop(name) for name in ("hidden_channels", "n_layers")}
-    cls = getattr(gnnpre, BACKBONES[options.pop("backbone")])
+    cls = getattr(backbones, BACKBONES[options.pop("backbone")])
     return cls(**{name: size for name, size in sizes.items() if size is not None})
 
 
 def _objective(name: str) -> Any:
-    import gnnpre
+    from gnnpre.fingerprints import EAD, GMP, WACSF
+    from gnnpre.objectives import Denoising, FingerprintTargets, ForceField
 
     if name == "forces":
-        return gnnpre.ForceField()
+        return ForceField()
     if name == "denoising":
-        return gnnpre.Denoising()
-    fingerprint = {"ead": gnnpre.EAD, "wacsf": gnnpre.WACSF, "gmp": gnnpre.GMP}[name]
-    return gnnpre.FingerprintTargets(fingerprint())
+        return Denoising()
+    fingerprint = {"ead": EAD, "wacsf": WACSF, "gmp": GMP}[name]
+    return FingerprintTargets(fingerprint())

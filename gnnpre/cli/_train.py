@@ -77,7 +77,7 @@ def _labelled(source: Source, target: str) -> Any:
 
 
 def _estimator(options: dict[str, Any]) -> Any:
-    from gnnpre import PropertyClassifier, PropertyRegressor
+    from gnnpre.estimators import PropertyClassifier, PropertyRegressor
 
     if options.pop("task") == "regression":
         return PropertyRegressor(verbose=1, **options)
