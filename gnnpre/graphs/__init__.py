@@ -1,6 +1,7 @@
 """Crystals as graphs, and the labels of frames."""
 
 from ._batch import CrystalBatch
+from ._build_graphs import build_graphs as build_graphs
 from ._containers import as_crystals as as_crystals
 from ._containers import as_structure_list as as_structure_list
 from ._crystal_graphs import CrystalGraphs
@@ -15,7 +16,6 @@ from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
 from ._stream import stream_graphs as stream_graphs
 from ._structure_to_graph import StructureToGraph
-from ._structure_to_graph import build_graphs as build_graphs
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin
 
 __all__ = [

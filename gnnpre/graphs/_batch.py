@@ -1,4 +1,4 @@
-"""A batch of crystals as tensors: what a backbone sees."""
+"""A batch of crystals as tensors: the input of a backbone."""
 
 from dataclasses import dataclass, fields, replace
 from functools import cached_property
@@ -15,8 +15,8 @@ __all__ = ["CrystalBatch"]
 class CrystalBatch:
     """A batch of n crystals with N atoms and E edges, ready for a backbone.
 
-    ``edge_vectors`` is the only door through which positions and strain reach a backbone, so one
-    gradient with respect to it gives forces and stress.
+    Positions and strain reach a backbone through ``edge_vectors`` alone: one gradient with respect
+    to it yields forces and stress.
 
     Parameters
     ----------
@@ -61,6 +61,31 @@ class CrystalBatch:
     edge_vectors: Tensor
     batch: Tensor
 
+    def __post_init__(self) -> None:
+        # Shapes and types alone: to look at values would make a GPU wait in every step.
+        n, n_atoms, n_edges = len(self.n_atoms), len(self.atomic_numbers), len(self.edge_vectors)
+        expected = {
+            "atomic_numbers": (n_atoms,),
+            "positions": (n_atoms, 3),
+            "cell": (n, 3, 3),
+            "pbc": (n, 3),
+            "n_atoms": (n,),
+            "edge_index": (2, n_edges),
+            "edge_shift": (n_edges, 3),
+            "edge_vectors": (n_edges, 3),
+            "batch": (n_atoms,),
+        }
+        for name, shape in expected.items():
+            tensor = getattr(self, name)
+            if tensor.shape != shape:
+                raise ValueError(
+                    f"{name} has shape {tuple(tensor.shape)}; expected {shape} for {n} crystals "
+                    f"with {n_atoms} atoms and {n_edges} edges."
+                )
+        for name in ("atomic_numbers", "edge_index", "batch"):
+            if getattr(self, name).dtype != torch.int64:
+                raise ValueError(f"{name} has dtype {getattr(self, name).dtype}; expected int64.")
+
     def __len__(self) -> int:
         return len(self.n_atoms)
 
@@ -81,10 +106,10 @@ class CrystalBatch:
 
     @cached_property
     def pairs(self) -> EdgePairs:
-        """Edges in pairs of opposite ones, which backbones need to look at once only.
+        """Edges in pairs of opposite edges, so that a backbone computes each pair once.
 
-        Their edge vectors have to be opposite too: the gradient of an energy then lies on one
-        edge of a pair alone, and forces and stress are as they would be on both.
+        Edge vectors of a pair have to be opposite too. The gradient of an energy then lies on one
+        edge of each pair, which leaves forces and stress unchanged.
         """
         return find_pairs(self.edge_index, self.edge_shift)
 
@@ -95,7 +120,7 @@ class CrystalBatch:
         return torch.where(self.pbc.all(dim=1), volume, torch.nan)
 
     def with_edge_vectors(self, edge_vectors: Tensor) -> "CrystalBatch":
-        """Give the same batch with other edge vectors.
+        """Return the same batch with different edge vectors.
 
         Parameters
         ----------
@@ -105,7 +130,7 @@ class CrystalBatch:
         Returns
         -------
         CrystalBatch
-            The rest is shared with this batch.
+            The batch; it shares all other tensors with this one.
         """
         return self._replace(edge_vectors=edge_vectors)
 
@@ -125,22 +150,22 @@ class CrystalBatch:
         return self._replace(atomic_numbers=atomic_numbers)
 
     def displaced(self, displacements: Tensor) -> "CrystalBatch":
-        """Move atoms and keep the edges.
+        """Return the batch with moved atoms and the same edges.
 
         Parameters
         ----------
         displacements : Tensor of shape (N, 3)
-            How far each atom moves, in Å.
+            Displacement of each atom in Å.
 
         Returns
         -------
         CrystalBatch
-            The batch with moved atoms; edges are those found before the move.
+            The batch with moved atoms; its edges are those from before the move.
         """
-        moved = displacements[self.source] - displacements[self.target]
+        change = displacements[self.source] - displacements[self.target]  # (E, 3)
         return self._replace(
             positions=self.positions + displacements,
-            edge_vectors=self.edge_vectors + moved,
+            edge_vectors=self.edge_vectors + change,
         )
 
     def strained(self, strain: Tensor) -> "CrystalBatch":
@@ -177,7 +202,7 @@ class CrystalBatch:
         Parameters
         ----------
         device : torch.device or str
-            Where to.
+            The device.
 
         Returns
         -------

@@ -55,7 +55,7 @@ class CrystalGraphs:
     n_edges : Tensor of shape (n,)
         Edges of each crystal.
     settings : GraphSettings
-        How the edges were chosen.
+        Settings that the edges were chosen by.
     index : pandas Index or array-like of shape (n,), optional
         Labels of the rows of the table that the crystals come from. They label the rows of
         tables that are computed from the graphs, such as embeddings as pandas output.
@@ -196,7 +196,7 @@ class CrystalGraphs:
         return (self._data(row) for row in range(len(self)))
 
     def _take(self, rows: slice | np.ndarray) -> "CrystalGraphs":
-        """Take crystals; a slice returns graphs that share memory with these."""
+        """Return some of the crystals; those of a slice share memory with these."""
         crystals = self._crystal_picker(rows)
         numbers, positions = self._atom_rows.take(
             [(self.atomic_numbers, 0), (self.positions, 0)], rows
@@ -220,7 +220,7 @@ class CrystalGraphs:
         Parameters
         ----------
         indices : array-like of int, slice or mask, optional
-            Which crystals, in which order; all by default.
+            The crystals, in this order; all by default.
         dtype : torch.dtype
             Precision of positions, cells and edge vectors. Edge vectors are computed in float64
             first.
@@ -228,7 +228,7 @@ class CrystalGraphs:
         Returns
         -------
         CrystalBatch
-            The batch, atoms counted through all of it.
+            The batch. Atoms are counted through all of it.
         """
         key = slice(None) if indices is None else indices
         rows = resolve_rows(key, len(self), "CrystalGraphs")
@@ -266,12 +266,12 @@ class CrystalGraphs:
         return rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.device)
 
     def to(self, device: torch.device | str) -> "CrystalGraphs":
-        """Copy the graphs to a device; the same object where they are there already.
+        """Return the graphs on a device: a copy, or the same object if they are there already.
 
         Parameters
         ----------
         device : torch.device or str
-            Where to.
+            The device.
 
         Returns
         -------
@@ -304,7 +304,7 @@ class CrystalGraphs:
 
     @classmethod
     def load(cls, path: str | Path) -> "CrystalGraphs":
-        """Read graphs that :meth:`save` wrote, memory-mapped.
+        """Read graphs from a file of :meth:`save`; they are memory-mapped and fully checked.
 
         Parameters
         ----------
@@ -390,14 +390,14 @@ class CrystalGraphs:
         Parameters
         ----------
         data_list : sequence of torch_geometric.data.Data
-            One object a crystal; edges run from source (row 0) to target (row 1).
+            One object per crystal; edges run from source (row 0) to target (row 1).
         settings : GraphSettings
-            How their edges were chosen.
+            Settings that their edges were chosen by.
 
         Returns
         -------
         CrystalGraphs
-            The graphs, edges sorted by target.
+            The graphs, with edges sorted by target.
 
         Raises
         ------

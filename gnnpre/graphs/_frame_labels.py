@@ -1,4 +1,4 @@
-"""Energies, forces and stresses of many frames, indexable as scikit-learn indexes y."""
+"""Energies, forces and stresses of many frames, indexed like an array by scikit-learn."""
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -23,8 +23,8 @@ ARRAYS = ("n_atoms", "energy", "forces", "stress")
 class FrameLabels:
     """Labels of a force field for n frames: energy, forces, stress, and columns of information.
 
-    It is a ``y``: it has a length and a shape, and scikit-learn's splitters index it as they
-    index an array, so ``train_test_split``, ``cross_val_score`` and ``GridSearchCV`` take it.
+    It is passed as ``y``. It has a length and a shape, and scikit-learn indexes it like an array,
+    so that ``train_test_split``, ``cross_val_score`` and ``GridSearchCV`` accept it.
 
     Parameters
     ----------
@@ -33,7 +33,7 @@ class FrameLabels:
     energy : array-like of shape (n,), optional
         Total energy of the cell in eV, NaN where missing. All missing by default.
     forces : array-like of shape (sum(n_atoms), 3), or list of n arrays (n_atoms[i], 3), optional
-        Forces in eV/Å, atom after atom, NaN where missing. All missing by default.
+        Forces in eV/Å, one row per atom, NaN where missing. All missing by default.
     stress : array-like of shape (n, 3, 3), optional
         Stress ``dE/dstrain / volume`` in eV/Å^3, positive in tension; NaN where missing. All
         missing by default.
@@ -114,8 +114,8 @@ class FrameLabels:
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError(
-            "FrameLabels holds forces of ragged shape and is no array; take .energy, .forces or "
-            ".stress, and keep the object itself as y."
+            "FrameLabels holds forces of ragged shape and is not an array: use .energy, .forces or "
+            ".stress, or pass the object itself as y."
         )
 
     def __getitem__(self, key: Any) -> "FrameLabels":
@@ -142,7 +142,9 @@ class FrameLabels:
         Raises
         ------
         KeyError
-            If there is no such column; the message names those there are.
+            If there is no such column; the message lists the columns.
+        TypeError
+            If the key is not a string.
 
         Examples
         --------
@@ -150,6 +152,8 @@ class FrameLabels:
         >>> FrameLabels([1, 1], info={"run": [7, 8]}).groups("run")
         array([7, 8])
         """
+        if not isinstance(key, str):
+            raise TypeError(f"key={key!r}; expected the name of an info column.")
         if key not in self.info:
             raise KeyError(f"No info column {key!r}; there are {sorted(self.info)}.")
         return self.info[key]
@@ -177,7 +181,7 @@ class FrameLabels:
 
     @classmethod
     def load(cls, path: str | Path) -> "FrameLabels":
-        """Read labels that :meth:`save` wrote.
+        """Read labels from a file of :meth:`save`.
 
         Parameters
         ----------

@@ -15,7 +15,7 @@ GATHERED_ROWS = 2**20
 
 
 class BlockRows:
-    """Where the rows of each crystal lie in a flat tensor, on the host and on a device.
+    """Positions of the rows of each crystal in a flat tensor, on the host and on a device.
 
     Parameters
     ----------
@@ -30,13 +30,13 @@ class BlockRows:
         self.device_offsets = torch.from_numpy(self.offsets).to(device)
 
     def total(self, rows: slice | np.ndarray) -> int:
-        """Return how many rows the crystals ``rows`` have."""
+        """Return the number of rows of the crystals ``rows``."""
         if isinstance(rows, slice):
             return int(self.offsets[rows.stop] - self.offsets[rows.start])
         return int((self.offsets[rows + 1] - self.offsets[rows]).sum())
 
     def picker(self, rows: slice | np.ndarray) -> Any:
-        """Return what picks the rows of crystals from a tensor: a slice, or indices."""
+        """Return the slice or indices that select the rows of crystals from a tensor."""
         if isinstance(rows, slice):
             return slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
         total = self.total(rows)
@@ -49,7 +49,7 @@ class BlockRows:
         return index
 
     def take(self, tensors: list[tuple[Tensor, int]], rows: slice | np.ndarray) -> list[Tensor]:
-        """Take the rows of crystals along an axis of each tensor; a slice returns views."""
+        """Return the rows of crystals along an axis of each tensor; a slice returns views."""
         if isinstance(rows, slice):
             span = self.picker(rows)
             return [tensor[:, span] if axis else tensor[span] for tensor, axis in tensors]

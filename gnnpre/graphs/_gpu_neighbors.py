@@ -14,20 +14,20 @@ from ._settings import GraphSettings
 
 __all__ = ["check_installed", "search_on_device"]
 
-# The one that works for cells of any size and shape; its work grows with the number of atoms.
+# The method for cells of any size and shape; its work grows linearly with the number of atoms.
 METHOD = "cell_list_atom_centric"
-# Places for neighbours in one search, atoms times places an atom; 16 bytes each on the device.
+# Slots for neighbours in one search, atoms times slots per atom; 16 bytes each on the device.
 MATRIX_SIZE = 2**23
-# An atom gets so many times the places that it needs on average, and some.
-ROOM, MORE_ROOM = 1.3, 8
-# How thick (Å) the sheet of atoms is that lie in one plane.
+# An atom gets this many times the slots that it needs on average, and some more.
+SLOT_FACTOR, EXTRA_SLOTS = 1.3, 8
+# Thickness (Å) of a layer of atoms that lie in one plane.
 LAYER = 3.0
-# The search is for distances below a radius: this much (Å) further than any that is kept.
+# The search takes distances below a radius, which exceeds the cutoff by this much (Å).
 MARGIN = 1e-6
 
 
 def check_installed() -> None:
-    """Refuse to go on without nvalchemi-toolkit-ops, which takes seconds to import."""
+    """Check that nvalchemi-toolkit-ops is installed, without importing it, which takes seconds."""
     if importlib.util.find_spec("nvalchemiops") is None:
         raise ImportError(
             "A neighbour search on a GPU needs nvalchemi-toolkit-ops: "
@@ -38,19 +38,19 @@ def check_installed() -> None:
 def search_on_device(
     crystals: Crystals, settings: GraphSettings, device: torch.device
 ) -> NeighborPairs:
-    """Find all pairs within the cutoff, in an order that is the same every time.
+    """Search all pairs within the cutoff, in crystals with complete cells, in a fixed order.
 
-    Crystals with about as many neighbours an atom are searched together: each atom of one search
-    has the same number of places for neighbours.
+    Crystals with about the same number of neighbours per atom are searched together: each atom of
+    a search has the same number of slots for neighbours.
     """
-    room = _estimate_neighbors(crystals, settings.cutoff)
-    order = np.argsort(room, kind="stable")
-    found = [
+    slots = _estimate_neighbors(crystals, settings.cutoff)
+    order = np.argsort(slots, kind="stable")
+    results = [
         pairs
-        for part, places in _cut(crystals[order], room[order])
-        for pairs in _search(part, places, settings.cutoff, device)
+        for piece, n_slots in _cut(crystals[order], slots[order])
+        for pairs in _search(piece, n_slots, settings.cutoff, device)
     ]
-    return _join(found, order)
+    return _join(results, order)
 
 
 def _estimate_neighbors(crystals: Crystals, cutoff: float) -> np.ndarray:
@@ -61,41 +61,41 @@ def _estimate_neighbors(crystals: Crystals, cutoff: float) -> np.ndarray:
     starts = crystals.offsets[:-1]
     extent = np.maximum.reduceat(fractional, starts) - np.minimum.reduceat(fractional, starts)
     extent += LAYER * np.linalg.norm(inverse, axis=1)
-    # The part of the cell with atoms in it, without the vacuum of a slab, say.
+    # The fraction of the cell that holds atoms, without the vacuum of a slab for example.
     extent = np.where(crystals.pbc, np.minimum(extent, 1.0), extent)
     volume = np.abs(np.linalg.det(crystals.cell)) * extent.prod(axis=1)
     mean = 4.0 / 3.0 * np.pi * cutoff**3 * crystals.n_atoms / volume
     mean = np.where(crystals.pbc.any(axis=1), mean, np.minimum(mean, crystals.n_atoms))
-    return np.ceil(ROOM * mean + MORE_ROOM).astype(np.int64)
+    return np.ceil(SLOT_FACTOR * mean + EXTRA_SLOTS).astype(np.int64)
 
 
-def _cut(crystals: Crystals, room: np.ndarray) -> Iterator[tuple[Crystals, int]]:
-    """Cut into parts for one search each; with each, the places for neighbours of an atom."""
-    start, atoms, places = 0, 0, 0
+def _cut(crystals: Crystals, slots: np.ndarray) -> Iterator[tuple[Crystals, int]]:
+    """Cut into pieces for one search each, with the number of slots of an atom."""
+    start, atoms, n_slots = 0, 0, 0
     for row in range(len(crystals)):
-        count, wanted = int(crystals.n_atoms[row]), int(room[row])
-        if atoms and (atoms + count) * max(places, wanted) > MATRIX_SIZE:
-            yield crystals[start:row], places
-            start, atoms, places = row, 0, 0
-        atoms, places = atoms + count, max(places, wanted)
-    yield crystals[start:], places
+        count, needed = int(crystals.n_atoms[row]), int(slots[row])
+        if atoms and (atoms + count) * max(n_slots, needed) > MATRIX_SIZE:
+            yield crystals[start:row], n_slots
+            start, atoms, n_slots = row, 0, 0
+        atoms, n_slots = atoms + count, max(n_slots, needed)
+    yield crystals[start:], n_slots
 
 
 def _search(
-    crystals: Crystals, places: int, cutoff: float, device: torch.device
+    crystals: Crystals, n_slots: int, cutoff: float, device: torch.device
 ) -> list[NeighborPairs]:
-    """Search with so many places an atom; where that is too few, again with what is needed."""
+    """Search with a number of slots per atom; if those are too few, again with enough of them."""
     from nvalchemiops.torch.neighbors import NeighborOverflowError
 
     try:
-        return [_find_pairs(crystals, places, cutoff, device)]
+        return [_find_pairs(crystals, n_slots, cutoff, device)]
     except NeighborOverflowError as error:
         needed = np.full(len(crystals), error.num_neighbors)
-    return [_find_pairs(part, most, cutoff, device) for part, most in _cut(crystals, needed)]
+    return [_find_pairs(piece, most, cutoff, device) for piece, most in _cut(crystals, needed)]
 
 
 def _find_pairs(
-    crystals: Crystals, places: int, cutoff: float, device: torch.device
+    crystals: Crystals, n_slots: int, cutoff: float, device: torch.device
 ) -> NeighborPairs:
     from nvalchemiops.torch.neighbors import neighbor_list
 
@@ -113,7 +113,7 @@ def _find_pairs(
         batch_idx=crystal.int(),
         return_neighbor_list=True,
         method=METHOD,
-        max_neighbors=places,
+        max_neighbors=n_slots,
     )
     target, source = index.long()
     vectors = torch.einsum("ei,eij->ej", shift.double(), cell[crystal[target]])
@@ -131,7 +131,7 @@ def _find_pairs(
 
 
 def _sorting(target: Tensor, source: Tensor, shift: Tensor) -> Tensor:
-    """Sort by target, source and shift: threads of a GPU find neighbours in any order."""
+    """Return the order by target, source and shift: threads of a GPU return pairs in any order."""
     if len(target) == 0:
         return target
     # Shifts as digits of one number, and pairs of atoms as those of another.
@@ -141,14 +141,14 @@ def _sorting(target: Tensor, source: Tensor, shift: Tensor) -> Tensor:
     return order[torch.argsort(pair[order], stable=True)]
 
 
-def _join(found: list[NeighborPairs], order: np.ndarray) -> NeighborPairs:
-    """Put the pairs of all searches together, crystal ``order[i]`` being the i-th searched."""
-    n_pairs = np.concatenate([pairs.n_pairs for pairs in found])
-    place = np.argsort(order)
-    rows = flat_indices(offsets_from_counts(n_pairs), place)
-    index = np.concatenate([pairs.index for pairs in found], axis=1)
-    shift = np.concatenate([pairs.shift for pairs in found])
-    distance = np.concatenate([pairs.distance for pairs in found])
+def _join(results: list[NeighborPairs], order: np.ndarray) -> NeighborPairs:
+    """Join the pairs of all searches; crystal ``order[i]`` was the i-th in them."""
+    n_pairs = np.concatenate([pairs.n_pairs for pairs in results])
+    position = np.argsort(order)
+    rows = flat_indices(offsets_from_counts(n_pairs), position)
+    index = np.concatenate([pairs.index for pairs in results], axis=1)
+    shift = np.concatenate([pairs.shift for pairs in results])
+    distance = np.concatenate([pairs.distance for pairs in results])
     return NeighborPairs(
-        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_pairs[place]
+        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_pairs[position]
     )

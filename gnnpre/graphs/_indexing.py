@@ -23,16 +23,16 @@ def flat_indices(offsets: np.ndarray, indices: np.ndarray) -> np.ndarray:
 
 
 def flat_rows(offsets: np.ndarray, rows: slice | np.ndarray) -> slice | np.ndarray:
-    """Return what picks, from a flat array, the rows of the blocks ``rows``."""
+    """Return the slice or indices that select the rows of blocks from a flat array."""
     if isinstance(rows, slice):
         return slice(int(offsets[rows.start]), int(offsets[rows.stop]))
     return flat_indices(offsets, rows)
 
 
 def resolve_rows(key: Any, n: int, owner: str) -> slice | np.ndarray:
-    """Turn any index of :func:`normalise_key` into a slice of consecutive rows, or indices.
+    """Convert any index of :func:`normalise_key` to a slice of consecutive rows, or to indices.
 
-    A slice costs no copy of what it picks.
+    A slice selects without a copy.
     """
     if isinstance(key, slice):
         start, stop, step = key.indices(n)
@@ -48,7 +48,7 @@ def resolve_rows(key: Any, n: int, owner: str) -> slice | np.ndarray:
 
 
 def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:
-    """Turn a slice, index array, mask or ``(key, Ellipsis)`` into indices ``(m,)``.
+    """Convert a slice, index array, mask or ``(key, Ellipsis)`` to indices ``(m,)``.
 
     scikit-learn's splitters index an object that has a shape with ``(key, ...)``.
     """
@@ -56,7 +56,10 @@ def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:
         key = _strip_ellipsis(key, owner)
     if isinstance(key, slice):
         return np.ascontiguousarray(np.arange(n)[key])  # torch takes no negative strides
-    indices = np.asarray(key)
+    try:
+        indices = np.asarray(key)
+    except (TypeError, ValueError, RuntimeError) as error:  # ragged, on a GPU, ...
+        raise TypeError(f"{owner} cannot be indexed with {type(key).__name__}: {error}.") from error
     if indices.shape == (0,) and indices.dtype != bool:
         return np.empty(0, dtype=np.int64)
     if indices.dtype.kind not in "biu":
@@ -68,7 +71,7 @@ def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:
         raise IndexError(f"{owner} has one axis; an index of shape {indices.shape} does not fit.")
     if indices.dtype == bool:
         return _indices_from_mask(indices, n, owner)
-    return _check_bounds(indices.astype(np.int64), n, owner)
+    return _check_bounds(indices, n, owner)
 
 
 def _strip_ellipsis(key: tuple[Any, ...], owner: str) -> Any:
@@ -87,4 +90,5 @@ def _check_bounds(indices: np.ndarray, n: int, owner: str) -> np.ndarray:
     if indices.min() < -n or indices.max() >= n:
         bad = indices[(indices < -n) | (indices >= n)][0]
         raise IndexError(f"Index {bad} is out of bounds for {owner} with {n} crystals.")
+    indices = indices.astype(np.int64)  # after the check: unsigned numbers would wrap around
     return np.where(indices < 0, indices + n, indices)

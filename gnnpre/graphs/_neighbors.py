@@ -1,6 +1,6 @@
 """Neighbour lists: every image within the cutoff, checked and cut to the nearest."""
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import numpy as np
 import torch
@@ -28,7 +28,8 @@ class Edges:
     index: np.ndarray  # (2, E) int32: source, target
     shift: np.ndarray  # (E, 3) int8: cells between source and its image
     n_edges: np.ndarray  # (n,)
-    cells: dict[int, np.ndarray]  # cells (3, 3) of the crystals whose shifts need another one
+    # Cells (3, 3) of the crystals whose shifts need another one.
+    cells: dict[int, np.ndarray] = field(default_factory=dict)
 
 
 def join_edges(pieces: list[Edges]) -> Edges:
@@ -105,8 +106,8 @@ def _check_distances(pairs: NeighborPairs, first: int) -> None:
         source, target = pairs.index[:, near[0]]
         raise ValueError(
             f"Structure {first + crystal}: atoms {target} and {source} (or one of its images) are "
-            f"{pairs.distance[near[0]]:.2g} Å apart, on one place. Remove one of them (pymatgen's "
-            "Structure.merge_sites)."
+            f"{pairs.distance[near[0]]:.2g} Å apart, at the same position. Remove one of them "
+            "(pymatgen's Structure.merge_sites)."
         )
 
 

@@ -1,4 +1,4 @@
-"""What the searches for neighbours share: the pairs that they return."""
+"""Pairs of neighbours, the result of a search on a CPU or GPU."""
 
 from dataclasses import dataclass
 

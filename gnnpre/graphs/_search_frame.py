@@ -21,7 +21,7 @@ FARTHEST_CELL = 32
 
 @dataclass(frozen=True)
 class Reframing:
-    """How one crystal was rewritten: ``positions - wraps @ cell`` in ``cell = operation @ old``."""
+    """The same crystal in ``cell = operation @ old``, at ``positions - wraps @ cell``."""
 
     cell: np.ndarray  # (3, 3) Å
     operation: np.ndarray  # (3, 3) integers

@@ -1,4 +1,4 @@
-"""How graphs were built: stored with them, and with every model that was trained on them."""
+"""Settings of graphs, stored with them and with every model that was trained on them."""
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, fields

@@ -44,7 +44,7 @@ def _encode(name: str, column: np.ndarray) -> Tensor:
 def decode_columns(
     tensors: dict[str, Tensor], descriptions: Any, n: int, prefix: str = COLUMN_PREFIX
 ) -> dict[str, np.ndarray]:
-    """Take the columns out of the tensors of a file, which are removed from ``tensors``."""
+    """Return the columns stored in the tensors of a file, and remove them from ``tensors``."""
     columns = {}
     for number, description in enumerate(descriptions):
         name, dtype = str(description["name"]), np.dtype(description["dtype"])
@@ -93,7 +93,7 @@ def encode_index(index: Any) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
 
 
 def decode_index(tensors: dict[str, Tensor], description: Any, n: int) -> Any:
-    """Take the index out of the tensors of a file; None if there is none."""
+    """Return the index stored in the tensors of a file, or None, and remove it from ``tensors``."""
     if description is None:
         return None
     import pandas as pd

@@ -1,4 +1,4 @@
-"""Batches of many crystals, a part at a time."""
+"""Graphs and batches of many crystals, piece by piece: memory stays bounded."""
 
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -7,31 +7,31 @@ import numpy as np
 import torch
 
 from ._batch import CrystalBatch
+from ._build_graphs import build_graphs, join_graphs
 from ._containers import as_crystals
 from ._crystal_graphs import CrystalGraphs
 from ._neighbors import find_edges
 from ._settings import GraphSettings
-from ._structure_to_graph import build_graphs, join_graphs
 
 __all__ = ["stream_batches", "stream_graphs"]
 
 
 def stream_graphs(X: Any, settings: GraphSettings, max_crystals: int) -> Iterator[CrystalGraphs]:
-    """Yield the graphs of structures part by part, in order, so that never all are in memory.
+    """Yield the graphs of structures piece by piece, in order, to bound the memory.
 
     Parameters
     ----------
     X : container of structures
         The crystals.
     settings : GraphSettings
-        How graphs are built.
+        Settings of the graphs.
     max_crystals : int
-        Crystals in a part.
+        Number of crystals in a piece.
 
     Yields
     ------
     CrystalGraphs
-        One part.
+        Graphs of one piece.
     """
     for number, piece in enumerate(as_crystals(X).split(max_crystals)):
         yield build_graphs(piece, settings, number * max_crystals)
@@ -40,24 +40,24 @@ def stream_graphs(X: Any, settings: GraphSettings, max_crystals: int) -> Iterato
 def stream_batches(
     X: Any, cutoff: Callable[[np.ndarray], float], max_atoms: int, dtype: torch.dtype
 ) -> Iterator[CrystalBatch]:
-    """Yield the crystals of X part by part, in order, with every edge within a cutoff.
+    """Yield the crystals of X batch by batch, in order, with every edge within a cutoff.
 
     Parameters
     ----------
     X : container of structures, or CrystalGraphs
-        The crystals. Graphs that hold all edges that are asked for are used as they are, longer
-        edges included; for others the edges are found anew, on the CPU.
+        The crystals. Graphs with all edges up to the cutoff are used as they are, including
+        longer edges; otherwise neighbours are searched on the CPU.
     cutoff : callable
-        From the atomic numbers of a part to the cutoff (Å) that it needs.
+        Function from the atomic numbers of a batch to the cutoff (Å) that it needs.
     max_atoms : int
-        Most atoms in a part, unless one crystal has more.
+        Largest number of atoms in a batch, unless one crystal has more.
     dtype : torch.dtype
         Precision.
 
     Yields
     ------
     CrystalBatch
-        One part, on the device of X.
+        One batch, on the device of X.
     """
     graphs = X if isinstance(X, CrystalGraphs) else None
     if graphs is not None and len(graphs) == 0:

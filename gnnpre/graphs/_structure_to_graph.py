@@ -1,6 +1,7 @@
 """The transformer from structures to graphs."""
 
 from dataclasses import replace
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,28 +10,22 @@ from sklearn.base import BaseEstimator, TransformerMixin
 
 from gnnpre._devices import resolve_device
 
+from ._build_graphs import build_graphs
 from ._containers import as_crystals, check_container
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
 from ._gpu_neighbors import check_installed
-from ._neighbors import Edges, find_edges, join_edges
 from ._settings import GraphSettings
-from ._tensors import share_memory
 
-__all__ = ["StructureToGraph", "build_graphs", "join_graphs"]
-
-# Crystals searched together: few enough for their pairs to stay in the cache.
-CHUNK = 64
-# On a GPU: enough to keep it busy.
-DEVICE_CHUNK = 4096
+__all__ = ["StructureToGraph"]
 
 
 class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
-    """Turn crystal structures into graphs with every neighbour within a cutoff.
+    """Convert crystal structures to graphs with every neighbour within a cutoff.
 
-    Every periodic image within the cutoff is a neighbour, an atom's own images too, in small and
-    skewed cells as well. An atom without any neighbour is allowed: it receives no messages, and a
-    backbone sees its element alone.
+    Every periodic image within the cutoff is a neighbour, including images of the atom itself, in
+    small and skewed cells too. An atom without neighbours is allowed: it receives no messages, so
+    that its features depend on its element only.
 
     Parameters
     ----------
@@ -40,22 +35,23 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         Keep the nearest neighbours of each atom only; all of them by default. A cut makes forces
         discontinuous, so objectives that learn forces warn when it is set.
     neighbor_cut : {"shell", "exact"}
-        What ``max_neighbors`` does when it falls into a shell of equal distances: keep that shell
-        whole (more than ``max_neighbors`` stay then, and symmetry with them), or cut it, as the
-        published models do.
+        How ``max_neighbors`` treats a shell of equal distances that it falls into: keep the whole
+        shell (more than ``max_neighbors`` neighbours, but symmetry is preserved), or cut it, as
+        the published models do.
     shell_tolerance : float
         Distances that differ by less than this (Å) belong to one shell.
     n_jobs : int, optional
-        Processes for the neighbour search, as in scikit-learn; on a GPU none but this one.
+        Number of processes for the neighbour search, as in scikit-learn. A GPU takes one.
     device : str
-        Where neighbours are searched: ``"cpu"``, or a GPU, ``"cuda"`` or ``"cuda:0"``, which needs
-        ``pip install "gnnpre[gpu]"``. The edges are the same, and the graphs are on the CPU with
-        either (:meth:`CrystalGraphs.to` moves them); neighbours of an atom come in another order,
-        and by that ``neighbor_cut="exact"`` may keep others of those equally far.
+        Device of the neighbour search: ``"cpu"``, or a GPU, ``"cuda"`` or ``"cuda:0"``, which
+        needs ``pip install "gnnpre[gpu]"``. Both find the same edges, and the graphs are on the
+        CPU (:meth:`CrystalGraphs.to` moves them). The order of an atom's neighbours differs, so
+        that ``neighbor_cut="exact"`` may select different ones among equally distant neighbours.
 
     See Also
     --------
-    CrystalGraphs : What :meth:`transform` returns.
+    CrystalGraphs : The graphs that :meth:`transform` returns.
+    Crystals : Many structures in flat arrays, the fastest input.
 
     Notes
     -----
@@ -96,8 +92,8 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
         Parameters
         ----------
-        X : list, tuple, Series or object array of n structures
-            Each a pymatgen ``Structure`` or ASE ``Atoms``.
+        X : Crystals, or list, tuple, Series or object array of n structures
+            See :meth:`transform`.
         y : object, optional
             Ignored.
 
@@ -112,7 +108,7 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
             If a parameter is out of range, torch does not see the GPU that ``device`` names, or
             there are no structures.
         TypeError
-            If ``X`` is no container of structures.
+            If ``X`` is not a container of structures.
         ImportError
             If ``device`` is a GPU and nvalchemi-toolkit-ops is not installed.
         """
@@ -127,9 +123,11 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
 
         Parameters
         ----------
-        X : list, tuple, Series or object array of n structures
-            Each a pymatgen ``Structure`` or ASE ``Atoms``, periodic in any direction or none. They
-            are left as they were.
+        X : Crystals, or list, tuple, Series or object array of n structures
+            Each structure is a pymatgen ``Structure`` or ASE ``Atoms``, periodic in any direction
+            or none. Entries (``ComputedStructureEntry``), rows of an ASE database, dicts of
+            ``Structure.as_dict`` and the content of CIF, POSCAR or JSON files are read too. The
+            structures are not modified.
 
         Returns
         -------
@@ -139,15 +137,15 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         Raises
         ------
         ValueError, TypeError
-            If a structure is no crystal of ordered elements 1 to 118 with finite, distinct
-            positions in a regular cell; the message names it.
+            If a structure is disordered, holds elements beyond 118, or has a singular cell or
+            positions that are not finite or coincide; the message names the structure.
         """
         device = self._search_device()
         crystals = self._crystals(X)
         return build_graphs(crystals, self._settings(), n_jobs=self.n_jobs, device=device)
 
     def set_output(self, *, transform: str | None = None) -> "StructureToGraph":
-        """Do nothing: a graph is no table, whatever container is asked for.
+        """Accept any container and ignore it: graphs are not a table.
 
         Parameters
         ----------
@@ -213,12 +211,21 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         self._check_container(X)
         return as_crystals(X)
 
+    def _check_n_jobs(self) -> None:
+        n_jobs: Any = self.n_jobs
+        is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
+        if n_jobs is not None and (not is_integer or n_jobs == 0):
+            raise ValueError(
+                f"n_jobs={n_jobs!r}; expected None, a number of processes, or -1 for all cores."
+            )
+
     def _settings(self) -> GraphSettings:
+        self._check_n_jobs()
         settings = GraphSettings(
             self.cutoff, self.max_neighbors, self.neighbor_cut, self.shell_tolerance
         )
         settings.check()
-        # Plain numbers, which JSON can hold, instead of those of NumPy.
+        # Python numbers instead of NumPy's, which JSON cannot hold.
         return replace(
             settings,
             cutoff=float(self.cutoff),
@@ -236,50 +243,3 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
                     "one process searches all crystals on a GPU."
                 )
         return device
-
-
-def build_graphs(
-    crystals: Crystals,
-    settings: GraphSettings,
-    first: int = 0,
-    n_jobs: int | None = None,
-    device: torch.device | None = None,
-) -> CrystalGraphs:
-    """Find the edges of crystals, of which the one at 0 is called ``first`` in errors."""
-    chunk = CHUNK if device is None or device.type == "cpu" else DEVICE_CHUNK
-    pieces = crystals.split(chunk)
-    jobs = [(piece, settings, first + chunk * i, device) for i, piece in enumerate(pieces)]
-    if n_jobs in (None, 1) or len(jobs) == 1:
-        edges = [find_edges(*job) for job in jobs]
-    else:
-        from joblib import Parallel, delayed
-
-        edges = list(Parallel(n_jobs=n_jobs)(delayed(find_edges)(*job) for job in jobs))
-    return join_graphs(crystals, edges, settings)
-
-
-def join_graphs(crystals: Crystals, edges: list[Edges], settings: GraphSettings) -> CrystalGraphs:
-    """Join crystals and the edges of consecutive pieces of them."""
-    arrays = join_edges(edges)
-    tensors = {
-        "atomic_numbers": crystals.atomic_numbers,
-        "positions": crystals.positions,
-        "cell": _replace_rows(crystals.cell, arrays.cells),
-        "pbc": crystals.pbc,
-        "n_atoms": crystals.n_atoms,
-        "edge_index": arrays.index,
-        "edge_shift": arrays.shift,
-        "n_edges": arrays.n_edges,
-    }
-    return CrystalGraphs._from_checked(
-        {name: share_memory(array) for name, array in tensors.items()}, settings, crystals.index
-    )
-
-
-def _replace_rows(cell: np.ndarray, cells: dict[int, np.ndarray]) -> np.ndarray:
-    if not cells:
-        return cell
-    replaced = cell.copy()
-    for row, vectors in cells.items():
-        replaced[row] = vectors
-    return replaced

@@ -53,11 +53,11 @@ def graphs(structures) -> CrystalGraphs:
 
 @pytest.fixture(scope="session")
 def assert_same_graphs() -> Callable[[CrystalGraphs, CrystalGraphs], None]:
-    def check(left: CrystalGraphs, right: CrystalGraphs) -> None:
-        assert left.settings == right.settings
+    def check(graphs: CrystalGraphs, expected: CrystalGraphs) -> None:
+        assert graphs.settings == expected.settings
         for name in FIELDS:
-            one, other = getattr(left, name), getattr(right, name)
-            assert one.dtype == other.dtype, name
-            assert torch.equal(one, other), name
+            tensor, reference = getattr(graphs, name), getattr(expected, name)
+            assert tensor.dtype == reference.dtype, name
+            assert torch.equal(tensor, reference), name
 
     return check

@@ -19,7 +19,7 @@ def sorted_rows(rows: np.ndarray) -> np.ndarray:
 
 
 def image_range(positions: np.ndarray, cell: np.ndarray, pbc: np.ndarray, cutoff: float) -> list:
-    """How many cells the search must go in each direction, atoms outside of the cell included."""
+    """Return the reach of a search in cells; atoms may lie outside of their cell."""
     reach = []
     for axis in range(3):
         if not pbc[axis]:

@@ -18,7 +18,7 @@ def good() -> Structure:
 
 @pytest.fixture
 def refuses(good):
-    """Give ``bad`` behind two good structures: alone, and in company of ASE Atoms."""
+    """Transform ``bad`` after two good structures, of which one may be ASE Atoms."""
 
     def check(bad: object, error: type[Exception], message: str) -> None:
         for company in (good, Atoms("He")):
@@ -45,8 +45,8 @@ def test_empty_list():
     ids=lambda bare: type(bare).__name__,
 )
 def test_one_bare_structure(bare):
-    kind = type(bare).__name__
-    message = rf"X is one {kind}; expected a list of structures. Pass \[structure\]"
+    type_name = type(bare).__name__
+    message = rf"X is one {type_name}; expected a list of structures. Pass \[structure\]"
     with pytest.raises(TypeError, match=message):
         StructureToGraph().fit(bare)
 
@@ -55,8 +55,10 @@ def test_one_bare_structure(bare):
     "X", ["NaCl.cif", {"a": 1}, 3, None, iter([])], ids=lambda X: type(X).__name__
 )
 def test_no_container(X):
-    kind = type(X).__name__
-    with pytest.raises(TypeError, match=f"X is of type {kind}; expected a list, tuple, Series"):
+    type_name = type(X).__name__
+    with pytest.raises(
+        TypeError, match=f"X is of type {type_name}; expected a list, tuple, Series"
+    ):
         StructureToGraph().fit(X)
 
 
@@ -184,17 +186,17 @@ def test_cell_singular_along_other_directions_is_fine(good, pbc):
 
 
 @pytest.mark.parametrize(
-    "place",
+    "position",
     [[0, 0, 0], [0, 0, 0.002], [1, 0, 0], [-2, 3, 0.001], [0.999, 0, 0]],
     ids=["same", "nearly", "image", "nearly an image", "across the border"],
 )
-def test_two_atoms_on_one_place(refuses, place):
-    bad = Structure(CUBE, ["He", "H", "Li"], [[0.5, 0.5, 0.5], [0, 0, 0], place])
-    message = r"Structure 2: atoms 1 and 2 \(or .*\) are .* Å apart, on one place.*merge_sites"
+def test_two_atoms_at_one_position(refuses, position):
+    bad = Structure(CUBE, ["He", "H", "Li"], [[0.5, 0.5, 0.5], [0, 0, 0], position])
+    message = r"Structure 2: atoms 1 and 2 \(or .*\) are .* Å apart, at the same pos.*merge_sites"
     refuses(bad, ValueError, message)
 
 
-def test_one_place_is_also_found_without_periodicity_and_with_a_cut(good):
+def test_one_position_is_noticed_without_periodicity_and_with_a_cut(good):
     bad = Atoms("HeH2", [[9, 9, 9], [0, 0, 0], [0, 0, 1e-4]])
     with pytest.raises(ValueError, match=r"Structure 1: atoms 1 and 2"):
         StructureToGraph(max_neighbors=1).transform([good, bad])

@@ -30,24 +30,26 @@ ORDERS = [
 @pytest.mark.parametrize("indices", ORDERS, ids=lambda indices: f"{len(indices)}-crystals")
 @pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
 def test_a_batch_is_torch_geometrics_batch(graphs, indices, dtype):
-    ours = graphs.batch(indices, dtype=dtype)
+    batch = graphs.batch(indices, dtype=dtype)
     data_list = graphs.to_data_list()
-    theirs = Batch.from_data_list([data_list[i] for i in indices])
+    reference = Batch.from_data_list([data_list[i] for i in indices])
     pairs = {
-        "z": ours.atomic_numbers,
-        "pos": ours.positions,
-        "cell": ours.cell,
-        "pbc": ours.pbc,
-        "edge_index": ours.edge_index,
-        "edge_shift": ours.edge_shift,
-        "batch": ours.batch,
+        "z": batch.atomic_numbers,
+        "pos": batch.positions,
+        "cell": batch.cell,
+        "pbc": batch.pbc,
+        "edge_index": batch.edge_index,
+        "edge_shift": batch.edge_shift,
+        "batch": batch.batch,
     }
     for name, tensor in pairs.items():
-        expected = theirs[name].to(dtype) if theirs[name].is_floating_point() else theirs[name]
+        expected = reference[name]
+        if expected.is_floating_point():
+            expected = expected.to(dtype)
         assert tensor.dtype == expected.dtype, name
         torch.testing.assert_close(tensor, expected, rtol=0, atol=0, msg=name)
-    torch.testing.assert_close(ours.n_atoms, theirs.ptr.diff())
-    assert len(ours) == theirs.num_graphs
+    torch.testing.assert_close(batch.n_atoms, reference.ptr.diff())
+    assert len(batch) == reference.num_graphs
 
 
 def test_batch_takes_what_indexing_takes(graphs):
@@ -367,12 +369,12 @@ def test_save_replaces_a_file_and_loaded_graphs_outlive_it(graphs, tmp_path, ass
     assert_same_graphs(loaded, graphs)
 
 
-@pytest.mark.parametrize("kept", [0, 1, 7, 100, 0.5, 0.999])
-def test_a_truncated_file_is_refused(graphs, tmp_path, kept):
+@pytest.mark.parametrize("length", [0, 1, 7, 100, 0.5, 0.999])
+def test_a_truncated_file_is_refused(graphs, tmp_path, length):
     path = tmp_path / "graphs.safetensors"
     graphs.save(path)
     content = path.read_bytes()
-    path.write_bytes(content[: kept if isinstance(kept, int) else int(kept * len(content))])
+    path.write_bytes(content[: length if isinstance(length, int) else int(length * len(content))])
     with pytest.raises(ValueError, match=r"graphs\.safetensors' cannot be read: .*truncated"):
         CrystalGraphs.load(path)
 

@@ -39,7 +39,7 @@ def forge(path, change: Callable[[dict, dict], None]) -> None:
 
 
 def move(name: str, amount: int) -> Callable[[dict, dict], None]:
-    """Take from one count what the next one gets: sums stay right."""
+    """Move rows from one crystal to the next: sums stay right."""
 
     def change(tensors, header):
         tensors[name][3] -= amount

@@ -27,15 +27,15 @@ def labels() -> FrameLabels:
     )
 
 
-def assert_same_labels(left: FrameLabels, right: FrameLabels) -> None:
+def assert_same_labels(labels: FrameLabels, expected: FrameLabels) -> None:
     for name in ("n_atoms", "offsets", "energy", "forces", "stress"):
-        expected = getattr(right, name)
-        assert getattr(left, name).dtype == expected.dtype, name
-        np.testing.assert_array_equal(getattr(left, name), expected, err_msg=name)
-    assert sorted(left.info) == sorted(right.info)
-    for key, column in right.info.items():
+        array, reference = getattr(labels, name), getattr(expected, name)
+        assert array.dtype == reference.dtype, name
+        np.testing.assert_array_equal(array, reference, err_msg=name)
+    assert sorted(labels.info) == sorted(expected.info)
+    for key, column in expected.info.items():
         # A column of texts has objects where the whole column, which it was cut from, has others.
-        assert left.info[key].tolist() == column.tolist(), key
+        assert labels.info[key].tolist() == column.tolist(), key
 
 
 def test_shapes(labels):
@@ -68,9 +68,9 @@ def test_forces_may_be_a_list_of_arrays(labels):
 
 
 def test_forces_of_one_frame_may_be_a_list():
-    given = [[1, 2, 3], [4, 5, 6]]
-    np.testing.assert_array_equal(FrameLabels([2], forces=given).forces, given)
-    np.testing.assert_array_equal(FrameLabels([2], forces=[given]).forces, given)
+    forces = [[1, 2, 3], [4, 5, 6]]
+    np.testing.assert_array_equal(FrameLabels([2], forces=forces).forces, forces)
+    np.testing.assert_array_equal(FrameLabels([2], forces=[forces]).forces, forces)
 
 
 def test_ints_become_floats():
@@ -128,7 +128,7 @@ def test_groups(labels):
 
 
 def test_it_refuses_to_become_an_array(labels):
-    with pytest.raises(TypeError, match=r"no array; take \.energy"):
+    with pytest.raises(TypeError, match=r"not an array: use \.energy"):
         np.asarray(labels)
 
 
@@ -170,7 +170,7 @@ def test_a_truncated_file_is_refused(labels, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("given", "message"),
+    ("arguments", "message"),
     [
         ({"energy": [1.0, 2.0]}, r"energy has shape \(2,\); expected \(4,\) \(eV per cell"),
         ({"energy": 1.0}, r"energy has shape \(\); expected \(4,\)"),
@@ -193,9 +193,9 @@ def test_a_truncated_file_is_refused(labels, tmp_path):
         ({"info": {"run": "abcd"}}, r"info\['run'\] has shape \(\); expected \(4,\)"),
     ],
 )
-def test_wrong_lengths_and_shapes(given, message):
+def test_wrong_lengths_and_shapes(arguments, message):
     with pytest.raises(ValueError, match=message):
-        FrameLabels(COUNTS, **given)
+        FrameLabels(COUNTS, **arguments)
 
 
 @pytest.mark.parametrize("value", [np.inf, -np.inf])

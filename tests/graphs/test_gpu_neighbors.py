@@ -30,21 +30,21 @@ def sorted_rows(pairs: NeighborPairs) -> tuple[np.ndarray, np.ndarray]:
     return rows[order], pairs.distance[order]
 
 
-def assert_same_pairs(found: NeighborPairs, expected: NeighborPairs) -> None:
-    (rows, distance), (expected_rows, expected_distance) = map(sorted_rows, (found, expected))
-    np.testing.assert_array_equal(found.n_pairs, expected.n_pairs)
+def assert_same_pairs(pairs: NeighborPairs, expected: NeighborPairs) -> None:
+    (rows, distance), (expected_rows, expected_distance) = map(sorted_rows, (pairs, expected))
+    np.testing.assert_array_equal(pairs.n_pairs, expected.n_pairs)
     np.testing.assert_array_equal(rows, expected_rows)
     np.testing.assert_allclose(distance, expected_distance, rtol=0, atol=1e-9)
     for name in FIELDS:
-        assert getattr(found, name).dtype == getattr(expected, name).dtype, name
+        assert getattr(pairs, name).dtype == getattr(expected, name).dtype, name
 
 
 def check(structures: list, cutoff: float) -> NeighborPairs:
     settings = GraphSettings(cutoff=cutoff)
     crystals = prepare_search(as_crystals(structures), settings).crystals
-    found = search_on_device(crystals, settings, CPU)
-    assert_same_pairs(found, search_on_cpu(crystals, settings))
-    return found
+    pairs = search_on_device(crystals, settings, CPU)
+    assert_same_pairs(pairs, search_on_cpu(crystals, settings))
+    return pairs
 
 
 def outside(atoms: Atoms, shifts: list) -> Atoms:
@@ -94,9 +94,9 @@ def test_made_up_crystals(name, cutoff):
 
 @pytest.mark.parametrize("cutoff", [3.0, 5.1])
 def test_made_up_crystals_together(cutoff):
-    found = check(list(MADE_UP.values()), cutoff)
-    assert found.n_pairs[0] == 0
-    assert found.n_pairs.max() > 50
+    pairs = check(list(MADE_UP.values()), cutoff)
+    assert pairs.n_pairs[0] == 0
+    assert pairs.n_pairs.max() > 50
 
 
 def random_crystal(seed: int) -> Atoms:
@@ -120,8 +120,8 @@ def test_random_crystals_of_every_periodicity():
 @pytest.mark.parametrize("name", ["alexandria-random-1k", "mptrj-random-1k", "mpf-TP"])
 def test_real_crystals(data_dir, name):
     frames = ase.io.read(data_dir / "upstream" / f"{name}.extxyz.gz", index=":300:3")
-    found = check(frames, 5.0)
-    assert found.n_pairs.sum() > 10_000
+    pairs = check(frames, 5.0)
+    assert pairs.n_pairs.sum() > 10_000
 
 
 @pytest.mark.parametrize("name", ["jdft2d", "adsorption"])
@@ -141,24 +141,24 @@ def crystals():
     return prepare_search(crystals, GraphSettings(cutoff=6.0)).crystals
 
 
-@pytest.mark.parametrize("places", [1, 40])
-def test_no_pair_is_lost_where_the_places_are_too_few(crystals, places, monkeypatch):
+@pytest.mark.parametrize("n_slots", [1, 40])
+def test_no_pair_is_lost_where_the_places_are_too_few(crystals, n_slots, monkeypatch):
     settings = GraphSettings(cutoff=6.0)
     expected = search_on_cpu(crystals, settings)
     searched = []
 
-    def record(part, width, *rest):
+    def record(piece, width, *rest):
         searched.append(width)
-        return find_pairs(part, width, *rest)
+        return find_pairs(piece, width, *rest)
 
     find_pairs = _gpu_neighbors._find_pairs
     monkeypatch.setattr(_gpu_neighbors, "_find_pairs", record)
     monkeypatch.setattr(
-        _gpu_neighbors, "_estimate_neighbors", lambda crystals, _: np.full(len(crystals), places)
+        _gpu_neighbors, "_estimate_neighbors", lambda crystals, _: np.full(len(crystals), n_slots)
     )
     assert_same_pairs(search_on_device(crystals, settings, CPU), expected)
-    assert searched[0] == places
-    assert searched[1] > places
+    assert searched[0] == n_slots
+    assert searched[1] > n_slots
 
 
 def test_parts_are_put_together_in_order(crystals, monkeypatch):
@@ -166,8 +166,8 @@ def test_parts_are_put_together_in_order(crystals, monkeypatch):
     once = search_on_device(crystals, settings, CPU)
     for size in (1, 3000):
         monkeypatch.setattr(_gpu_neighbors, "MATRIX_SIZE", size)
-        parts = list(_gpu_neighbors._cut(crystals, np.full(len(crystals), 50)))
-        assert 2 < len(parts) <= len(crystals)
+        pieces = list(_gpu_neighbors._cut(crystals, np.full(len(crystals), 50)))
+        assert 2 < len(pieces) <= len(crystals)
         again = search_on_device(crystals, settings, CPU)
         for name in FIELDS:
             np.testing.assert_array_equal(getattr(again, name), getattr(once, name), err_msg=name)
@@ -175,14 +175,14 @@ def test_parts_are_put_together_in_order(crystals, monkeypatch):
 
 def test_parts_are_within_the_size_of_the_matrix(crystals, monkeypatch):
     monkeypatch.setattr(_gpu_neighbors, "MATRIX_SIZE", 3000)
-    room = np.arange(len(crystals)) + 20
-    parts = list(_gpu_neighbors._cut(crystals, room))
-    assert sum(len(part) for part, _ in parts) == len(crystals)
+    slots = np.arange(len(crystals)) + 20
+    pieces = list(_gpu_neighbors._cut(crystals, slots))
+    assert sum(len(piece) for piece, _ in pieces) == len(crystals)
     start = 0
-    for part, places in parts:
-        assert places == room[start : start + len(part)].max()
-        assert part.n_atoms.sum() * places <= 3000
-        start += len(part)
+    for piece, n_slots in pieces:
+        assert n_slots == slots[start : start + len(piece)].max()
+        assert piece.n_atoms.sum() * n_slots <= 3000
+        start += len(piece)
 
 
 def test_pairs_are_sorted_by_target_source_and_shift(crystals):
@@ -198,10 +198,10 @@ def test_places_are_estimated_from_the_density():
     settings = GraphSettings(cutoff=6.0)
     structures = [diamond, helium, molecule("H2O"), layer]
     crystals = prepare_search(as_crystals(structures), settings).crystals
-    room = _gpu_neighbors._estimate_neighbors(crystals, 6.0)
-    found = search_on_cpu(crystals, settings).n_pairs / crystals.n_atoms
-    assert (room >= found).all()
-    assert (room <= 3 * found + 60).all()
+    slots = _gpu_neighbors._estimate_neighbors(crystals, 6.0)
+    pairs = search_on_cpu(crystals, settings).n_pairs / crystals.n_atoms
+    assert (slots >= pairs).all()
+    assert (slots <= 3 * pairs + 60).all()
 
 
 # What comes after the search
@@ -209,7 +209,7 @@ def test_places_are_estimated_from_the_density():
 
 @pytest.fixture
 def nvalchemi(monkeypatch):
-    """Let the transformer search by nvalchemi-toolkit-ops, on the CPU."""
+    """Search by nvalchemi-toolkit-ops in the transformer, on the CPU."""
     monkeypatch.setattr(
         _neighbors, "search_on_cpu", lambda crystals, s: search_on_device(crystals, s, CPU)
     )
@@ -248,9 +248,9 @@ def test_same_graphs(name, request):
 
 
 def test_shells_stay_whole_and_exact_cuts_are_exact(silicon, nvalchemi):
-    for cut, kept in (("shell", 16), ("exact", 5)):
+    for cut, n_neighbors in (("shell", 16), ("exact", 5)):
         graphs = StructureToGraph(6.0, max_neighbors=5, neighbor_cut=cut).transform([silicon])
-        assert torch.bincount(graphs[0].edge_index[1]).tolist() == [kept] * 8
+        assert torch.bincount(graphs[0].edge_index[1]).tolist() == [n_neighbors] * 8
 
 
 @pytest.mark.parametrize(("cutoff", "expected"), [(2.9999, 0), (3.0, 6), (3.0001, 6)])
@@ -263,7 +263,7 @@ def test_a_distance_equal_to_the_cutoff_is_within_it(cutoff, expected, nvalchemi
 def test_two_atoms_on_one_place_are_refused(salt, apart, nvalchemi):
     twice = salt.copy()
     twice.append("Na", salt[2].coords + np.array([apart, 0, 0]), coords_are_cartesian=True)
-    with pytest.raises(ValueError, match=r"Structure 1: atoms 2 and 8 .*on one place"):
+    with pytest.raises(ValueError, match=r"Structure 1: atoms 2 and 8 .*at the same position"):
         StructureToGraph(cutoff=3.0).transform([salt, twice])
 
 

@@ -92,14 +92,14 @@ def test_the_random_cells_cover_what_they_should():
     crystals = [random_crystal(seed) for seed in range(N_CELLS)]
     sizes = [len(positions) for positions, *_ in crystals]
     determinants = [np.linalg.det(cell) for _, cell, *_ in crystals]
-    found = [len(brute_force(*crystal)) for crystal in crystals]
+    n_edges = [len(brute_force(*crystal)) for crystal in crystals]
     assert min(sizes) == 1
     assert max(sizes) >= 59
     assert sum(d < -1 for d in determinants) > 40, "left-handed"
     assert sum(d > 1 for d in determinants) > 40, "right-handed"
     assert sum(abs(d) < 1e-9 for d in determinants) > 20, "with zero vectors"
     assert len({tuple(pbc.tolist()) for _, _, pbc, _ in crystals}) == 8
-    assert np.median(found) > 100
+    assert np.median(n_edges) > 100
 
 
 def ase_rows(atoms: Atoms, cutoff: float) -> np.ndarray:
@@ -176,11 +176,11 @@ def test_direction_of_messages_is_torch_geometrics():
     )
     batch = graphs.batch()
     values = torch.randn(len(batch.atomic_numbers), 3, generator=torch.Generator().manual_seed(0))
-    ours = torch.zeros_like(values).index_add(0, batch.target, values[batch.source])
-    theirs = Sum(aggr="sum")(values, batch.edge_index)
-    torch.testing.assert_close(ours, theirs)
+    summed = torch.zeros_like(values).index_add(0, batch.target, values[batch.source])
+    expected = Sum(aggr="sum")(values, batch.edge_index)
+    torch.testing.assert_close(summed, expected)
     swapped = torch.zeros_like(values).index_add(0, batch.source, values[batch.target])
-    assert not torch.allclose(swapped, theirs)
+    assert not torch.allclose(swapped, expected)
 
 
 def test_an_atom_is_its_own_neighbour_through_its_images_only():

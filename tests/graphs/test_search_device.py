@@ -7,13 +7,13 @@ import numpy as np
 import pytest
 import torch
 
-from gnnpre.graphs import StructureToGraph, _structure_to_graph
+from gnnpre.graphs import StructureToGraph, _build_graphs, _structure_to_graph
 from gnnpre.graphs._neighbors import Edges
 
 
 @pytest.fixture
 def one_gpu(monkeypatch):
-    """Let torch say that it sees one GPU."""
+    """Report one GPU to torch."""
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 1)
 
 
@@ -56,7 +56,7 @@ def searched(one_gpu, monkeypatch):
         )
 
     monkeypatch.setattr(_structure_to_graph, "check_installed", lambda: None)
-    monkeypatch.setattr(_structure_to_graph, "find_edges", find_nothing)
+    monkeypatch.setattr(_build_graphs, "find_edges", find_nothing)
     return calls
 
 
@@ -68,7 +68,7 @@ def test_processes_are_refused_on_a_gpu(salt, searched):
 
 
 def test_a_gpu_takes_many_crystals_at_a_time(salt, searched, monkeypatch):
-    monkeypatch.setattr(_structure_to_graph, "DEVICE_CHUNK", 100)
+    monkeypatch.setattr(_build_graphs, "DEVICE_CHUNK", 100)
     graphs = StructureToGraph(device="cuda:0").transform([salt] * 130)
     device = torch.device("cuda:0")
     assert searched == [(100, 0, device), (30, 100, device)]

@@ -1,4 +1,4 @@
-"""Batches part by part."""
+"""Batches piece by piece."""
 
 import numpy as np
 import pytest
@@ -65,10 +65,10 @@ def test_a_bad_structure_is_named_by_its_number_in_all(structures):
 
 
 def test_graphs_part_by_part_are_those_of_all(structures):
-    parts = list(stream_graphs(structures, GraphSettings(cutoff=4.0), 5))
-    assert [len(part) for part in parts] == [5, 5, 2]
+    pieces = list(stream_graphs(structures, GraphSettings(cutoff=4.0), 5))
+    assert [len(piece) for piece in pieces] == [5, 5, 2]
     whole = StructureToGraph(cutoff=4.0).transform(structures)
-    vectors = torch.cat([part.batch().edge_vectors for part in parts])
+    vectors = torch.cat([piece.batch().edge_vectors for piece in pieces])
     torch.testing.assert_close(vectors, whole.batch().edge_vectors)
 
 

@@ -72,10 +72,10 @@ def test_one_by_one_is_the_same_as_together(structures, graphs, assert_same_grap
 
 def test_numbers_positions_and_cells_are_those_of_the_structures(structures, graphs):
     for structure, data in zip(structures, graphs, strict=True):
-        ours = isinstance(structure, Structure)
-        positions = structure.cart_coords if ours else structure.positions
-        numbers = structure.atomic_numbers if ours else structure.numbers
-        cell = structure.lattice.matrix if ours else structure.cell.array
+        is_pymatgen = isinstance(structure, Structure)
+        positions = structure.cart_coords if is_pymatgen else structure.positions
+        numbers = structure.atomic_numbers if is_pymatgen else structure.numbers
+        cell = structure.lattice.matrix if is_pymatgen else structure.cell.array
         np.testing.assert_allclose(data.pos.numpy(), positions, atol=1e-12)
         np.testing.assert_array_equal(data.z.numpy(), numbers)
         np.testing.assert_array_equal(data.cell[0].numpy(), cell)
@@ -105,9 +105,9 @@ def test_pymatgen_and_ase_give_the_same_graph(salt, silicon):
             cell=structure.lattice.matrix,
             pbc=True,
         )
-        ours, theirs = StructureToGraph(cutoff=5.0).transform([structure, atoms])
-        torch.testing.assert_close(ours.edge_index, theirs.edge_index)
-        torch.testing.assert_close(ours.edge_shift, theirs.edge_shift)
+        graphs, expected = StructureToGraph(cutoff=5.0).transform([structure, atoms])
+        torch.testing.assert_close(graphs.edge_index, expected.edge_index)
+        torch.testing.assert_close(graphs.edge_shift, expected.edge_shift)
 
 
 def test_a_molecule_has_no_shifts(graphs):
@@ -223,12 +223,12 @@ SHELL_CASES = [
 ]
 
 
-@pytest.mark.parametrize(("name", "asked", "kept"), SHELL_CASES)
-def test_shells_of_perfect_crystals_stay_whole(request, name, asked, kept):
+@pytest.mark.parametrize(("name", "asked", "n_neighbors"), SHELL_CASES)
+def test_shells_of_perfect_crystals_stay_whole(request, name, asked, n_neighbors):
     crystal = request.getfixturevalue(name)
     graphs = StructureToGraph(cutoff=6.0, max_neighbors=asked).transform([crystal])
     batch = graphs.batch(dtype=torch.float64)
-    assert torch.bincount(batch.target).tolist() == [kept] * len(crystal)
+    assert torch.bincount(batch.target).tolist() == [n_neighbors] * len(crystal)
     total = torch.zeros(len(crystal), 3, dtype=torch.float64)
     total.index_add_(0, batch.target, batch.edge_vectors)
     torch.testing.assert_close(total, torch.zeros_like(total), atol=1e-9, rtol=0)
