@@ -268,5 +268,5 @@ def test_empty_crystals(crystals):
     nothing = crystals[:0]
     assert nothing.shape == (0,)
     assert nothing.to_structures() == []
-    with pytest.raises(ValueError, match="X is empty: expected at least 1"):
+    with pytest.raises(ValueError, match="X has 0 crystals; a minimum of 1"):
         StructureToGraph().transform(nothing)
