@@ -1,11 +1,13 @@
 """From crystals to graphs: search neighbours piece by piece and join the edges."""
 
+from collections.abc import Iterable
+
 import numpy as np
 import torch
 
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
-from ._neighbors import Edges, find_edges, join_edges
+from ._neighbors import Edges, expected_edges, find_edges, join_edges
 from ._settings import GraphSettings
 from ._tensors import share_memory
 
@@ -29,17 +31,20 @@ def build_graphs(
     pieces = crystals.split(chunk)
     jobs = [(piece, settings, first + chunk * i, device) for i, piece in enumerate(pieces)]
     if n_jobs in (None, 1) or len(jobs) == 1:
-        edges = [find_edges(*job) for job in jobs]
+        edges: Iterable[Edges] = (find_edges(*job) for job in jobs)
     else:
         from joblib import Parallel, delayed
 
-        edges = list(Parallel(n_jobs=n_jobs)(delayed(find_edges)(*job) for job in jobs))
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator")
+        edges = parallel(delayed(find_edges)(*job) for job in jobs)
     return join_graphs(crystals, edges, settings)
 
 
-def join_graphs(crystals: Crystals, edges: list[Edges], settings: GraphSettings) -> CrystalGraphs:
+def join_graphs(
+    crystals: Crystals, edges: Iterable[Edges], settings: GraphSettings
+) -> CrystalGraphs:
     """Join crystals and the edges of consecutive pieces of them."""
-    arrays = join_edges(edges)
+    arrays = join_edges(edges, expected_edges(crystals, settings))
     tensors = {
         "atomic_numbers": crystals.atomic_numbers,
         "positions": crystals.positions,

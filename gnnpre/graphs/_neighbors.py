@@ -1,5 +1,6 @@
 """Neighbour lists: every image within the cutoff, checked and cut to the nearest."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -9,14 +10,15 @@ from ._cpu_neighbors import search_on_cpu
 from ._crystal_arrays import crystal_of_row
 from ._crystals import Crystals
 from ._gpu_neighbors import search_on_device
-from ._indexing import offsets_from_counts
 from ._search import NeighborPairs
 from ._search_frame import prepare_search, restore_shifts
 from ._search_work import LARGEST_SHIFT
 from ._settings import GraphSettings
 
-__all__ = ["Edges", "find_edges", "join_edges"]
+__all__ = ["Edges", "expected_edges", "find_edges", "join_edges"]
 
+# Below this number of edges a copy costs nothing.
+MANY_EDGES = 2**22
 # Two atoms nearer than this (Å) are one atom entered twice.
 SHORTEST_DISTANCE = 0.01
 
@@ -32,28 +34,49 @@ class Edges:
     cells: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def join_edges(pieces: list[Edges]) -> Edges:
-    """Concatenate the edges of consecutive pieces of crystals; empties the list on the way.
+def join_edges(pieces: Iterable[Edges], expected: int) -> Edges:
+    """Concatenate the edges of consecutive pieces of crystals as they come.
 
-    Each piece is released as soon as it is copied: all of them and their concatenation would take
-    twice the memory of the graphs.
+    They are written into arrays for about ``expected`` edges, of which only what is written takes
+    memory: all pieces and their concatenation would take twice the memory of the graphs.
     """
-    n_edges = np.concatenate([piece.n_edges for piece in pieces])
-    firsts = offsets_from_counts(np.array([len(piece.n_edges) for piece in pieces])).tolist()
-    cells = {
-        first + row: cell
-        for first, piece in zip(firsts, pieces, strict=False)
-        for row, cell in piece.cells.items()
-    }
-    total = int(n_edges.sum())
-    index, shift = np.empty((2, total), dtype=np.int32), np.empty((total, 3), dtype=np.int8)
-    stop = total
-    while pieces:
-        piece = pieces.pop()
-        start = stop - len(piece.shift)
+    capacity = max(expected, 1)
+    index, shift = np.empty((2, capacity), dtype=np.int32), np.empty((capacity, 3), dtype=np.int8)
+    n_edges: list[np.ndarray] = []
+    cells: dict[int, np.ndarray] = {}
+    n_crystals, start = 0, 0
+    for piece in pieces:
+        stop = start + len(piece.shift)
+        if stop > capacity:
+            capacity = stop + stop // 2
+            index, shift = _enlarge(index, capacity, 1), _enlarge(shift, capacity, 0)
         index[:, start:stop], shift[start:stop] = piece.index, piece.shift
-        stop = start
-    return Edges(index, shift, n_edges, cells)
+        cells |= {n_crystals + row: cell for row, cell in piece.cells.items()}
+        n_edges.append(piece.n_edges)
+        n_crystals, start = n_crystals + len(piece.n_edges), stop
+    index, shift = index[:, :start], shift[:start]
+    if start < MANY_EDGES:  # no room that a copy would carry along
+        index, shift = index.copy(), shift.copy()
+    return Edges(index, shift, np.concatenate(n_edges), cells)
+
+
+def _enlarge(array: np.ndarray, length: int, axis: int) -> np.ndarray:
+    shape = list(array.shape)
+    shape[axis] = length
+    larger = np.empty(shape, dtype=array.dtype)
+    larger[tuple(slice(size) for size in array.shape)] = array
+    return larger
+
+
+def expected_edges(crystals: Crystals, settings: GraphSettings) -> int:
+    """Estimate the number of edges from the density of the crystals, with a margin."""
+    periodic = crystals.pbc.all(axis=1)
+    volume = np.where(periodic, np.abs(np.linalg.det(crystals.cell)), np.inf)
+    density = crystals.n_atoms / volume
+    degree = 4.0 / 3.0 * np.pi * settings.cutoff**3 * density
+    if settings.max_neighbors is not None:
+        degree = np.minimum(degree, 2.0 * settings.max_neighbors)
+    return int(1.2 * (crystals.n_atoms * degree).sum()) + 1000
 
 
 def find_edges(

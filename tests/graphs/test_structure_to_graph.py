@@ -392,3 +392,15 @@ def test_tags_say_that_it_takes_no_table_and_needs_no_fit():
     tags = get_tags(StructureToGraph())
     assert not tags.requires_fit
     assert not tags.input_tags.two_d_array
+
+
+@pytest.mark.parametrize("expected", [0, 1, 7, 10**6])
+def test_edges_are_joined_whatever_their_number_was_expected_to_be(structures, expected):
+    from gnnpre.graphs import GraphSettings, as_crystals
+    from gnnpre.graphs._neighbors import find_edges, join_edges
+
+    settings, crystals = GraphSettings(cutoff=4.0), as_crystals(structures)
+    whole = find_edges(crystals, settings)
+    joined = join_edges((find_edges(c, settings) for c in crystals.split(2)), expected)
+    for name in ("index", "shift", "n_edges"):
+        np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))
