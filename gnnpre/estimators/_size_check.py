@@ -10,14 +10,17 @@ from gnnpre.objectives import Mixture, Objective, PropertyTargets, Targets
 
 __all__ = ["grows_with_cell", "warn_of_extensive_targets"]
 
-# Below this many labelled crystals neither model of the composition means much.
-LEAST_CRYSTALS = 12
-# The larger sets are judged by a sample.
+# Fewer labelled crystals say little about any model of the composition.
+LEAST_CRYSTALS = 15
+# Larger sets are judged by a sample.
 SAMPLE = 2000
-# The extensive model has to leave at most this fraction of the intensive one's squared error ...
-LARGEST_RATIO = 0.5
-# ... and the property has to follow the number of atoms.
-LEAST_CORRELATION = 0.5
+# A large effect: the property follows the number of atoms, and the extensive model leaves at most
+# this fraction of the intensive one's squared error (less in sets of fewer than FULL crystals).
+LEAST_CORRELATION, LARGEST_RATIO, FULL = 0.5, 0.5, 60
+# A certain effect: smaller mean squared and absolute errors, the latter by this many standard
+# errors of the difference, in sets that are large enough to fit a number to each element.
+CRYSTALS_PER_ELEMENT = 5
+LARGEST_CERTAIN_RATIO, LEAST_SIGNIFICANCE = 0.95, 4.0
 
 
 def warn_of_extensive_targets(
@@ -67,7 +70,7 @@ def grows_with_cell(values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarr
 
     Two linear models of the composition are compared by their leave-one-out errors: one for
     properties of the material (atomic fractions), one for properties of the cell (numbers of
-    atoms). The latter has to be much better, and the property has to follow the number of atoms.
+    atoms). The latter has to be better, beyond what chance explains.
 
     Parameters
     ----------
@@ -87,26 +90,38 @@ def grows_with_cell(values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarr
     y, x, sizes = values[labelled], fractions[labelled], n_atoms[labelled].astype(np.float64)
     if len(y) < LEAST_CRYSTALS or len(np.unique(sizes)) < 2 or np.ptp(y) == 0:
         return False
-    y = y / np.abs(y).max()  # no unit is too small or too large for the squares
-    follows = abs(np.corrcoef(y, sizes)[0, 1]) >= LEAST_CORRELATION
-    ones = np.ones((len(y), 1))
-    material = min(_leave_one_out(ones, y), _leave_one_out(x, y))
-    cell = min(_leave_one_out(sizes[:, None], y), _leave_one_out(x * sizes[:, None], y))
-    return bool(follows and cell < LARGEST_RATIO * material)
+    y = y / np.abs(y).max()  # so that squares of a tiny or huge unit do not vanish or overflow
+    cell_counts, ones = x * sizes[:, None], np.ones((len(y), 1))
+    material = _best(_leave_one_out(ones, y), _leave_one_out(x, y))
+    cell = _best(_leave_one_out(sizes[:, None], y), _leave_one_out(cell_counts, y))
+    squares = np.square(cell).mean() / np.square(material).mean()
+    limit = LARGEST_RATIO * min(1.0, len(y) / FULL)
+    if squares < limit and abs(np.corrcoef(y, sizes)[0, 1]) >= LEAST_CORRELATION:
+        return True
+    if len(y) < CRYSTALS_PER_ELEMENT * np.count_nonzero(x.any(axis=0)):
+        return False
+    gain = material - cell
+    standard_error = gain.std() / np.sqrt(len(gain))
+    smaller = max(squares, cell.mean() / material.mean()) < LARGEST_CERTAIN_RATIO
+    return bool(smaller and gain.mean() > LEAST_SIGNIFICANCE * standard_error)
 
 
-def _leave_one_out(features: np.ndarray, y: np.ndarray) -> float:
-    """Return the mean squared leave-one-out error of a ridge regression without intercept."""
+def _best(*errors: np.ndarray) -> np.ndarray:
+    return min(errors, key=lambda e: float(np.square(e).mean()))
+
+
+def _leave_one_out(features: np.ndarray, y: np.ndarray) -> np.ndarray:
+    """Return absolute leave-one-out errors ``(n,)`` of a ridge regression without intercept."""
     scale = np.sqrt(np.square(features).mean(axis=0))
     features = features[:, scale > 0] / scale[scale > 0]
     u, s, _ = np.linalg.svd(features, full_matrices=False)
     errors = []
     for penalty in (1e-3, 1e-1, 10.0):
         weights = u * (s**2 / (s**2 + penalty))  # (n, rank)
-        residuals = y - weights @ (u.T @ y)
         leverage = np.einsum("nr,nr->n", weights, u)
-        errors.append(np.mean((residuals / np.maximum(1.0 - leverage, 1e-6)) ** 2))
-    return float(min(errors))
+        residuals = (y - weights @ (u.T @ y)) / np.maximum(1.0 - leverage, 1e-6)
+        errors.append(np.abs(residuals))
+    return _best(*errors)
 
 
 def _compositions(graphs: CrystalGraphs, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

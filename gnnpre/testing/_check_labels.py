@@ -1,10 +1,12 @@
 """Checks of y: its forms, and what is refused."""
 
+import warnings
 from functools import partial
 from typing import Any
 
 import numpy as np
 from sklearn.base import is_classifier, is_regressor
+from sklearn.exceptions import DataConversionWarning
 from sklearn.utils import get_tags
 
 from ._data import CheckData
@@ -22,32 +24,69 @@ def _takes_many(estimator: Any) -> bool:
     return bool(is_regressor(estimator) and get_tags(estimator).target_tags.multi_output)
 
 
-@structure_check(applies=_is_repeatable_supervised)
+class _ArrayLike:
+    """An array-like that has ``__array__`` alone: NumPy's functions refuse it."""
+
+    def __init__(self, values: np.ndarray) -> None:
+        self.values = values
+
+    def __array__(self, dtype: Any = None, copy: bool | None = None) -> np.ndarray:
+        return self.values
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        raise TypeError(f"numpy.{function.__name__} does not take this array-like.")
+
+
+@structure_check(
+    "check_classifier_data_not_an_array",
+    "check_estimators_data_not_an_array",
+    "check_regressor_data_not_an_array",
+    applies=_is_repeatable_supervised,
+)
 def check_containers_of_y(estimator: Any, data: CheckData) -> None:
-    """``y`` as a list, tuple or Series, of any index, does what an array does."""
+    """``y`` as a list, tuple, array-like or Series, of any index, does what an array does."""
     import pandas as pd
 
     y = np.asarray(data.y)
     expected = fitted(estimator, data).predict(data.structures)
-    shuffled_index = pd.Series(y, index=np.arange(len(y))[::-1])
-    for name, form in {"list": y.tolist(), "tuple": tuple(y), "Series": shuffled_index}.items():
-        found = fitted(estimator, data.with_y(form)).predict(data.structures)
-        assert_close(found, expected, f"y as {name}")
+    forms = {
+        "list": y.tolist(),
+        "tuple": tuple(y),
+        "array-like": _ArrayLike(y),
+        "Series": pd.Series(y, index=np.arange(len(y))[::-1]),
+    }
+    for name, form in forms.items():
+        predicted = fitted(estimator, data.with_y(form)).predict(data.structures)
+        assert_close(predicted, expected, f"y as {name}")
 
 
 @structure_check("check_supervised_y_2d", applies=_is_repeatable_supervised)
 def check_column_of_y(estimator: Any, data: CheckData) -> None:
-    """``y`` of shape ``(n, 1)`` does what ``(n,)`` does, or is refused with y named."""
+    """``y`` of shape ``(n, 1)`` does what ``(n,)`` does.
+
+    An estimator that takes one column alone issues scikit-learn's ``DataConversionWarning``, or
+    refuses the column with y named.
+    """
+    one_column = not get_tags(estimator).target_tags.multi_output
     expected = fitted(estimator, data).predict(data.structures)
-    try:
-        model = fitted(estimator, data.with_y(np.asarray(data.y)[:, None]))
-    except ValueError as error:
-        expect("y" in str(error).split() or "y " in str(error), f"y as a column: {error}")
-        expect(not get_tags(estimator).target_tags.multi_output, "a column of y is refused.")
-        return
-    found = np.asarray(model.predict(data.structures))
-    expect(found.shape in {(len(data),), (len(data), 1)}, f"predictions have shape {found.shape}.")
-    assert_close(found.ravel(), expected, "y as a column")
+    with warnings.catch_warnings(record=True) as caught:
+        warnings.simplefilter("always", DataConversionWarning)
+        try:
+            model = fitted(estimator, data.with_y(np.asarray(data.y)[:, None]))
+        except ValueError as error:
+            expect("y" in str(error).split() or "y " in str(error), f"y as a column: {error}")
+            expect(one_column, "a column of y is refused.")
+            return
+    warned = any(
+        isinstance(item.message, DataConversionWarning)
+        and "A column-vector y was passed when a 1d array was expected" in str(item.message)
+        for item in caught
+    )
+    expect(warned or not one_column, "y as a column is taken without a DataConversionWarning.")
+    predicted = np.asarray(model.predict(data.structures))
+    shape = predicted.shape
+    expect(shape in {(len(data),), (len(data), 1)}, f"predictions have shape {shape}.")
+    assert_close(predicted.ravel(), expected, "y as a column")
 
 
 @structure_check("check_regressors_train", applies=is_regressor)

@@ -53,6 +53,7 @@ class CompositionRidge(RegressorMixin, BaseEstimator):
     def __sklearn_tags__(self):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
+        tags.target_tags.multi_output = True
         return tags
 
 
@@ -223,6 +224,23 @@ class FillsMissingY(CompositionRidge):
         return super().fit(X, np.nan_to_num(np.asarray(y, dtype=float)), sample_weight)
 
 
+class AsksForTheShapeOfY(CompositionRidge):
+    def fit(self, X, y, sample_weight=None):
+        if np.ndim(y) == 0:
+            raise ValueError("y is one number.")
+        return super().fit(X, y, sample_weight)
+
+
+class TakesAColumnSilently(CompositionRidge):
+    def fit(self, X, y, sample_weight=None):
+        return super().fit(X, np.ravel(y), sample_weight)
+
+    def __sklearn_tags__(self):
+        tags = super().__sklearn_tags__()
+        tags.target_tags.multi_output = False
+        return tags
+
+
 class NamesTooFew(Composition):
     def get_feature_names_out(self, input_features=None):
         return super().get_feature_names_out()[1:]
@@ -268,6 +286,8 @@ BROKEN = [
     (NormalisesItsWeights, "check_sample_weight_untouched"),
     (ForgetsTheTag, "check_tags_of_structures"),
     (FillsMissingY, "check_missing_y_refused"),
+    (AsksForTheShapeOfY, "check_containers_of_y"),
+    (TakesAColumnSilently, "check_column_of_y"),
     (NamesTooFew, "check_feature_names_out"),
     (IgnoresPandas, "check_set_output"),
     (TransformsOtherwise, "check_fit_transform"),

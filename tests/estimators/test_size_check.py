@@ -1,0 +1,107 @@
+"""Properties that grow with the cell, learnt by a readout that is a mean over atoms."""
+
+import warnings
+
+import numpy as np
+import pytest
+
+from gnnpre import (
+    CGCNN,
+    Mixture,
+    Pretrainer,
+    PropertyRegressor,
+    PropertyTargets,
+    StructureToGraph,
+)
+from gnnpre.datasets import make_emt_property, read_matbench
+from gnnpre.estimators._size_check import grows_with_cell
+from gnnpre.exceptions import DataQualityWarning
+
+MESSAGE = r"y grows with the number of atoms .*pooling='sum'.*y / n_atoms"
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    structures, y = make_emt_property(60, random_state=0, max_atoms=12)
+    graphs = StructureToGraph(cutoff=4.0).transform(structures)
+    return graphs, y, graphs.atom_counts
+
+
+def fit(graphs, y, **parameters):
+    model = PropertyRegressor(CGCNN(4, 1), max_epochs=1, random_state=0, **parameters)
+    return model.fit(graphs, y)
+
+
+def quiet(function, *args, **kwargs):
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        return function(*args, **kwargs)
+
+
+@pytest.mark.parametrize("unit", [1.0, 1e-19, 1e12])
+@pytest.mark.parametrize("n", [20, 60])
+def test_a_heat_capacity_per_cell_is_noticed_in_any_unit(crystals, n, unit):
+    graphs, _, n_atoms = crystals
+    with pytest.warns(DataQualityWarning, match=MESSAGE) as caught:
+        fit(graphs[:n], 24.94 * unit * n_atoms[:n])
+    assert caught[0].filename == __file__
+
+
+@pytest.mark.parametrize("pooling", ["mean", "attention", "max"])
+def test_energies_per_cell_are_noticed_with_any_mean(crystals, pooling):
+    graphs, _, n_atoms = crystals
+    per_atom = -8.0 + np.random.default_rng(0).normal(size=len(n_atoms))
+    with pytest.warns(DataQualityWarning, match=rf"pooling='{pooling}' predicts the same"):
+        fit(graphs, per_atom * n_atoms, pooling=pooling)
+
+
+def test_a_sum_over_atoms_is_what_they_need(crystals):
+    graphs, _, n_atoms = crystals
+    quiet(fit, graphs, 24.94 * n_atoms, pooling="sum")
+
+
+def test_properties_of_the_material_are_left_in_peace(crystals):
+    graphs, y, n_atoms = crystals
+    quiet(fit, graphs, y)
+    quiet(fit, graphs, y / n_atoms)  # falls with the size, by whatever accident
+    quiet(fit, graphs, np.full(len(y), 3.0))
+
+
+def test_the_column_is_named(crystals):
+    graphs, y, n_atoms = crystals
+    with pytest.warns(DataQualityWarning, match="y, in column 1, grows"):
+        fit(graphs, np.stack([y, 3.0 * n_atoms], axis=1))
+
+
+def test_cells_of_one_size_do_not_tell(crystals):
+    _, _, n_atoms = crystals
+    fractions = np.random.default_rng(0).dirichlet(np.ones(4), len(n_atoms))
+    assert not grows_with_cell(fractions @ np.arange(4.0), fractions, np.full(len(n_atoms), 5))
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_a_pretrainer_notices_too(crystals, mixed):
+    graphs, _, n_atoms = crystals
+    objective = Mixture([("capacity", PropertyTargets(), 1.0)]) if mixed else PropertyTargets()
+    with pytest.warns(DataQualityWarning, match=MESSAGE):
+        pretrainer = Pretrainer(CGCNN(4, 1), objective, max_epochs=1, random_state=0)
+        pretrainer.fit(graphs, 24.94 * n_atoms)
+
+
+SETS = ["jdft2d", "phonons", "perovskites", "adsorption", "refractive_index", "mp_elastic_5k"]
+
+
+@pytest.mark.parametrize("name", SETS)
+def test_real_properties(data_dir, name):
+    structures, table = read_matbench(data_dir / "downstream" / f"{name}.json.gz")
+    rows = np.random.default_rng(0).permutation(len(structures))[:600]
+    symbols = sorted({symbol for row in rows for symbol in structures[row].symbol_set})
+    n_atoms = np.array([len(structures[row]) for row in rows])
+    fractions = np.array(
+        [
+            [structures[row].composition.get_atomic_fraction(symbol) for symbol in symbols]
+            for row in rows
+        ]
+    )
+    values = np.asarray(table, dtype=float).reshape(len(structures), -1)[rows]
+    assert not any(grows_with_cell(column, fractions, n_atoms) for column in values.T)
