@@ -9,10 +9,12 @@ __all__ = ["resolve_device"]
 
 def resolve_device(device: Any, auto: bool = True) -> torch.device:
     """Return the device of a name; with ``auto``, ``"auto"`` is a GPU if there is one."""
+    expected = "expected " + ("'auto', " if auto else "") + "'cpu', 'cuda' or 'cuda:0'"
+    if not isinstance(device, (str, torch.device)):
+        raise ValueError(f"device={device!r}; {expected}.")
     if auto and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     anywhere = "'auto' or 'cpu'" if auto else "'cpu'"
-    expected = "expected " + ("'auto', " if auto else "") + "'cpu', 'cuda' or 'cuda:0'"
     try:
         resolved = torch.device(device)
     except (RuntimeError, TypeError) as error:

@@ -1,23 +1,26 @@
 """Checks of parameters that every layer of the package shares."""
 
+import os
 from collections.abc import Iterable
 from numbers import Integral, Real
 from typing import Any
 
 import numpy as np
 
-__all__ = ["check_bool", "check_choice", "check_number"]
+__all__ = ["check_bool", "check_choice", "check_number", "check_path", "check_random_state"]
+
+LARGEST_SEED = 2**32 - 1
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
-    """Check that a value is among ``choices``."""
+    """Raise ValueError for a value that is not among ``choices``."""
     allowed = list(choices)
     if not isinstance(value, (str, type(None))) or value not in allowed:
         raise ValueError(f"{name}={value!r}; expected one of {allowed}.")
 
 
 def check_bool(name: str, value: Any) -> None:
-    """Check that a value is True or False."""
+    """Raise ValueError for a value that is neither True nor False."""
     if not isinstance(value, (bool, np.bool_)):
         raise ValueError(f"{name}={value!r}; expected True or False.")
 
@@ -32,13 +35,31 @@ def check_number(
     low_included: bool = False,
     high_included: bool = True,
 ) -> None:
-    """Check that a value is a finite number (or an int) between ``low`` and ``high``."""
-    right_type = not isinstance(value, bool) and isinstance(value, Integral if integer else Real)
-    if right_type:
-        number = _as_float(value)
+    """Raise ValueError for a value that is no finite number (or int) between ``low`` and ``high``.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for the error.
+    value : object
+        Its value.
+    integer : bool
+        Whether it has to be an int.
+    low, high : float
+        Ends of the range.
+    low_included, high_included : bool
+        Whether the ends belong to the range.
+
+    Raises
+    ------
+    ValueError
+        If the value is something else; the message names the parameter and the range.
+    """
+    number = _as_finite(value, Integral if integer else Real)
+    if number is not None:
         above = number >= low if low_included else number > low
         below = number <= high if high_included else number < high
-        if above and below and number != float("inf"):
+        if above and below:
             return
     noun = "an int" if integer else "a number"
     bound = f"{'>=' if low_included else '>'} {low:g}"
@@ -47,8 +68,59 @@ def check_number(
     raise ValueError(f"{name}={value!r}; expected {noun} {bound}.")
 
 
-def _as_float(value: Any) -> float:
+def _as_finite(value: Any, number_type: type) -> float | None:
+    """Return a finite number, None for everything else."""
+    # timedelta64 is an Integral to Python, and bool an int.
+    if isinstance(value, (bool, np.timedelta64)) or not isinstance(value, number_type):
+        return None
     try:
-        return float(value)
-    except OverflowError:  # an int such as 10**400
-        return float("inf")
+        number = float(value)  # type: ignore[arg-type]
+    except OverflowError:
+        return None
+    return number if np.isfinite(number) else None
+
+
+def check_path(name: str, value: Any) -> None:
+    """Raise TypeError for a value that is no path of a file or folder.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for the error.
+    value : object
+        Its value.
+
+    Raises
+    ------
+    TypeError
+        If it is neither a str nor a path.
+    """
+    if not isinstance(value, (str, os.PathLike)):
+        raise TypeError(
+            f"{name}={value!r} is of type {type(value).__name__}; expected a str or Path."
+        )
+
+
+def check_random_state(name: str, value: Any) -> None:
+    """Raise ValueError for a value that scikit-learn takes no random numbers from.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for the error.
+    value : object
+        Its value.
+
+    Raises
+    ------
+    ValueError
+        If it is no int in range, ``RandomState`` or None.
+    """
+    if value is None or isinstance(value, np.random.RandomState) or value is np.random:
+        return
+    whole = isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64))
+    if not whole or not 0 <= int(value) <= LARGEST_SEED:
+        raise ValueError(
+            f"{name}={value!r}; expected None, an int from 0 to {LARGEST_SEED}, or a "
+            "numpy.random.RandomState."
+        )

@@ -292,7 +292,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             If there was no ``calibration_fraction``, or too few crystals in it for this
             confidence.
         """
-        check_number("confidence", confidence, high=1.0 - 1e-9)
+        check_number("confidence", confidence, high=1.0, high_included=False)
         quantiles = Calibration(**self._uncertainty("calibration")).quantiles(confidence)
         with_std = "last_layer" in self.uncertainty_
         values, std = self._values_and_std(X, with_std)

@@ -9,7 +9,13 @@ import numpy as np
 import torch
 
 from gnnpre._devices import resolve_device
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._validation import (
+    check_bool,
+    check_choice,
+    check_number,
+    check_path,
+    check_random_state,
+)
 from gnnpre.backbones import has_compiler
 
 from ._schedules import resolve_schedule
@@ -82,6 +88,11 @@ class TrainingSettings:
             check_bool(name, getattr(self, name))
         if self.compile != "auto" and not isinstance(self.compile, (bool, np.bool_)):
             raise ValueError(f"compile={self.compile!r}; expected True, False or 'auto'.")
+        self._validate_checkpoints()
+
+    def _validate_checkpoints(self) -> None:
+        if self.checkpoint_dir is not None:
+            check_path("checkpoint_dir", self.checkpoint_dir)
         if self.resume and self.checkpoint_dir is None:
             raise ValueError("resume=True needs checkpoint_dir, the folder to resume from.")
         if self.checkpoint_epochs is not None:
@@ -121,8 +132,9 @@ def resolve_compile(compile: bool | str, device: torch.device) -> bool:
 
 def draw_seed(random_state: Any) -> int:
     """Draw the seed of one training; None draws from the system, never from global states."""
+    check_random_state("random_state", random_state)
     if random_state is None:
         return int(np.random.default_rng().integers(2**31 - 1))
-    from sklearn.utils import check_random_state
+    from sklearn import utils
 
-    return int(check_random_state(random_state).randint(2**31 - 1))
+    return int(utils.check_random_state(random_state).randint(2**31 - 1))

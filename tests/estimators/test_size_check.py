@@ -83,8 +83,8 @@ def test_cells_of_one_size_do_not_tell(crystals):
 def test_a_pretrainer_notices_too(crystals, mixed):
     graphs, _, n_atoms = crystals
     objective = Mixture([("capacity", PropertyTargets(), 1.0)]) if mixed else PropertyTargets()
+    pretrainer = Pretrainer(CGCNN(4, 1), objective, max_epochs=1, random_state=0)
     with pytest.warns(DataQualityWarning, match=MESSAGE):
-        pretrainer = Pretrainer(CGCNN(4, 1), objective, max_epochs=1, random_state=0)
         pretrainer.fit(graphs, 24.94 * n_atoms)
 
 
