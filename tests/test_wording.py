@@ -21,14 +21,14 @@ LIMITS: dict[str, tuple[int, int, int]] = {
     "backbones": (7, 4, 27),
     "calculators": (0, 0, 3),
     "datasets": (0, 9, 17),
-    "estimators": (7, 0, 58),
+    "estimators": (0, 0, 7),
     "fingerprints": (7, 20, 12),
     "foundation": (0, 0, 0),
     "graphs": (4, 6, 17),
     "model_selection": (36, 36, 83),
     "objectives": (0, 3, 9),
     "study": (52, 119, 107),
-    "testing": (27, 34, 58),
+    "testing": (0, 2, 0),
     "training": (0, 0, 4),
 }
 

@@ -179,7 +179,7 @@ def predict_rows(
     model : ObjectiveModel
         The model.
     objective : Objective
-        What it has learnt.
+        Config of its objective.
     graphs : CrystalGraphs
         The crystals.
     rows : ndarray of int

@@ -66,7 +66,7 @@ def write_model(
     parameters : mapping
         Its parameters, as :func:`saved_parameters` returned them.
     network : TrainedNetwork
-        What was trained.
+        The trained network.
     learnt : mapping
         Further fitted attributes, JSON-serializable.
     """
@@ -89,7 +89,7 @@ def epoch_writer(class_name: str, parameters: Mapping[str, Any], record: ModelRe
 
 
 def _config(class_name: str, parameters: Mapping[str, Any], record: ModelRecord) -> dict[str, Any]:
-    """Return what a file says apart from what training changes."""
+    """Return the entries of a file that training does not change."""
     return {
         "kind": class_name,
         "parameters": dict(parameters),
@@ -122,7 +122,7 @@ def read_model(
     parameters : dict
         Parameters of the estimator.
     network : TrainedNetwork
-        What was trained.
+        The trained network.
     learnt : dict
         Further fitted attributes.
 

@@ -158,7 +158,7 @@ def finetune(
     Returns
     -------
     FineTuned
-        The network and what was learnt about it.
+        The network, its diagnosis and its uncertainty.
     """
     # 1. Check every setting before any work is done.
     settings.check()

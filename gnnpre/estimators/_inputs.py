@@ -1,4 +1,4 @@
-"""What estimators take: graphs or structures as X, and weights of crystals."""
+"""Inputs of the estimators: graphs or structures as X, and weights of crystals."""
 
 from collections.abc import Iterator
 from itertools import islice

@@ -42,9 +42,9 @@ class Task:
     backbone : Backbone
         Config of the network.
     objective : Objective
-        Config of what is learnt.
+        Config of the objective.
     run : mapping
-        What else decides how the training goes: part of the name of its state on disk.
+        Further inputs that decide the training; they enter the name of its state on disk.
     labels : array-like, optional
         The user's labels of all crystals, for scoring callbacks.
     """
@@ -73,7 +73,7 @@ class Task:
 
 @dataclass(frozen=True)
 class ModelRecord:
-    """What predictions need besides the weights, and what a file says of the training data."""
+    """Everything besides the weights that predictions need, and the size of the training data."""
 
     spec: ModelSpec
     graph_settings: GraphSettings

@@ -34,9 +34,9 @@ class PretrainedWeights:
     elements : list of int
         Atomic numbers of its training.
     weights : dict of str to Tensor
-        What another model may copy by name, ``backbone.*`` and ``head.*``.
+        Weights that another model may copy by name, ``backbone.*`` and ``head.*``.
     objective : Objective
-        What was learnt.
+        Config of its objective.
     state : dict of str to Tensor
         All weights and buffers of the model.
     """

@@ -23,21 +23,20 @@ __all__ = ["Pretrainer"]
 class Pretrainer(CrystalEstimator):
     """Pre-train a backbone on crystals by an objective.
 
-    A fitted pre-trainer predicts what its objective speaks of, embeds crystals
-    (:meth:`transform`), and gives its weights to a :class:`PropertyRegressor`.
+    A fitted pre-trainer predicts the labels of its objective, embeds crystals
+    (:meth:`transform`), and is a start for the weights of a :class:`PropertyRegressor`.
 
     Parameters
     ----------
     backbone : Backbone, optional
         Config of the network; ``CGCNN()`` by default.
     objective : Objective, optional
-        Config of what is learnt; ``ForceField()`` by default.
+        Config of the objective; ``ForceField()`` by default.
     {optimiser}
     {validation}
     checkpoint_epochs : list or tuple of int, optional
-        Epochs after which the model is kept too, such as ``(12, 25, 50, 100, 200)``: what
-        :meth:`save` would write of a training that ended there, in ``checkpoint_dir``. See the
-        notes.
+        Epochs after which the model is saved too, such as ``(12, 25, 50, 100, 200)``: in
+        ``checkpoint_dir``, as :meth:`save` would after a training that ended there. See the notes.
     {resume}
 
     Attributes
@@ -51,7 +50,7 @@ class Pretrainer(CrystalEstimator):
 
     See Also
     --------
-    PropertyRegressor : Fine-tunes what was pre-trained.
+    PropertyRegressor : Fine-tunes a pre-trained model.
 
     Notes
     -----
@@ -209,7 +208,7 @@ class Pretrainer(CrystalEstimator):
             )
 
     def predict(self, X: Any) -> Any:
-        """Predict what the objective speaks of.
+        """Predict the labels of the objective.
 
         Parameters
         ----------
@@ -220,8 +219,8 @@ class Pretrainer(CrystalEstimator):
         -------
         object
             Energy, forces and stress (``FrameLabels``) for ``ForceField``, properties (an array)
-            for ``PropertyTargets``, displacements (a list of arrays) for ``Denoising``, a dict with
-            what each part predicts for ``Mixture``.
+            for ``PropertyTargets``, displacements (a list of arrays) for ``Denoising``, a dict of
+            the predictions of each objective for ``Mixture``.
 
         Raises
         ------

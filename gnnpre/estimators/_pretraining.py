@@ -129,7 +129,7 @@ def make_labelled_targets(
     Parameters
     ----------
     objective : Objective
-        Config of what is learnt.
+        Config of the objective.
     graphs : CrystalGraphs
         The crystals.
     y : object or None

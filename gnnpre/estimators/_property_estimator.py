@@ -15,7 +15,7 @@ __all__ = ["PropertyEstimator"]
 
 
 class PropertyEstimator(CrystalEstimator):
-    """Fits a network to labels by :func:`finetune`, and keeps what came of it."""
+    """Base class: ``fit`` calls :func:`finetune` and sets the fitted attributes."""
 
     transferred_: list[str]
     diagnosis_: dict[str, Any]

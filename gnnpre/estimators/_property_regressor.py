@@ -39,8 +39,8 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         readout is trained. ``"frozen_then_full"``: not at first, then its layers join one by one,
         from the last to the first, so that a random readout does not disturb it. ``"layerwise"``:
         all of it, the slower the nearer a layer is to the input. ``"replay"``: all of it, with
-        the objective of pre-training as a second loss on frames of its own, which preserves what
-        was learnt.
+        the objective of pre-training as a second loss on frames of its own, so that little is
+        forgotten.
     {strategies}
     replay : str or Path, optional
         Frames for ``strategy="replay"``: an extended XYZ file, or a folder with
@@ -83,13 +83,13 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         Errors are in the unit of the property, or, of several, in standard deviations. They are
         missing if fewer than ten crystals validate; all is empty without a pre-trained model.
     uncertainty_ : dict
-        What was learnt from the crystals of ``calibration_fraction``.
+        Scales and scores of errors on the crystals of ``calibration_fraction``.
     y_ndim_ : int
         Whether ``fit`` got one property as ``(n,)`` (1), or columns (2).
 
     See Also
     --------
-    Pretrainer : Makes what ``pretrained`` takes.
+    Pretrainer : Pre-trains the models for ``pretrained``.
 
     Notes
     -----
@@ -210,7 +210,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             The crystals; structures become graphs as those of the pre-trained model did, or with
             the defaults of ``StructureToGraph``.
         y : array-like of shape (n,) or (n, k)
-            Their properties. In several columns NaN marks what is missing; one column must be
+            Their properties. In several columns NaN marks missing values; one column must be
             complete.
         groups : array-like of shape (n,), optional
             Crystals of one group are never on both sides of the validation split.

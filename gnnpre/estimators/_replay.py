@@ -46,7 +46,7 @@ class ReplayedFrames:
     objectives: dict[str, ReplayedPart]
 
     def mixture(self, objective: PropertyTargets, weight: float) -> Mixture:
-        """Return the objective of fine-tuning: the property and what is replayed."""
+        """Return the objective of fine-tuning: the property and the replayed objectives."""
         replayed = [
             (name, item.objective, weight * item.weight) for name, item in self.objectives.items()
         ]

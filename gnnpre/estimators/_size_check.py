@@ -31,7 +31,7 @@ def warn_of_extensive_targets(
     Parameters
     ----------
     objective : Objective
-        What is learnt.
+        Config of the objective.
     graphs : CrystalGraphs
         The crystals.
     targets : Targets
@@ -70,7 +70,7 @@ def grows_with_cell(values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarr
 
     Two linear models of the composition are compared by their leave-one-out errors: one for
     properties of the material (atomic fractions), one for properties of the cell (numbers of
-    atoms). The latter has to be better, beyond what chance explains.
+    atoms). The latter has to be better, and not by chance.
 
     Parameters
     ----------

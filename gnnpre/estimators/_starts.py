@@ -27,7 +27,7 @@ class Rows:
     Parameters
     ----------
     used : ndarray of int
-        Rows that are not held out: ``train``, ``valid``, and what a splitter leaves out of both.
+        Rows that are not held out: ``train``, ``valid``, and rows that a splitter uses in neither.
     train, valid : ndarray of int
         Rows to train on, and to validate on.
     calibration : ndarray of int

@@ -38,7 +38,7 @@ def check_classes(estimator: Any, data: CheckData) -> None:
 
 @structure_check(applies=_is_repeatable_classifier)
 def check_names_of_classes_do_not_matter(estimator: Any, data: CheckData) -> None:
-    """Classes named by strings or by numbers in the same order give the same predictions."""
+    """Check that classes named by strings or by numbers yield the same predictions."""
     names, codes = np.unique(data.y, return_inverse=True)
     by_name = fitted(estimator, data).predict(data.structures)
     by_code = fitted(estimator, data.with_y(codes)).predict(data.structures)
@@ -51,18 +51,18 @@ def check_names_of_classes_do_not_matter(estimator: Any, data: CheckData) -> Non
 def check_probabilities(estimator: Any, data: CheckData) -> None:
     """Probabilities sum to one, their largest is the prediction, and logarithms agree."""
     model = fitted(estimator, data)
-    given = outputs(model, data.structures)
-    if "predict_proba" not in given:
+    results = outputs(model, data.structures)
+    if "predict_proba" not in results:
         return
-    probability = given["predict_proba"]
+    probability = results["predict_proba"]
     shape = (len(data), len(model.classes_))
     expect(probability.shape == shape, f"predict_proba has shape {probability.shape}, not {shape}.")
     expect((probability >= 0).all(), "there are negative probabilities.")
     assert_close(probability.sum(axis=1), np.ones(len(data)), "the sum of probabilities")
     likely = model.classes_[probability.argmax(axis=1)]
-    expect((likely == given["predict"]).all(), "the likeliest class is not the prediction.")
-    if "predict_log_proba" in given:
-        assert_close(np.exp(given["predict_log_proba"]), probability, "predict_log_proba")
+    expect((likely == results["predict"]).all(), "the likeliest class is not the prediction.")
+    if "predict_log_proba" in results:
+        assert_close(np.exp(results["predict_log_proba"]), probability, "predict_log_proba")
 
 
 @structure_check("check_classifiers_regression_target", applies=is_classifier)
@@ -90,6 +90,6 @@ def check_one_class(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_classifier_not_supporting_multiclass", applies=_is_binary)
 def check_third_class_refused(estimator: Any, data: CheckData) -> None:
-    """Refuse a third class where the tag says that there are two."""
+    """Check that a third class is refused where the tag allows two."""
     y = np.arange(len(data)) % 3
     expect_error(lambda: fitted(estimator, data.with_y(y)), "a third class", errors=ValueError)

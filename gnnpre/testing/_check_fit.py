@@ -1,4 +1,4 @@
-"""Checks of what ``fit`` does, and of what it leaves alone."""
+"""Checks of ``fit``: its results, and everything that it must not change."""
 
 import inspect
 import random
@@ -70,39 +70,39 @@ def check_not_fitted_error(estimator: Any, data: CheckData) -> None:
     "check_transformers_unfitted_stateless", applies=lambda estimator: not needs_fit(estimator)
 )
 def check_works_without_fit(estimator: Any, data: CheckData) -> None:
-    """Work without ``fit`` where nothing is learnt, and give the same as after it."""
+    """Check that a stateless estimator works without ``fit``, as it does after it."""
     expected = outputs(fitted(estimator, data), data.structures)
     assert_same(outputs(seeded(estimator), data.structures), expected, "without fit")
 
 
 @structure_check("check_transformer_general", applies=transforms)
 def check_fit_transform(estimator: Any, data: CheckData) -> None:
-    """``fit_transform`` gives what ``fit`` and ``transform`` give."""
+    """Check that ``fit_transform`` equals ``fit`` and ``transform``."""
     if not is_repeatable(estimator) or not hasattr(estimator, "fit_transform"):
         return
     expected = fitted(estimator, data).transform(data.structures)
-    found = seeded(estimator).fit_transform(data.structures, data.y)
-    assert_close(found, expected, "fit_transform")
+    result = seeded(estimator).fit_transform(data.structures, data.y)
+    assert_close(result, expected, "fit_transform")
 
 
 @structure_check("check_pipeline_consistency", applies=is_repeatable)
 def check_pipeline_of_one(estimator: Any, data: CheckData) -> None:
-    """Give in a pipeline of one what the estimator gives alone."""
+    """Check that a pipeline of one step equals the estimator alone."""
     model = fitted(estimator, data)
     pipeline = make_pipeline(seeded(estimator)).fit(data.structures, data.y)
     expected = outputs(model, data.structures)
-    found = {name: getattr(pipeline, name)(data.structures) for name in expected}
-    assert_close(found, expected, "in a pipeline")
+    result = {name: getattr(pipeline, name)(data.structures) for name in expected}
+    assert_close(result, expected, "in a pipeline")
     if hasattr(model, "score"):
-        one, other = (each.score(data.structures, data.y) for each in (pipeline, model))
-        assert_close(one, other, "the score of a pipeline")
+        one, alone = (each.score(data.structures, data.y) for each in (pipeline, model))
+        assert_close(one, alone, "the score of a pipeline")
 
 
 @structure_check("check_fit_idempotent", applies=is_repeatable)
 def check_refit(estimator: Any, data: CheckData) -> None:
-    """Let a second ``fit`` equal a first one, whatever the first was given."""
+    """Check that a second ``fit`` equals a first one, whatever the first saw."""
     expected = outputs(fitted(estimator, data), data.structures)
-    model = fitted(estimator, data.part(range(len(data) // 2, len(data))))
+    model = fitted(estimator, data.take(range(len(data) // 2, len(data))))
     for how in ("after other data", "after the same data"):
         model.fit(data.structures, data.y)
         assert_same(outputs(model, data.structures), expected, f"a refit {how}")
@@ -110,7 +110,7 @@ def check_refit(estimator: Any, data: CheckData) -> None:
 
 @structure_check(applies=is_repeatable)
 def check_seed_decides(estimator: Any, data: CheckData) -> None:
-    """Equal ``random_state`` gives equal results, whatever the global random states are."""
+    """Check that equal ``random_state`` means equal results, whatever the global states are."""
     results = []
     for seed in (0, 1):
         with _global_seed(seed):
@@ -157,7 +157,7 @@ def _global_states() -> dict[str, Any]:
 
 @structure_check()
 def check_inputs_untouched(estimator: Any, data: CheckData) -> None:
-    """Structures and labels are, to the byte, what they were, what they cache included."""
+    """Check that structures and labels are unchanged to the byte, with all that they cache."""
     inputs: dict[str, Any] = {"X": data.structures, "y": data.y}
     before = {name: joblib.hash(value) for name, value in inputs.items()}
     model = fitted(estimator, data)
@@ -181,10 +181,10 @@ def check_memory_mapped_input(estimator: Any, data: CheckData) -> None:
         joblib.dump((data.structures, data.y), path)
         mapped = CheckData(*joblib.load(path, mmap_mode="r"))
         model = fitted(estimator, mapped)
-        found = outputs(model, mapped.structures)
+        result = outputs(model, mapped.structures)
         if is_repeatable(estimator):
-            assert_same(found, expected, "from memory-mapped input")
-        del mapped, model, found
+            assert_same(result, expected, "from memory-mapped input")
+        del mapped, model, result
 
 
 @structure_check(
@@ -193,6 +193,6 @@ def check_memory_mapped_input(estimator: Any, data: CheckData) -> None:
     applies=lambda estimator: hasattr(estimator, "max_iter"),
 )
 def check_n_iter(estimator: Any, data: CheckData) -> None:
-    """Say in ``n_iter_`` how many iterations there were where there is a ``max_iter``."""
+    """Check that ``n_iter_`` counts the iterations where there is a ``max_iter``."""
     n_iter = getattr(fitted(estimator, data), "n_iter_", None)
     expect(n_iter is not None and np.all(np.asarray(n_iter) >= 1), f"n_iter_ is {n_iter!r}.")

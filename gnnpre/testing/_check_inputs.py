@@ -34,8 +34,8 @@ def check_containers(estimator: Any, data: CheckData) -> None:
         X = make(data.structures)
         assert_same(outputs(model, X), expected, f"X as {name}")
         if is_repeatable(estimator):
-            other = fitted(estimator, CheckData(X, data.y))
-            assert_same(outputs(other, data.structures), expected, f"fit to X as {name}")
+            refitted = fitted(estimator, CheckData(X, data.y))
+            assert_same(outputs(refitted, data.structures), expected, f"fit to X as {name}")
 
 
 @structure_check()
@@ -44,7 +44,7 @@ def check_equal_sized_structures(estimator: Any, data: CheckData) -> None:
     sizes = [len(structure) for structure in data.structures]
     common, _ = Counter(sizes).most_common(1)[0]
     rows = [index for index, size in enumerate(sizes) if size == common]
-    equal = data.part((rows * FEWEST_EQUAL)[: max(len(rows), FEWEST_EQUAL)])
+    equal = data.take((rows * FEWEST_EQUAL)[: max(len(rows), FEWEST_EQUAL)])
     model = fitted(estimator, equal)
     _expect_lengths(model, equal.structures)
 
@@ -54,7 +54,7 @@ def check_one_structure_in_a_list(estimator: Any, data: CheckData) -> None:
     """After ``fit`` a list of one structure is fine; for ``fit`` it is, or is refused by name."""
     model = fitted(estimator, data)
     _expect_lengths(model, data.structures[:1])
-    one = data.part([0])
+    one = data.take([0])
     try:
         fitted(estimator, one)
     except ValueError as error:
@@ -70,7 +70,7 @@ def _expect_lengths(model: Any, structures: list[Any]) -> None:
 
 @structure_check("check_fit1d", "check_fit2d_predict1d")
 def check_bare_structure_refused(estimator: Any, data: CheckData) -> None:
-    """Refuse a structure in place of a list of them: its sites are no samples."""
+    """Check that a structure in place of a list is refused: its sites are no samples."""
     bare = data.structures[0]
     _expect_refused(estimator, data, {"a structure without a list around it": bare})
 
@@ -94,7 +94,7 @@ def check_empty_X_refused(estimator: Any, data: CheckData) -> None:
     "check_n_features_in_after_fitting",
 )
 def check_tables_refused(estimator: Any, data: CheckData) -> None:
-    """Refuse a table, complex or sparse, and name X."""
+    """Check that a table, complex or sparse, is refused and X is named."""
     n = len(data)
     table = np.arange(3.0 * n).reshape(n, 3)
     tables = {
@@ -109,7 +109,7 @@ def check_tables_refused(estimator: Any, data: CheckData) -> None:
 
 @structure_check()
 def check_non_structures_refused(estimator: Any, data: CheckData) -> None:
-    """Refuse what holds no structures, and name X: None, a string, a number, a dict."""
+    """Check that None, a string, a number and a dict are refused and X is named."""
     n = len(data)
     values = (None, "POSCAR", {"a": 1}, 3, ["POSCAR"] * n, [None] * n)
     _expect_refused(estimator, data, {f"X={X!r:.30}": X for X in values})
@@ -120,7 +120,7 @@ def _expect_refused(
 ) -> None:
     """Expect an error that names X, for each X in the methods of a fitted model and in fit."""
     model = fitted(estimator, data)
-    y = data.y if n is None else data.part(range(n)).y
+    y = data.y if n is None else data.take(range(n)).y
     for what, X in cases.items():
         for name in methods_of(model):
             call = getattr(model, name)
@@ -129,7 +129,7 @@ def _expect_refused(
 
 
 def _fit_and_apply(estimator: Any, X: Any, y: Any) -> None:
-    """Fit, and transform: what learns nothing may look at the structures only then."""
+    """Fit and transform: an estimator that learns nothing may look at structures only then."""
     model = seeded(estimator)
     model.fit(X, y)
     outputs(model, X)

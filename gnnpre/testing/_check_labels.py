@@ -1,4 +1,4 @@
-"""Checks of y: its forms, and what is refused."""
+"""Checks of y: the forms that are taken, and those that are refused."""
 
 import warnings
 from functools import partial
@@ -44,7 +44,7 @@ class _ArrayLike:
     applies=_is_repeatable_supervised,
 )
 def check_containers_of_y(estimator: Any, data: CheckData) -> None:
-    """``y`` as a list, tuple, array-like or Series, of any index, does what an array does."""
+    """Check that ``y`` as a list, tuple, array-like or Series of any index equals an array."""
     import pandas as pd
 
     y = np.asarray(data.y)
@@ -62,7 +62,7 @@ def check_containers_of_y(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_supervised_y_2d", applies=_is_repeatable_supervised)
 def check_column_of_y(estimator: Any, data: CheckData) -> None:
-    """``y`` of shape ``(n, 1)`` does what ``(n,)`` does.
+    """Check that ``y`` of shape ``(n, 1)`` equals ``(n,)``.
 
     An estimator that takes one column alone issues scikit-learn's ``DataConversionWarning``, or
     refuses the column with y named.
@@ -114,12 +114,12 @@ def check_several_properties(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_regressors_int", applies=is_regressor)
 def check_integer_properties(estimator: Any, data: CheckData) -> None:
-    """Properties that are integers do what the same floats do."""
+    """Check that properties that are integers equal the same floats."""
     y = np.arange(len(data))
-    found = fitted(estimator, data.with_y(y)).predict(data.structures)
+    result = fitted(estimator, data.with_y(y)).predict(data.structures)
     if is_repeatable(estimator):
         floats = fitted(estimator, data.with_y(y.astype(np.float64)))
-        assert_close(found, floats.predict(data.structures), "y of integers")
+        assert_close(result, floats.predict(data.structures), "y of integers")
 
 
 @structure_check("check_regressors_no_decision_function", applies=is_regressor)

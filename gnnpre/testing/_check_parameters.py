@@ -73,7 +73,7 @@ def check_clone_is_unfitted(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_estimators_pickle")
 def check_copies(estimator: Any, data: CheckData) -> None:
-    """Give as a deepcopy and from a pickle, before ``fit`` and after, what the original gives."""
+    """Check that a deepcopy and a pickle, before ``fit`` and after, predict as the original."""
     model = seeded(estimator)
     ways = {"deepcopy": deepcopy, "pickle": lambda one: pickle.loads(pickle.dumps(one))}
     unfitted = {way: copy(model) for way, copy in ways.items()}
@@ -108,12 +108,12 @@ def check_html_representation(estimator: Any, data: CheckData) -> None:
 
 @structure_check(applies=is_no_pipeline)
 def check_tags_of_structures(estimator: Any, data: CheckData) -> None:
-    """Say by the tags that X is no table, and what kind of estimator this is."""
+    """Check that the tags describe X as no table, and the type of the estimator."""
     tags = get_tags(estimator)
     expect(not tags.input_tags.two_d_array, "input_tags.two_d_array is True: X is no table.")
     expect(not tags.input_tags.sparse, "input_tags.sparse is True: structures are not sparse.")
     kinds = {"regressor": is_regressor(estimator), "classifier": is_classifier(estimator)}
-    for kind, is_one in kinds.items():
-        has_tags = getattr(tags, f"{kind}_tags") is not None
-        expect(is_one == has_tags, f"estimator_type and {kind}_tags disagree.")
-        expect(not is_one or tags.target_tags.required, f"a {kind} requires y: set the tag.")
+    for type_name, is_one in kinds.items():
+        has_tags = getattr(tags, f"{type_name}_tags") is not None
+        expect(is_one == has_tags, f"estimator_type and {type_name}_tags disagree.")
+        expect(not is_one or tags.target_tags.required, f"a {type_name} requires y: set the tag.")

@@ -1,4 +1,4 @@
-"""Checks of what comes out: order, parts, processes, tables and their names."""
+"""Checks of results: order, subsets, processes, tables and their names."""
 
 from importlib.util import find_spec
 from typing import Any
@@ -20,7 +20,7 @@ TABLES = [name for name in ("pandas", "polars") if find_spec(name)]
 
 @structure_check("check_methods_sample_order_invariance", applies=is_repeatable)
 def check_order_does_not_matter(estimator: Any, data: CheckData) -> None:
-    """Structures in another order give the same rows in that order."""
+    """Check that structures in another order yield the same rows in that order."""
     model = fitted(estimator, data)
     order = np.random.default_rng(0).permutation(len(data))
     expected = take(outputs(model, data.structures), order)
@@ -29,7 +29,7 @@ def check_order_does_not_matter(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_methods_subset_invariance", applies=is_repeatable)
 def check_subsets_do_not_matter(estimator: Any, data: CheckData) -> None:
-    """Structures one by one give the rows that they give together."""
+    """Check that structures one by one yield the same rows as together."""
     model = fitted(estimator, data)
     together = outputs(model, data.structures)
     for index in range(0, len(data), 3):
@@ -39,22 +39,22 @@ def check_subsets_do_not_matter(estimator: Any, data: CheckData) -> None:
 
 @structure_check(applies=is_repeatable)
 def check_two_processes(estimator: Any, data: CheckData) -> None:
-    """Fits in two processes give what fits in one give: all of it can be sent there and back."""
+    """Check that fits in two processes equal fits in one: everything can be pickled."""
     if hasattr(estimator, "score"):
-        found, expected = (
+        result, expected = (
             cross_val_score(
                 seeded(estimator), data.structures, data.y, cv=2, n_jobs=n, error_score="raise"
             )
             for n in (2, 1)
         )
-        expect(np.isfinite(found).all(), f"cross_val_score gives {found}.")
+        expect(np.isfinite(result).all(), f"cross_val_score gives {result}.")
     else:
-        halves = [data.part(range(start, len(data), 2)) for start in (0, 1)]
-        found, expected = (
+        halves = [data.take(range(start, len(data), 2)) for start in (0, 1)]
+        result, expected = (
             Parallel(n_jobs=n)(delayed(_fit_and_apply)(seeded(estimator), half) for half in halves)
             for n in (2, 1)
         )
-    assert_close(found, expected, "in two processes")
+    assert_close(result, expected, "in two processes")
 
 
 def _fit_and_apply(model: Any, data: CheckData) -> dict[str, Any]:
@@ -68,7 +68,7 @@ def _fit_and_apply(model: Any, data: CheckData) -> dict[str, Any]:
     applies=transforms,
 )
 def check_feature_names_out(estimator: Any, data: CheckData) -> None:
-    """Give a distinct name for each column of a table, and none for what is no table."""
+    """Check that each column of a table has a name of its own, and other results none."""
     model = fitted(estimator, data)
     n_columns = _columns(model.transform(data.structures))
     if n_columns is None:
@@ -90,15 +90,15 @@ def check_feature_names_out(estimator: Any, data: CheckData) -> None:
     applies=transforms,
 )
 def check_set_output(estimator: Any, data: CheckData) -> None:
-    """``set_output`` gives a table where there are columns, and does no harm where there are none.
+    """Check that ``set_output`` makes a table of columns, and changes nothing else.
 
     Of a whole pipeline too, which asks it of each step.
     """
     expected = fitted(estimator, data).transform(data.structures)
     for table in ("default", *TABLES):
         pipeline = make_pipeline(seeded(estimator)).set_output(transform=table)
-        found = pipeline.fit(data.structures, data.y).transform(data.structures)
-        _check_table(found, expected, table, pipeline)
+        result = pipeline.fit(data.structures, data.y).transform(data.structures)
+        _check_table(result, expected, table, pipeline)
 
 
 @structure_check(
@@ -118,7 +118,7 @@ def check_global_set_output(estimator: Any, data: CheckData) -> None:
 
 
 def _names(model: Any) -> np.ndarray:
-    """Give the names of columns; a pipeline with a graph step has those of its last step."""
+    """Return the names of columns; a pipeline with a graph step has those of its last step."""
     try:
         return np.asarray(model.get_feature_names_out())
     except AttributeError:
@@ -128,18 +128,18 @@ def _names(model: Any) -> np.ndarray:
 
 
 def _columns(value: Any) -> int | None:
-    """Give the number of columns of a table; None for what is none."""
+    """Return the number of columns of a table, None for everything else."""
     shape: tuple[int, ...] = tuple(getattr(value, "shape", ()))
     return shape[1] if len(shape) == 2 else None
 
 
-def _check_table(found: Any, expected: Any, table: str, model: Any) -> None:
+def _check_table(result: Any, expected: Any, table: str, model: Any) -> None:
     if table == "default" or _columns(expected) is None:
-        expect(type(found) is type(expected), f"{table}: transform gives {type(found).__name__}.")
-        assert_close(found, expected, f"output as {table}")
+        expect(type(result) is type(expected), f"{table}: transform gives {type(result).__name__}.")
+        assert_close(result, expected, f"output as {table}")
         return
-    module = type(found).__module__.split(".")[0]
-    expect(module == table, f"output as {table}: transform gives {type(found)}.")
+    module = type(result).__module__.split(".")[0]
+    expect(module == table, f"output as {table}: transform gives {type(result)}.")
     names = list(_names(model))
-    expect(list(found.columns) == names, f"output as {table}: the columns are not the names.")
-    assert_close(found.to_numpy(), expected, f"output as {table}")
+    expect(list(result.columns) == names, f"output as {table}: the columns are not the names.")
+    assert_close(result.to_numpy(), expected, f"output as {table}")

@@ -40,14 +40,14 @@ def _weights(data: CheckData) -> np.ndarray:
     applies=_repeatable_with_weights,
 )
 def check_containers_of_sample_weight(estimator: Any, data: CheckData) -> None:
-    """``sample_weight`` as a list, tuple or Series does what an array does."""
+    """Check that ``sample_weight`` as a list, tuple or Series equals an array."""
     import pandas as pd
 
     weights = _weights(data)
     expected = outputs(fitted(estimator, data, sample_weight=weights), data.structures)
     for make in (list, tuple, pd.Series):
-        found = outputs(fitted(estimator, data, sample_weight=make(weights)), data.structures)
-        assert_same(found, expected, f"sample_weight as {make.__name__}")
+        result = outputs(fitted(estimator, data, sample_weight=make(weights)), data.structures)
+        assert_same(result, expected, f"sample_weight as {make.__name__}")
 
 
 @structure_check("check_sample_weights_shape", applies=_takes_weights)
@@ -84,21 +84,21 @@ def check_sample_weight_untouched(estimator: Any, data: CheckData) -> None:
 
 @structure_check(applies=_repeatable_with_weights)
 def check_equal_weights_are_none(estimator: Any, data: CheckData) -> None:
-    """``sample_weight`` of ones does what None does."""
+    """Check that ``sample_weight`` of ones equals None."""
     ones = np.ones(len(data))
     expected = outputs(fitted(estimator, data), data.structures)
-    found = outputs(fitted(estimator, data, sample_weight=ones), data.structures)
-    assert_close(found, expected, "sample_weight of ones")
+    result = outputs(fitted(estimator, data, sample_weight=ones), data.structures)
+    assert_close(result, expected, "sample_weight of ones")
 
 
 @structure_check(applies=_repeatable_with_weights)
 def check_weights_matter(estimator: Any, data: CheckData) -> None:
-    """Give another result with some weights than without."""
+    """Check that weights change the result."""
     weights = np.where(np.arange(len(data)) % 2, 1e-3, 1.0)
     expected = outputs(fitted(estimator, data), data.structures)
-    found = outputs(fitted(estimator, data, sample_weight=weights), data.structures)
+    result = outputs(fitted(estimator, data, sample_weight=weights), data.structures)
     try:
-        assert_same(found, expected, "")
+        assert_same(result, expected, "")
     except AssertionError:
         return
     raise AssertionError("sample_weight changes nothing.")
@@ -106,7 +106,7 @@ def check_weights_matter(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_sample_weight_equivalence_on_dense_data", applies=_repeatable_with_weights)
 def check_zero_weight_hides_label(estimator: Any, data: CheckData) -> None:
-    """Let the label of a structure of zero weight not matter.
+    """Check that the label of a structure of zero weight does not matter.
 
     The part of "zero weight equals removal" that holds where batches are drawn: a structure that
     is removed changes which others share a batch.
@@ -116,22 +116,22 @@ def check_zero_weight_hides_label(estimator: Any, data: CheckData) -> None:
     rows = np.arange(1, len(data), 3)
     weights = np.ones(len(data))
     weights[rows] = 0.0
-    other = data.with_y(other_labels(data.y, rows))
-    found, expected = (
+    relabelled = data.with_y(other_labels(data.y, rows))
+    result, expected = (
         outputs(fitted(estimator, each, sample_weight=weights), data.structures)
-        for each in (data, other)
+        for each in (data, relabelled)
     )
-    assert_close(found, expected, "with other labels of zero weight")
+    assert_close(result, expected, "with other labels of zero weight")
 
 
 @structure_check("check_sample_weight_equivalence_on_dense_data", applies=_exact_with_weights)
 def check_zero_weight_is_removal(estimator: Any, data: CheckData) -> None:
     """Zero weight equals removal, and a weight of two a repetition, where nothing is random."""
     weights = np.arange(len(data)) % 3
-    repeated = data.part(np.repeat(np.arange(len(data)), weights))
+    repeated = data.take(np.repeat(np.arange(len(data)), weights))
     expected = outputs(fitted(estimator, repeated), data.structures)
-    found = outputs(fitted(estimator, data, sample_weight=weights), data.structures)
-    assert_close(found, expected, "weights in place of repetitions")
+    result = outputs(fitted(estimator, data, sample_weight=weights), data.structures)
+    assert_close(result, expected, "weights in place of repetitions")
 
 
 @structure_check(applies=_takes_groups)
@@ -141,9 +141,9 @@ def check_groups(estimator: Any, data: CheckData) -> None:
     by_name = np.array([f"group {group}" for group in groups])
     models = [fitted(estimator, data, groups=form) for form in (groups, groups.tolist(), by_name)]
     if is_repeatable(estimator):
-        first, *others = (outputs(model, data.structures) for model in models)
-        for other in others:
-            assert_close(other, first, "groups of another kind")
+        first, *rest = (outputs(model, data.structures) for model in models)
+        for next_result in rest:
+            assert_close(next_result, first, "groups of another kind")
     short = groups[:-1]
     expect_error(lambda: fitted(estimator, data, groups=short), "groups of other length", "groups")
 
@@ -157,7 +157,7 @@ def check_metadata_routing(estimator: Any, data: CheckData) -> None:
         for requested in (True, False):
             model = _request(seeded(estimator), requested)
             params = {"sample_weight": weights} if requested else {}
-            found = cross_validate(
+            result = cross_validate(
                 make_pipeline(model),
                 data.structures,
                 data.y,
@@ -166,7 +166,7 @@ def check_metadata_routing(estimator: Any, data: CheckData) -> None:
                 error_score="raise",
             )["test_score"]
             expected = _scores_by_hand(estimator, data, folds, weights if requested else None)
-            assert_close(found, expected, f"cross_validate with sample_weight={requested}")
+            assert_close(result, expected, f"cross_validate with sample_weight={requested}")
     _check_unrequested(estimator, data, weights)
 
 
@@ -182,10 +182,10 @@ def _scores_by_hand(estimator: Any, data: CheckData, folds: Any, weights: Any) -
     scores = []
     for train, test in folds.split(range(len(data))):
         metadata = [{} if weights is None else {"sample_weight": weights[p]} for p in (train, test)]
-        model = fitted(estimator, data.part(train), **metadata[0])
-        part = data.part(test)
+        model = fitted(estimator, data.take(train), **metadata[0])
+        tested = data.take(test)
         routed = metadata[1] if hasattr(model, "set_score_request") else {}
-        scores.append(model.score(part.structures, part.y, **routed))
+        scores.append(model.score(tested.structures, tested.y, **routed))
     return np.array(scores)
 
 

@@ -28,11 +28,11 @@ class CheckData:
     y: Any
 
     def with_y(self, y: Any) -> "CheckData":
-        """Give the structures with other labels."""
+        """Return the structures with new labels."""
         return CheckData(self.structures, y)
 
-    def part(self, indices: Any) -> "CheckData":
-        """Give some of the structures with their labels."""
+    def take(self, indices: Any) -> "CheckData":
+        """Return some of the structures with their labels."""
         return CheckData(take(self.structures, indices), take(self.y, indices))
 
     def __len__(self) -> int:
@@ -40,7 +40,7 @@ class CheckData:
 
 
 def make_data(estimator: Any, structures: Sequence[Any] | None, y: Any) -> CheckData:
-    """Give structures of the check's own, so that nothing a check does outlives it."""
+    """Return copies of the structures, so that no change by a check outlives it."""
     if structures is None and y is not None and not callable(y):
         raise ValueError("y was given without structures: pass both, or a function for y.")
     chosen = _default_frames()[0] if structures is None else list(structures)
@@ -58,7 +58,7 @@ def _default_frames() -> tuple[list[Any], FrameLabels]:
 
 
 def _default_labels(estimator: Any, structures: list[Any], is_default: bool) -> Any:
-    """Give labels that fit the tags: classes, a property, energies and forces, or none."""
+    """Return labels that fit the tags: classes, a property, energies and forces, or none."""
     if is_classifier(estimator):
         multi_class = get_tags(estimator).classifier_tags.multi_class
         n_classes = N_CLASSES if multi_class else 2
@@ -99,7 +99,7 @@ def take(values: Any, indices: Any) -> Any:
 
 
 def other_labels(y: Any, rows: np.ndarray) -> Any:
-    """Give ``y`` with other, likewise possible labels in some rows."""
+    """Return ``y`` with different, equally possible labels in some rows."""
     if isinstance(y, FrameLabels):
         return _other_frame_labels(y, rows)
     changed = np.array(y)
@@ -133,7 +133,7 @@ def _shifted(values: Any, where: np.ndarray, by: float) -> np.ndarray:
 
 
 def as_object_array(structures: Sequence[Any], *, column: bool = False) -> np.ndarray:
-    """Give structures as an object array ``(n,)`` or ``(n, 1)``; NumPy alone would unpack them."""
+    """Return structures as an object array ``(n,)`` or ``(n, 1)``; NumPy would unpack them."""
     array = np.empty(len(structures), dtype=object)
     for index, structure in enumerate(structures):
         array[index] = structure

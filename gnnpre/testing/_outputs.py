@@ -1,4 +1,4 @@
-"""What an estimator gives, as arrays that can be compared."""
+"""Results of an estimator, as arrays that can be compared."""
 
 from collections.abc import Callable, Iterable
 from typing import Any
@@ -40,10 +40,10 @@ def expect_error(
     call: Callable[[], Any], what: str, *names: str, errors: Any = (ValueError, TypeError)
 ) -> None:
     """Fail where a call raises none of the errors, or one whose message has none of the names."""
-    kinds = errors if isinstance(errors, tuple) else (errors,)
+    error_types = errors if isinstance(errors, tuple) else (errors,)
     try:
         call()
-    except kinds as error:
+    except error_types as error:
         text = str(error)
         if names and not any(name in _words(text) for name in names):
             raise AssertionError(
@@ -53,7 +53,7 @@ def expect_error(
     except Exception as error:
         raise AssertionError(
             f"{what} is refused by a {type(error).__name__} ({error}); expected "
-            f"{' or '.join(kind.__name__ for kind in kinds)}."
+            f"{' or '.join(error_type.__name__ for error_type in error_types)}."
         ) from error
     raise AssertionError(f"{what} is accepted; expected an error.")
 
@@ -70,7 +70,7 @@ def seeded(estimator: Any, seed: int | None = 0) -> Any:
 
 
 def fitted(estimator: Any, data: CheckData, seed: int | None = 0, **metadata: Any) -> Any:
-    """Give a fitted clone."""
+    """Return a fitted clone."""
     copy = seeded(estimator, seed)
     copy.fit(data.structures, data.y, **metadata)
     return copy
@@ -93,8 +93,8 @@ def as_arrays(value: Any) -> list[np.ndarray]:
     if isinstance(value, (list, tuple)):
         return _flatten(value)
     if isinstance(value, FrameLabels):
-        parts = (value.energy, value.forces, value.stress)
-        return [np.asarray(part) for part in parts if part is not None]
+        labels = (value.energy, value.forces, value.stress)
+        return [np.asarray(label) for label in labels if label is not None]
     if isinstance(value, CrystalGraphs):
         names = ("atomic_numbers", "positions", "cell", "edge_index", "edge_shift")
         tensors = [getattr(value, name).cpu().numpy() for name in names]
@@ -108,22 +108,25 @@ def _flatten(values: Iterable[Any]) -> list[np.ndarray]:
     return [array for value in values for array in as_arrays(value)]
 
 
-def assert_same(found: Any, expected: Any, message: str) -> None:
+def assert_same(result: Any, expected: Any, message: str) -> None:
     """Fail where two outputs differ in a bit."""
-    _compare(found, expected, message, exact=True)
+    _compare(result, expected, message, exact=True)
 
 
-def assert_close(found: Any, expected: Any, message: str) -> None:
+def assert_close(result: Any, expected: Any, message: str) -> None:
     """Fail where two outputs differ by more than sums in another order do."""
-    _compare(found, expected, message, exact=False)
+    _compare(result, expected, message, exact=False)
 
 
-def _compare(found: Any, expected: Any, message: str, *, exact: bool) -> None:
-    left, right = as_arrays(found), as_arrays(expected)
-    expect(len(left) == len(right), f"{message}: {len(left)} arrays, not {len(right)}.")
-    for one, other in zip(left, right, strict=True):
-        if exact or other.dtype.kind not in "fc" or one.shape != other.shape:
-            np.testing.assert_array_equal(one, other, err_msg=message)
+def _compare(result: Any, expected: Any, message: str, *, exact: bool) -> None:
+    results, expected_arrays = as_arrays(result), as_arrays(expected)
+    expect(
+        len(results) == len(expected_arrays),
+        f"{message}: {len(results)} arrays, not {len(expected_arrays)}.",
+    )
+    for array, target in zip(results, expected_arrays, strict=True):
+        if exact or target.dtype.kind not in "fc" or array.shape != target.shape:
+            np.testing.assert_array_equal(array, target, err_msg=message)
         else:
-            scale = np.abs(other[np.isfinite(other)]).max(initial=0.0)
-            np.testing.assert_allclose(one, other, RTOL, ATOL * scale, err_msg=message)
+            scale = np.abs(target[np.isfinite(target)]).max(initial=0.0)
+            np.testing.assert_allclose(array, target, RTOL, ATOL * scale, err_msg=message)

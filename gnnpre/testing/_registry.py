@@ -28,7 +28,7 @@ Applies = Callable[[Any], bool]
 
 
 class StructureCheck(NamedTuple):
-    """A check, the checks of scikit-learn that it stands for, and what it applies to."""
+    """A check, its twins in scikit-learn, and the estimators that it applies to."""
 
     function: Check
     twin_of: tuple[str, ...]
@@ -50,7 +50,7 @@ def always(estimator: Any) -> bool:
 
 
 def structure_check(*twin_of: str, applies: Applies = always) -> Callable[[Check], Check]:
-    """Put a check on the list."""
+    """Register a check."""
 
     def register(function: Check) -> Check:
         STRUCTURE_CHECKS.append(StructureCheck(function, twin_of, applies))
@@ -60,7 +60,7 @@ def structure_check(*twin_of: str, applies: Applies = always) -> Callable[[Check
 
 
 def is_no_pipeline(estimator: Any) -> bool:
-    """Tell what has tags of its own: a Pipeline keeps those of X and y from us."""
+    """Return whether the tags are the estimator's: a Pipeline hides those of X and y."""
     return not isinstance(estimator, Pipeline)
 
 
@@ -80,12 +80,12 @@ def is_supervised(estimator: Any) -> bool:
 
 
 def is_repeatable(estimator: Any) -> bool:
-    """Whether equal seeds give equal results."""
+    """Return whether equal seeds mean equal results."""
     return not get_tags(estimator).non_deterministic
 
 
 def takes(parameter: str) -> Applies:
-    """Tell whether ``fit`` has a parameter of that name."""
+    """Return whether ``fit`` has a parameter of that name."""
 
     def applies(estimator: Any) -> bool:
         return bool(has_fit_parameter(estimator, parameter))

@@ -83,7 +83,7 @@ LEFT_OUT: dict[str, str] = {
 
 
 def scikit_learn_checks() -> dict[str, str]:
-    """Say of each check of the installed scikit-learn what becomes of it on structures.
+    """Return how each check of the installed scikit-learn is applied to structures.
 
     Returns
     -------
@@ -94,7 +94,7 @@ def scikit_learn_checks() -> dict[str, str]:
 
     See Also
     --------
-    check_structure_estimator : Runs what is not left out.
+    check_structure_estimator : Runs all checks that apply.
 
     Examples
     --------
@@ -127,7 +127,7 @@ def _fate(name: str) -> str:
 
 
 def array_free_checks(estimator: Any) -> dict[str, Callable[[Any], None]]:
-    """Give scikit-learn's own checks that apply, as functions of an estimator."""
+    """Return scikit-learn's own checks that apply, as functions of an estimator."""
     return {
         name: _bind(getattr(estimator_checks, name))
         for name, applies in ARRAY_FREE.items()

@@ -31,7 +31,7 @@ __all__ = [
 
 
 class CheckResult(NamedTuple):
-    """What came of one check.
+    """Result of one check.
 
     Parameters
     ----------
@@ -40,7 +40,7 @@ class CheckResult(NamedTuple):
     status : {"passed", "failed", "skipped", "xfail"}
         ``"xfail"`` is a failure that was expected.
     exception : Exception or None
-        What the check raised.
+        The exception that the check raised.
 
     Examples
     --------
@@ -107,7 +107,7 @@ def _run(check: StructureCheck, structures: Any, y: Any, estimator: Any) -> None
 
 
 def _quietly(function: Callable[[Any], None], estimator: Any) -> None:
-    """Call without the advice (UserWarning) that a dozen crystals give rise to."""
+    """Call without the advice (UserWarning) that a dozen crystals cause."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", UserWarning)
         function(estimator)
@@ -153,7 +153,7 @@ def check_structure_estimator(
     Raises
     ------
     Exception
-        What the first check that fails raises, with ``on_fail="raise"``.
+        Raised by the first check that fails, with ``on_fail="raise"``.
     TypeError
         If ``estimator`` is a class.
     ValueError
@@ -195,9 +195,9 @@ def check_structure_estimator(
     return results
 
 
-def check_names(expected: Mapping[str, str], known: Iterable[str]) -> None:
-    """Refuse names of checks that there are not."""
-    known_names = {*known, *(check.name for check in STRUCTURE_CHECKS)}
+def check_names(expected: Mapping[str, str], array_free: Iterable[str]) -> None:
+    """Raise ValueError for names of checks that do not exist."""
+    known_names = {*array_free, *(check.name for check in STRUCTURE_CHECKS)}
     unknown = sorted(set(expected) - known_names)
     if unknown:
         raise ValueError(f"expected_failed_checks names {unknown}, which are no checks.")

@@ -40,7 +40,7 @@ def average_improvement(
     References
     ----------
     S. Jia et al., "Derivative-based pre-training of graph neural networks for materials property
-    predictions", Digital Discovery (2024), table 4, whose last column it gives.
+    predictions", Digital Discovery (2024), last column of table 4.
 
     Examples
     --------
@@ -59,7 +59,7 @@ def average_improvement(
 
 
 def _paired(baseline: Any, model: Any) -> tuple[list[str], list[Any], list[Any]]:
-    """Give names and errors of both, in one order."""
+    """Return the names and both lists of errors, in one order."""
     # A pandas Series has names too, and is no Mapping.
     named = [hasattr(errors, "items") for errors in (baseline, model)]
     for argument, errors in (("baseline", baseline), ("model", model)):

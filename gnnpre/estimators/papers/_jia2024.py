@@ -28,7 +28,7 @@ def jia2024_cgcnn(
     Parameters
     ----------
     objective : {"forces", "denoising", "denoising_head"} or Objective
-        What pre-training learns: energy, forces and stress; the derivative that leads back from
+        Objective of pre-training: energy, forces and stress; the derivative that leads back from
         noise; the same by a head on each atom; or an objective of your own.
     ratio : sequence of three floats
         Weights of energy, forces and stress for ``"forces"``. The paper has (1, 0, 0), (0, 1, 0),
@@ -38,7 +38,7 @@ def jia2024_cgcnn(
     pooling : {"sum", "mean"}
         Pooling in fine-tuning and of the baseline: the paper's table 4 has the mean.
     pretraining_epochs : int
-        Epochs of pre-training. With ``checkpoint_epochs`` one run gives all of the paper's.
+        Epochs of pre-training. With ``checkpoint_epochs`` one run covers all of the paper's.
     pretraining_batch_size : int
         Crystals in a batch of pre-training.
     finetuning_epochs : int
@@ -122,7 +122,7 @@ def jia2024_cgcnn(
     not found        the baseline's settings; here those of fine-tuning
     ===============  ===========================================================================
 
-    What differs from the published code:
+    Differences from the published code:
 
     - Every periodic image within 8 Å is a neighbour. The code looked two cells far at most, and
       missed some where planes of the lattice are less than 4 Å apart.
@@ -195,7 +195,7 @@ def jia2024_torchmdnet(
     Parameters
     ----------
     objective : {"forces", "denoising", "denoising_head"} or Objective
-        What pre-training learns, as in :func:`jia2024_cgcnn`.
+        Objective of pre-training, as in :func:`jia2024_cgcnn`.
     ratio : sequence of three floats
         Weights of energy, forces and stress for ``"forces"``.
     pooling : {"sum", "mean"}
@@ -223,7 +223,7 @@ def jia2024_torchmdnet(
 
     See Also
     --------
-    jia2024_cgcnn : The same with CGCNN, and what the words for sources mean.
+    jia2024_cgcnn : The same with CGCNN, and the meaning of the words for sources.
 
     Notes
     -----
@@ -246,7 +246,7 @@ def jia2024_torchmdnet(
     not found        those for this paper; its baseline
     ===============  ===========================================================================
 
-    What differs from the published code, beside what :func:`jia2024_cgcnn` says of graphs and
+    Differences from the published code, besides those of :func:`jia2024_cgcnn` in graphs and
     losses:
 
     - 105,216 weights of the first layer that act on vectors of zero do not exist, which is the
@@ -291,7 +291,7 @@ def jia2024_torchmdnet(
 
 
 def published_torchmdnet() -> TorchMDNet:
-    """Give the transformer of both papers."""
+    """Return the transformer of both papers."""
     return TorchMDNet(
         hidden_channels=128,
         n_layers=8,
@@ -308,7 +308,7 @@ def published_torchmdnet() -> TorchMDNet:
 def _strategies(
     ratio: Sequence[float], readout: dict[str, Any], per_atom: dict[str, Any]
 ) -> dict[str, Objective]:
-    """Give the objectives of the paper by name."""
+    """Return the objectives of the paper by name."""
     if not isinstance(ratio, (list, tuple)) or len(ratio) != 3:
         raise ValueError(
             f"ratio={ratio!r}; expected three weights, of energy, forces and stress, such as "

@@ -105,7 +105,7 @@ def jia2025_torchmdnet(
                      1e-6: not found
     ===============  ===========================================================================
 
-    What differs from the published code:
+    Differences from the published code:
 
     - Fingerprints see periodic images, which a script of the branches left out for GMP.
     - A feature of EAD has the moments of one degree, where the authors' code for it has all up to
@@ -114,11 +114,11 @@ def jia2025_torchmdnet(
       (``GMP(densities="QE-kjpaw.gpsp")``) and a threshold of 1e-16.
     - Features that are the same for all atoms are left out of the loss.
     - Scaled targets (robust, or to a range) in the branches were cut into crystals at the wrong
-      places. They are not here; ``standardize`` is what they were for.
+      places. They are not here; ``standardize`` replaces them.
     - No half precision (AMP).
     - Committed configurations of the baseline train on 0.8 of the data, those of fine-tuning on
       0.6. Here both have the same part.
-    - What :func:`jia2024_torchmdnet` says of graphs and of the network.
+    - Those of :func:`jia2024_torchmdnet` in graphs and network.
 
     References
     ----------

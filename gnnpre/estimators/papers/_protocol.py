@@ -1,4 +1,4 @@
-"""What a published protocol consists of, and what those of the papers have in common."""
+"""Published protocols: their form, and the settings that those of both papers share."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -26,7 +26,7 @@ FINETUNING_VALIDATION = 0.25
 class Protocol:
     """Unfitted estimators with the settings of a published study.
 
-    Functions such as :func:`jia2024_cgcnn` make it. What it holds are ordinary estimators: change
+    Functions such as :func:`jia2024_cgcnn` make it. It holds ordinary estimators: change
     them with ``set_params``, put them in pipelines.
 
     Parameters
@@ -63,7 +63,7 @@ class Protocol:
     finetuning: Mapping[str, Any]
 
     def finetune(self, pretrained: Any) -> PropertyRegressor:
-        """Give the regressor that starts from a pre-trained model.
+        """Return the regressor that starts from a pre-trained model.
 
         Parameters
         ----------
@@ -90,7 +90,7 @@ class Protocol:
 
 
 def choose_objective(objective: Any, named: Mapping[str, Objective]) -> Objective:
-    """Give the objective of a name, or a copy of the one given."""
+    """Return the objective of a name, or a copy of an objective."""
     if isinstance(objective, Objective):
         copy: Objective = clone(objective)
         return copy
@@ -111,7 +111,7 @@ def assemble(
     finetuning: Mapping[str, Any],
     random_state: Any,
 ) -> Protocol:
-    """Put a protocol together from what is its own and what all have."""
+    """Build a protocol from its settings and those that all protocols share."""
     # The head of this denoising is no readout, and there is nothing of it to transfer.
     other_head = isinstance(objective, Denoising) and objective.through == "head"
     common = {"weight_decay": 0.01, "gradient_clip": 10.0, "random_state": random_state}
@@ -138,7 +138,7 @@ def assemble(
 
 
 def plateau(min_learning_rate: float) -> PlateauSchedule:
-    """Give the schedule of the published code, which looks at the loss of training."""
+    """Return the schedule of the published code, which monitors the training loss."""
     return PlateauSchedule(
         factor=0.8,
         patience=10,
