@@ -1,4 +1,4 @@
-"""Configs by name: what a saved model may name, without any import path in its file."""
+"""Configs by name, so that the file of a saved model needs no import path."""
 
 from collections.abc import Mapping
 from inspect import isabstract

@@ -18,7 +18,7 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "readability.py"
 #: Lower a limit when you have improved a folder; never raise one. "": modules at the top.
 LIMITS: dict[str, tuple[int, int, int]] = {
     "": (1, 3, 5),
-    "backbones": (7, 4, 27),
+    "backbones": (0, 0, 0),
     "calculators": (0, 0, 3),
     "datasets": (0, 9, 17),
     "estimators": (0, 0, 7),

@@ -110,7 +110,7 @@ class BackboneModule(nn.Module):
 
     @property
     def n_layers(self) -> int:
-        """Number of layers, not counting what comes before the first."""
+        """Number of layers, without the embedding before the first."""
         return len(self.layer_patterns()) - 1
 
     def layer_patterns(self) -> list[tuple[str, ...]]:

@@ -19,7 +19,7 @@ POOLINGS = (*ENERGY_POOLINGS, "max", "attention", "cumulants")
 def pool(values: Tensor, batch: CrystalBatch, pooling: str) -> Tensor:
     """Pool values of atoms over each crystal: ``(N, C) -> (n, C)``, or ``(n, 3 C)``.
 
-    ``"cumulants"`` gives the mean, the variance and the third central moment.
+    ``"cumulants"`` returns the mean, the variance and the third central moment.
     """
     return pool_atoms(values, batch.batch, batch.n_atoms, pooling)
 

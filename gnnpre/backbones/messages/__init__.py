@@ -1,6 +1,6 @@
 """Messages along edges, and their sums over neighbours with two derivatives.
 
-An :class:`EdgeMessage` states by a formula what one atom sends to another along an edge;
+An :class:`EdgeMessage` is a formula for the message from one atom to another along an edge;
 :meth:`Neighbors.sum` adds the messages up for each atom that receives them. How the sum is computed
 (block by block, by a kernel in C, or compiled by torch) does not concern a backbone.
 """

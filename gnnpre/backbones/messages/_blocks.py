@@ -98,7 +98,7 @@ class Blocks(NamedTuple):
     Parameters
     ----------
     message : EdgeMessage
-        What is sent.
+        The message.
     pairs : EdgePairs
         The edges.
     n_atoms : int

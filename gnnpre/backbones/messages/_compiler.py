@@ -49,7 +49,7 @@ def has_compiler() -> bool:
 def describe_compiler() -> tuple[str, ...]:
     """Return all that a compiled file depends on, but for its sources and macros.
 
-    The macros of the compiler say what -march=native means: a home folder may be shared by
+    The macros of the compiler show the meaning of -march=native: a home folder may be shared by
     machines with different processors.
     """
     flags = _native_flags()
@@ -149,7 +149,7 @@ def _macros(flags: tuple[str, ...]) -> str | None:
 
 
 def _run(command: list[str], seconds: float, folder: Path | None = None) -> tuple[int, str]:
-    """Run a command; return its exit status and what it printed, up to a limit."""
+    """Run a command; return its exit status and its output, up to a limit."""
     environment = dict(os.environ)
     if folder is not None:  # for its temporary files, which go with the folder
         environment["TMPDIR"] = str(folder)

@@ -54,7 +54,7 @@ class KernelSums(NamedTuple):
     library : ctypes.CDLL
         The compiled kernel.
     spec : KernelSpec
-        What it computes.
+        Its source, sizes and sums.
     roles : tuple of str
         Roles of the inputs, with those of a linear map.
     n_features : int
@@ -220,7 +220,7 @@ def declare_functions(library: ctypes.CDLL, spec: KernelSpec, real_bits: int) ->
     library : ctypes.CDLL
         The kernel.
     spec : KernelSpec
-        What it should compute.
+        The expected source, sizes and sums.
     real_bits : int
         Bits of a number.
 

@@ -1,4 +1,4 @@
-"""The interface of a message: a formula for what is sent along an edge."""
+"""The interface of a message along an edge: a formula, and optional fast paths."""
 
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
@@ -69,7 +69,7 @@ class KernelSpec(NamedTuple):
 
 
 class EdgeMessage(ABC):
-    """What one atom sends to another along an edge.
+    """Base class of messages from one atom to another along an edge.
 
     A subclass sets ``roles`` and implements :meth:`formula`; its gradient and second derivative
     follow by automatic differentiation. The other methods are optional fast paths, and each must
@@ -97,7 +97,7 @@ class EdgeMessage(ABC):
     torch.Size([4, 8])
     """
 
-    #: What has each input: the atom that receives (TARGET), the atom that sends (SOURCE), the pair
+    #: Owner of each input: the atom that receives (TARGET), the atom that sends (SOURCE), the pair
     #: of atoms (PAIR), or the pair with the opposite sign for the reverse edge (DIRECTION).
     roles: tuple[str, ...]
     #: Whether derivatives reuse the state from ``value``. If not, they prepare it again, as they do

@@ -92,7 +92,7 @@ class Neighbors(NamedTuple):
         Parameters
         ----------
         message : EdgeMessage
-            What is sent.
+            The message.
         *inputs : Tensor or LinearMap
             The inputs of the message: (N, ...) for atoms, (P, ...) for pairs.
 

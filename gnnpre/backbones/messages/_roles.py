@@ -1,4 +1,4 @@
-"""What an input of a message belongs to."""
+"""Roles of the inputs of a message: an atom, a pair of atoms, or all edges alike."""
 
 from torch import Tensor
 
