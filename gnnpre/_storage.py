@@ -10,6 +10,7 @@ from typing import Any
 import torch
 
 from ._atomic import write_file
+from ._validation import check_path
 
 __all__ = ["file_metadata", "load_tensors", "plain", "reading", "save_tensors"]
 
@@ -68,6 +69,7 @@ def load_tensors(
 
     ``remedy`` ends the message of the error about a file that is damaged or holds something else.
     """
+    check_path("path", path)
     if not Path(path).is_file():
         raise FileNotFoundError(f"There is no file {str(path)!r} to load {kind} from.")
     with reading(path, remedy):

@@ -94,11 +94,15 @@ def check_path(name: str, value: Any) -> None:
     ------
     TypeError
         If it is neither a str nor a path.
+    ValueError
+        If it holds a NUL character.
     """
     if not isinstance(value, (str, os.PathLike)):
         raise TypeError(
             f"{name}={value!r} is of type {type(value).__name__}; expected a str or Path."
         )
+    if "\0" in os.fsdecode(value):
+        raise ValueError(f"{name}={value!r} holds a NUL character, which no path may.")
 
 
 def check_random_state(name: str, value: Any) -> None:

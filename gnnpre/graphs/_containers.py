@@ -70,6 +70,8 @@ def _read_container(X: Any) -> list[Any]:
         return list(X[columns[0]])
     if isinstance(X, np.ndarray) or hasattr(X, "iloc") or _is_pandas_index(X):
         return _list_from_array(np.asarray(X, dtype=object))
+    if hasattr(X, "__array__") and getattr(X, "ndim", 1) == 0:  # its __iter__ raises
+        raise TypeError(f"X is one {type(X).__name__} without rows; expected a list of structures.")
     return list(X)
 
 
