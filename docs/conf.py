@@ -59,6 +59,7 @@ def write_api_pages() -> None:
             "",
             ".. autosummary::",
             "   :toctree: generated",
+            "   :nosignatures:",
             "",
         ]
         lines += [f"   {public}" for public in module.__all__]
@@ -153,6 +154,10 @@ html_title = "gnnpre"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+# Pages without a section of their own have nothing to show on the left.
+html_sidebars: dict[str, list[str]] = {
+    page: [] for page in ("index", "installation", "tutorial", "benchmarks")
+}
 html_theme_options = {
     "logo": {"text": "gnnpre"},
     "navbar_align": "left",
