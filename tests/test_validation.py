@@ -3,16 +3,30 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.base import clone
 
-from gnnpre import CrystalGraphs, FrameLabels, StructureToGraph
-from gnnpre.datasets import make_emt_frames, read_matbench
+from gnnpre import CGCNN, CrystalGraphs, FrameLabels, PropertyRegressor, StructureToGraph
+from gnnpre.datasets import make_emt_frames, make_emt_property
 
 
 @pytest.mark.parametrize("value", [3, None, np.ones(2), ["a"], print])
-@pytest.mark.parametrize("function", [read_matbench, CrystalGraphs.load, FrameLabels.load])
+@pytest.mark.parametrize("function", [CrystalGraphs.load, FrameLabels.load])
 def test_no_path(function, value):
     with pytest.raises(TypeError, match=rf"path=.* is of type {type(value).__name__}; expected a str"):
         function(value)
+
+
+@pytest.mark.parametrize("value", [3, np.ones(2), slice(None)])
+def test_models_are_saved_and_loaded_by_paths(value):
+    structures, y = make_emt_property(8, max_atoms=4, random_state=0)
+    model = PropertyRegressor(CGCNN(4, 1), max_epochs=1, random_state=0)
+    with pytest.raises(TypeError, match="checkpoint_dir=.* is of type"):
+        clone(model).set_params(checkpoint_dir=print).fit(structures, y)
+    model.fit(structures, y)
+    with pytest.raises(TypeError, match="path=.* is of type"):
+        model.save(value)
+    with pytest.raises(TypeError, match="path=.* is of type"):
+        PropertyRegressor.load(value)
 
 
 def test_path_with_a_nul_character():

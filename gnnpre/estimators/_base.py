@@ -257,7 +257,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         estimator._set_network(network)
         try:
             estimator._set_learnt_state(learnt)
-        except (KeyError, TypeError) as error:
+        except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{str(path)!r} lacks what a fitted {cls.__name__} has learnt ({error}): it was "
                 "written by another version, or changed."

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from gnnpre._atomic import finish_folder_swap, remove_stale, replace_file, replace_folder
 from gnnpre._storage import plain, reading
+from gnnpre._validation import check_path
 from gnnpre._version import __version__
 
 __all__ = ["load_checkpoint", "save_checkpoint"]
@@ -28,6 +29,7 @@ def save_checkpoint(path: str | Path, weights: dict[str, Tensor], config: dict[s
     """Write a model to ``path``: one zip file if it has a suffix, else a folder."""
     from safetensors.torch import save
 
+    check_path("path", path)
     path = Path(path)
     if not path.parent.is_dir():
         raise FileNotFoundError(f"There is no folder {str(path.parent)!r} to save {path.name} in.")
@@ -81,6 +83,7 @@ def load_checkpoint(path: str | Path, class_name: str) -> tuple[dict[str, Tensor
     FileNotFoundError
         If there is no such file.
     """
+    check_path("path", path)
     path = Path(path)
     finish_folder_swap(path)
     remove_stale(path.parent, path.name)

@@ -58,6 +58,8 @@ class StateFile:
         try:
             tensors, values = load_tensors(self.path, kind=KIND)
             values = _from_json(values)
+            if not isinstance(values["callbacks"], dict):
+                raise TypeError("states of callbacks are not named")
             # Without a cosine a longer training has the same name; its weights are not these.
             if len(values["history"]) - values["n_earlier"] > max_epochs:
                 return False
