@@ -12,7 +12,9 @@ from gnnpre.datasets import make_emt_frames, make_emt_property
 @pytest.mark.parametrize("value", [3, None, np.ones(2), ["a"], print])
 @pytest.mark.parametrize("function", [CrystalGraphs.load, FrameLabels.load])
 def test_no_path(function, value):
-    with pytest.raises(TypeError, match=rf"path=.* is of type {type(value).__name__}; expected a str"):
+    with pytest.raises(
+        TypeError, match=rf"path=.* is of type {type(value).__name__}; expected a str"
+    ):
         function(value)
 
 

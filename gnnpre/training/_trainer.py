@@ -113,9 +113,7 @@ def train(
         if settings.checkpoint_dir is not None:
             description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings)}
             key = run_key({**description, **(run or {})}, data)
-            _add_files(
-                loop, Path(settings.checkpoint_dir), key, write_epoch
-            )
+            _add_files(loop, Path(settings.checkpoint_dir), key, write_epoch)
         _run(loop, state)
     return net
 
