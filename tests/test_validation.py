@@ -22,12 +22,12 @@ def test_no_path(function, value):
 def test_models_are_saved_and_loaded_by_paths(value):
     structures, y = make_emt_property(8, max_atoms=4, random_state=0)
     model = PropertyRegressor(CGCNN(4, 1), max_epochs=1, random_state=0)
-    with pytest.raises(TypeError, match="checkpoint_dir=.* is of type"):
+    with pytest.raises(TypeError, match=r"checkpoint_dir=.* is of type"):
         clone(model).set_params(checkpoint_dir=print).fit(structures, y)
     model.fit(structures, y)
-    with pytest.raises(TypeError, match="path=.* is of type"):
+    with pytest.raises(TypeError, match=r"path=.* is of type"):
         model.save(value)
-    with pytest.raises(TypeError, match="path=.* is of type"):
+    with pytest.raises(TypeError, match=r"path=.* is of type"):
         PropertyRegressor.load(value)
 
 

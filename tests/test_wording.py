@@ -17,18 +17,19 @@ SCRIPT = Path(__file__).parents[1] / "benchmarks" / "readability.py"
 #: Most docstrings with a banned opening, vague names, and uses of "what" and "give" in docstrings.
 #: Lower a limit when you have improved a folder; never raise one. "": modules at the top.
 LIMITS: dict[str, tuple[int, int, int]] = {
-    "": (1, 3, 5),
+    "": (1, 3, 4),
     "backbones": (0, 0, 0),
     "calculators": (0, 0, 3),
-    "datasets": (0, 9, 17),
+    "cli": (0, 0, 3),
+    "datasets": (0, 0, 4),
     "estimators": (0, 0, 7),
-    "fingerprints": (7, 20, 12),
+    "fingerprints": (0, 0, 1),
     "foundation": (0, 0, 0),
-    "graphs": (4, 6, 17),
-    "model_selection": (36, 36, 83),
+    "graphs": (0, 0, 8),
+    "model_selection": (0, 0, 15),
     "objectives": (0, 3, 9),
-    "study": (52, 119, 107),
-    "testing": (0, 2, 0),
+    "study": (0, 4, 25),
+    "testing": (0, 0, 0),
     "training": (0, 0, 4),
 }
 

@@ -158,8 +158,8 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         for column, (name, member) in enumerate(order):
             member = _seeded(clone(member), random)
             if self.time_budget is not None and _is_network(member):
-                left = 60 * self.time_budget - (monotonic() - started)
-                member = self._cut_epochs(member, left, crystals, y, folds)
+                seconds = 60 * self.time_budget - (monotonic() - started)
+                member = self._cut_epochs(member, seconds, crystals, y, folds)
             models = []
             for number, (train, test) in enumerate(folds):
                 rows = None if labels is None else labels[train]
