@@ -259,7 +259,6 @@ def test_a_table_of_several_columns_names_them(salt, transformer, columns):
         (lambda s: 3, "of type int; expected a list"),
         (lambda s: None, "of type NoneType; expected a list"),
     ],
-    ids=str,
 )
 def test_what_is_no_container(make, message, salt, transformer):
     for method in (transformer.fit, transformer.transform, transformer.fit_transform):
