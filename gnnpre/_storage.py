@@ -12,9 +12,23 @@ import torch
 from ._atomic import write_file
 from ._validation import check_path
 
-__all__ = ["file_metadata", "load_tensors", "plain", "reading", "save_tensors"]
+__all__ = [
+    "UnsuitableFileError",
+    "file_metadata",
+    "load_tensors",
+    "plain",
+    "reading",
+    "save_tensors",
+]
 
 FORMAT = 2
+
+
+class UnsuitableFileError(ValueError):
+    """Error about a sound file that is used wrongly; the message says how to use it.
+
+    ``reading`` puts the path before it, and does not advise to save the file again.
+    """
 
 
 def save_tensors(
@@ -57,8 +71,11 @@ def reading(path: str | Path, remedy: str = "Save it again.") -> Iterator[None]:
         yield
     except (OSError, MemoryError):
         raise
+    except UnsuitableFileError as error:
+        raise ValueError(f"{str(path)!r} {error}") from error
     except Exception as error:
-        reason = str(error) if isinstance(error, ValueError) else f"{type(error).__name__}: {error}"
+        text = str(error).removesuffix(".")
+        reason = text if isinstance(error, ValueError) else f"{type(error).__name__}: {text}"
         raise ValueError(f"{str(path)!r} cannot be read: {reason}. {remedy}") from error
 
 

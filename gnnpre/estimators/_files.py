@@ -128,9 +128,12 @@ def read_model(
 
     Raises
     ------
+    TypeError
+        If ``classes`` holds anything but classes.
     ValueError
         If the file is truncated, of another format, or holds another estimator.
     """
+    classes = _checked_classes(classes)
     weights, config = load_checkpoint(path, cls.__name__)
     with reading(path, REMEDY):
         extra = {item.__name__: item for item in (*loadable, *classes)}
@@ -149,6 +152,16 @@ def read_model(
         _check_record(config)
         record = ModelRecord(spec, graph_settings, config["elements"], config["data"])
         return mark_paths(parameters), TrainedNetwork(net, record), config["extra"]
+
+
+def _checked_classes(classes: Any) -> list[type]:
+    items = list(classes) if isinstance(classes, Iterable) else [classes]
+    for item in items:
+        if not isinstance(item, type) or item is classes:
+            raise TypeError(
+                f"classes={classes!r}; expected a list of classes, such as classes=[MyBackbone]."
+            )
+    return items
 
 
 def _check_record(config: Mapping[str, Any]) -> None:

@@ -14,7 +14,7 @@ import torch
 from torch import Tensor
 
 from gnnpre._atomic import finish_folder_swap, remove_stale, replace_file, replace_folder
-from gnnpre._storage import plain, reading
+from gnnpre._storage import UnsuitableFileError, plain, reading
 from gnnpre._validation import check_path
 from gnnpre._version import __version__
 
@@ -147,4 +147,7 @@ def _check_config(config: Any, class_name: str) -> None:
     if version != FORMAT:
         raise ValueError(f"it is of format {version}; this version reads {FORMAT}")
     if config.get("kind") != class_name:
-        raise ValueError(f"it holds a {config.get('kind')}; expected a {class_name}")
+        saved = str(config.get("kind"))
+        raise UnsuitableFileError(
+            f"holds a {saved}; expected a {class_name}. {saved}.load reads it."
+        )

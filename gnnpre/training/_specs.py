@@ -9,6 +9,7 @@ from sklearn.base import BaseEstimator
 from sklearn.frozen import FrozenEstimator
 
 from gnnpre._registry import has_taken_name
+from gnnpre._storage import UnsuitableFileError
 
 __all__ = ["from_spec", "to_spec"]
 
@@ -54,10 +55,10 @@ def from_spec(spec: Any, classes: Mapping[str, type]) -> Any:
         return tuple(items) if "tuple" in spec else items
     name = str(spec.get("class"))
     if name not in classes:
-        raise ValueError(
-            f"The file names a class {name!r}, which is not defined here. Import the module that "
-            f"defines it before you load the file, or pass classes=[{name}] to load, as you have "
-            f"to if several classes have that name. Defined are {sorted(classes)}."
+        raise UnsuitableFileError(
+            f"names a class {name!r}, which is not defined here. Import the module that defines "
+            f"it before you load the file, or pass classes=[{name}] to load, as you have to if "
+            f"several classes have that name. Defined are {sorted(classes)}."
         )
     params = {key: from_spec(item, classes) for key, item in spec["params"].items()}
     try:

@@ -173,6 +173,20 @@ def test_the_other_kind_is_refused(pretrained, regressor, data, path):
         PropertyRegressor(pretrained=path).fit(data.graphs, data.y)
 
 
+def test_a_sound_file_is_not_called_damaged(pretrained, path):
+    pretrained.save(path)
+    with pytest.raises(ValueError, match=r"Pretrainer\.load reads it\.$") as caught:
+        PropertyRegressor.load(path)
+    assert "cannot be read" not in str(caught.value)
+
+
+@pytest.mark.parametrize("classes", [[1], CGCNN, CGCNN(), "CGCNN"])
+def test_classes_of_wrong_type(pretrained, path, classes):
+    pretrained.save(path)
+    with pytest.raises(TypeError, match=r"classes=.*expected a list of classes"):
+        Pretrainer.load(path, classes=classes)
+
+
 def test_loading_leaves_global_random_state_alone(pretrained, path):
     pretrained.save(path)
     before = torch.get_rng_state()
