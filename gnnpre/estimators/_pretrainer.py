@@ -12,6 +12,7 @@ from gnnpre.objectives import Objective
 
 from ._base import CrystalEstimator
 from ._files import check_recorded_paths, epoch_writer, saved_parameters
+from ._inputs import warn_of_other_order
 from ._network import FitInterrupted, TrainedNetwork
 from ._parameters import document
 from ._pretraining import PretrainingSettings, make_labelled_targets, pretrain
@@ -159,6 +160,7 @@ class Pretrainer(CrystalEstimator):
         ValueError, TypeError
             If a parameter, a crystal or a label is not as expected; the message names it.
         """
+        warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         self._fit_rows(X, y, groups, sample_weight)
         return self
 

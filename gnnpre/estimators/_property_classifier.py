@@ -11,6 +11,7 @@ from gnnpre._labels import as_labels, flatten_column
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import ClassTargets
 
+from ._inputs import warn_of_other_order
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
@@ -175,6 +176,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         ValueError, TypeError
             If a parameter, a crystal or a label is not as expected; the message names it.
         """
+        warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         labels = _check_labels(y)
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:

@@ -17,7 +17,7 @@ from gnnpre.graphs import as_crystals
 
 from ._blending import blend_weights
 from ._ensemble_members import default_members
-from ._inputs import check_sample_weight
+from ._inputs import check_sample_weight, warn_of_other_order
 from ._property_regressor import PropertyRegressor
 from ._settings import draw_seed
 
@@ -140,6 +140,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         started = monotonic()
         # 1. Check parameters and labels.
         members = self._checked_members()
+        warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         crystals = as_crystals(X)
         y = as_floats("y", flatten_column("y", y), n_rows=len(crystals), n_dims=(1,))
         self._check_labels(y)

@@ -17,7 +17,7 @@ from gnnpre.objectives import PropertyTargets
 
 from ._diagnosis import predict_rows
 from ._finetuning import FineTuned
-from ._inputs import add_sample_weight
+from ._inputs import add_sample_weight, warn_of_other_order
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
@@ -227,6 +227,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         ValueError, TypeError
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
+        warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         values = _check_complete(y)
         learnt = {"y_ndim_": values.ndim}
         self._finetune(X, values, self._objective(), groups, sample_weight, learnt)

@@ -6,7 +6,8 @@ import pytest
 import torch
 from sklearn.exceptions import DataConversionWarning
 
-from gnnpre import CGCNN, PropertyClassifier, PropertyRegressor
+from gnnpre import CGCNN, Pretrainer, PropertyClassifier, PropertyRegressor, PropertyTargets
+from gnnpre.exceptions import DataQualityWarning
 
 
 class ArrayLike:
@@ -41,6 +42,32 @@ def test_y_and_sample_weight_in_any_form(data, form):
     weights = np.linspace(1.0, 2.0, len(data.y))
     expected = predictions(data, data.y, weights)
     np.testing.assert_array_equal(predictions(data, form(data.y), form(weights)), expected)
+
+
+def fit_series(data, y, groups=None):
+    X = pd.Series(list(data.structures), index=[f"mp-{i}" for i in range(20)])
+    return PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0).fit(X, y, groups=groups)
+
+
+def test_the_index_of_x_in_another_order_is_a_warning(data):
+    y = pd.Series(data.y, index=[f"mp-{i}" for i in range(20)])
+    swapped = y.iloc[[0, 2, 1, *range(3, 20)]]
+    message = r"y has the index of X in another order, in 2 of 20 rows \(row 1 is 'mp-1' in X and"
+    with pytest.warns(DataQualityWarning, match=message):
+        fit_series(data, swapped)
+    with pytest.warns(DataQualityWarning, match="groups has the index of X in another order"):
+        fit_series(data, y, groups=swapped)
+    objective = PropertyTargets()
+    X = pd.Series(list(data.structures), index=y.index)
+    with pytest.warns(DataQualityWarning, match="y has the index of X in another order"):
+        Pretrainer(CGCNN(8, 1), objective, max_epochs=1).fit(X, swapped)
+
+
+@pytest.mark.parametrize("index", ["X", "another"])
+def test_an_index_that_does_not_contradict_is_no_warning(data, index, recwarn):
+    y = pd.Series(data.y, index=[f"mp-{i}" for i in range(20)] if index == "X" else None)
+    fit_series(data, y)
+    assert not [w for w in recwarn if "another order" in str(w.message)]
 
 
 def test_a_column_of_y_is_predicted_as_a_column(data):
