@@ -32,7 +32,8 @@ def test_a_backbone_of_ones_own_loads_by_path_once_it_is_defined(tmp_path, load)
         model = load(path)
     assert type(model.spec_.backbone).__name__ == "Narrow"
     _registry._CLASSES.pop("Narrow")  # as in a process that has not imported it
-    with pytest.raises(ValueError, match=r"'Narrow', which is not defined here. Import the module") as caught:
+    message = r"'Narrow', which is not defined here. Import the module"
+    with pytest.raises(ValueError, match=message) as caught:
         Pretrainer.load(path)
     assert "save it again" not in str(caught.value)
 
