@@ -350,17 +350,31 @@ def _not_numbers(
 ) -> ValueError:
     """Return the error about values that are no numbers."""
     hint = NOT_NUMBERS[problem][1] if problem in NOT_NUMBERS else "Expected numbers."
-    first = ""
+    first, n_rows = "", len(rows)
+    noun = {"object": "other objects", "list": "lists"}.get(problem, problem)
+    if problem == "text":
+        # One "12 GPa" makes text of a whole column of a CSV file: that row is the one to name.
+        unreadable = np.array([row for row in rows if not _is_number_text(array[row])], dtype=int)
+        if 0 < len(unreadable) < len(rows):
+            noun, rows = f"text, of which {len(unreadable)} are no numbers", unreadable
     if len(rows):
         item = np.ravel(array[rows[0]])
         example = array[rows[0]] if array.ndim == 1 else item[0]
         first = f", the first at {rows_text(rows, values)} ({example!r:.40})"
-    noun = {"object": "other objects", "list": "lists"}.get(problem, problem)
     shape = "" if n_dims is None else f" of shape {expected_shape(None, n_dims)}"
     return ValueError(
-        f"{name} cannot be read as numbers{shape}: {len(rows)} of "
+        f"{name} cannot be read as numbers{shape}: {n_rows} of "
         f"{len(array) if array.ndim else 1} rows hold {noun}{first}. {hint}"
     )
+
+
+def _is_number_text(values: Any) -> bool:
+    """Return whether all texts of a row can be read as numbers."""
+    try:
+        np.asarray(values, dtype=object).astype(np.float64)
+    except (TypeError, ValueError):
+        return False
+    return True
 
 
 def _rows_of(flags: np.ndarray) -> np.ndarray:
