@@ -102,8 +102,8 @@ def detect_format(path: Path) -> str:
     if file_format is None:
         raise ValueError(
             f"{path} has no format that is recognised (it begins with {head[:40]!r}). Formats are "
-            "extended XYZ, ASE's trajectories and databases, vasprun.xml and OUTCAR; pass format= "
-            "for any other that ASE reads."
+            "extended XYZ, ASE's trajectories and databases, vasprun.xml and OUTCAR; read_frames "
+            "takes format= for any other that ASE reads."
         )
     return file_format
 

@@ -12,7 +12,9 @@ __all__ = ["check_choice", "check_n_jobs", "check_name", "check_names", "check_p
 def check_path(name: str, value: Any) -> Path:
     """Return a path; anything but a str or path-like is an error."""
     if not isinstance(value, (str, os.PathLike)):
-        raise TypeError(f"{name} must be a str or path-like; got {_show(value)}.")
+        is_structure = hasattr(value, "sites") or hasattr(value, "positions")
+        hint = " Structures need not be read: pass them to fit as they are." if is_structure else ""
+        raise TypeError(f"{name} must be a str or path-like; got {_show(value)}.{hint}")
     return Path(value)
 
 
@@ -93,4 +95,4 @@ def check_n_jobs(value: Any) -> int | None:
 
 
 def _show(value: Any) -> str:
-    return f"{value!r:.60} of type {type(value).__name__}"
+    return f"{' '.join(repr(value).split()):.60} of type {type(value).__name__}"

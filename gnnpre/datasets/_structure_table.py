@@ -21,6 +21,7 @@ _COLUMN_NAMES = (
 )
 _HEADERLESS = {"id_prop.csv"}  # CGCNN's: an id and a target per line, files named by the id
 _LONGEST_PATH = 1024
+_SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
 
 class TableRows(NamedTuple):
@@ -57,7 +58,7 @@ def is_table(source: Any) -> bool:
         return True
     if not isinstance(source, (str, os.PathLike)):
         return False
-    return plain_name(Path(source)).lower().endswith((".csv", ".tsv"))
+    return plain_name(Path(source)).lower().endswith((".csv", ".tsv", *_SPREADSHEETS))
 
 
 def read_table(
@@ -122,6 +123,11 @@ def _load(source: Any) -> "tuple[pd.DataFrame, str, str | None]":
     path = Path(source)
     if not path.is_file():
         raise FileNotFoundError(f"There is no file {path}.")
+    if path.suffix.lower() in _SPREADSHEETS:
+        raise ValueError(
+            f"{path} is a spreadsheet: save it as CSV in the same folder, or pass the DataFrame "
+            "that pandas.read_excel returns, with paths of files that hold from here."
+        )
     header: Any = None if path.name in _HEADERLESS else 0
     separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
     try:
@@ -147,9 +153,17 @@ def _find_column(
             return str(column)
         if isinstance(cell, str) and ("_cell_length_a" in cell or _is_file_name(cell)):
             return str(column)
+    columns = list(table.columns)
+    separator = next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None)
+    if separator is not None:
+        raise ValueError(
+            f"{name} has one column, {columns[0]!r}: it is separated by {separator!r}, not by "
+            "commas. Save it with commas (and decimal points), or pass the DataFrame of "
+            f"pandas.read_csv(..., sep={separator!r}), with paths of files that hold from here."
+        )
     raise ValueError(
-        f"{name} has no column of structures among {list(table.columns)}; name it with "
-        "structure_column=."
+        f"{name} has no column of structures among {columns}; name it with structure_column=. It "
+        "holds CIF text, structures, or names of files (the suffix may be absent)."
     )
 
 

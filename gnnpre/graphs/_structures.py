@@ -113,6 +113,8 @@ def _unwrap(structure: Any) -> Any:
 def _hint(structure: Any) -> str:
     if hasattr(structure, "sites"):
         return " A molecule goes in as ASE Atoms with pbc=False (AseAtomsAdaptor.get_atoms)."
+    if hasattr(structure, "n_atoms") and hasattr(structure, "ids"):
+        return " Readers return structures and targets: pass the first of the two."
     if isinstance(structure, Path):
         return " Read files first, with gnnpre.datasets.read_structures for example."
     return ""

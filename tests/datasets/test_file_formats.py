@@ -99,7 +99,7 @@ def test_output_of_vasp(tmp_path, compress):
         (b'{"mp-1": {"a": {"uncorrected_total_energy": 1}}}', "read_mptrj"),
         (b'{"entries": []}', "read_alexandria"),
         (b'{"@module": "pymatgen.core.structure"}', "read_structures"),
-        (b"hello\nworld\n", r"no format that is recognised .*b'hello.*pass format="),
+        (b"hello\nworld\n", r"no format that is recognised .*b'hello.*read_frames takes format="),
         (b"\x00\x01\x02", "no format that is recognised"),
         (b"\x1f\x8b\x08\x00truncated", "truncated or damaged"),
     ],

@@ -174,6 +174,24 @@ def test_csv_naming_a_missing_file(folder):
     assert skipped["source"].tolist() == [f"Row 1 (id mp-77) of {folder / 'table.csv'}"]
 
 
+@pytest.mark.parametrize(("separator", "shown"), [(";", "';'"), ("\t", r"'\\t'")])
+def test_csv_with_another_separator(folder, separator, shown):
+    (folder / "table.csv").write_text(f"file{separator}K\nmp-0.cif{separator}1,5\n")
+    with pytest.raises(ValueError, match=f"it is separated by {shown}.*Save it with commas"):
+        read_structures(folder / "table.csv", "K")
+
+
+def test_spreadsheets_are_no_structures(folder):
+    (folder / "table.xlsx").write_bytes(b"PK\3\4")
+    with pytest.raises(ValueError, match=r"table.xlsx is a spreadsheet: save it as CSV"):
+        read_structures(folder / "table.xlsx", "K")
+
+
+def test_structures_need_not_be_read():
+    with pytest.raises(TypeError, match=r"source\[0\] must be .* pass them to fit as they are"):
+        read_structures(STRUCTURES)
+
+
 def test_csv_of_cgcnn(folder):
     (folder / "id_prop.csv").write_text("mp-0,1.5\n")
     crystals, y = read_structures(folder / "id_prop.csv")

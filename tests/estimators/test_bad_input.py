@@ -19,6 +19,7 @@ from gnnpre import (
     PropertyTargets,
     StructureToGraph,
 )
+from gnnpre.graphs import Crystals
 
 NAN = np.nan
 
@@ -248,6 +249,12 @@ def test_no_crystals(regressor, data):
 def test_no_structure_among_structures(regressor, data, bad):
     with pytest.raises(TypeError, match=r"X\[1\] is (of type|the text)"):
         regressor.fit([data.structures[0], bad], [1.0, 2.0])
+
+
+def test_the_pair_that_readers_return(regressor, data):
+    pair = (Crystals.from_structures(data.structures), data.y)
+    with pytest.raises(TypeError, match=r"X\[0\] is of type Crystals.*pass the first of the two"):
+        regressor.fit(pair, data.y)
 
 
 def test_one_structure_in_place_of_a_list(regressor, data):
