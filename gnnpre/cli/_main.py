@@ -4,6 +4,7 @@
 """
 
 import sys
+import warnings
 from collections.abc import Sequence
 from importlib import import_module
 from typing import Any
@@ -107,6 +108,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
     return result if isinstance(result, int) else 0
 
 
+def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+    """Print a warning without the line of code that issued it: the user wrote none."""
+    click.echo(f"Warning: {message}", err=True)
+
+
 def run() -> None:
     """Run the command of this process; the entry point of the package."""
+    warnings.showwarning = _show_warning
     sys.exit(main())

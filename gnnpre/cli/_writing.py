@@ -10,6 +10,8 @@ from gnnpre._atomic import write_file
 
 __all__ = ["check_writable", "prepare_folder", "write_table"]
 
+SPREADSHEETS = (".xlsx", ".xls", ".ods")
+
 
 def check_writable(output: str) -> None:
     """Raise before any work is done if a file could not be written in the end."""
@@ -18,6 +20,10 @@ def check_writable(output: str) -> None:
         raise click.UsageError(f"--output {output}: there is no folder {str(parent)!r}.")
     if output != "-" and Path(output).is_dir():
         raise click.UsageError(f"--output {output} is a folder; expected the name of a file.")
+    if Path(output).suffix.lower() in SPREADSHEETS:
+        raise click.UsageError(
+            f"--output {output}: spreadsheets are not written; name a .csv or .parquet file."
+        )
 
 
 def prepare_folder(output: str) -> Path:

@@ -7,6 +7,7 @@ import sys
 import numpy as np
 import pandas as pd
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from gnnpre import CGCNN, EAD, FingerprintTargets, ForceField, Pretrainer, PropertyRegressor
 from gnnpre.cli import main
@@ -200,6 +201,7 @@ def nonsense(folder, model, force_field, tmp_path):
             ["predict", model, cifs, "-o", str(tmp_path / "a" / "b.csv")],
             "no folder",
         ),
+        "spreadsheet": (["predict", model, cifs, "-o", "out.xlsx"], "spreadsheets are not written"),
         "output is a folder": (["predict", model, cifs, "-o", str(empty)], "is a folder"),
         "unknown option of a file": ([*train, "K", "--config", str(config)], "epochs"),
         "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
@@ -232,6 +234,17 @@ def test_help_imports_nothing_heavy(capsys):
         "assert not {'torch', 'sklearn', 'pymatgen', 'numpy'} & set(sys.modules)"
     )
     subprocess.run([sys.executable, "-c", code], check=True, capture_output=True)
+
+
+def test_warnings_show_no_code(model, folder, tmp_path):
+    Structure(Lattice.cubic(4.0), ["U"], [[0, 0, 0]]).to(str(tmp_path / "uranium.cif"))
+    command = ["predict", str(model / "model.gnnpre"), str(tmp_path / "uranium.cif")]
+    done = subprocess.run(
+        [sys.executable, "-m", "gnnpre.cli", *command], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.startswith("id,prediction\nuranium,")
+    assert "Warning: X holds elements that the model was not trained on: U" in done.stderr
+    assert ".py:" not in done.stderr
 
 
 def test_fingerprint_models_have_no_table(folder, tmp_path, capsys):
