@@ -197,8 +197,10 @@ class Pretrainer(CrystalEstimator):
 
     def _checked_settings(self) -> PretrainingSettings:
         """Return a copy of the parameters, after all checks that need no data."""
+        settings = PretrainingSettings.from_parameters(self.get_params(deep=False))
+        # Nested parameters exist once the objective is known to be sound.
         check_recorded_paths(self.get_params())
-        return PretrainingSettings.from_parameters(self.get_params(deep=False))
+        return settings
 
     def _warn_unreached(self) -> None:
         epochs = () if self.checkpoint_epochs is None else self.checkpoint_epochs

@@ -20,7 +20,7 @@ def batch():
 DAMAGES = {
     "int32": (
         lambda b: {"edge_index": b.edge_index.int()},
-        r"edge_index of the batch has dtype torch\.int32; expected torch\.int64",
+        r"edge_index has dtype torch\.int32; expected int64",
     ),
     "far": (
         lambda b: {"edge_index": b.edge_index + 10**8},
@@ -30,15 +30,15 @@ DAMAGES = {
     "negative": (lambda b: {"edge_index": b.edge_index - 5}, "names atom -5; expected 0 to 2"),
     "atomic_numbers": (
         lambda b: {"atomic_numbers": b.atomic_numbers[:2]},
-        r"positions of the batch has 3 rows; expected 2, as there are 2 atomic_numbers",
+        r"positions has shape \(3, 3\); expected \(2, 3\)",
     ),
-    "positions": (lambda b: {"positions": b.positions[1:]}, "positions of the batch has 2 rows"),
-    "batch": (lambda b: {"batch": b.batch[1:]}, "batch of the batch has 2 rows; expected 3"),
+    "positions": (lambda b: {"positions": b.positions[1:]}, r"positions has shape \(2, 3\)"),
+    "batch": (lambda b: {"batch": b.batch[1:]}, r"batch has shape \(2,\); expected \(3,\)"),
     "edge_vectors": (
         lambda b: {"edge_vectors": b.edge_vectors[1:]},
-        r"edge_vectors of the batch has \d+ rows; expected \d+, as there are 3 .* and \d+ edges",
+        r"expected \(2, \d+\) for 2 crystals with 3 atoms and \d+ edges",
     ),
-    "edge_shift": (lambda b: {"edge_shift": b.edge_shift[1:]}, "edge_shift of the batch has"),
+    "edge_shift": (lambda b: {"edge_shift": b.edge_shift[1:]}, "edge_shift has shape"),
 }
 
 

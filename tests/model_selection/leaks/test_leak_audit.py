@@ -361,7 +361,7 @@ def test_bad_parameters(function, parameters, message):
 def test_bad_sets_are_named(function):
     with pytest.raises(ValueError, match="pretraining_structures: X is empty"):
         function([], metals("Cu"))
-    with pytest.raises(TypeError, match=r"evaluation_structures: X\[1\] is of type str"):
+    with pytest.raises(TypeError, match=r"evaluation_structures: X\[1\] is the text 'Cu'"):
         function(metals("Cu"), [bulk("Cu"), "Cu"])
 
 
