@@ -18,6 +18,7 @@ from gnnpre.objectives import PropertyTargets
 from ._diagnosis import predict_rows
 from ._finetuning import FineTuned
 from ._inputs import add_sample_weight, warn_of_other_order
+from ._outlier_check import warn_of_outlying_labels
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
@@ -229,6 +230,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         """
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         values = _check_complete(y)
+        warn_of_outlying_labels(values, y)
         learnt = {"y_ndim_": values.ndim}
         self._finetune(X, values, self._objective(), groups, sample_weight, learnt)
         return self

@@ -1,0 +1,54 @@
+"""A check of properties for values in another unit, or placeholders such as -9999."""
+
+from typing import Any
+
+import numpy as np
+
+from gnnpre._labels import rows_text
+from gnnpre._warnings import DataQualityWarning, warn_user
+
+__all__ = ["warn_of_outlying_labels"]
+
+# Quartiles of fewer labels say little.
+LEAST_LABELS = 12
+# Distance from the median in interquartile ranges; 62 is the largest in MatBench's dielectric set,
+# whose tail is the longest there.
+LARGEST_DISTANCE = 100
+
+
+def warn_of_outlying_labels(values: np.ndarray, y: Any) -> None:
+    """Warn of values so far from all others that the loss is about them alone.
+
+    Parameters
+    ----------
+    values : ndarray of shape (n,) or (n, k)
+        The properties, NaN where missing.
+    y : object
+        The same as the user passed them, whose index names the rows.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a value is more than 100 interquartile ranges from the median of its column.
+    """
+    # The objective refuses other shapes, when it is clear how many crystals X has.
+    if values.ndim not in (1, 2) or values.size == 0:
+        return
+    for number, column in enumerate(values.reshape(len(values), -1).T):
+        present = column[~np.isnan(column)]
+        if len(present) < LEAST_LABELS:
+            continue
+        low, median, high = np.quantile(present, [0.25, 0.5, 0.75])
+        distance = np.abs(column - median)
+        rows = np.flatnonzero(distance > LARGEST_DISTANCE * (high - low))
+        if high == low or not len(rows):  # a property that most crystals lack, such as a moment
+            continue
+        which = "y" if values.ndim == 1 else f"y, in column {number},"
+        warn_user(
+            f"{which} is {column[rows[0]]:g} at {rows_text(rows[:1], y)}, while half of all values "
+            f"are from {low:g} to {high:g}: {len(rows)} of {len(present)} are more than "
+            f"{LARGEST_DISTANCE} times that range from the median. Is it in another unit, or a "
+            "placeholder for a missing value? If the property spans orders of magnitude, learn "
+            "its logarithm (TransformedTargetRegressor).",
+            DataQualityWarning,
+        )
