@@ -218,7 +218,7 @@ def test_predictions_do_not_depend_on_order_subset_or_batch(regressor, data):
 def test_prediction_in_many_batches(regressor, data, monkeypatch):
     model = regressor.fit(data.graphs, data.y)
     whole = model.predict(data.graphs)
-    monkeypatch.setattr("gnnpre.training._trainer.PREDICTION_EDGES", 100)
+    monkeypatch.setattr("gnnpre.training._predict.PREDICTION_EDGES", 100)
     np.testing.assert_allclose(model.predict(data.graphs), whole, rtol=1e-5)
 
 
@@ -291,8 +291,8 @@ def test_devices(regressor, data, device):
     ("callbacks", "message"),
     [
         ("print", "callbacks is of type str; expected a list of skorch callbacks"),
-        ([1], r"callbacks\[0\] is 1; expected a skorch callback"),
-        ([("name", print)], r"callbacks\[0\] is \('name', .*; expected a skorch callback"),
+        ([1], r"callbacks\[0\] is 1; expected an instance of skorch"),
+        ([("name", print)], r"callbacks\[0\] is \('name', .*; expected an instance of skorch"),
     ],
 )
 def test_callbacks_that_are_none(regressor, data, callbacks, message):
