@@ -111,7 +111,7 @@ def read_frames(
     ... ''')
     >>> structures, labels = read_frames(path)
     >>> structures[0].formula, labels.energy, labels.groups("mp_id")
-    ('Si2', array([-10.8]), array(['mp-149'], dtype=object))
+    ('Si2', array([-10.8]), array(['mp-149'], dtype='<U6'))
     """
     # 1. parameters
     check_choice("stress_order", stress_order, ("ase", "vasp"))

@@ -5,6 +5,8 @@ import warnings
 from collections.abc import Mapping
 from typing import Any
 
+from gnnpre._warnings import warn_user
+
 from ._json_text import parse_json
 from ._structure_arrays import StructureArrays
 from ._structure_dicts import arrays_from_dict
@@ -83,7 +85,7 @@ def arrays_from_cifs(text: str) -> list[StructureArrays]:
             raise ValueError(f"the CIF text cannot be read: {error}") from error
     # The parser collects some remarks in a list, issues others as warnings, and some twice.
     for message in dict.fromkeys([*parser.warnings, *(str(item.message) for item in caught)]):
-        warnings.warn(message, UserWarning, stacklevel=2)
+        warn_user(message)
     if not structures:
         raise ValueError("the CIF text holds no structure")
     return [arrays_from_object(structure) for structure in structures]

@@ -12,7 +12,7 @@ from ._crystals import Crystals
 from ._gpu_neighbors import search_on_device
 from ._search import NeighborPairs
 from ._search_frame import prepare_search, restore_shifts
-from ._search_work import LARGEST_SHIFT
+from ._search_work import LARGEST_SHIFT, MOST_EDGES
 from ._settings import GraphSettings
 
 __all__ = ["Edges", "expected_edges", "find_edges", "join_edges"]
@@ -76,7 +76,9 @@ def expected_edges(crystals: Crystals, settings: GraphSettings) -> int:
     degree = 4.0 / 3.0 * np.pi * settings.cutoff**3 * density
     if settings.max_neighbors is not None:
         degree = np.minimum(degree, 2.0 * settings.max_neighbors)
-    return int(1.2 * (crystals.n_atoms * degree).sum()) + 1000
+    edges = crystals.n_atoms * degree
+    # The search refuses crystals with more: no room is made for them.
+    return int(1.2 * edges[edges <= MOST_EDGES].sum()) + 1000
 
 
 def find_edges(

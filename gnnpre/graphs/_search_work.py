@@ -6,7 +6,7 @@ from ._crystal_arrays import name_crystal
 from ._crystals import Crystals
 from ._settings import GraphSettings
 
-__all__ = ["LARGEST_SHIFT", "check_work"]
+__all__ = ["LARGEST_SHIFT", "MOST_EDGES", "check_work"]
 
 # Images of atoms that one search may visit: about a second.
 MOST_IMAGES = 3e7

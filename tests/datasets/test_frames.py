@@ -225,7 +225,7 @@ def test_truncated_gzip(tmp_path):
     noise = np.random.default_rng(0).random(400)
     whole = gzip.compress(extxyz(*(f"energy={value}" for value in noise)).encode())
     path.write_bytes(whole[: len(whole) // 2])
-    with pytest.raises(ValueError, match=r"cut.extxyz.gz cannot be read after \d+ frames.*truncat"):
+    with pytest.raises(ValueError, match=r"cut.extxyz.gz cannot be read.*truncat"):
         read_frames(path)
 
 

@@ -1,5 +1,8 @@
 """Pretrainer: what it predicts, embeds, scores and takes."""
 
+import warnings
+from copy import deepcopy
+
 import numpy as np
 import pytest
 import torch
@@ -96,12 +99,16 @@ def test_training_on_isolated_atoms_alone():
     assert np.isfinite(model.fit(atoms, [1.0, 2.0, 3.0]).predict(atoms)).all()
 
 
-def test_unseen_elements_are_named_in_one_warning(pretrained):
+@pytest.mark.parametrize("method", ["predict", "transform"])
+def test_unseen_elements_are_named_once(pretrained, method):
+    model = deepcopy(pretrained)  # nobody has been warned of it yet
     strange = [Atoms("Fe", cell=[3] * 3, pbc=True), Atoms("FeO", positions=[[0] * 3, [0, 0, 2]])]
-    for method in (pretrained.predict, pretrained.transform):
-        with pytest.warns(UserWarning, match="not trained on: O, Fe") as caught:
-            method(strange)
-        assert len(caught) == 1
+    with pytest.warns(UserWarning, match=r"not trained on: O \(row 1\); Fe") as caught:
+        getattr(model, method)(strange)
+    assert len(caught) == 1
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        model.predict(strange)
 
 
 def test_seen_elements_give_no_warning(pretrained, data, recwarn):

@@ -119,7 +119,7 @@ def test_molecules_have_no_space_group():
 
 @pytest.mark.parametrize("by", ["composition", "chemical_system", "prototype"])
 def test_every_container_gives_the_same_labels(phonons, by):
-    structures = phonons[:12]
+    structures = list(phonons[:12])
     expected = structure_groups(structures, by=by).tolist()
     atoms = [AseAtomsAdaptor.get_atoms(structure.copy()) for structure in structures]
     containers = [
