@@ -51,6 +51,8 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
     ------
     ValueError
         If no part of the estimator has a search space.
+    TypeError
+        If `trial` is no trial, or `prefix` no text.
 
     See Also
     --------
@@ -78,6 +80,10 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
     >>> sorted(suggest_params(CGCNN(), trial, prefix="net__"))
     ['net__hidden_channels', 'net__n_layers']
     """
+    if not hasattr(trial, "suggest_float"):
+        raise TypeError(f"trial is of type {type(trial).__name__}; expected a trial of Optuna.")
+    if not isinstance(prefix, str):
+        raise TypeError(f"prefix={prefix!r}; expected a text, such as 'propertyregressor__'.")
     components = dict(_components(estimator))
     defaults = dict(_defaults(components))
     # The graphs of a pre-trained model decide the cutoff.

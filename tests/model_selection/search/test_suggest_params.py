@@ -159,3 +159,15 @@ def test_as_the_space_of_a_search():
     assert search.study_.best_params == {
         name: value for name, value in params.items() if name != "propertyregressor__backbone"
     }
+
+
+@pytest.mark.parametrize("trial", [3, None, {"hidden_channels": 32}, np.zeros(2)])
+def test_a_trial_that_is_none_is_named(trial):
+    with pytest.raises(TypeError, match=r"trial is of type .*; expected a trial of Optuna"):
+        suggest_params(CGCNN(), trial)
+
+
+@pytest.mark.parametrize("prefix", [1e-9, None, ["net"]])
+def test_a_prefix_that_is_no_text_is_named(prefix):
+    with pytest.raises(TypeError, match=r"prefix=.*; expected a text"):
+        suggest_params(CGCNN(), FixedTrial({}), prefix=prefix)
