@@ -74,7 +74,8 @@ class CGCNN(Backbone):
         "hidden_channels": number(integer=True),
         "n_layers": number(integer=True),
         "n_radial": number(integer=True),
-        "smearing_width": number(),
+        # In units of the cutoff; its square is divided by.
+        "smearing_width": number(low=1e-4, high=100, low_included=True),
         "envelope": one_of(None, *ENVELOPES),
         "aggregation": one_of("scaled_sum", "mean", "sum"),
         "activation": one_of(*ACTIVATIONS),

@@ -1,6 +1,7 @@
 """Embeddings of crystals: the features of their atoms after a layer of the backbone, pooled."""
 
 from itertools import islice
+from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -82,7 +83,8 @@ def check_layer(layer: Any, backbone: BackboneModule, name: str = "layer") -> No
     # A subclass of BackboneModule may implement `forward` alone.
     if type(backbone).layer_features is BackboneModule.layer_features:
         n_layers = -1
-    if isinstance(layer, bool) or layer not in range(-1, n_layers + 1):
+    is_integer = isinstance(layer, Integral) and not isinstance(layer, bool)
+    if not is_integer or layer not in range(-1, n_layers + 1):
         expected = "-1" if n_layers < 0 else f"an int from -1 to {n_layers}"
         raise ValueError(
             f"{name}={layer!r}; expected {expected}. {type(backbone).__name__} yields the features "

@@ -70,7 +70,7 @@ def test_only_edge_vectors_carry_geometry(batch):
         ("hidden_channels", [0, -1, 8.0, "8", True, None]),
         ("n_layers", [0, 2.5, None]),
         ("n_radial", [0, "many"]),
-        ("smearing_width", [0.0, -0.1, float("nan"), float("inf"), "wide"]),
+        ("smearing_width", [0.0, -0.1, 1e-300, 1e300, float("nan"), float("inf"), "wide"]),
         ("envelope", ["smooth", True, 6]),
         ("aggregation", ["max", None, ["mean"]]),
         ("activation", ["relu", None]),

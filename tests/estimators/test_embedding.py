@@ -42,6 +42,12 @@ def test_first_layer_sees_the_element_alone(model, data):
         np.testing.assert_allclose(same, np.broadcast_to(same[0], same.shape), rtol=1e-5)
 
 
+@pytest.mark.parametrize("argument", ["layer", "pooling"])
+def test_an_array_is_no_choice(model, data, argument):
+    with pytest.raises(ValueError, match=f"{argument}=.*expected"):
+        model.embed(data.graphs, **{argument: np.array([0, 1])})
+
+
 def test_layers_differ_and_are_counted(model, data):
     n_layers = model.net_.module_.backbone.n_layers
     found = [model.embed(data.graphs, layer=k) for k in range(n_layers + 1)]

@@ -143,7 +143,8 @@ def jia2025_torchmdnet(
         for name, fingerprint in fingerprints.items()
     }
     if finetuning_learning_rate is None:
-        finetuning_learning_rate = 2e-4 if objective == "wacsf" else 1e-4
+        is_wacsf = isinstance(objective, str) and objective == "wacsf"  # all else is checked below
+        finetuning_learning_rate = 2e-4 if is_wacsf else 1e-4
     return assemble(
         published_torchmdnet(),
         choose_objective(objective, named),

@@ -245,9 +245,10 @@ class TestObjectives:
         with pytest.raises(ValueError, match=message):
             jia2024_cgcnn(objective)
 
-    def test_others_are_refused_for_fingerprints(self):
+    @pytest.mark.parametrize("objective", ["forces", None, np.array(["ead", "wacsf"])])
+    def test_others_are_refused_for_fingerprints(self, objective):
         with pytest.raises(ValueError, match=r"expected one of \['ead', 'wacsf', 'gmp'\]"):
-            jia2025_torchmdnet("forces")
+            jia2025_torchmdnet(objective)
 
     @pytest.mark.parametrize("ratio", [(1, 500), "1:500:500", 500, None, (1, 2, 3, 4)])
     def test_ratios_have_three_weights(self, ratio):
