@@ -52,6 +52,22 @@ class BestWeights:
 
     def load_state_dict(self, state: dict[str, Any], weights: Weights, current: Weights) -> None:
         """Restore the best epoch; ``current`` are the weights that the next epoch starts from."""
+        if weights:
+            _check_weights(weights, current)
         self.loss, self.epoch = state["loss"], state["epoch"]
         self.weights = weights or None
         self._previous = current
+
+
+def _check_weights(weights: Weights, current: Weights) -> None:
+    """Raise ValueError unless the weights of a file are finite and fit the model."""
+    shapes, expected = (
+        {name: tuple(tensor.shape) for name, tensor in tensors.items()}
+        for tensors in (weights, current)
+    )
+    if shapes != expected:
+        different = sorted(set(shapes.items()) ^ set(expected.items()))[0][0]
+        raise ValueError(f"the best weights do not fit the model, first in {different!r}")
+    infinite = [name for name, tensor in weights.items() if not bool(tensor.isfinite().all())]
+    if infinite:
+        raise ValueError(f"the best weights are not finite, first in {infinite[0]!r}")

@@ -444,3 +444,23 @@ def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
     resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
     assert losses(resumed.history_) == losses(whole.history_)
     assert_same_weights(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("damage", ["additional", "missing", "shape", "nan"])
+def test_best_weights_of_another_model_are_refused(estimator, data, damage):
+    crash(estimator, data)
+    (state,) = Path(estimator.checkpoint_dir).iterdir()
+    tensors, values = load_tensors(state, kind="training state")
+    name = next(name for name in tensors if name.startswith("best.") and tensors[name].ndim)
+    tensors = dict(tensors)
+    if damage == "missing":
+        del tensors[name]
+    elif damage == "additional":
+        tensors["best.further"] = tensors[name].clone()
+    elif damage == "shape":
+        tensors[name] = tensors[name][:-1].clone()
+    else:
+        tensors[name] = torch.full_like(tensors[name], torch.nan)
+    save_tensors(state, tensors, kind="training state", metadata=values)
+    with pytest.raises(ValueError, match=rf"best weights .*Delete '.*{state.name}'"):
+        clone(estimator).fit(*data)
