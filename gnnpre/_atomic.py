@@ -7,6 +7,7 @@ the next one that writes to the folder.
 """
 
 import contextlib
+import errno
 import hashlib
 import os
 import platform
@@ -125,10 +126,11 @@ def _swap(new: Path, target: Path, old: Path, check: Callable[[Path], None]) -> 
         try:
             os.rename(new, target)
             return
-        except OSError:
+        except OSError as error:
             if not new.exists() and target.is_dir():
                 return  # a reader that found no folder completed the swap
-            if not target.is_dir():
+            # The folder that was in the way may have been moved aside in the meantime.
+            if error.errno not in (errno.ENOTEMPTY, errno.EEXIST):
                 raise
         # Another writer was faster: its folder is replaced like any other.
         shutil.rmtree(old, ignore_errors=True)
