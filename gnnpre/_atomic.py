@@ -104,15 +104,20 @@ def replace_folder(
     token = uuid.uuid4().hex[:12]
     new, old = (_temporary_path(target, token, role) for role in ("new", "old"))
     new.mkdir()
+    in_place = False
     try:
         yield new
         for entry in (*new.rglob("*"), new):
             _flush(entry)
         _swap(new, target, old, check)
+        in_place = True
         _flush(target.parent)
     finally:
-        if old.exists() and not target.exists():  # interrupted between the two renames
-            os.rename(old, target)
+        # Interrupted between the two renames. After a swap that succeeded the target may be missing
+        # too, for a moment: another writer has moved it aside, and the old folder is not to return.
+        if not in_place and old.exists() and not target.exists():
+            with contextlib.suppress(OSError):  # another writer was faster
+                os.rename(old, target)
         for folder in (new, old):
             shutil.rmtree(folder, ignore_errors=True)
 
