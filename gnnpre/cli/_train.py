@@ -5,6 +5,8 @@ from typing import Any
 
 import click
 
+from gnnpre._atomic import write_file
+
 from ._options import (
     config_option,
     device_option,
@@ -60,7 +62,7 @@ def command(
     click.echo(f"Training on all {len(y)} crystals.", err=True)
     estimator.fit(X, y, groups=group_labels)
     estimator.save(folder / "model.gnnpre")
-    (folder / "metrics.json").write_text(json.dumps(metrics, indent=1))
+    write_file(folder / "metrics.json", json.dumps(metrics, indent=1))
     click.echo(f"Wrote {folder / 'model.gnnpre'}.", err=True)
     _print_metrics(metrics)
     return 1 if crystals.n_skipped else 0

@@ -182,8 +182,10 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         }
         spread = _spread(predictions, shares)
         residuals = np.abs(blend - y)
-        self._floor = float(np.median(residuals)) or 1.0
-        self._scores = np.sort(residuals / (spread + self._floor))
+        # More than half of the residuals may vanish, where most crystals have one value.
+        self._floor = float(np.median(residuals) or residuals.mean())
+        widths = spread + self._floor
+        self._scores = np.sort(residuals / np.where(widths > 0, widths, np.inf))
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:

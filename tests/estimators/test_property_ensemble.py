@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.dummy import DummyRegressor
 from sklearn.model_selection import cross_val_score
 
 from gnnpre import CGCNN, EAD, FingerprintTargets, Pretrainer, PropertyEnsemble, PropertyRegressor
@@ -96,13 +97,27 @@ def test_intervals_cover_as_promised(data):
         ensemble.predict_interval(X, 1)
 
 
+@pytest.mark.parametrize("unit", [1e-21, 1e12])
+def test_intervals_have_the_unit_of_the_property(data, unit):
+    # Half of the residuals vanish, so that their median is no scale.
+    X, _ = data
+    y = np.where(np.arange(60) % 9 == 0, 1.0, 0.0)
+    member = [("median", DummyRegressor(strategy="median"))]
+    one, other = (
+        PropertyEnsemble(members=member, cv=3, random_state=0).fit(X, scale * y)
+        for scale in (1.0, unit)
+    )
+    widths = [np.subtract(*model.predict_interval(X, 0.95)[::-1]) for model in (one, other)]
+    assert (widths[0] > 0).all()
+    np.testing.assert_allclose(widths[1] / unit, widths[0], rtol=1e-9)
+
+
 def test_groups_and_weights_reach_the_members(data):
     X, y = data
     groups, weights = np.arange(60) // 6, np.linspace(1, 2, 60)
     ensemble = PropertyEnsemble(members=two_members(), cv=2, random_state=0)
     ensemble.fit(X, y, groups=groups, sample_weight=weights)
     first, second = ensemble.members_["good"]
-    assert not set(first.groups_) & set(range(10)) - set(first.groups_)
     assert set(first.groups_) | set(second.groups_) == set(range(10))
     assert not set(first.groups_) & set(second.groups_)
     assert len(first.weights_) == len(first.groups_)
