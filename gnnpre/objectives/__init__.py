@@ -1,15 +1,18 @@
-"""What a backbone is asked to learn."""
+"""Objectives: targets, heads and losses of pre-training and of supervised learning."""
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._base import Objective
 from ._class_targets import ClassTargets
 from ._denoising import Denoising
 from ._element_masking import ElementMasking
 from ._embedding_targets import EmbeddingTargets
 from ._fingerprint_targets import FingerprintTargets
-from ._force_field import SOURCE as SOURCE
 from ._force_field import ForceField
+from ._frame_checks import SOURCE as SOURCE
+from ._losses import LossTerm
 from ._mixture import Mixture
+from ._model import ObjectiveModel
 from ._property_targets import PropertyTargets
+from ._targets import Targets
 from ._two_views import TwoViews
 
 __all__ = [

@@ -14,8 +14,12 @@ from gnnpre._validation import check_number
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._base import Objective
+from ._collect import join_batches
+from ._losses import LossTerm
+from ._model import ObjectiveModel
 from ._readout import READOUT_CONSTRAINTS, HasReadout
+from ._targets import Targets
 
 __all__ = ["ClassTargets"]
 
@@ -118,41 +122,10 @@ class ClassTargets(HasReadout, Objective):
         return Targets(graphs.atom_counts, {"classes": torch.from_numpy(values.astype(np.int64))})
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of classes.
-
-        Parameters
-        ----------
-        targets : Targets
-            The result of :meth:`make_targets`.
-
-        Returns
-        -------
-        dict
-            ``{"n_classes": k}``.
-        """
         largest = int(targets.crystal["classes"].max())
         return {"n_classes": self.n_classes or max(2, largest + 1)}
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "ClassModel":
-        """Build the model: a backbone and a readout with one score for each class.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            ``{"n_classes": k}``.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-
-        Raises
-        ------
-        ValueError
-            If the number of weights is not the number of classes.
-        """
         self.check_parameters()
         n_classes = int(layout.get("n_classes", self.n_classes or 2))
         weights = self.class_weight
@@ -163,33 +136,12 @@ class ClassTargets(HasReadout, Objective):
         return ClassModel(backbone, self, n_classes)
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
-        """Join predictions into one array.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        ndarray of shape (n, k)
-            Probabilities of the classes.
-        """
-        scores = np.concatenate([batch["scores"] for batch in batches]).astype(np.float64)
+        scores = join_batches(batches, "scores").astype(np.float64)
         # A softmax whose exponentials do not overflow.
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import IntDistribution
 
         return {"head_layers": IntDistribution(1, 2)}

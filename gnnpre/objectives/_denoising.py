@@ -11,8 +11,9 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule
 from gnnpre.graphs import CrystalGraphs
 
-from ._base import Objective, Targets
+from ._collect import join_batches, split_atoms
 from ._denoising_model import DenoisingModel, DerivativeDenoisingModel, HeadDenoisingModel
+from ._label_free import LabelFreeObjective
 from ._losses import LOSS_CONSTRAINTS
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 
@@ -29,7 +30,7 @@ SMALLEST_NOISE = 1e-5
 LARGEST_STRAIN = 0.3
 
 
-class Denoising(HasReadout, Objective):
+class Denoising(HasReadout, LabelFreeObjective):
     """Move atoms by Gaussian noise, drawn anew at each visit, and learn the way back.
 
     Needs no labels: crystals at or near equilibrium are enough. ``predict`` returns the
@@ -111,7 +112,6 @@ class Denoising(HasReadout, Objective):
     [True, True]
     """
 
-    needs_labels: ClassVar[bool] = False
     _constraints: ClassVar[dict[str, Check]] = {
         "noise": number(),
         "through": one_of(*FORMS),
@@ -199,80 +199,19 @@ class Denoising(HasReadout, Objective):
                 DataQualityWarning,
             )
 
-    def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Return empty targets: they are made when the noise is drawn.
-
-        Parameters
-        ----------
-        graphs : CrystalGraphs
-            The n crystals.
-        y : object
-            Ignored.
-
-        Returns
-        -------
-        Targets
-            Empty.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-        """
-        self.check_parameters()
-        return Targets(graphs.atom_counts, {})
-
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> DenoisingModel:
-        """Build the model: a backbone and a readout, or a head for each atom.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            Empty.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         self.check_parameters()
         if self.through == "derivative":
             return DerivativeDenoisingModel(backbone, self)
         return HeadDenoisingModel(backbone, self)
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
-        """Split predictions into crystals.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        list of n ndarray of shape (n_atoms, 3), or dict
-            Displacements, in Å, that take the atoms back. With ``strain``, a dict of these
-            ``displacements`` and of the ``strain`` (n, 3, 3) that takes the cells back.
-        """
-        rows = np.concatenate([batch["displacements"] for batch in batches])
-        displacements = np.split(rows, np.cumsum(n_atoms)[:-1])
+        displacements = split_atoms(batches, "displacements", n_atoms)
         if not self.strain:
             return displacements
-        strain = np.concatenate([batch["strain"] for batch in batches])
-        return {"displacements": displacements, "strain": strain}
+        return {"displacements": displacements, "strain": join_batches(batches, "strain")}
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import FloatDistribution
 
         space = {"noise": FloatDistribution(0.02, 0.3, log=True)}

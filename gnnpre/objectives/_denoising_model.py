@@ -5,12 +5,13 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gnnpre.backbones import BackboneModule, Readout, pool
+from gnnpre.backbones import BackboneModule, pool
 from gnnpre.graphs import CrystalBatch
 
-from ._base import LossTerm, ObjectiveModel
 from ._derivatives import energy_and_derivatives
-from ._losses import masked_term
+from ._losses import LossTerm, masked_term
+from ._model import ObjectiveModel
+from ._readout import make_perceptron
 from ._strain import StrainHead, draw_strain
 from ._vector_head import VectorHead, vector_channels
 
@@ -141,16 +142,15 @@ class HeadDenoisingModel(DenoisingModel):
 
     def __init__(self, backbone: BackboneModule, config: "Denoising") -> None:
         super().__init__(backbone, config)
-        width, n_layers = config.head_channels, config.head_layers
-        perceptron = Readout(backbone.out_channels, 3, hidden_channels=width, n_layers=n_layers).mlp
+        # Drawn even where a vector head replaces it: the weights that a seed draws stay the same.
+        perceptron = make_perceptron(config, backbone, 3)
         vectors = vector_channels(backbone)
         self.equivariant = vectors is not None
         # Not "head", the name of readouts, whose weights other models may take over.
         self.atom_head: nn.Module = perceptron
         if vectors is not None:
-            self.atom_head = VectorHead(
-                backbone.out_channels, vectors, width or backbone.out_channels, n_layers
-            )
+            width = config.head_channels or backbone.out_channels
+            self.atom_head = VectorHead(backbone.out_channels, vectors, width, config.head_layers)
         if config.strain:
             self.strain_head = StrainHead(backbone.out_channels)
 

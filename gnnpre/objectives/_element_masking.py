@@ -9,18 +9,22 @@ from torch import Tensor
 from torch.nn import functional
 
 from gnnpre._constraints import Check, number, one_of
-from gnnpre.backbones import BackboneModule, Readout
+from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._readout import HEAD_CONSTRAINTS
+from ._collect import split_atoms
+from ._label_free import LabelFreeObjective
+from ._losses import LossTerm
+from ._model import ObjectiveModel
+from ._readout import HEAD_CONSTRAINTS, make_perceptron
+from ._targets import Targets
 
 __all__ = ["ElementMasking", "mask_atoms"]
 
 LOSSES = ("cross_entropy", "scaled_cosine")
 
 
-class ElementMasking(Objective):
+class ElementMasking(LabelFreeObjective):
     """Hide the elements of some atoms, drawn anew at each visit, and learn to name them.
 
     Needs no labels. A masked atom has a mask element: the last one that the backbone embeds
@@ -59,7 +63,6 @@ class ElementMasking(Objective):
     [True, True]
     """
 
-    needs_labels: ClassVar[bool] = False
     _constraints: ClassVar[dict[str, Check]] = {
         "fraction": number(high=1.0),
         "loss": one_of(*LOSSES),
@@ -82,75 +85,16 @@ class ElementMasking(Objective):
         self.head_channels = head_channels
         self.head_layers = head_layers
 
-    def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Return empty targets: they are made when atoms are masked.
-
-        Parameters
-        ----------
-        graphs : CrystalGraphs
-            The n crystals.
-        y : object
-            Ignored.
-
-        Returns
-        -------
-        Targets
-            Empty.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-        """
-        self.check_parameters()
-        return Targets(graphs.atom_counts, {})
-
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "ElementMaskingModel":
-        """Build the model: a backbone and a perceptron with one score for each element.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            Empty.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         self.check_parameters()
         return ElementMaskingModel(backbone, self)
 
     def collect(
         self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> list[np.ndarray]:
-        """Split predictions into crystals.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        list of n ndarray of shape (n_atoms, n_elements)
-            Probabilities of the elements at each atom.
-        """
-        rows = np.concatenate([batch["elements"] for batch in batches])
-        return np.split(rows, np.cumsum(n_atoms)[:-1])
+        return split_atoms(batches, "elements", n_atoms)
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import FloatDistribution
 
         return {"fraction": FloatDistribution(0.05, 0.5)}
@@ -183,14 +127,8 @@ class ElementMaskingModel(ObjectiveModel):
         super().__init__(backbone)
         self.config = config
         self.mask_number = backbone.n_elements
-        perceptron = Readout(
-            backbone.out_channels,
-            backbone.n_elements,
-            hidden_channels=config.head_channels,
-            n_layers=config.head_layers,
-        ).mlp
         # Not "head", the name of readouts, whose weights other models may take over.
-        self.atom_head = perceptron
+        self.atom_head = make_perceptron(config, backbone, backbone.n_elements)
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Check that no crystal holds the mask element."""

@@ -1,6 +1,6 @@
 """Features that another model computes as targets: distillation of a teacher."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -8,24 +8,19 @@ import joblib
 import numpy as np
 import torch
 
-from gnnpre._constraints import Check, boolean
+from gnnpre._constraints import Check
 from gnnpre._feature_store import FeatureStore, crystal_digests
 from gnnpre._home import cache_folder
 from gnnpre._registry import Registered
 from gnnpre._version import __version__
-from gnnpre.backbones import BackboneModule
 from gnnpre.foundation import FoundationFeatures
 from gnnpre.graphs import CrystalGraphs, Crystals, as_crystals
 
-from ._base import Objective, Targets
-from ._feature_model import FeatureModel
-from ._losses import LOSS_CONSTRAINTS
-from ._readout import HEAD_CONSTRAINTS
+from ._feature_objective import FEATURE_CONSTRAINTS, FeatureObjective
+from ._targets import Targets
 
 __all__ = ["EmbeddingTargets"]
 
-# Names of the targets of atoms, and of crystals.
-ATOMS, CRYSTALS = "embeddings", "crystal_embeddings"
 # Crystals that the teacher gets at a time.
 BLOCK = 1024
 
@@ -46,7 +41,7 @@ def check_cache(name: str, cache: Any) -> None:
         raise ValueError(f"{name}={cache!r}; expected True, False or the path of a folder.")
 
 
-class EmbeddingTargets(Objective):
+class EmbeddingTargets(FeatureObjective):
     """Learn the features that a teacher computes, of atoms or of crystals; needs no labels.
 
     The features are computed once, before training, and stored on disk by the content of the
@@ -90,13 +85,12 @@ class EmbeddingTargets(Objective):
     (2, 8)
     """
 
-    needs_labels: ClassVar[bool] = False
+    atom_features: ClassVar[str] = "embeddings"
+    crystal_features: ClassVar[str] = "crystal_embeddings"
     _constraints: ClassVar[dict[str, Check]] = {
         "teacher": check_teacher,
-        **LOSS_CONSTRAINTS,
-        "standardize": boolean,
+        **FEATURE_CONSTRAINTS,
         "cache": check_cache,
-        **HEAD_CONSTRAINTS,
     }
 
     def __init__(
@@ -119,25 +113,6 @@ class EmbeddingTargets(Objective):
         self.head_layers = head_layers
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Compute the features, or read them from the cache.
-
-        Parameters
-        ----------
-        graphs : CrystalGraphs
-            The n crystals.
-        y : object
-            Ignored.
-
-        Returns
-        -------
-        Targets
-            The features, of atoms (N, D) or of crystals (n, D).
-
-        Raises
-        ------
-        ValueError, TypeError
-            If there is no teacher, or it does not return finite features of these crystals.
-        """
         self.check_parameters()
         if self.teacher is None:
             raise ValueError(
@@ -149,8 +124,8 @@ class EmbeddingTargets(Objective):
         if not torch.isfinite(values).all():
             raise ValueError(f"teacher={self.teacher!r} returned features that are not finite.")
         if per_crystal:
-            return Targets(graphs.atom_counts, {CRYSTALS: values})
-        return Targets(graphs.atom_counts, {}, {ATOMS: values})
+            return Targets(graphs.atom_counts, {self.crystal_features: values})
+        return Targets(graphs.atom_counts, {}, {self.atom_features: values})
 
     def _blocks(self, crystals: Crystals) -> Iterator[list[np.ndarray]]:
         """Yield the features of each crystal, ``(n_atoms, D)`` or ``(D,)``, block by block."""
@@ -169,7 +144,7 @@ class EmbeddingTargets(Objective):
             yield [features[key] for key in keys]
 
     def _compute(self, crystals: Crystals) -> list[np.ndarray]:
-        """Return what the teacher says of each crystal, in float32 or float64."""
+        """Return the teacher's features of each crystal, in float32 or float64."""
         output = self.teacher.transform(crystals)
         rows = [np.asarray(values) for values in output]
         sizes = np.asarray(crystals.n_atoms)
@@ -191,70 +166,8 @@ class EmbeddingTargets(Objective):
         folder = cache_folder("features") if self.cache is True else Path(self.cache)
         return FeatureStore(folder)
 
-    def layout(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of features, and whether they describe crystals.
-
-        Parameters
-        ----------
-        targets : Targets
-            The result of :meth:`make_targets`.
-
-        Returns
-        -------
-        dict
-            ``{"n_features": D, "per_crystal": bool}``.
-        """
-        per_crystal = CRYSTALS in targets.crystal
-        values = targets.crystal[CRYSTALS] if per_crystal else targets.atom[ATOMS]
-        return {"n_features": values.shape[1], "per_crystal": per_crystal}
-
-    def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> FeatureModel:
-        """Build the model: a backbone and a perceptron with one output for each feature.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            ``{"n_features": D, "per_crystal": bool}``.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
-        self.check_parameters()
-        name = CRYSTALS if layout["per_crystal"] else ATOMS
-        return FeatureModel(backbone, self, name, **layout)
-
-    def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
-        """Join the predictions of crystals, or split those of atoms into crystals.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        ndarray of shape (n, D), or list of n ndarray of shape (n_atoms, D)
-            The features, in their own units and float64.
-        """
-        if CRYSTALS in batches[0]:
-            return np.concatenate([batch[CRYSTALS] for batch in batches])
-        rows = np.concatenate([batch[ATOMS] for batch in batches])
-        return np.split(rows, np.cumsum(n_atoms)[:-1])
-
     def saved_config(self) -> "EmbeddingTargets":
-        """Return this objective, without a teacher that is not a config of gnnpre.
-
-        Returns
-        -------
-        EmbeddingTargets
-            The objective as a file stores it.
-        """
+        # Without a teacher that is no config of gnnpre: a file cannot store it.
         if isinstance(self.teacher, Registered):
             return self
         parameters = self.get_params(deep=False)

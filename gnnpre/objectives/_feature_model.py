@@ -9,9 +9,10 @@ from torch import Tensor
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, ObjectiveModel, Targets
-from ._losses import masked_term
+from ._losses import LossTerm, masked_term
+from ._model import ObjectiveModel
 from ._scaling import mean_and_spread
+from ._targets import Targets
 
 __all__ = ["FeatureModel"]
 

@@ -1,20 +1,17 @@
 """Structural fingerprints of atoms as targets: labels that need no calculation."""
 
-from collections.abc import Sequence
 from typing import Any, ClassVar
 
-import numpy as np
 import torch
 
-from gnnpre._constraints import Check, boolean
+from gnnpre._constraints import Check
 from gnnpre.backbones import BackboneModule
 from gnnpre.fingerprints import EAD, Fingerprint
 from gnnpre.graphs import CrystalGraphs
 
-from ._base import Objective, Targets
 from ._feature_model import FeatureModel
-from ._losses import LOSS_CONSTRAINTS
-from ._readout import HEAD_CONSTRAINTS
+from ._feature_objective import FEATURE_CONSTRAINTS, FeatureObjective
+from ._targets import Targets
 
 __all__ = ["FingerprintTargets"]
 
@@ -30,7 +27,7 @@ def check_fingerprint(name: str, fingerprint: Any) -> None:
     fingerprint.check_parameters()
 
 
-class FingerprintTargets(Objective):
+class FingerprintTargets(FeatureObjective):
     """Learn structural fingerprints of the atoms; needs no labels.
 
     The fingerprints are computed from the crystals once, before training. A perceptron predicts
@@ -75,12 +72,11 @@ class FingerprintTargets(Objective):
     [True, True]
     """
 
-    needs_labels: ClassVar[bool] = False
+    atom_features: ClassVar[str] = "fingerprints"
+    crystal_features: ClassVar[str] = "crystal_fingerprints"  # there are none
     _constraints: ClassVar[dict[str, Check]] = {
         "fingerprint": check_fingerprint,
-        **LOSS_CONSTRAINTS,
-        "standardize": boolean,
-        **HEAD_CONSTRAINTS,
+        **FEATURE_CONSTRAINTS,
     }
 
     def __init__(
@@ -101,82 +97,14 @@ class FingerprintTargets(Objective):
         self.head_layers = head_layers
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Compute the fingerprints of all atoms.
-
-        Parameters
-        ----------
-        graphs : CrystalGraphs
-            The n crystals.
-        y : object
-            Ignored.
-
-        Returns
-        -------
-        Targets
-            The fingerprints (N, D).
-
-        Raises
-        ------
-        ValueError, TypeError
-            If the fingerprint, or a parameter of it, is not as expected.
-        """
         self.check_parameters()
         values = self._fingerprint().atom_features(graphs)
-        return Targets(graphs.atom_counts, {}, {"fingerprints": torch.from_numpy(values)})
-
-    def layout(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of features.
-
-        Parameters
-        ----------
-        targets : Targets
-            The result of :meth:`make_targets`.
-
-        Returns
-        -------
-        dict
-            ``{"n_features": D}``.
-        """
-        return {"n_features": targets.atom["fingerprints"].shape[1]}
+        return Targets(graphs.atom_counts, {}, {self.atom_features: torch.from_numpy(values)})
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> FeatureModel:
-        """Build the model: a backbone and a perceptron with one output for each feature.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            ``{"n_features": D}``; the number of the fingerprint's names by default.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         self.check_parameters()
-        default = len(self._fingerprint().atom_feature_names())
-        return FeatureModel(backbone, self, "fingerprints", layout.get("n_features", default))
-
-    def collect(
-        self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
-    ) -> list[np.ndarray]:
-        """Split predictions into crystals.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        list of n ndarray of shape (n_atoms, D)
-            Fingerprints of the atoms, in their own units and float64.
-        """
-        rows = np.concatenate([batch["fingerprints"] for batch in batches])
-        return np.split(rows, np.cumsum(n_atoms)[:-1])
+        n_features = len(self._fingerprint().atom_feature_names())
+        return super().build(backbone, {"n_features": n_features, **layout})
 
     def _fingerprint(self) -> Fingerprint:
         return EAD() if self.fingerprint is None else self.fingerprint

@@ -7,34 +7,22 @@ import numpy as np
 import torch
 
 from gnnpre._constraints import Check, boolean, number, one_of
-from gnnpre._labels import as_labels
 from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule
 from gnnpre.graphs import CrystalGraphs, FrameLabels
 
-from ._base import Objective, Targets
+from ._base import Objective
+from ._collect import join_batches
 from ._force_field_model import LABELS, ForceFieldModel
+from ._frame_checks import check_frame_labels, check_sources, source_codes
 from ._losses import LOSS_CONSTRAINTS
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 from ._references import REFERENCES
+from ._targets import Targets
 
 __all__ = ["ForceField"]
 
 UNITS = {"energy": "eV per cell", "forces": "eV/Å", "stress": "eV/Å^3"}
-#: Column of ``FrameLabels.info`` that names the data set of each frame.
-SOURCE = "source"
-
-
-def check_sources(name: str, sources: Any) -> None:
-    """Check that sources are None or distinct names, at least one."""
-    if sources is None:
-        return
-    valid = isinstance(sources, (list, tuple)) and len(sources) > 0
-    if not valid or len(set(sources)) < len(sources):
-        raise ValueError(
-            f"{name}={sources!r}; expected None or distinct names of data sets, such as "
-            "('mptrj', 'alexandria')."
-        )
 
 
 class ForceField(HasReadout, Objective):
@@ -206,12 +194,12 @@ class ForceField(HasReadout, Objective):
             If the labels do not fit the crystals, or one with a weight is missing everywhere.
         """
         self.check_parameters()
-        _check_labels(graphs, y)
+        check_frame_labels(graphs, y)
         self._check_presence(graphs, y)
         # Copies: what a worker process gets may be a read-only memory map.
         crystal = {"energy": torch.tensor(y.energy), "stress": torch.tensor(y.stress)}
         if self.sources is not None:
-            crystal["source"] = torch.from_numpy(_source_codes(y, list(self.sources)))
+            crystal["source"] = torch.from_numpy(source_codes(y, list(self.sources)))
         return Targets(y.n_atoms, crystal, {"forces": torch.tensor(y.forces)})
 
     def _check_presence(self, graphs: CrystalGraphs, y: FrameLabels) -> None:
@@ -227,87 +215,15 @@ class ForceField(HasReadout, Objective):
                 )
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> ForceFieldModel:
-        """Build the model: a backbone and an energy readout.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            Empty.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         self.check_parameters()
         return ForceFieldModel(backbone, self)
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> FrameLabels:
-        """Join predictions into frame labels.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        FrameLabels
-            Energy (eV per cell, in float64), forces (eV/Å), stress (eV/Å^3; NaN where not fully
-            periodic).
-        """
-        energy, forces, stress = (
-            np.concatenate([batch[name] for batch in batches]) for name in LABELS
-        )
+        energy, forces, stress = (join_batches(batches, name) for name in LABELS)
         return FrameLabels(n_atoms, energy=energy, forces=forces, stress=stress)
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search: weights that are not 0.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import FloatDistribution
 
         weight = FloatDistribution(0.3, 300.0, log=True)
         return {name: weight for name in ("forces", "stress") if getattr(self, name)}
-
-
-def _check_labels(graphs: CrystalGraphs, y: Any) -> None:
-    """Check that ``y`` holds labels of the frames in ``graphs``."""
-    if not isinstance(y, FrameLabels):
-        raise TypeError(
-            f"y is of type {type(y).__name__}; ForceField expects FrameLabels with energy, forces "
-            "or stress, such as gnnpre.datasets.read_frames returns."
-        )
-    if len(y) != len(graphs):
-        raise ValueError(f"y has {len(y)} frames; X has {len(graphs)} crystals.")
-    different = np.flatnonzero(y.n_atoms != graphs.atom_counts)
-    if len(different):
-        index = different[0]
-        raise ValueError(
-            f"y has {y.n_atoms[index]} atoms in frame {index}; crystal {index} of X has "
-            f"{graphs.atom_counts[index]}. Are both in the same order?"
-        )
-
-
-def _source_codes(y: FrameLabels, sources: list[str]) -> np.ndarray:
-    """Return the position of each frame's source in ``sources``."""
-    if SOURCE not in y.info:
-        raise ValueError(
-            f"sources={sources} needs y.info[{SOURCE!r}], the name of the data set of each frame; "
-            f"there are {sorted(y.info)}. Set sources=None if all frames are of one."
-        )
-    names = as_labels(f"y.info[{SOURCE!r}]", y.info[SOURCE], n_rows=len(y)).tolist()
-    unknown = sorted({str(name) for name in names if name not in sources})
-    if unknown:
-        raise ValueError(
-            f"y.info[{SOURCE!r}] holds {', '.join(unknown[:3])}; sources={sources} does not."
-        )
-    return np.array([sources.index(name) for name in names], dtype=np.int64)

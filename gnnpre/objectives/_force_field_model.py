@@ -10,12 +10,13 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, ObjectiveModel, Targets
 from ._derivatives import energy_and_derivatives
 from ._label_checks import warn_of_implausible_labels
-from ._losses import masked_term
+from ._losses import LossTerm, masked_term
+from ._model import ObjectiveModel
 from ._references import element_counts, fit_reference_energies
 from ._scaling import mean_and_spread, root_mean_square
+from ._targets import Targets
 
 if TYPE_CHECKING:
     from ._force_field import ForceField

@@ -1,4 +1,4 @@
-"""Are energies, forces and stresses of one training set compatible? Signs and units differ by code.
+"""Check signs and units of a training set: codes differ in those of forces and stresses.
 
 Between two frames of the same atoms the energy changes by the work of the forces and of the
 stress,
@@ -16,9 +16,9 @@ import numpy as np
 from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.graphs import CrystalGraphs
 
-from ._base import Targets
 from ._references import cell_offset, element_counts
 from ._scaling import root_mean_square
+from ._targets import Targets
 
 if TYPE_CHECKING:
     from ._force_field import ForceField
@@ -194,8 +194,8 @@ def _warn_of_large_forces(forces: np.ndarray, offsets: np.ndarray, rows: np.ndar
     size = float(root_mean_square(values))
     if size > LARGEST_FORCE:
         warn_user(
-            f"y.forces have a root mean square of {size:.4g}; in eV/Å that is no force between "
-            "atoms near their places. Check the unit, and frames that blew up (filter_frames).",
+            f"y.forces have a root mean square of {size:.4g}, far above forces between bound atoms "
+            "in eV/Å. Check the unit, and leave out frames that blew up (filter_frames).",
             DataQualityWarning,
         )
 

@@ -1,17 +1,64 @@
-"""Losses of entries, masked where a label is missing."""
+"""Terms of a loss, and losses of entries that leave missing labels out."""
+
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 from gnnpre._constraints import Check, number, one_of
 
-from ._base import LossTerm
-
-__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "masked_term"]
+__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "LossTerm", "masked_term"]
 
 LOSSES = ("l1", "mse", "huber")
 #: Parameters of the objectives that compare numbers.
 LOSS_CONSTRAINTS: dict[str, Check] = {"loss": one_of(*LOSSES), "huber_delta": number()}
+
+
+@dataclass(frozen=True)
+class LossTerm:
+    """One named term of a loss, as a sum and its divisor.
+
+    Sums and counts are added up over an epoch, so that the mean over a data set does not depend on
+    the batches it was cut into.
+
+    Parameters
+    ----------
+    total : Tensor
+        Sum of the losses of all entries.
+    count : Tensor
+        Number of entries, or the sum of their weights.
+    weight : float
+        Factor of the mean in the loss.
+    entries : Tensor, optional
+        Number of entries, where ``count`` is a sum of weights. A training step divides by it:
+        weights that were normalised batch by batch would have no effect between batches.
+
+    Examples
+    --------
+    >>> import torch
+    >>> from gnnpre.objectives import LossTerm
+    >>> float(LossTerm(torch.tensor(6.0), torch.tensor(3.0), 10.0).mean)
+    2.0
+    """
+
+    total: Tensor
+    count: Tensor
+    weight: float
+    entries: Tensor | None = None
+
+    @property
+    def mean(self) -> Tensor:
+        """Mean over the entries; 0 without entries."""
+        return _divide(self.total, self.count)
+
+    @property
+    def step_mean(self) -> Tensor:
+        """Sum over the weighted entries of a batch, divided by their number."""
+        return _divide(self.total, self.count if self.entries is None else self.entries)
+
+
+def _divide(total: Tensor, count: Tensor) -> Tensor:
+    return total / count.clamp(min=torch.finfo(total.dtype).tiny)
 
 
 def masked_term(

@@ -13,9 +13,10 @@ from gnnpre._validation import check_number
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalGraphs, FrameLabels
 
-from ._base import Objective, Targets
+from ._base import Objective
 from ._mixture_model import MixtureModel, select_targets
 from ._property_targets import PropertyTargets
+from ._targets import Targets
 
 __all__ = ["Mixture"]
 
@@ -121,13 +122,6 @@ class Mixture(_BaseComposition, Objective):
         return [(name, _weight_name(name)) for name, _ in self._parts]
 
     def check_graphs(self, graphs: CrystalGraphs) -> None:
-        """Check that each objective can be learnt from some graphs.
-
-        Parameters
-        ----------
-        graphs : CrystalGraphs
-            The crystals.
-        """
         self.check_parameters()
         for name, objective, _ in self.parts:
             with _named_errors(name):
@@ -164,38 +158,12 @@ class Mixture(_BaseComposition, Objective):
         return Targets(graphs.atom_counts, crystal, atom)
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Return the layout of each objective.
-
-        Parameters
-        ----------
-        targets : Targets
-            The result of :meth:`make_targets`.
-
-        Returns
-        -------
-        dict
-            From the name of an objective to its layout.
-        """
         return {
             name: objective.layout(select_targets(name, targets))
             for name, objective, _ in self.parts
         }
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "MixtureModel":
-        """Build the model: a backbone and the heads of all objectives.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            The result of :meth:`layout`.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         models, weights = {}, {}
         self.check_parameters()
         for name, objective, weight in self.parts:
@@ -207,33 +175,12 @@ class Mixture(_BaseComposition, Objective):
     def collect(
         self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray
     ) -> dict[str, Any]:
-        """Join the predictions of each objective.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        dict
-            From the name of an objective to its predictions.
-        """
         return {
             name: objective.collect([select_prefix(name, batch) for batch in batches], n_atoms)
             for name, objective, _ in self.parts
         }
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search: all weights but the first.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import FloatDistribution
 
         weight = FloatDistribution(0.01, 10.0, log=True)

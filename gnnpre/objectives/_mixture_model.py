@@ -12,8 +12,10 @@ from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre.backbones import AtomFeatures, BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, ObjectiveModel, Targets
 from ._derivatives import differentiable
+from ._losses import LossTerm
+from ._model import ObjectiveModel
+from ._targets import Targets
 
 __all__ = ["MixtureModel", "select_targets"]
 

@@ -13,10 +13,13 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
-from ._losses import LOSS_CONSTRAINTS, masked_term
+from ._base import Objective
+from ._collect import join_batches
+from ._losses import LOSS_CONSTRAINTS, LossTerm, masked_term
+from ._model import ObjectiveModel
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 from ._scaling import mean_and_spread
+from ._targets import Targets
 
 __all__ = ["PropertyTargets"]
 
@@ -111,63 +114,16 @@ class PropertyTargets(HasReadout, Objective):
         return Targets(graphs.atom_counts, {"properties": torch.tensor(values)})
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Return the number of properties.
-
-        Parameters
-        ----------
-        targets : Targets
-            The result of :meth:`make_targets`.
-
-        Returns
-        -------
-        dict
-            ``{"n_outputs": k}``.
-        """
         return {"n_outputs": targets.crystal["properties"].shape[1]}
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "PropertyModel":
-        """Build the model: a backbone and a readout with one output for each property.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            ``{"n_outputs": k}``.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         self.check_parameters()
         return PropertyModel(backbone, self, layout["n_outputs"])
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
-        """Join predictions into one array.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        ndarray of shape (n, k)
-            The properties, in their own units.
-        """
-        return np.concatenate([batch["properties"] for batch in batches])
+        return join_batches(batches, "properties")
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import IntDistribution
 
         return {"head_layers": IntDistribution(1, 2)}

@@ -1,11 +1,13 @@
-"""The parameters of a readout, which several objectives share."""
+"""The parameters of a readout or a perceptron, which several objectives share."""
 
-from typing import Any
+from typing import Protocol
+
+from torch import nn
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of, optional
 from gnnpre.backbones import POOLINGS, READOUTS, BackboneModule, Readout
 
-__all__ = ["HEAD_CONSTRAINTS", "READOUT_CONSTRAINTS", "HasReadout"]
+__all__ = ["HEAD_CONSTRAINTS", "READOUT_CONSTRAINTS", "HasReadout", "make_perceptron"]
 
 #: Width and depth of the multilayer perceptron of any head.
 HEAD_CONSTRAINTS: dict[str, Check] = {
@@ -57,10 +59,28 @@ class HasReadout(HasConstraints):
         Readout
             The module.
         """
-        parameters: dict[str, Any] = {
-            "order": self.readout,
-            "pooling": self.pooling,
-            "hidden_channels": self.head_channels,
-            "n_layers": self.head_layers,
-        }
-        return Readout(backbone.out_channels, n_outputs, **parameters)
+        return Readout(
+            backbone.out_channels,
+            n_outputs,
+            order=self.readout,
+            pooling=self.pooling,
+            hidden_channels=self.head_channels,
+            n_layers=self.head_layers,
+        )
+
+
+class HasHead(Protocol):
+    """Width and depth of a perceptron on the features of each atom."""
+
+    head_channels: int | None
+    head_layers: int
+
+
+def make_perceptron(config: HasHead, backbone: BackboneModule, n_outputs: int) -> nn.Sequential:
+    """Build the perceptron that a config describes: atom features to ``n_outputs`` values."""
+    return Readout(
+        backbone.out_channels,
+        n_outputs,
+        hidden_channels=config.head_channels,
+        n_layers=config.head_layers,
+    ).mlp

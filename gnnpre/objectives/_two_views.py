@@ -12,10 +12,14 @@ from gnnpre._constraints import Check, number
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._base import LossTerm, Objective, ObjectiveModel, Targets
+from ._collect import join_batches
 from ._element_masking import check_no_mask, mask_atoms
+from ._label_free import LabelFreeObjective
+from ._losses import LossTerm
+from ._model import ObjectiveModel
 from ._readout import HEAD_CONSTRAINTS
 from ._strain import draw_strain
+from ._targets import Targets
 
 __all__ = ["TwoViews"]
 
@@ -24,7 +28,7 @@ N_VIEWS = 2
 LARGEST_FREQUENCY, N_FREQUENCIES, N_DIRECTIONS = 3.0, 17, 64
 
 
-class TwoViews(Objective):
+class TwoViews(LabelFreeObjective):
     """Learn embeddings that agree for two views of a crystal, and spread as a Gaussian over all.
 
     Needs no labels, no negative pairs and no teacher network. A view is the crystal with noise on
@@ -69,7 +73,6 @@ class TwoViews(Objective):
     (2, 4)
     """
 
-    needs_labels: ClassVar[bool] = False
     _constraints: ClassVar[dict[str, Check]] = {
         "noise": number(low_included=True),
         "strain": number(low_included=True, high=0.3),
@@ -110,72 +113,14 @@ class TwoViews(Objective):
         if not (self.noise or self.strain or self.mask):
             raise ValueError("noise, strain and mask are all 0: both views are the same.")
 
-    def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
-        """Return empty targets: one view is compared with the other.
-
-        Parameters
-        ----------
-        graphs : CrystalGraphs
-            The n crystals.
-        y : object
-            Ignored.
-
-        Returns
-        -------
-        Targets
-            Empty.
-
-        Raises
-        ------
-        ValueError
-            If a parameter is out of range.
-        """
-        self.check_parameters()
-        return Targets(graphs.atom_counts, {})
-
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "TwoViewsModel":
-        """Build the model: a backbone, a mean over atoms and a perceptron.
-
-        Parameters
-        ----------
-        backbone : BackboneModule
-            The module that a backbone config built.
-        layout : dict
-            Empty.
-
-        Returns
-        -------
-        ObjectiveModel
-            The model to train.
-        """
         self.check_parameters()
         return TwoViewsModel(backbone, self)
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
-        """Join predictions into one array.
-
-        Parameters
-        ----------
-        batches : sequence of dict of str to ndarray
-            Predictions of each batch.
-        n_atoms : ndarray of shape (n,)
-            Atoms of each crystal.
-
-        Returns
-        -------
-        ndarray of shape (n, channels)
-            The embeddings.
-        """
-        return np.concatenate([batch["embedding"] for batch in batches])
+        return join_batches(batches, "embedding")
 
     def search_space(self) -> dict[str, Any]:
-        """Return the ranges of the parameters that are worth a search.
-
-        Returns
-        -------
-        dict
-            From parameter name to an Optuna distribution.
-        """
         from optuna.distributions import FloatDistribution
 
         return {

@@ -1,0 +1,169 @@
+"""The model of an objective: a backbone with a head, statistics and losses."""
+
+from collections.abc import Callable
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+
+from gnnpre.backbones import BackboneModule
+from gnnpre.graphs import CrystalBatch, CrystalGraphs
+
+from ._losses import LossTerm
+from ._targets import Targets
+
+__all__ = ["ObjectiveModel"]
+
+
+class ObjectiveModel(nn.Module):
+    """A backbone with the head of an objective.
+
+    Subclasses define :meth:`forward` and :meth:`losses`. In every model the weights of the backbone
+    are named ``backbone.*`` and those of a readout ``head.*``: weights are transferred by name.
+
+    Training takes the labels of a batch in float64 through :meth:`standardize`, casts the result
+    to the precision of the network, lets :meth:`perturb` change the batch, and compares
+    :meth:`forward` with the result in :meth:`losses`. :meth:`predict` goes the other way, to the
+    units of the labels. Statistics such as means and reference energies are float64 buffers, and
+    stay in float64 when the model changes its precision: an offset of the labels costs no digits.
+
+    Parameters
+    ----------
+    backbone : BackboneModule
+        The module that a :class:`~gnnpre.backbones.Backbone` built.
+
+    Examples
+    --------
+    >>> from gnnpre import CGCNN, ForceField
+    >>> model = ForceField().build(CGCNN().build(cutoff=5.0), {})
+    >>> sorted({name.split(".")[0] for name, _ in model.named_parameters()})
+    ['backbone', 'head']
+    """
+
+    def __init__(self, backbone: BackboneModule) -> None:
+        super().__init__()
+        self.backbone = backbone
+
+    @property
+    def differentiates(self) -> bool:
+        """Whether :meth:`forward` differentiates features with respect to the edge vectors.
+
+        The objectives of a mixture share one pass through the backbone, which depends on it.
+        """
+        return False
+
+    def transferable_weights(self) -> dict[str, Tensor]:
+        """Return the weights that another model may take over, ``backbone.*`` and ``head.*``.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The state of this model, by default.
+        """
+        weights: dict[str, Tensor] = self.state_dict()
+        return weights
+
+    def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
+        """Compute statistics of the training set, such as scales and reference energies.
+
+        Parameters
+        ----------
+        graphs : CrystalGraphs
+            All crystals.
+        targets : Targets
+            Their targets.
+        train : ndarray of int
+            Rows of the training set.
+        """
+
+    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
+        """Convert the labels of a batch to the units of the losses; unchanged by default.
+
+        Parameters
+        ----------
+        labels : dict of str to Tensor
+            Labels from :meth:`Targets.batch`, in float64.
+        batch : CrystalBatch
+            The crystals, before :meth:`perturb`.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The targets of the losses, in float64.
+        """
+        return labels
+
+    def perturb(
+        self, batch: CrystalBatch, targets: dict[str, Tensor], generator: torch.Generator
+    ) -> tuple[CrystalBatch, dict[str, Tensor]]:
+        """Change a batch before the model sees it; unchanged by default.
+
+        Parameters
+        ----------
+        batch : CrystalBatch
+            The crystals.
+        targets : dict of str to Tensor
+            Targets from :meth:`standardize`.
+        generator : torch.Generator
+            The only source of random numbers to use, on the CPU.
+
+        Returns
+        -------
+        batch : CrystalBatch
+            The crystals that the model sees.
+        targets : dict of str to Tensor
+            The targets that its losses see.
+        """
+        return batch, targets
+
+    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict all labels of the objective, in their own units.
+
+        Parameters
+        ----------
+        batch : CrystalBatch
+            The crystals.
+
+        Returns
+        -------
+        dict of str to Tensor
+            Named predictions, detached.
+        """
+        with torch.no_grad():
+            predictions: dict[str, Tensor] = self(batch)
+        return predictions
+
+    def losses(
+        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
+    ) -> dict[str, LossTerm]:
+        """Compare predictions with targets.
+
+        Parameters
+        ----------
+        predictions : dict of str to Tensor
+            The result of :meth:`forward`.
+        targets : dict of str to Tensor
+            Targets from :meth:`standardize` and :meth:`perturb`.
+        batch : CrystalBatch
+            The crystals.
+
+        Returns
+        -------
+        dict of str to LossTerm
+            The named terms of the loss.
+        """
+        raise NotImplementedError
+
+    def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> "ObjectiveModel":
+        """Move tensors to a device or precision, but leave statistics in float64."""
+        statistics = {
+            name: buffer
+            for name, buffer in self._buffers.items()
+            if buffer is not None and buffer.dtype == torch.float64
+        }
+        super()._apply(fn, recurse)
+        for name, before in statistics.items():
+            moved = self._buffers[name]
+            if moved is not None and moved.dtype != torch.float64:
+                self._buffers[name] = before.to(moved.device)
+        return self

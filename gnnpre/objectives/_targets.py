@@ -1,0 +1,90 @@
+"""Targets: the labels of crystals as the tensors that training gathers batches from."""
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from gnnpre.graphs import flat_indices, offsets_from_counts
+
+__all__ = ["Targets"]
+
+
+class Targets:
+    """Labels of n crystals: named tensors with one row for each crystal, or for each atom.
+
+    Parameters
+    ----------
+    n_atoms : ndarray of shape (n,)
+        Atoms of each crystal.
+    crystal : mapping of str to Tensor of shape (n, ...)
+        Labels of crystals, in float64 where they are numbers.
+    atom : mapping of str to Tensor of shape (N, ...), optional
+        Labels of atoms.
+
+    Examples
+    --------
+    >>> import numpy as np, torch
+    >>> from gnnpre.objectives import Targets
+    >>> targets = Targets(np.array([1, 2]), {"energy": torch.tensor([1.0, 2.0])})
+    >>> targets.batch(np.array([1]), torch.float32)
+    {'energy': tensor([2.])}
+    """
+
+    def __init__(
+        self,
+        n_atoms: np.ndarray,
+        crystal: Mapping[str, Tensor],
+        atom: Mapping[str, Tensor] | None = None,
+    ) -> None:
+        self.n_atoms = n_atoms
+        self.crystal = dict(crystal)
+        self.atom = dict(atom or {})
+        self._offsets = offsets_from_counts(n_atoms)
+
+    def __len__(self) -> int:
+        return len(self.n_atoms)
+
+    def batch(self, indices: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
+        """Gather the targets of some crystals.
+
+        Parameters
+        ----------
+        indices : ndarray of shape (m,)
+            Rows of the crystals.
+        dtype : torch.dtype
+            Precision to convert to.
+
+        Returns
+        -------
+        dict of str to Tensor
+            The rows of these crystals, or of their atoms.
+        """
+        crystals = torch.from_numpy(indices)
+        batch = {name: _take(values, crystals, dtype) for name, values in self.crystal.items()}
+        if self.atom:
+            atoms = torch.from_numpy(flat_indices(self._offsets, indices))
+            batch |= {name: _take(values, atoms, dtype) for name, values in self.atom.items()}
+        return batch
+
+    def to(self, device: torch.device | str) -> "Targets":
+        """Copy the targets to a device.
+
+        Parameters
+        ----------
+        device : torch.device or str
+            The device.
+
+        Returns
+        -------
+        Targets
+            The copy.
+        """
+        crystal = {name: values.to(device) for name, values in self.crystal.items()}
+        atom = {name: values.to(device) for name, values in self.atom.items()}
+        return Targets(self.n_atoms, crystal, atom)
+
+
+def _take(values: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
+    return values[rows.to(values.device)].to(dtype)
