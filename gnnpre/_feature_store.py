@@ -3,7 +3,7 @@
 import hashlib
 import io
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from itertools import pairwise
 from pathlib import Path
@@ -11,9 +11,17 @@ from typing import Any
 
 import numpy as np
 
+from ._home import cache_folder
 from ._warnings import StorageWarning, warn_user
 
-__all__ = ["FeatureStore", "array_digest", "crystal_digests"]
+__all__ = [
+    "FeatureStore",
+    "array_digest",
+    "check_cache",
+    "crystal_digests",
+    "open_store",
+    "read_or_compute",
+]
 
 FILE = "features.sqlite"
 # Seconds to wait for another process that writes.
@@ -101,3 +109,52 @@ class FeatureStore:
                 f"computed. Delete {FILE} there, or pass another folder as cache.",
                 StorageWarning,
             )
+
+
+def check_cache(name: str, cache: Any) -> None:
+    """Check that a cache is True, False or a folder."""
+    if not isinstance(cache, (bool, str, Path)):
+        raise ValueError(f"{name}={cache!r}; expected True, False or the path of a folder.")
+
+
+def open_store(cache: bool | str | Path) -> FeatureStore | None:
+    """Return the store in a folder; True is the cache of gnnpre, False none."""
+    if cache is False:
+        return None
+    return FeatureStore(cache_folder("features") if cache is True else Path(cache))
+
+
+def read_or_compute(
+    store: FeatureStore | None,
+    keys: Sequence[Sequence[str]],
+    compute: Callable[[np.ndarray], Sequence[Sequence[np.ndarray]]],
+) -> list[list[np.ndarray]]:
+    """Return the arrays of each crystal: stored ones, and the others computed and then stored.
+
+    Parameters
+    ----------
+    store : FeatureStore or None
+        The store; without one everything is computed.
+    keys : sequence of sequence of str
+        Keys of the arrays of each crystal.
+    compute : callable
+        Function from an array of rows to the arrays of these crystals, in the order of their keys.
+
+    Returns
+    -------
+    list of list of ndarray
+        The arrays, in the order of ``keys``.
+    """
+    arrays = store.get(key for row in keys for key in row) if store else {}
+    missing = [row for row, names in enumerate(keys) if any(name not in arrays for name in names)]
+    if missing:
+        computed = compute(np.array(missing))
+        new = {
+            name: array
+            for row, values in zip(missing, computed, strict=True)
+            for name, array in zip(keys[row], values, strict=True)
+        }
+        if store:
+            store.put(new)
+        arrays = {**arrays, **new}
+    return [[arrays[name] for name in names] for names in keys]

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Iterable
 from numbers import Integral, Real
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -80,8 +81,8 @@ def _as_finite(value: Any, number_type: type) -> float | None:
     return number if np.isfinite(number) else None
 
 
-def check_path(name: str, value: Any) -> None:
-    """Raise TypeError for a value that is no path of a file or folder.
+def check_path(name: str, value: Any) -> Path:
+    """Return the path of a file or folder; raise TypeError for anything else.
 
     Parameters
     ----------
@@ -89,6 +90,11 @@ def check_path(name: str, value: Any) -> None:
         Name of the parameter, for the error.
     value : object
         Its value.
+
+    Returns
+    -------
+    Path
+        The path, which need not exist.
 
     Raises
     ------
@@ -98,11 +104,15 @@ def check_path(name: str, value: Any) -> None:
         If it holds a NUL character.
     """
     if not isinstance(value, (str, os.PathLike)):
+        is_structure = hasattr(value, "sites") or hasattr(value, "positions")
+        hint = " Structures need not be read: pass them to fit as they are." if is_structure else ""
+        shown = f"{' '.join(repr(value).split()):.60}"
         raise TypeError(
-            f"{name}={value!r} is of type {type(value).__name__}; expected a str or Path."
+            f"{name}={shown} is of type {type(value).__name__}; expected a str or Path.{hint}"
         )
     if "\0" in os.fsdecode(value):
         raise ValueError(f"{name}={value!r} holds a NUL character, which no path may.")
+    return Path(value)
 
 
 def check_random_state(name: str, value: Any) -> None:

@@ -7,13 +7,14 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
+from gnnpre._validation import check_path
 from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
 from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
-from ._parameters import check_choice, check_path
+from ._parameters import check_choice
 from ._parquet_pieces import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
 from ._stress_sign import measure_stress_sign

@@ -9,9 +9,9 @@ from typing import Any, TextIO
 import numpy as np
 
 from gnnpre._atomic import replace_file
+from gnnpre._validation import check_path
 
 from ..graphs import Crystals, FrameLabels
-from ._parameters import check_path
 from ._stated_units import is_unit_entry
 from ._written_columns import check_labels_of, written_columns
 

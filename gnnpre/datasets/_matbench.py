@@ -6,12 +6,13 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gnnpre._home import cache_folder
+from gnnpre._validation import check_path
 
 from ..graphs import Crystals
 from . import _matbench_files as files
 from ._file_formats import read_bounded
 from ._json_text import parse_json
-from ._parameters import check_name, check_names, check_path
+from ._parameters import check_name, check_names
 from ._parser_warnings import count_warnings, report_warnings
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell

@@ -6,16 +6,9 @@ from numbers import Integral
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_choice", "check_n_jobs", "check_name", "check_names", "check_path", "check_paths"]
+from gnnpre._validation import check_path
 
-
-def check_path(name: str, value: Any) -> Path:
-    """Return a path; anything but a str or path-like is an error."""
-    if not isinstance(value, (str, os.PathLike)):
-        is_structure = hasattr(value, "sites") or hasattr(value, "positions")
-        hint = " Structures need not be read: pass them to fit as they are." if is_structure else ""
-        raise TypeError(f"{name} must be a str or path-like; got {_show(value)}.{hint}")
-    return Path(value)
+__all__ = ["check_choice", "check_n_jobs", "check_name", "check_names", "check_paths"]
 
 
 def check_paths(name: str, value: Any, suffix: str | None = None) -> list[Path]:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from gnnpre._atomic import replace_file
+from gnnpre._validation import check_path
 
 from ..graphs import Crystals, FrameLabels
 from ._composition import composition_keys, formula_column
 from ._extras import import_extra
-from ._parameters import check_path
 from ._parquet_pieces import KBAR_OF_VASP
 from ._written_columns import check_labels_of, written_columns
 

@@ -7,16 +7,16 @@ from typing import Any
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.metaestimators import available_if
 from torch import Tensor
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of
 from gnnpre._registry import Registered
 from gnnpre.graphs import (
     LARGEST_CUTOFF,
+    POOLINGS,
     CrystalBatch,
     CrystalGraphs,
-    IndexedTransformerMixin,
+    PoolingTransformer,
     StructureToGraph,
     pool_atoms,
     stream_batches,
@@ -25,16 +25,10 @@ from gnnpre.graphs import (
 __all__ = ["CUTOFF", "Fingerprint"]
 
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
-POOLINGS = (None, "mean", "sum", "cumulants")
-CUMULANTS = ("cumulant1", "cumulant2", "cumulant3")
 #: Check of a cutoff in Å; beyond the limit each atom has a hundred thousand neighbours.
 CUTOFF: Check = number(high=LARGEST_CUTOFF)
 # Atoms handled together: enough to hide the cost of a call, few enough for the cache.
 CHUNK_ATOMS = 1024
-
-
-def _is_pooled(fingerprint: Any) -> bool:
-    return fingerprint.pooling is not None
 
 
 def check_device(name: str, device: Any) -> None:
@@ -57,7 +51,7 @@ FINGERPRINT_CONSTRAINTS: dict[str, Check] = {
 }
 
 
-class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstimator, ABC):
+class Fingerprint(Registered, HasConstraints, PoolingTransformer, BaseEstimator, ABC):
     """Base class of transformers from crystals to invariant numbers for each atom.
 
     A subclass has the parameters ``pooling``, ``dtype`` and ``device`` besides its own, declares
@@ -71,7 +65,6 @@ class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstim
     True
     """
 
-    pooling: str | None
     dtype: str
     device: str | None
 
@@ -88,16 +81,6 @@ class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstim
         -------
         Tensor of shape (N, D)
             The features, in the precision and on the device of the edge vectors.
-        """
-
-    @abstractmethod
-    def atom_feature_names(self) -> list[str]:
-        """Return the names of the features of an atom.
-
-        Returns
-        -------
-        list of str of length D
-            The names.
         """
 
     @abstractmethod
@@ -212,50 +195,6 @@ class Fingerprint(Registered, HasConstraints, IndexedTransformerMixin, BaseEstim
         """
         unpooled = type(self)(**{**self.get_params(deep=False), "pooling": None})
         return np.concatenate([values for values, _ in unpooled._stream(X)])
-
-    @available_if(_is_pooled)
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns of pooled fingerprints.
-
-        Parameters
-        ----------
-        input_features : object, optional
-            Ignored: crystals have no columns.
-
-        Returns
-        -------
-        ndarray of str
-            The names.
-        """
-        names = self.atom_feature_names()
-        poolings = CUMULANTS if self.pooling == "cumulants" else (self.pooling,)
-        return np.array([f"{pooling}_{n}" for pooling in poolings for n in names], dtype=object)
-
-    def set_output(self, *, transform: str | None = None) -> "Fingerprint":
-        """Set the container of pooled fingerprints; those of atoms stay a list of arrays.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, optional
-            The container; None leaves it unchanged.
-
-        Returns
-        -------
-        Fingerprint
-            This transformer.
-        """
-        # scikit-learn defines it only for transformers with feature names, but pipelines call it on
-        # every step.
-        if _is_pooled(self):
-            super().set_output(transform=transform)
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = False
-        return tags
 
     def _check_elements(self, batch: CrystalBatch, first: int) -> None:
         """Check that the fingerprint is defined for the elements; ``first`` is the first row."""

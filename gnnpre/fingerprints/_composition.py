@@ -10,7 +10,12 @@ from sklearn.base import BaseEstimator
 
 from gnnpre._constraints import Check, HasConstraints, boolean
 from gnnpre._registry import Registered
-from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals
+from gnnpre.graphs import (
+    Crystals,
+    IndexedTransformerMixin,
+    StatelessTransformerMixin,
+    as_crystals,
+)
 
 __all__ = ["Composition"]
 
@@ -79,7 +84,9 @@ def check_properties(name: str, properties: Any) -> None:
         )
 
 
-class Composition(Registered, HasConstraints, IndexedTransformerMixin, BaseEstimator):
+class Composition(
+    Registered, HasConstraints, StatelessTransformerMixin, IndexedTransformerMixin, BaseEstimator
+):
     """Describe crystals by their composition alone: statistics of elements, and fractions.
 
     For each property of the elements it returns the mean, standard deviation, minimum, maximum
@@ -218,13 +225,6 @@ class Composition(Registered, HasConstraints, IndexedTransformerMixin, BaseEstim
 
             names += [f"fraction_{symbol}" for symbol in chemical_symbols[1 : N_ELEMENTS + 1]]
         return np.array(names, dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = False
-        return tags
 
 
 def _fractions(crystals: Crystals) -> np.ndarray:

@@ -9,14 +9,12 @@ from typing import Any, ClassVar
 import numpy as np
 import torch
 from sklearn.base import BaseEstimator
-from sklearn.utils.metaestimators import available_if
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of
 from gnnpre._devices import resolve_device
-from gnnpre._feature_store import FeatureStore, crystal_digests
-from gnnpre._home import cache_folder
+from gnnpre._feature_store import check_cache, crystal_digests, open_store, read_or_compute
 from gnnpre._registry import Registered
-from gnnpre.graphs import Crystals, IndexedTransformerMixin, as_crystals, pool_atoms
+from gnnpre.graphs import POOLINGS, Crystals, PoolingTransformer, as_crystals, pool_atoms
 
 from ._adapter import Adapter, package_version
 from ._chgnet import CHGNetAdapter
@@ -25,8 +23,6 @@ from ._diep import DIEPAdapter
 __all__ = ["FoundationFeatures"]
 
 ADAPTERS: dict[str, type[Adapter]] = {"chgnet": CHGNetAdapter, "diep": DIEPAdapter}
-POOLINGS = (None, "mean", "sum", "cumulants")
-CUMULANTS = ("cumulant1", "cumulant2", "cumulant3")
 # A model records the outputs of its layers: one batch at a time, whatever the number of threads.
 LOCK = threading.Lock()
 
@@ -54,17 +50,7 @@ def check_model(name: str, model: Any) -> None:
     one_of(*names)(name, model)
 
 
-def check_cache(name: str, cache: Any) -> None:
-    """Check that a cache is True, False or a folder."""
-    if not isinstance(cache, (bool, str, Path)):
-        raise ValueError(f"{name}={cache!r}; expected True, False or the path of a folder.")
-
-
-def _is_pooled(features: Any) -> bool:
-    return features.pooling is not None
-
-
-class FoundationFeatures(Registered, HasConstraints, IndexedTransformerMixin, BaseEstimator):
+class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEstimator):
     """Describe crystals by the features of atoms in a published interatomic potential.
 
     The network is not trained; a kernel machine on these features, with those of
@@ -241,75 +227,28 @@ class FoundationFeatures(Registered, HasConstraints, IndexedTransformerMixin, Ba
 
     def _blocks(self, crystals: Crystals, adapter: Adapter) -> Iterator[list[np.ndarray]]:
         """Yield the features of the atoms of each crystal, block by block."""
-        store = self._store()
+        store, layers = open_store(self.cache), self._layers()
         prefix = f"{self.model} {package_version(adapter.package)}"
         for block in crystals.split(self.batch_size):
-            # 1. features that are stored already
-            digests = crystal_digests(block)
-            keys = [[f"{prefix} {layer} {key}" for layer in self._layers()] for key in digests]
-            stored = store.get(key for row in keys for key in row) if store else {}
-            # 2. those of the other crystals
-            missing = [i for i, row in enumerate(keys) if any(key not in stored for key in row)]
-            if missing:
-                structures = block[np.array(missing)].to_structures()
+
+            def compute(rows: np.ndarray, block: Crystals = block) -> list[list[np.ndarray]]:
+                structures = block[rows].to_structures()
                 with LOCK:
-                    computed = adapter.features(structures, self._layers())
-                new = {
-                    key: values[layer]
-                    for i, values in zip(missing, computed, strict=True)
-                    for key, layer in zip(keys[i], self._layers(), strict=True)
-                }
-                if store:
-                    store.put(new)
-                stored = {**stored, **new}
-            # 3. layers side by side
-            yield [np.hstack([stored[key] for key in row]) for row in keys]
+                    computed = adapter.features(structures, layers)
+                return [[values[layer] for layer in layers] for values in computed]
 
-    def _store(self) -> FeatureStore | None:
-        if self.cache is False:
-            return None
-        folder = cache_folder("features") if self.cache is True else Path(self.cache)
-        return FeatureStore(folder)
+            digests = crystal_digests(block)
+            keys = [[f"{prefix} {layer} {digest}" for layer in layers] for digest in digests]
+            # Layers side by side.
+            yield [np.hstack(arrays) for arrays in read_or_compute(store, keys, compute)]
 
-    @available_if(_is_pooled)
-    def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
-        """Return the names of the columns of pooled features.
-
-        Parameters
-        ----------
-        input_features : object, optional
-            Ignored: crystals have no columns.
+    def atom_feature_names(self) -> list[str]:
+        """Return the names of the features of an atom.
 
         Returns
         -------
-        ndarray of str
-            Such as ``"mean_chgnet_layer4_0"``.
+        list of str
+            Such as ``"chgnet_layer4_0"``.
         """
-        name, size = self.model, ADAPTERS[split_name(self.model)[0]].n_features
-        atoms = [f"{name}_layer{layer}_{k}" for layer in self._layers() for k in range(size)]
-        poolings = CUMULANTS if self.pooling == "cumulants" else (self.pooling,)
-        return np.array([f"{pooling}_{atom}" for pooling in poolings for atom in atoms], object)
-
-    def set_output(self, *, transform: str | None = None) -> "FoundationFeatures":
-        """Set the container of pooled features; those of atoms stay a list of arrays.
-
-        Parameters
-        ----------
-        transform : {"default", "pandas", "polars"}, optional
-            The container; None leaves it unchanged.
-
-        Returns
-        -------
-        FoundationFeatures
-            This transformer.
-        """
-        if _is_pooled(self):
-            super().set_output(transform=transform)
-        return self
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = False
-        return tags
+        size = ADAPTERS[split_name(self.model)[0]].n_features
+        return [f"{self.model}_layer{layer}_{k}" for layer in self._layers() for k in range(size)]

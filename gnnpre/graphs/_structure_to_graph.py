@@ -16,11 +16,14 @@ from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
 from ._gpu_neighbors import check_installed
 from ._settings import GraphSettings
+from ._transformers import StatelessTransformerMixin
 
 __all__ = ["StructureToGraph"]
 
 
-class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=None):
+class StructureToGraph(
+    StatelessTransformerMixin, TransformerMixin, BaseEstimator, auto_wrap_output_keys=None
+):
     """Convert crystal structures to graphs with every neighbour within a cutoff.
 
     Every periodic image within the cutoff is a neighbour, including images of the atom itself, in
@@ -187,13 +190,6 @@ class StructureToGraph(TransformerMixin, BaseEstimator, auto_wrap_output_keys=No
         if input_features is None:
             input_features = getattr(self, "feature_names_in_", ["structure"])
         return np.asarray(input_features, dtype=object)
-
-    def __sklearn_tags__(self) -> Any:
-        tags = super().__sklearn_tags__()
-        tags.requires_fit = False
-        tags.input_tags.two_d_array = False
-        tags.input_tags.one_d_array = False
-        return tags
 
     def _check_container(self, X: Any) -> None:
         if isinstance(X, CrystalGraphs):

@@ -9,8 +9,7 @@ import numpy as np
 import torch
 
 from gnnpre._constraints import Check
-from gnnpre._feature_store import FeatureStore, crystal_digests
-from gnnpre._home import cache_folder
+from gnnpre._feature_store import check_cache, crystal_digests, open_store, read_or_compute
 from gnnpre._registry import Registered
 from gnnpre._version import __version__
 from gnnpre.foundation import FoundationFeatures
@@ -33,12 +32,6 @@ def check_teacher(name: str, teacher: Any) -> None:
         f"{name}={teacher!r}; expected a transformer such as FoundationFeatures('chgnet'), or a "
         "fitted one in sklearn.frozen.FrozenEstimator."
     )
-
-
-def check_cache(name: str, cache: Any) -> None:
-    """Check that a cache is True, False or a folder."""
-    if not isinstance(cache, (bool, str, Path)):
-        raise ValueError(f"{name}={cache!r}; expected True, False or the path of a folder.")
 
 
 class EmbeddingTargets(FeatureObjective):
@@ -129,19 +122,16 @@ class EmbeddingTargets(FeatureObjective):
 
     def _blocks(self, crystals: Crystals) -> Iterator[list[np.ndarray]]:
         """Yield the features of each crystal, ``(n_atoms, D)`` or ``(D,)``, block by block."""
-        store = self._store()
+        # FoundationFeatures stores its features itself.
+        store = None if isinstance(self.teacher, FoundationFeatures) else open_store(self.cache)
         prefix = f"{__version__} {joblib.hash(self.teacher)}"
         for block in crystals.split(BLOCK):
-            keys = [f"{prefix} {digest}" for digest in crystal_digests(block)]
-            features = store.get(keys) if store else {}
-            missing = [row for row, key in enumerate(keys) if key not in features]
-            if missing:
-                computed = self._compute(block[np.array(missing)])
-                new = {keys[row]: values for row, values in zip(missing, computed, strict=True)}
-                if store:
-                    store.put(new)
-                features = {**features, **new}
-            yield [features[key] for key in keys]
+
+            def compute(rows: np.ndarray, block: Crystals = block) -> list[list[np.ndarray]]:
+                return [[values] for values in self._compute(block[rows])]
+
+            keys = [[f"{prefix} {digest}"] for digest in crystal_digests(block)]
+            yield [values for (values,) in read_or_compute(store, keys, compute)]
 
     def _compute(self, crystals: Crystals) -> list[np.ndarray]:
         """Return the teacher's features of each crystal, in float32 or float64."""
@@ -159,12 +149,6 @@ class EmbeddingTargets(FeatureObjective):
                 "one array (n, D)."
             )
         return [row if row.dtype == np.float32 else row.astype(np.float64) for row in rows]
-
-    def _store(self) -> FeatureStore | None:
-        if self.cache is False or isinstance(self.teacher, FoundationFeatures):
-            return None
-        folder = cache_folder("features") if self.cache is True else Path(self.cache)
-        return FeatureStore(folder)
 
     def saved_config(self) -> "EmbeddingTargets":
         # Without a teacher that is no config of gnnpre: a file cannot store it.

@@ -1,5 +1,6 @@
 """The base class of objectives whose targets are features that something else computes."""
 
+from abc import abstractmethod
 from collections.abc import Sequence
 from typing import Any, ClassVar
 
@@ -7,6 +8,7 @@ import numpy as np
 
 from gnnpre._constraints import Check, boolean
 from gnnpre.backbones import BackboneModule
+from gnnpre.graphs import CrystalGraphs
 
 from ._collect import join_batches, split_atoms
 from ._feature_model import FeatureModel
@@ -41,6 +43,9 @@ class FeatureObjective(LabelFreeObjective):
     #: Names of the features among the targets: those of atoms, and those of crystals.
     atom_features: ClassVar[str]
     crystal_features: ClassVar[str]
+
+    @abstractmethod
+    def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets: ...
 
     def layout(self, targets: Targets) -> dict[str, Any]:
         per_crystal = self.crystal_features in targets.crystal
