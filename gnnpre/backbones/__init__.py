@@ -7,6 +7,7 @@ from ._readout import ENERGY_POOLINGS as ENERGY_POOLINGS
 from ._readout import POOLINGS as POOLINGS
 from ._readout import READOUTS as READOUTS
 from ._readout import Readout
+from ._readout import check_pooling_order as check_pooling_order
 from ._readout import pool as pool
 from ._schnet import SchNet
 from ._torchmdnet import TorchMDNet

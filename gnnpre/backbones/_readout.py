@@ -8,12 +8,21 @@ from gnnpre.graphs import CrystalBatch, pool_atoms
 
 from ._layers import make_mlp, sum_by_index
 
-__all__ = ["ENERGY_POOLINGS", "POOLINGS", "READOUTS", "Readout", "pool"]
+__all__ = ["ENERGY_POOLINGS", "POOLINGS", "READOUTS", "Readout", "check_pooling_order", "pool"]
 
 READOUTS = ("late", "early")
 #: Poolings for energies: they have two derivatives, and a supercell has the energy of its cells.
 ENERGY_POOLINGS = ("sum", "mean")
 POOLINGS = (*ENERGY_POOLINGS, "max", "attention", "cumulants")
+
+
+def check_pooling_order(pooling: str, order: str, name: str) -> None:
+    """Check that cumulants are pooled before the perceptron; ``name`` is that of the order."""
+    if pooling == "cumulants" and order == "late":
+        raise ValueError(
+            "pooling='cumulants' describes the features of atoms, which a perceptron then reads: "
+            f"it needs {name}='early'."
+        )
 
 
 def pool(values: Tensor, batch: CrystalBatch, pooling: str) -> Tensor:
@@ -78,16 +87,12 @@ class Readout(nn.Module):
         n_layers: int = 1,
     ) -> None:
         super().__init__()
-        check_choice("readout", order, READOUTS)
+        check_choice("order", order, READOUTS)
         check_choice("pooling", pooling, POOLINGS)
         if hidden_channels is not None:
-            check_number("head_channels", hidden_channels, integer=True)
-        check_number("head_layers", n_layers, integer=True, low_included=True)
-        if pooling == "cumulants" and order == "late":
-            raise ValueError(
-                "pooling='cumulants' describes the features of atoms, which a perceptron then "
-                "reads: it needs readout='early'."
-            )
+            check_number("hidden_channels", hidden_channels, integer=True)
+        check_number("n_layers", n_layers, integer=True, low_included=True)
+        check_pooling_order(pooling, order, "order")
         self.order = order
         self.pooling = pooling
         self.attention = AttentionPooling(in_channels) if pooling == "attention" else None

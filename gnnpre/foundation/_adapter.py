@@ -81,6 +81,7 @@ def recorded(
 
         return record
 
+    # Hooks, as the packages return features of some layers only.
     handles = [module.register_forward_hook(hook_of(k)) for k, module in modules.items()]
     try:
         yield outputs

@@ -45,6 +45,7 @@ class CHGNetAdapter(Adapter):
         self, structures: "Sequence[Structure]", layers: Sequence[int]
     ) -> list[dict[int, np.ndarray]]:
         """Return the features of each structure by layer, arrays ``(n_atoms, 64)``."""
+        # Layer 0, then the message-passing layers.
         modules = [self.model.atom_embedding, *self.model.atom_conv_layers]
         graphs = [self.model.graph_converter(structure).to(self.device) for structure in structures]
         chosen = {layer: modules[layer] for layer in layers}

@@ -184,9 +184,11 @@ class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEst
         self.check_parameters()
         crystals, adapter = as_crystals(X), self._adapter()
         self._check_crystals(crystals, adapter)
+        # 1. features of atoms
         atoms = [values for block in self._blocks(crystals, adapter) for values in block]
         if self.pooling is None:
             return atoms
+        # 2. pooled in float64: a sum over many atoms loses digits in float32
         n_atoms = torch.as_tensor(crystals.n_atoms)
         owner = torch.repeat_interleave(torch.arange(len(crystals)), n_atoms)
         values = torch.from_numpy(np.concatenate(atoms)).double()
@@ -208,6 +210,7 @@ class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEst
 
     def _check_crystals(self, crystals: Crystals, adapter: Adapter) -> None:
         """Check that the model is defined for the crystals."""
+        # CHGNet and DIEP build graphs of periodic cells only.
         open_rows = np.flatnonzero(~np.asarray(crystals.pbc).all(axis=1))
         if len(open_rows):
             raise ValueError(

@@ -183,6 +183,7 @@ class CrystalBatch:
         """
         gradient = torch.eye(3, dtype=strain.dtype, device=strain.device) + strain
         of_atoms = gradient[self.batch]  # (N, 3, 3)
+        # Both ends of an edge belong to one crystal.
         of_edges = of_atoms[self.target]  # (E, 3, 3)
         return self._replace(
             cell=self.cell @ gradient,
@@ -192,6 +193,7 @@ class CrystalBatch:
 
     def _replace(self, **changes: Tensor) -> "CrystalBatch":
         changed = replace(self, **changes)
+        # cached_property keeps its value in __dict__.
         if "pairs" in self.__dict__:  # the edges are the same ones
             changed.__dict__["pairs"] = self.pairs
         return changed

@@ -35,6 +35,7 @@ def build_graphs(
     else:
         from joblib import Parallel, delayed
 
+        # A generator, in order: pieces are joined as they come, and none waits in memory.
         parallel = Parallel(n_jobs=n_jobs, return_as="generator")
         edges = parallel(delayed(find_edges)(*job) for job in jobs)
     return join_graphs(crystals, edges, settings)

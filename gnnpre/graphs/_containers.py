@@ -117,6 +117,7 @@ def _problem(X: Any) -> str | None:
         f"X is of type {name}; expected a list, tuple, Series, Crystals or object array of "
         "pymatgen Structures or ASE Atoms."
     )
+    # By attributes, as importing pymatgen and ASE takes seconds.
     if hasattr(X, "sites") or (hasattr(X, "arrays") and hasattr(X, "cell")):
         return single
     if hasattr(X, "toatoms") or (hasattr(X, "composition") and hasattr(X, "structure")):

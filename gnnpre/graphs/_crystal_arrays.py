@@ -29,6 +29,7 @@ def number_array(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> 
         array = np.asarray(values)
     except ValueError as error:  # rows of unequal length
         raise ValueError(f"{name} cannot be read as an array: {error}") from error
+    # NumPy makes float64 of an empty list, whatever it is meant to hold.
     if array.size == 0 and len(shape) == array.ndim:
         array = array.astype(dtype)
     allowed = {"i": "iu", "u": "iu", "f": "fiu", "b": "b"}[np.dtype(dtype).kind]

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from ._assemble_batch import assemble_batch
 from ._batch import CrystalBatch
 from ._columns import as_index, join_indices
 from ._crystals import Crystals
@@ -232,35 +233,7 @@ class CrystalGraphs:
         """
         key = slice(None) if indices is None else indices
         rows = resolve_rows(key, len(self), "CrystalGraphs")
-        crystals, atoms, edges = (
-            self._crystal_picker(rows),
-            self._atom_rows.picker(rows),
-            self._edge_rows.picker(rows),
-        )
-        n_atoms, n_edges = self.n_atoms[crystals], self.n_edges[crystals]
-        crystal = torch.arange(len(n_atoms), device=self.device)
-        edge_crystal = torch.repeat_interleave(
-            crystal, n_edges, output_size=self._edge_rows.total(rows)
-        )
-        # Count atoms from the first one of the batch instead of that of their crystal.
-        first = (n_atoms.cumsum(0) - n_atoms).index_select(0, edge_crystal)
-        edge_index = self.edge_index[:, edges] + first  # (2, E)
-        positions, cell = self.positions[atoms], self.cell[crystals]
-        edge_shift = self.edge_shift[edges]
-        vectors = _edge_vectors(positions, cell, edge_index, edge_shift, edge_crystal)
-        return CrystalBatch(
-            atomic_numbers=self.atomic_numbers[atoms].long(),
-            positions=positions.to(dtype),
-            cell=cell.to(dtype),
-            pbc=self.pbc[crystals],
-            n_atoms=n_atoms,
-            edge_index=edge_index,
-            edge_shift=edge_shift,
-            edge_vectors=vectors.to(dtype),
-            batch=torch.repeat_interleave(
-                crystal, n_atoms, output_size=self._atom_rows.total(rows)
-            ),
-        )
+        return assemble_batch(self, rows, dtype)
 
     def _crystal_picker(self, rows: slice | np.ndarray) -> Any:
         return rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.device)
@@ -407,15 +380,3 @@ class CrystalGraphs:
         if len(data_list) == 0:
             raise ValueError("data_list is empty: there is nothing to pack.")
         return cls(**fields_from_data(data_list), settings=settings)
-
-
-def _edge_vectors(
-    positions: Tensor, cell: Tensor, edge_index: Tensor, edge_shift: Tensor, edge_crystal: Tensor
-) -> Tensor:
-    vectors = positions.index_select(0, edge_index[0])  # (E, 3)
-    vectors -= positions.index_select(0, edge_index[1])
-    rows = cell.flatten(1).index_select(0, edge_crystal).view(-1, 3, 3)
-    shift = edge_shift.to(cell.dtype)
-    for axis in range(3):
-        vectors += shift[:, axis, None] * rows[:, axis]
-    return vectors

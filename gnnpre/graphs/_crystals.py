@@ -342,6 +342,7 @@ class Crystals:
 
 def _as_pbc(pbc: Any, n: int) -> np.ndarray:
     array = np.asarray(pbc)
+    # Files hold 0 and 1.
     if array.dtype.kind in "iu" and np.isin(array, (0, 1)).all():
         array = array.astype(bool)
     if array.shape in ((), (3,)) and array.dtype == bool:

@@ -32,6 +32,7 @@ def fields_from_data(data_list: "Sequence[Data]") -> dict[str, Tensor]:
     """Concatenate the fields of ``Data`` objects, edges sorted by target."""
     for number, data in enumerate(data_list):
         _check_data(number, data)
+    # torch-geometric leaves the order of edges open; sums over neighbours need them by target.
     orders = [torch.argsort(data.edge_index[1], stable=True) for data in data_list]
     pairs = list(zip(data_list, orders, strict=True))
     return {
@@ -53,12 +54,14 @@ def _check_data(number: int, data: Any) -> None:
             f"data_list[{number}] is of type {type(data).__name__}; expected a torch-geometric "
             "Data."
         )
+    # 1. fields
     missing = KEYS - set(data.keys())
     if missing:
         raise ValueError(f"data_list[{number}] has no {sorted(missing)}.")
     not_tensors = sorted(name for name in KEYS if not isinstance(data[name], Tensor))
     if not_tensors:
         raise ValueError(f"data_list[{number}]: {not_tensors} are no tensors.")
+    # 2. shapes
     n_atoms, n_edges = data.z.numel(), data.edge_shift.shape[:1].numel()
     shapes = {"z": (n_atoms,), "pos": (n_atoms, 3), "edge_index": (2, n_edges)}
     for name, shape in {**shapes, "edge_shift": (n_edges, 3)}.items():

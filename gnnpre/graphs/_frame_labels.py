@@ -200,6 +200,7 @@ class FrameLabels:
         """
         tensors, metadata = load_tensors(path, kind=KIND)
         with reading(path):
+            # decode_columns takes its tensors out of the dict: the labels remain.
             info = decode_columns(tensors, metadata["info"], len(tensors["n_atoms"]))
             check_names(tensors, ARRAYS)
             arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}

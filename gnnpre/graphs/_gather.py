@@ -43,6 +43,7 @@ class BlockRows:
         blocks = torch.from_numpy(rows).to(self.device_offsets.device)
         starts = self.device_offsets[blocks]
         lengths = self.device_offsets[blocks + 1] - starts
+        # Row k of the result is at starts + (k - rows before its block).
         starts -= lengths.cumsum(0) - lengths
         index = torch.repeat_interleave(starts, lengths, output_size=total)
         index += torch.arange(total, device=index.device)

@@ -99,6 +99,7 @@ def _find_pairs(
 ) -> NeighborPairs:
     from nvalchemiops.torch.neighbors import neighbor_list
 
+    # 1. the search, on the device
     positions, cell, pbc, n_atoms = (
         torch.from_numpy(np.ascontiguousarray(array)).to(device)
         for array in (crystals.positions, crystals.cell, crystals.pbc, crystals.n_atoms)
@@ -115,12 +116,14 @@ def _find_pairs(
         method=METHOD,
         max_neighbors=n_slots,
     )
+    # 2. distances in float64, and the pairs within the cutoff in a fixed order
     target, source = index.long()
     vectors = torch.einsum("ei,eij->ej", shift.double(), cell[crystal[target]])
     squared = (vectors + positions[source] - positions[target]).square().sum(dim=1)
     rows = torch.nonzero(squared <= largest).squeeze(1)
     rows = rows[_sorting(target[rows], source[rows], shift[rows].long())]
     target, source, shift, squared = target[rows], source[rows], shift[rows], squared[rows]
+    # 3. atoms counted from the first of their crystal
     first = (n_atoms.cumsum(0) - n_atoms)[crystal[target]]
     return NeighborPairs(
         index=torch.stack([source - first, target - first]).int().cpu().numpy(),

@@ -33,6 +33,7 @@ def check_graphs(fields: Mapping[str, Any]) -> dict[str, Tensor]:
 
     Values are checked before they are cast, and counts before anything is indexed with them.
     """
+    # 1. arrays on the host, all from one device
     arrays, devices = {}, set()
     for name in FIELDS:
         value = fields[name]
@@ -41,6 +42,7 @@ def check_graphs(fields: Mapping[str, Any]) -> dict[str, Tensor]:
     if len(devices) != 1:
         raise ValueError(f"Tensors are on several devices: {sorted(map(str, devices))}.")
     (device,) = devices
+    # 2. types and counts first: values are only looked up once rows belong to crystals
     checked = _check_types(arrays)
     check_cells(checked["cell"])
     check_atoms(checked["atomic_numbers"], checked["positions"], checked["n_atoms"])
@@ -61,6 +63,7 @@ def _as_array(name: str, value: Any) -> Any:
 
 
 def _as_tensor(array: np.ndarray, dtype: torch.dtype, original: Any, device: Any) -> Tensor:
+    # The tensor that came in is used as it is: memory of millions of edges is not copied.
     if isinstance(original, Tensor) and original.dtype == dtype:
         return original.detach()
     return share_memory(array).to(device)
@@ -96,6 +99,7 @@ def _check_edges(arrays: Mapping[str, np.ndarray]) -> None:
     crystals = np.flatnonzero(n_edges)
     if len(crystals) == 0:
         return
+    # reduceat would return a wrong value for a crystal without edges: those are left out.
     starts = offsets_from_counts(n_edges)[:-1][crystals]
     for ends in arrays["edge_index"]:
         low, high = np.minimum.reduceat(ends, starts), np.maximum.reduceat(ends, starts)

@@ -41,6 +41,7 @@ def resolve_rows(key: Any, n: int, owner: str) -> slice | np.ndarray:
     indices = normalise_key(key, n, owner)
     if len(indices) == 0:
         return slice(0, 0)
+    # Consecutive indices, as KFold yields, are a slice too: no copy.
     start, stop = int(indices[0]), int(indices[-1]) + 1
     if stop - start == len(indices) and (np.diff(indices) == 1).all():
         return slice(start, stop)

@@ -88,15 +88,18 @@ def find_edges(
     device: torch.device | None = None,
 ) -> Edges:
     """Find the edges of ``crystals``; ``first`` is the row of the first one in the user's X."""
+    # 1. all pairs within the cutoff, found in compact cells
     frame = prepare_search(crystals, settings, first)
     if device is None or device.type == "cpu":
         pairs = search_on_cpu(frame.crystals, settings)
     else:
         pairs = search_on_device(frame.crystals, settings, device)
     _check_distances(pairs, first)
+    # 2. shifts between the atoms as the user placed them
     shift, cells = restore_shifts(frame, crystals, pairs.index, pairs.shift, pairs.n_pairs)
     _check_shifts(shift, pairs.n_pairs, first)
     shift = shift.astype(np.int8)
+    # 3. the nearest neighbours only, if asked for
     if settings.max_neighbors is None:
         return Edges(pairs.index, shift, pairs.n_pairs, cells)
     crystal = np.repeat(np.arange(len(crystals)), pairs.n_pairs)
@@ -110,6 +113,7 @@ def _nearest(
 ) -> np.ndarray:
     """Return the edges to the nearest ``max_neighbors`` of each atom, by target and distance."""
     count = settings.max_neighbors or 0
+    # Sort by crystal, then target, then distance, and rank the edges of each target.
     order = np.lexsort((distance, target, crystal))
     new_atom = np.ones(len(order), dtype=bool)
     new_atom[1:] = np.diff(target[order]) != 0
@@ -119,6 +123,7 @@ def _nearest(
     rank = np.arange(len(order)) - np.repeat(starts, counts)
     if settings.neighbor_cut == "exact":
         return order[rank < count]
+    # A shell of equal distances is kept whole, so that equivalent neighbours stay equivalent.
     last = starts + np.minimum(counts, count) - 1
     reach = distance[order][last] + settings.shell_tolerance
     return order[distance[order] <= np.repeat(reach, counts)]

@@ -102,5 +102,6 @@ def _check_spread(crystals: Crystals) -> None:
 
 def _across(cell: np.ndarray, pbc: np.ndarray) -> np.ndarray:
     """Project on the directions across the periodic ones: (3, 3)."""
+    # Rows of the last factor are orthonormal, and span the periodic directions.
     periodic = np.linalg.svd(cell[pbc], full_matrices=False)[2]
     return np.eye(3) - periodic.T @ periodic

@@ -46,8 +46,10 @@ def prepare_search(crystals: Crystals, settings: GraphSettings, first: int = 0) 
 
     Cells and atoms that are in order, nearly all of them, stay as they are.
     """
+    # 1. a regular cell for each crystal, periodic in all directions or not
     cells = _complete_cells(crystals)
     lengths, inverse_heights = _measure(cells)
+    # 2. the few crystals that a search would take for ever for, rewritten
     reframed: dict[int, Reframing] = {}
     rows = _rows_to_reframe(crystals, lengths, inverse_heights)
     if len(rows):
@@ -62,6 +64,7 @@ def prepare_search(crystals: Crystals, settings: GraphSettings, first: int = 0) 
         crystals = crystals._with(cell=cells, positions=positions)
     elif cells is not crystals.cell:
         crystals = crystals._with(cell=cells)
+    # 3. what remains is bounded
     check_work(crystals, lengths, inverse_heights, settings, first)
     return SearchFrame(crystals, reframed)
 
@@ -70,6 +73,7 @@ def _measure(cells: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return the lengths of cell vectors, and one over the heights of the cell along them."""
     inverse = np.linalg.inv(cells)
     lengths = np.sqrt(np.einsum("nij,nij->ni", cells, cells))
+    # Column j of the inverse is normal to the other two vectors, with a length of 1 / height.
     return lengths, np.sqrt(np.einsum("nij,nij->nj", inverse, inverse))
 
 
@@ -122,6 +126,7 @@ def restore_shifts(
         edges = slice(offsets[row], offsets[row + 1])
         reduced = reframing.original_shifts(index[:, edges], shift[edges])
         restored = reduced @ reframing.operation
+        # Where neither fits, the check of shifts names the crystal as the user knows it.
         if _fits(restored) or not _fits(reduced):
             shift[edges] = restored
         else:

@@ -60,6 +60,7 @@ def _decode(array: np.ndarray, dtype: np.dtype) -> np.ndarray:
         if array.dtype != (np.int64 if dtype.kind in "mM" else dtype):
             raise ValueError(f"a column of {dtype} is stored as {array.dtype}")
         return array.view(dtype) if dtype.kind in "mM" else array
+    # Text and objects are stored as JSON, never pickled: a file cannot run code.
     values = json.loads(array.tobytes().decode())
     column = np.empty(len(values), dtype=object)
     column[:] = values
@@ -88,6 +89,7 @@ def encode_index(index: Any) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
             "strings or dates without a time zone. Use reset_index(drop=True) on the table before, "
             "or set graphs.index = None."
         ) from error
+    # pandas allows any hashable as a name, JSON does not.
     names = [name if isinstance(name, (str, int)) else None for name in index.names]
     return tensors, {"names": names, "levels": descriptions}
 

@@ -197,6 +197,7 @@ class StructureToGraph(
         check_container(X)
 
     def _remember_column(self, X: Any) -> None:
+        # scikit-learn records column names of arrays only, and pipelines ask for them.
         names = list(getattr(X, "columns", []))
         if names and isinstance(names[0], str):
             self.feature_names_in_ = np.asarray(names, dtype=object)

@@ -21,6 +21,7 @@ def pack_structures(structures: Sequence[Any]) -> Arrays:
     if all(isinstance(structure, IStructure) for structure in structures):
         arrays = _pack_pymatgen(structures)
     else:
+        # ASE, texts, entries, or a mixture: one by one.
         arrays = _join([_pack_one(row, s, IStructure) for row, s in enumerate(structures)])
     bad = np.flatnonzero(arrays["atomic_numbers"] == 0)
     if len(bad):
@@ -42,6 +43,7 @@ def _pack_pymatgen(structures: Sequence[Any], first: int = 0) -> Arrays:
     fractional = np.concatenate([site.frac_coords for sites in all_sites for site in sites])
     cell = np.concatenate([structure.lattice.matrix for structure in structures]).reshape(-1, 3, 3)
     pbc = np.array([structure.lattice.pbc for structure in structures], dtype=bool)
+    # From fractional coordinates: Site.coords is computed on access, and would be cached.
     positions = np.einsum("ni,nij->nj", fractional.reshape(-1, 3), np.repeat(cell, n_atoms, axis=0))
     return {
         "atomic_numbers": _clip_numbers(numbers),
@@ -59,6 +61,7 @@ def _read_numbers(all_sites: list[Any], n_atoms: np.ndarray, first: int) -> list
         for site in sites:
             composition = site.species
             try:
+                # Fast path: nearly all sites hold one species.
                 (species,) = composition
             except ValueError:
                 species = _one_element(composition)

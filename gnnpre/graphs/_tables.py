@@ -31,6 +31,7 @@ class IndexedTransformerMixin(TransformerMixin):
     def __init_subclass__(cls, **kwargs: Any) -> None:
         super().__init_subclass__(**kwargs)  # wraps transform for set_output
         for name in ("transform", "fit_transform"):
+            # Only methods of the class itself: those that it inherits are wrapped already.
             if name in vars(cls):
                 setattr(cls, name, _label_rows(vars(cls)[name]))
 

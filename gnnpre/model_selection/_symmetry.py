@@ -45,6 +45,7 @@ def _space_group_number(
     # The space group of a chain or molecule would be that of the box around it.
     if converted.n_periodic < 2:
         return UNKNOWN_SPACE_GROUP
+    # spglib wants fractional coordinates, and cell vectors as rows.
     fractional = np.linalg.solve(converted.cell.T, converted.positions.T).T
     crystal: Any = (converted.cell, fractional, numbers)
     try:

@@ -168,6 +168,7 @@ class Denoising(HasReadout, LabelFreeObjective):
             If no crystal has two atoms, and translations are removed; or if cells are to be
             strained, and no crystal is periodic in all directions.
         """
+        # 1. nothing to learn: errors
         if self.strain and not graphs.pbc.all(dim=1).any():
             raise ValueError(
                 f"strain={self.strain}, but no crystal of X is periodic in all directions: there "
@@ -178,6 +179,7 @@ class Denoising(HasReadout, LabelFreeObjective):
                 "Every crystal of X has one atom, whose displacement nothing shows: there is "
                 "nothing to learn from Denoising. Pass supercells or other crystals, or set strain."
             )
+        # 2. little to learn: warnings
         if self.through == "derivative" and graphs.settings.max_neighbors is not None:
             warn_user(
                 f"The graphs keep max_neighbors={graphs.settings.max_neighbors} neighbours: "

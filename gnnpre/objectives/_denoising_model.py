@@ -73,6 +73,7 @@ class DenoisingModel(ObjectiveModel):
             units["strain"] = torch.tensor(self.config.strain)
         sample_weight, terms = targets.get("sample_weight"), {}
         for name, unit in units.items():
+            # One weight for each crystal: displacements have a row for each atom.
             rows = sample_weight
             if rows is not None and name == "displacements":
                 rows = rows[batch.batch]

@@ -135,6 +135,7 @@ class EmbeddingTargets(FeatureObjective):
 
     def _compute(self, crystals: Crystals) -> list[np.ndarray]:
         """Return the teacher's features of each crystal, in float32 or float64."""
+        # An array (n, D) and a list of n arrays both iterate over crystals.
         output = self.teacher.transform(crystals)
         rows = [np.asarray(values) for values in output]
         sizes = np.asarray(crystals.n_atoms)
@@ -154,5 +155,6 @@ class EmbeddingTargets(FeatureObjective):
         # Without a teacher that is no config of gnnpre: a file cannot store it.
         if isinstance(self.teacher, Registered):
             return self
+        # Not clone: it would copy the weights of the teacher first.
         parameters = self.get_params(deep=False)
         return EmbeddingTargets(**{**parameters, "teacher": None})

@@ -208,6 +208,7 @@ class Mixture(_BaseComposition, Objective):
 
     def _check_names(self) -> None:
         names = [name for name, _ in self._parts]
+        # scikit-learn's check: unique, no "__", no name of a parameter.
         self._validate_names(names)
         clash = {key for _, key in self._weights()} & set(names)
         if clash:

@@ -133,6 +133,7 @@ def _check_properties(y: Any, n: int) -> np.ndarray:
     """Return properties as a float64 array (n, k)."""
     if y is None:
         raise ValueError("y is None; expected properties, an array of shape (n,) or (n, k).")
+    # bool: a property such as "is a metal" is learnt as 0 and 1.
     values = as_floats("y", y, n_rows=n, n_dims=(1, 2), allow_bool=True)
     values = values.reshape(n, -1)
     large = np.argwhere(np.abs(values) > LARGEST_VALUE)

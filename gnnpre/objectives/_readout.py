@@ -5,7 +5,13 @@ from typing import Protocol
 from torch import nn
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of, optional
-from gnnpre.backbones import POOLINGS, READOUTS, BackboneModule, Readout
+from gnnpre.backbones import (
+    POOLINGS,
+    READOUTS,
+    BackboneModule,
+    Readout,
+    check_pooling_order,
+)
 
 __all__ = ["HEAD_CONSTRAINTS", "READOUT_CONSTRAINTS", "HasReadout", "make_perceptron"]
 
@@ -38,11 +44,7 @@ class HasReadout(HasConstraints):
             If one has not, or two do not go together; the message names them.
         """
         super().check_parameters()
-        if self.pooling == "cumulants" and self.readout == "late":
-            raise ValueError(
-                "pooling='cumulants' describes the features of atoms, which a perceptron then "
-                "reads: it needs readout='early'."
-            )
+        check_pooling_order(self.pooling, self.readout, "readout")
 
     def make_readout(self, backbone: BackboneModule, n_outputs: int) -> Readout:
         """Build the readout that the parameters describe.

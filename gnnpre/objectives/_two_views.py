@@ -179,6 +179,7 @@ class TwoViewsModel(ObjectiveModel):
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
     ) -> dict[str, LossTerm]:
         """Compute the disagreement of the views, and how far each is from a Gaussian."""
+        # perturb joined the views, one after the other; batch has the crystals once.
         views = predictions["embedding"].unflatten(0, (N_VIEWS, -1))  # (2, n, channels)
         distances = (views - views.mean(dim=0)).square().mean(dim=(0, 2))  # (n,)
         weights = targets.get("sample_weight", torch.ones_like(distances))

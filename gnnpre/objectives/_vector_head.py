@@ -13,6 +13,7 @@ __all__ = ["VectorHead", "vector_channels"]
 def vector_channels(backbone: BackboneModule) -> int | None:
     """Return the number of vector channels of a backbone; None where it has none."""
     dtype = next(backbone.parameters()).dtype
+    # One atom without edges: the cheapest batch that every backbone accepts.
     atom = CrystalBatch(
         atomic_numbers=torch.ones(1, dtype=torch.long),
         positions=torch.zeros(1, 3, dtype=dtype),

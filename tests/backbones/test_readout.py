@@ -75,7 +75,7 @@ def test_attention_is_a_mean_with_weights_from_the_features(batch, features, ord
 
 def test_cumulants_are_read_early():
     assert Readout(4, 1, order="early", pooling="cumulants").mlp[0].in_features == 12
-    with pytest.raises(ValueError, match=r"pooling='cumulants'.*readout='early'"):
+    with pytest.raises(ValueError, match=r"pooling='cumulants'.*order='early'"):
         Readout(4, 1, pooling="cumulants")
 
 
@@ -101,15 +101,15 @@ def test_hidden_width_is_that_of_the_features_by_default():
 @pytest.mark.parametrize(
     ("parameters", "name"),
     [
-        ({"order": "last"}, "readout"),
-        ({"order": None}, "readout"),
+        ({"order": "last"}, "order"),
+        ({"order": None}, "order"),
         ({"pooling": "median"}, "pooling"),
-        ({"hidden_channels": 0}, "head_channels"),
-        ({"hidden_channels": 1.5}, "head_channels"),
-        ({"n_layers": -1}, "head_layers"),
-        ({"n_layers": 1.0}, "head_layers"),
+        ({"hidden_channels": 0}, "hidden_channels"),
+        ({"hidden_channels": 1.5}, "hidden_channels"),
+        ({"n_layers": -1}, "n_layers"),
+        ({"n_layers": 1.0}, "n_layers"),
     ],
 )
-def test_bad_parameters_are_named_as_objectives_name_them(parameters, name):
+def test_bad_parameters_are_named(parameters, name):
     with pytest.raises(ValueError, match=f"^{name}="):
         Readout(4, 1, **parameters)

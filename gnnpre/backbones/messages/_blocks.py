@@ -161,15 +161,18 @@ class Blocks(NamedTuple):
         new_states: list[Any] = []
         for number, block in enumerate(self.blocks(inputs)):
             of_pairs = block.cut(roles, inputs)
+            # 1. the block, prepared before (state) or from its inputs
             state = None if states is None else states[number]
             along = block.cut(roles, tangents)
             results = run(
                 name, self.message, block.ends, of_pairs, state, cotangents, along, needs, keep
             )
+            # 2. its messages and gradients, added to those of all blocks
             sums = sums or [x.new_zeros(self.n_atoms, *x.shape[2:]) for x in results.messages]
             block.add([TARGET] * len(sums), sums, results.messages)
             if needs:
                 block.add(roles, gradients, results.gradients)
+            # 3. its state for the backward passes, as long as all states fit
             keep = keep and self._is_small(results.states, block)
             if keep:
                 new_states.append(results.states)

@@ -103,6 +103,7 @@ def silu(x: Any) -> tuple[Any, Any]:
     """Return SiLU and its derivative."""
     if not isinstance(x, Dual):
         return SILU.first(SILU.prepare(x))
+    # The change of SiLU is its slope times that of x, the change of the slope its curvature.
     u, u1, u2 = SILU.second(SILU.prepare(x.value))
     if x.change is None:
         return Dual(u, None), Dual(u1, None)

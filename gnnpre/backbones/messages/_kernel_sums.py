@@ -169,11 +169,13 @@ def find_kernel(
     message: EdgeMessage, pairs: EdgePairs, n_atoms: int, inputs: Sequence[Tensor | LinearMap]
 ) -> KernelSums | None:
     """Return the kernel for a message of such inputs, None if there is none for device or dtype."""
+    # 1. one dtype on the CPU
     flat = [y for x in inputs for y in (x if isinstance(x, LinearMap) else (x,))]
     tensors = [x for x in flat if x is not None]
     dtype = tensors[0].dtype
     if any(x.device.type != "cpu" or x.dtype != dtype for x in tensors) or dtype not in REAL_BITS:
         return None
+    # 2. sizes of rows, which are compiled in: a kernel reads beyond the end of shorter ones
     widths = tuple(_width(x) for x in inputs)
     spec = message.kernel(widths)
     if spec is None:
@@ -184,6 +186,7 @@ def find_kernel(
             f"Rows of {spec.source} have {widths} numbers, linear maps are {mapped}; expected "
             f"{spec.widths}, and {spec.mapped}."
         )
+    # 3. the library, compiled now unless it has been before
     library = _library(spec, REAL_BITS[dtype])
     if library is None:
         return None
@@ -229,6 +232,7 @@ def declare_functions(library: ctypes.CDLL, spec: KernelSpec, real_bits: int) ->
     CompilerError
         If the library lacks a function, or was compiled with another layout.
     """
+    # 1. argument types: without them ctypes would cut addresses to 32 bits
     size, pointers = ctypes.c_int64, ctypes.POINTER(ctypes.c_void_p)
     try:
         library.interface.argtypes = [ctypes.POINTER(size)]
@@ -239,6 +243,7 @@ def declare_functions(library: ctypes.CDLL, spec: KernelSpec, real_bits: int) ->
     for n_groups, function in enumerate(functions, start=1):
         function.argtypes = [size, size, ctypes.POINTER(_Edges), size, *[pointers] * (1 + n_groups)]
         function.restype = None
+    # 2. the layout that the library was compiled with, against that of this module
     mapped_width = 0 if spec.mapped is None else spec.widths[spec.mapped]
     expected = {
         "version": INTERFACE_VERSION,

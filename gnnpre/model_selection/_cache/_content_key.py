@@ -40,6 +40,7 @@ def _content(value: Any) -> Any:
         return "net", code_identity(type(value)), _content(value.module_)
     if isinstance(value, (BaseEstimator, Mapping, list, tuple, set, frozenset)):
         return _content_of_many(value)
+    # By attributes: pymatgen, ASE and pandas need not be imported.
     if hasattr(value, "lattice") and hasattr(value, "sites"):
         return _content_of_pymatgen(value)
     if hasattr(value, "arrays") and hasattr(value, "pbc"):

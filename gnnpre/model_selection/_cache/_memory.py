@@ -197,6 +197,7 @@ class _CachedFunction:
         return (self.memory._folder(key) / RESULT).is_file()
 
     def _describe(self, args: Any, kwargs: Any) -> tuple[str, str]:
+        # Arguments by name, defaults included: f(1) and f(x=1) have one key.
         bound = inspect.signature(self.func).bind(*args, **kwargs)
         bound.apply_defaults()
         counted = {k: value for k, value in bound.arguments.items() if k not in self.ignore}

@@ -50,6 +50,7 @@ def find_overlaps(
 ) -> dict[str, np.ndarray]:
     """Return, by level, the first crystal of ``reference`` that equals each of ``query``."""
     matches = {}
+    # From cheap to expensive: matching structures takes milliseconds for each pair.
     if "id" in levels:
         matches["id"] = _first_same_id(reference.ids or [], query.ids or [])
     keys = _numbered(reference.formulas, query.formulas)
@@ -115,6 +116,7 @@ def _first_same_id(reference: list[Any], query: list[Any]) -> np.ndarray:
 
 def check_ids(pretraining: Any, evaluation: Any, counts: tuple[int, int]) -> list[Any]:
     """Return the ids of both sides as lists, None for a missing id; or None for both sides."""
+    # 1. both or none
     ids = {"pretraining_ids": pretraining, "evaluation_ids": evaluation}
     absent = [name for name, values in ids.items() if values is None]
     if len(absent) == 1:
@@ -125,6 +127,7 @@ def check_ids(pretraining: Any, evaluation: Any, counts: tuple[int, int]) -> lis
         )
     if absent:
         return [None, None]
+    # 2. one for each crystal, and comparable
     sides = [
         _as_ids(name, values, n) for (name, values), n in zip(ids.items(), counts, strict=True)
     ]

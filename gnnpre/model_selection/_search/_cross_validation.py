@@ -127,12 +127,14 @@ class CrossValidation:
         model.set_params(**{name: [*callbacks, ReportEpoch(report, self.monitor)]})
 
     def _fit_and_score(self, model: Any, fold: int) -> tuple[float, float, float]:
+        # 1. fit on the training rows
         train, test = self.splits[fold]
         X, y = _safe_split(model, self.X, self.y, train)
         params = _check_method_params(self.X, self.fit_params, train)
         start = time.perf_counter()
         model.fit(X, **params) if y is None else model.fit(X, y, **params)
         fitted = time.perf_counter()
+        # 2. score on the test rows
         X, y = _safe_split(model, self.X, self.y, test, train)
         params = _check_method_params(self.X, self.score_params, test)
         score = self.scorer(model, X, **params) if y is None else self.scorer(model, X, y, **params)
@@ -161,6 +163,7 @@ def find_callbacks(estimator: Any) -> str | None:
         and _trains_by_skorch(params.get(name.rpartition("__")[0], estimator))
     ]
     depth = min((name.count("__") for name in names), default=0)
+    # In a pipeline with a pre-training inside, the outer network is the one that is scored.
     names = [name for name in names if name.count("__") == depth]
     if len(names) > 1 and hasattr(estimator, "steps"):
         names = [name for name in names if name.startswith(f"{estimator.steps[-1][0]}__")]

@@ -168,6 +168,7 @@ def open_study(
         direction="maximize",
         load_if_exists=name is not None,
     )
+    # load_if_exists ignores the direction of an existing Optuna study.
     if study.direction != optuna.study.StudyDirection.MAXIMIZE:
         raise ValueError(
             f"study_name={name!r} is an Optuna study that minimizes; scores of scikit-learn are "

@@ -229,9 +229,11 @@ class PruningSearchCV(BaseSearchCV):
         ValueError, TypeError
             If a parameter is not as expected, or if no trial was scored.
         """
+        # 1. parameters and data
         check_search(self)
         start = time.time()
         X, y = indexable(X, y)
+        # 2. the trials that are left; those that killed processes held are run again
         with quiet_optuna(self.verbose):
             objective = self._objective(X, y, params)
             fail_lost_trials(objective.handle)
@@ -245,6 +247,7 @@ class PruningSearchCV(BaseSearchCV):
                 verbose=self.verbose,
             )
             runner.run(effective_n_jobs(self.n_jobs))
+        # 3. results, and the best parameters fitted to all data
         self._conclude(objective)
         return self
 
@@ -256,10 +259,13 @@ class PruningSearchCV(BaseSearchCV):
         if params.get("sample_weight") is not None:
             as_floats("sample_weight", params["sample_weight"], n_dims=(1,), allow_missing=False)
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
+        # 1. folds, the same for all trials
         cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
+        # 2. the score
         scorer = check_scoring(self.estimator, self.scoring)
         check_complete_targets(scorer, y)
+        # 3. the Optuna study, which may hold trials of an earlier run
         storage = open_storage(self.storage)
         if effective_n_jobs(self.n_jobs) > 1 and is_in_memory(storage):
             raise ValueError(

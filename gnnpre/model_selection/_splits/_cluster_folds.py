@@ -97,10 +97,12 @@ class FingerprintClusterKFold(GroupFolds):
 
     def _table(self, X: Any) -> np.ndarray:
         """Return a row of finite numbers for each crystal."""
+        # 1. the table
         chosen = EAD(pooling="mean") if self.fingerprint is None else clone(self.fingerprint)
         table = chosen.fit_transform(X) if hasattr(chosen, "fit_transform") else _fit(chosen, X)
         if hasattr(table, "iloc"):
             table = table.to_numpy()
+        # 2. it comes from any transformer: check its form, length and values
         if not isinstance(table, np.ndarray) or table.ndim != 2:
             shape = getattr(table, "shape", None)
             raise ValueError(

@@ -106,6 +106,7 @@ def _choose_test(labels: np.ndarray, count: int, by: str, random_state: int | No
             f"by={by!r} makes one group of all {len(labels)} crystals ({labels[0]}), and a group "
             "is never split. Pass crystals of at least 2 groups, or split by something finer."
         )
+    # Greedy: groups in random order, each that still fits.
     order = np.random.default_rng(random_state).permutation(len(sizes))
     chosen, room = np.zeros(len(sizes), dtype=bool), count
     for candidate in order:
