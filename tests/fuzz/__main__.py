@@ -14,7 +14,20 @@ from collections.abc import Iterator
 from dataclasses import asdict
 from pathlib import Path
 
-from . import checkpoints, data_files, estimators, functions, labels, structures, tensor_files
+from . import (
+    checkpoints,
+    commands,
+    crystals,
+    data_files,
+    estimators,
+    functions,
+    labels,
+    models,
+    stores,
+    structure_files,
+    structures,
+    tensor_files,
+)
 from .outcomes import FAULTS, OUTCOMES
 from .runner import Attack, Case, Report, run_cases, try_case
 from .shared import Shared
@@ -27,6 +40,11 @@ ATTACKS: dict[str, Attack] = {
     "data_files": data_files.make_case,
     "checkpoints": checkpoints.make_case,
     "tensor_files": tensor_files.make_case,
+    "stores": stores.make_case,
+    "structure_files": structure_files.make_case,
+    "crystals": crystals.make_case,
+    "models": models.make_case,
+    "commands": commands.make_case,
 }
 
 

@@ -1,6 +1,5 @@
 """Attack: extended XYZ, MatBench, Gaussian densities and study declarations with damage."""
 
-import gzip
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
@@ -13,7 +12,7 @@ from gnnpre.datasets import read_frames, read_matbench
 from gnnpre.study import load_study
 
 from .shared import Shared
-from .values import JSON_VALUES, damage_bytes, damage_json, pick, to_json
+from .values import JSON_VALUES, compress, damage_bytes, damage_json, pick, to_json
 
 COLUMNS = "Properties=species:S:1:pos:R:3:forces:R:3"
 XYZ = "\n".join(
@@ -144,13 +143,9 @@ def _toml(rng: np.random.Generator, folder: Path, shared: Shared) -> tuple[str, 
 
 
 def _write(rng: np.random.Generator, path: Path, content: bytes) -> Path:
-    """Write a file, now and then compressed, cut within its compression or named otherwise."""
-    if rng.random() < 0.2:
-        path, content = path.with_name(path.name + ".gz"), gzip.compress(content)
-        if rng.random() < 0.3:
-            content = damage_bytes(rng, content)
-    path.write_bytes(content)
-    return path
+    name, content = compress(rng, path.name, content)
+    path.with_name(name).write_bytes(content)
+    return path.with_name(name)
 
 
 def _coordinates(structure: Any) -> Any:

@@ -20,7 +20,7 @@ from gnnpre import (
     StructureToGraph,
     TorchMDNet,
 )
-from gnnpre.datasets import make_emt_frames, make_emt_property
+from gnnpre.datasets import make_emt_frames, make_emt_property, to_extxyz
 
 #: Settings of a training that takes some 20 ms.
 QUICK = {"max_epochs": 1, "batch_size": 4, "random_state": 0, "validation_fraction": 0.25}
@@ -75,6 +75,7 @@ class Shared:
             model.save(self.folder / f"{name}.gnnpre")
         self.graphs.save(self.folder / "graphs.safetensors")
         self.frames[1].save(self.folder / "labels.safetensors")
+        to_extxyz(self.folder / "f.extxyz", *self.frames)
         states = self.folder / "states"
         self.resumable(states).fit(self.graphs, self.crystals[1])
         (state,) = states.glob("*.safetensors")

@@ -1,6 +1,7 @@
 """Strange values, and ways to damage bytes, JSON and arrays."""
 
 import copy
+import gzip
 import json
 from datetime import timedelta
 from typing import Any
@@ -148,3 +149,12 @@ def _largest(dtype: torch.dtype) -> int:
 def to_json(tree: Any) -> bytes:
     """Return the JSON of a tree, NaN included."""
     return json.dumps(tree, default=str).encode("utf-8", "replace")
+
+
+def compress(rng: np.random.Generator, name: str, content: bytes) -> tuple[str, bytes]:
+    """Return name and content of a file, now and then compressed, and cut within that."""
+    if rng.random() < 0.2:
+        name, content = f"{name}.gz", gzip.compress(content)
+        if rng.random() < 0.3:
+            content = damage_bytes(rng, content)
+    return name, content
