@@ -12,7 +12,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
 from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
-from ._json_stream import JsonItem, iterate_json
+from ._json_stream import iterate_json
 from ._label_checks import check_labels
 from ._parameters import check_choice
 from ._parquet_pieces import KBAR_OF_VASP
@@ -32,7 +32,10 @@ _LARGEST_IN_EV = 20.0
 
 
 class _Steps(NamedTuple):
-    """One step of a relaxation, and the material and functional that it belongs to."""
+    """One step of a relaxation, and the material and functional that it belongs to.
+
+    The number is -1 for a relaxed structure, whose content names the material.
+    """
 
     material: str
     number: int
@@ -101,10 +104,10 @@ def _iterate_steps(path: Path) -> Iterator[_Steps]:
     # In both layouts an item at depth 2 belongs to a material.
     for item in iterate_json(path, 2):
         if item.keys[0] == "entries":
-            yield _entry(item)
+            yield _Steps("", -1, "", item.content)
             continue
         steps = item.content.get("steps") if isinstance(item.content, dict) else None
-        if steps is None:
+        if not isinstance(steps, list):
             raise ValueError(
                 f"{path} has {item.keys[0]!r} without steps; expected a file of Alexandria with "
                 "'entries', or of trajectories."
@@ -112,13 +115,6 @@ def _iterate_steps(path: Path) -> Iterator[_Steps]:
         for number, step in enumerate(steps):
             functional = str(item.content.get("functional", ""))
             yield _Steps(str(item.keys[0]), number, functional, step)
-
-
-def _entry(item: JsonItem) -> _Steps:
-    content = item.content
-    data = content.get("data") or {}
-    material = str(data.get("mat_id") or content.get("entry_id"))
-    return _Steps(material, -1, "", content)
 
 
 def _convert(step: _Steps) -> FrameRecord:
@@ -133,14 +129,17 @@ def _convert(step: _Steps) -> FrameRecord:
         if any(force is None for force in forces):
             forces = None
     info: dict[str, Any] = {name: data[name] for name in _INFO if name in data}
-    info["mat_id"] = step.material
-    if step.number >= 0:
+    material, frame_id = step.material, f"{step.material}-{step.number}"
+    if step.number < 0:
+        material = frame_id = str(data.get("mat_id") or content.get("entry_id"))
+    else:
         info |= {"functional": step.functional, "step": step.number}
+    info["mat_id"] = material
     energy = content.get("energy")
     stress = content.get("stress", data.get("stress"))
     return FrameRecord(
         structure,
-        step.material if step.number < 0 else f"{step.material}-{step.number}",
+        frame_id,
         np.nan if energy is None else float(energy),
         vectors_of_atoms(forces, n_atoms),
         _as_matrix(stress),

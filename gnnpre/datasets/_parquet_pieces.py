@@ -156,6 +156,12 @@ def _select_columns(
     import pyarrow as pa
 
     available = schema.names
+    repeated = sorted({name for name in available if available.count(name) > 1})
+    if repeated:
+        raise ValueError(
+            f"{path} has several columns named {', '.join(map(repr, repeated))}; expected names "
+            "that differ."
+        )
     missing = [
         name for name in (*_GEOMETRY, *(targets or ()), *(columns or ())) if name not in available
     ]

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from ._file_formats import READ_ERRORS
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell
 from ._structure_files import STRUCTURE_SUFFIXES, FileContent, plain_name, read_structure_file
@@ -132,7 +133,7 @@ def _load(source: Any) -> "tuple[pd.DataFrame, str, str | None]":
     separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
     try:
         table = pd.read_csv(path, header=header, sep=separator)
-    except (ValueError, OSError, EOFError) as error:
+    except (ValueError, *READ_ERRORS) as error:
         raise ValueError(f"{path} cannot be read as a table: {error}") from error
     if header is None:
         table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]

@@ -5,7 +5,15 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["as_column", "as_columns", "as_ids", "as_index", "join_columns", "join_indices"]
+__all__ = [
+    "as_column",
+    "as_columns",
+    "as_ids",
+    "as_index",
+    "check_blocks",
+    "join_columns",
+    "join_indices",
+]
 
 # Longer text is stored as Python strings: in a fixed width one long entry makes all of them long.
 WIDEST_TEXT = 128
@@ -101,6 +109,20 @@ def as_index(index: Any, n: int) -> Any:
     if len(index) != n:
         raise ValueError(f"index has {len(index)} labels; there are {n} crystals.")
     return index
+
+
+def check_blocks(blocks: Any, block_type: type) -> list[Any]:
+    """Return the blocks of a ``concatenate`` as a list, all of one type."""
+    expected = f"expected a list of {block_type.__name__}"
+    if isinstance(blocks, (str, bytes, Mapping, block_type)) or not hasattr(blocks, "__iter__"):
+        raise TypeError(f"blocks is of type {type(blocks).__name__}; {expected}.")
+    items = list(blocks)
+    if not items:
+        raise ValueError("blocks is empty: there is nothing to concatenate.")
+    for position, item in enumerate(items):
+        if not isinstance(item, block_type):
+            raise TypeError(f"blocks[{position}] is of type {type(item).__name__}; {expected}.")
+    return items
 
 
 def join_columns(tables: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:

@@ -130,7 +130,7 @@ def _problem(X: Any) -> str | None:
         return f"{expected} It can be read only once: pass list(X)."
     if isinstance(X, Set):
         return f"{expected} A set has no order: pass a list."
-    return None if _is_sized(X) else expected
+    return None if _is_sized(X) and not isinstance(X, type) else expected
 
 
 def _is_sized(X: Any) -> bool:

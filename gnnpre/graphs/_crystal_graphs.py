@@ -10,7 +10,7 @@ from torch import Tensor
 
 from ._assemble_batch import assemble_batch
 from ._batch import CrystalBatch
-from ._columns import as_index, join_indices
+from ._columns import as_index, check_blocks, join_indices
 from ._crystals import Crystals
 from ._data_list import fields_from_data, to_data
 from ._gather import BlockRows
@@ -312,11 +312,10 @@ class CrystalGraphs:
 
         Raises
         ------
-        ValueError
-            If settings differ, or there is nothing to join.
+        ValueError, TypeError
+            If settings differ, there is nothing to join, or a block is of another type.
         """
-        if not blocks:
-            raise ValueError("blocks is empty: there is nothing to concatenate.")
+        blocks = check_blocks(blocks, cls)
         for block in blocks[1:]:
             if difference := block.settings.difference(blocks[0].settings):
                 raise ValueError(f"Graphs of different settings cannot be joined: {difference}.")

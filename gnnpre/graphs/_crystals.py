@@ -5,7 +5,9 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from ._columns import as_columns, as_ids, as_index, join_columns, join_indices
+from gnnpre._validation import check_number
+
+from ._columns import as_columns, as_ids, as_index, check_blocks, join_columns, join_indices
 from ._crystal_arrays import check_atoms, check_cells, check_counts, number_array
 from ._indexing import flat_rows, offsets_from_counts, resolve_rows
 
@@ -243,6 +245,7 @@ class Crystals:
         >>> [len(piece) for piece in Crystals.from_structures([bulk("Cu")] * 5).split(2)]
         [2, 2, 1]
         """
+        check_number("size", size, integer=True)
         return [self[start : start + size] for start in range(0, len(self), size)]
 
     def to_structures(self) -> "list[Structure]":
@@ -317,8 +320,8 @@ class Crystals:
 
         Raises
         ------
-        ValueError
-            If there is nothing to join.
+        ValueError, TypeError
+            If there is nothing to join, or a block is of another type.
 
         Examples
         --------
@@ -328,8 +331,7 @@ class Crystals:
         >>> Crystals.concatenate([copper, copper]).ids
         array(['Cu', 'Cu'], dtype='<U2')
         """
-        if not blocks:
-            raise ValueError("blocks is empty: there is nothing to concatenate.")
+        blocks = check_blocks(blocks, cls)
         arrays = {name: np.concatenate([getattr(b, name) for b in blocks]) for name in ARRAYS}
         ids = [block.ids for block in blocks if block.ids is not None]
         return cls._from_checked(

@@ -9,7 +9,7 @@ import torch
 
 from gnnpre._storage import load_tensors, reading, save_tensors
 
-from ._columns import as_columns, join_columns
+from ._columns import as_columns, check_blocks, join_columns
 from ._indexing import flat_rows, offsets_from_counts, resolve_rows
 from ._label_arrays import check_counts_of_frames, check_label, stack_forces
 from ._stored_columns import check_names, decode_columns, encode_columns
@@ -224,8 +224,8 @@ class FrameLabels:
 
         Raises
         ------
-        ValueError
-            If there is nothing to join.
+        ValueError, TypeError
+            If there is nothing to join, or a block is of another type.
 
         Examples
         --------
@@ -234,8 +234,7 @@ class FrameLabels:
         >>> len(FrameLabels.concatenate([one, one]))
         2
         """
-        if not blocks:
-            raise ValueError("blocks is empty: there is nothing to concatenate.")
+        blocks = check_blocks(blocks, cls)
         arrays = {
             name: np.concatenate([getattr(block, name) for block in blocks]) for name in ARRAYS
         }
