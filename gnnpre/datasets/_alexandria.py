@@ -131,7 +131,7 @@ def _convert(step: _Steps) -> FrameRecord:
     info: dict[str, Any] = {name: data[name] for name in _INFO if name in data}
     material, frame_id = step.material, f"{step.material}-{step.number}"
     if step.number < 0:
-        material = frame_id = str(data.get("mat_id") or content.get("entry_id"))
+        material = frame_id = str(data.get("mat_id") or content["entry_id"])
     else:
         info |= {"functional": step.functional, "step": step.number}
     info["mat_id"] = material

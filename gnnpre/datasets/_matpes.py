@@ -143,7 +143,7 @@ def _matpes_frame(item: JsonItem) -> FrameRecord:
     structure = arrays_from_dict(content["structure"])
     provenance = content.get("provenance") or {}
     info = {name: content.get(name) for name in _MATPES_INFO}
-    info["original_mp_id"] = str(provenance.get("original_mp_id", content["matpes_id"]))
+    info["original_mp_id"] = str(provenance.get("original_mp_id") or content["matpes_id"])
     return FrameRecord(
         structure,
         str(content["matpes_id"]),

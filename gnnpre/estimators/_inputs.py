@@ -7,8 +7,9 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
+from sklearn.utils.multiclass import check_classification_targets
 
-from gnnpre._labels import as_floats, rows_text
+from gnnpre._labels import as_floats, as_labels, flatten_column, rows_text
 from gnnpre._warnings import DataQualityWarning, UnseenElementWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
 from gnnpre.objectives import Targets
@@ -17,6 +18,7 @@ __all__ = [
     "UnseenElements",
     "add_sample_weight",
     "as_graphs",
+    "check_classes",
     "check_elements",
     "check_sample_weight",
     "elements_of",
@@ -191,6 +193,40 @@ class UnseenElements:
             shown = ", ".join(str(row) for row in islice(rows, ROWS_SHOWN))
             more = ", ..." if len(rows) > ROWS_SHOWN else ""
             yield f"{chemical_symbols[z]} (row{'s' if len(rows) > 1 else ''} {shown}{more})"
+
+
+def check_classes(y: Any, n_rows: int | None = None) -> np.ndarray:
+    """Return class labels that can be put in order, ``(n,)``.
+
+    Parameters
+    ----------
+    y : array-like of shape (n,) or (n, 1)
+        The labels.
+    n_rows : int, optional
+        Number of crystals.
+
+    Returns
+    -------
+    ndarray of shape (n,)
+        The labels.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If there are none, a label is missing, or they are no classes of one type.
+    """
+    if y is None:
+        raise ValueError("This estimator requires y to be passed, but the target y is None.")
+    labels = as_labels("y", flatten_column("y", y), n_rows=n_rows)
+    if len(labels) == 0:
+        raise ValueError("y is empty: expected a class for each crystal of X, a minimum of 2.")
+    try:
+        check_classification_targets(labels)
+    except TypeError as error:
+        raise ValueError(
+            f"y mixes labels that cannot be put in order ({error}): give all of one type."
+        ) from error
+    return labels
 
 
 def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:

@@ -10,11 +10,11 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state
-from sklearn.utils.multiclass import check_classification_targets
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gnnpre._validation import check_number
 
+from ._inputs import check_classes, check_sample_weight
 from ._kernel_features import KernelFeatures
 
 __all__ = ["KernelClassifier"]
@@ -110,14 +110,16 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """
         check_number("n_landmarks", self.n_landmarks, integer=True)
         check_number("max_tuning", self.max_tuning, integer=True)
-        X, y = validate_data(self, X, y, dtype=np.float64)
-        check_classification_targets(y)
+        X = validate_data(self, X, dtype=np.float64)
+        y = check_classes(y, len(X))
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
             raise ValueError(
                 f"y has one class, {self.classes_[0]!r}; a classifier needs 2 at least."
             )
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
+        weights = np.ones(len(X))
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, len(X))
         random = check_random_state(self.random_state)
         self.features_ = KernelFeatures(self.blocks).fit(X)
         table = self.features_.transform(X)

@@ -1,6 +1,7 @@
 """Features in a form in which Euclidean distances mean something."""
 
 from collections.abc import Sequence
+from numbers import Integral
 
 import numpy as np
 from sklearn.preprocessing import QuantileTransformer
@@ -29,18 +30,27 @@ class KernelFeatures:
 
     def fit(self, X: np.ndarray) -> "KernelFeatures":
         """Learn the quantiles of each column of ``X`` (n, d)."""
-        blocks = [X.shape[1]] if self.blocks is None else list(self.blocks)
-        if sum(blocks) != X.shape[1] or min(blocks, default=0) < 1:
-            raise ValueError(
-                f"blocks={self.blocks!r}; expected positive numbers of columns that add up to the "
-                f"{X.shape[1]} columns of X."
-            )
+        blocks = self._check_blocks(X.shape[1])
         self._quantiles = QuantileTransformer(
             n_quantiles=min(N_QUANTILES, len(X)), output_distribution="normal", random_state=0
         ).fit(X)
         largest = max(blocks)
         self._scale = np.concatenate([np.full(size, np.sqrt(largest / size)) for size in blocks])
         return self
+
+    def _check_blocks(self, n_columns: int) -> list[int]:
+        if self.blocks is None:
+            return [n_columns]
+        is_sequence = hasattr(self.blocks, "__iter__") and not isinstance(self.blocks, type)
+        blocks = list(self.blocks) if is_sequence else []
+        if not all(isinstance(size, Integral) and size > 0 for size in blocks) or (
+            sum(blocks) != n_columns
+        ):
+            raise ValueError(
+                f"blocks={self.blocks!r}; expected positive numbers of columns that add up to the "
+                f"{n_columns} columns of X, or None."
+            )
+        return blocks
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return the mapped features, ``(n, d)``."""

@@ -2,7 +2,6 @@
 
 import warnings
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -12,11 +11,12 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.utils import check_random_state
-from sklearn.utils.validation import _check_sample_weight, check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gnnpre._labels import as_floats, flatten_column
 from gnnpre._validation import check_number
 
+from ._inputs import check_sample_weight
 from ._kernel_features import KernelFeatures
 from ._target_transforms import TRANSFORMS, TargetTransform
 
@@ -161,13 +161,15 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         check_number("max_tuning", self.max_tuning, integer=True)
         check_number("max_exact", self.max_exact, integer=True)
-        names = [self.transforms] if isinstance(self.transforms, str) else list(self.transforms)
-        if not names or any(name not in TRANSFORMS for name in names):
+        names = [self.transforms] if isinstance(self.transforms, str) else self.transforms
+        if (
+            not isinstance(names, (list, tuple))
+            or not names
+            or (any(not isinstance(name, str) or name not in TRANSFORMS for name in names))
+        ):
             raise ValueError(
                 f"transforms={self.transforms!r}; expected one or more of {sorted(TRANSFORMS)}."
             )
-        if self.blocks is not None and not all(isinstance(n, Integral) for n in self.blocks):
-            raise ValueError(f"blocks={self.blocks!r}; expected numbers of columns, or None.")
 
     def _check_targets(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
         y = as_floats("y", flatten_column("y", y), n_rows=len(X))
@@ -181,9 +183,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         elif np.isnan(y).all(axis=0).any():
             column = int(np.isnan(y).all(axis=0).argmax())
             raise ValueError(f"y has no value in column {column}: leave this column out.")
-        weights = _check_sample_weight(sample_weight, X, dtype=np.float64)
-        if (weights < 0).any() or not (weights > 0).any():
-            raise ValueError("sample_weight has a negative weight, or none above 0.")
+        weights = np.ones(len(X))
+        if sample_weight is not None:
+            weights = check_sample_weight(sample_weight, len(X))
         return y, weights / weights[weights > 0].mean()
 
     def __sklearn_tags__(self) -> Any:

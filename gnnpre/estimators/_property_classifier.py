@@ -4,14 +4,12 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import ClassifierMixin
-from sklearn.utils.multiclass import check_classification_targets
 from sklearn.utils.validation import check_is_fitted
 
-from gnnpre._labels import as_labels, flatten_column
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import ClassTargets
 
-from ._inputs import warn_of_other_order
+from ._inputs import check_classes, warn_of_other_order
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
@@ -177,7 +175,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
             If a parameter, a crystal or a label is not as expected; the message names it.
         """
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
-        labels = _check_labels(y)
+        labels = check_classes(y)
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
@@ -240,21 +238,6 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         super()._set_learnt_state(state)
         classes = state["classes_"]
         self.classes_ = np.array(classes["labels"], dtype=np.dtype(classes["dtype"]))
-
-
-def _check_labels(y: Any) -> np.ndarray:
-    if y is None:
-        raise ValueError("y is None: this estimator requires y to be passed, shape (n,).")
-    labels = as_labels("y", flatten_column("y", y))
-    if len(labels) == 0:
-        raise ValueError("y is empty: expected a class for each crystal of X, a minimum of 2.")
-    try:
-        check_classification_targets(labels)
-    except TypeError as error:
-        raise ValueError(
-            f"y mixes labels that cannot be put in order ({error}): give all of one type."
-        ) from error
-    return labels
 
 
 def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:

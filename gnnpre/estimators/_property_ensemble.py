@@ -228,8 +228,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         lower, upper : ndarray of shape (n,)
             The bounds, in the unit of y.
         """
-        if isinstance(confidence, bool) or not 0 < confidence < 1:
-            raise ValueError(f"confidence={confidence!r}; expected a number between 0 and 1.")
+        check_number("confidence", confidence, high=1.0, high_included=False)
         blend, width = self._blend_and_width(X)
         half = width * _quantile(self._scores, confidence)
         return blend - half, blend + half
@@ -360,4 +359,10 @@ def _spread(predictions: np.ndarray, shares: np.ndarray) -> np.ndarray:
 def _quantile(scores: np.ndarray, confidence: float) -> float:
     """Return the conformal quantile: the smallest score that covers n + 1 crystals in n."""
     rank = int(np.ceil(confidence * (len(scores) + 1)))
-    return float(scores[min(rank, len(scores)) - 1])
+    if rank > len(scores):
+        needed = int(np.ceil(confidence / (1.0 - confidence)))
+        raise ValueError(
+            f"confidence={confidence} needs at least {needed} crystals to calibrate with; the "
+            f"ensemble was trained on {len(scores)}. Lower confidence, or add crystals."
+        )
+    return float(scores[rank - 1])

@@ -173,6 +173,18 @@ def test_bad_frames_are_named(write_json, changes, message):
         read_matpes(write_json([matpes_record(0), matpes_record(1, **changes)]))
 
 
+def test_frames_without_an_id_or_of_other_types_are_named(write_json):
+    no_id = matpes_record(7, provenance={"original_mp_id": None})
+    _, labels = read_matpes(write_json([no_id]))
+    assert labels.groups("original_mp_id").tolist() == ["matpes-7"]  # its own group, not "None"
+    entry = alexandria_entry(0)
+    for data, message in (([1], "Frame 0 of .* 'list' object"), ({}, "no entry 'entry_id'")):
+        with pytest.raises(ValueError, match=message):
+            read_alexandria(write_json({"entries": [{**entry, "data": data}]}, "a.json.bz2"))
+    with pytest.raises(ValueError, match="has 'agm1' without steps"):
+        read_alexandria(write_json({"agm1": [{"steps": 3}]}, "b.json.bz2"))
+
+
 def test_missing_entries_are_named(write_json):
     record = matpes_record(1)
     del record["energy"]

@@ -144,6 +144,14 @@ def test_columns_that_a_file_lacks_are_named(write_rows):
         read_parquet(write_rows(row))
 
 
+def test_columns_of_one_name_are_refused(write_rows, tmp_path):
+    table = pq.read_table(write_rows(lemat_row()))
+    table = table.append_column("energy", table.column("energy"))
+    pq.write_table(table, tmp_path / "twice.parquet")
+    with pytest.raises(ValueError, match="several columns named 'energy'"):
+        read_parquet(tmp_path / "twice.parquet")
+
+
 def test_targets_are_a_table_with_the_ids(write_rows):
     path = write_rows(lemat_row(0), lemat_row(1, dos_ef=None))
     crystals, y = read_parquet(path, "dos_ef", columns=["functional"])

@@ -181,6 +181,15 @@ def test_csv_with_another_separator(folder, separator, shown):
         read_structures(folder / "table.csv", "K")
 
 
+def test_damaged_compressed_table(folder):
+    rows = "file,K\n" + "mp-0.cif,1.0\n" * 200
+    packed = bytearray(gzip.compress(rows.encode()))
+    packed[20:30] = bytes(range(10))
+    (folder / "t.csv.gz").write_bytes(packed)
+    with pytest.raises(ValueError, match=r"t.csv.gz cannot be read as a table"):
+        read_structures(folder / "t.csv.gz")
+
+
 def test_spreadsheets_are_no_structures(folder):
     (folder / "table.xlsx").write_bytes(b"PK\3\4")
     with pytest.raises(ValueError, match=r"table.xlsx is a spreadsheet: save it as CSV"):

@@ -1,7 +1,9 @@
 """Kernel machines: scikit-learn's own checks, known functions, units, odd targets."""
 
 import numpy as np
+import pandas as pd
 import pytest
+import torch
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF
 from sklearn.utils.estimator_checks import parametrize_with_checks
@@ -131,6 +133,10 @@ def test_blocks_contribute_equally_to_distances():
         ({"max_exact": 2.5}, "max_exact=2.5"),
         ({"blocks": [1, 1]}, "blocks="),
         ({"blocks": ["a"]}, "blocks="),
+        ({"blocks": 2}, "blocks=2"),
+        ({"blocks": str}, "blocks=<class"),
+        ({"transforms": 3}, "transforms=3"),
+        ({"transforms": [["log"]]}, "transforms="),
     ],
 )
 def test_bad_parameters(parameters, message):
@@ -143,6 +149,24 @@ def test_negative_weights_are_refused():
     X, y = smooth(10)
     with pytest.raises(ValueError, match="sample_weight"):
         KernelRegressor().fit(X, y, -np.ones(10))
+    for model in (KernelRegressor(), KernelClassifier()):
+        with pytest.raises(ValueError, match="sample_weight is -1 at"):
+            model.fit(X, np.arange(10) % 2, np.r_[-1.0, np.ones(9)])
+
+
+def test_labels_and_weights_pass_the_one_door():
+    X, _ = smooth(10)
+    classes = np.arange(10) % 2
+    text = [["a"], *[[1.0]] * 9]
+    missing = pd.Series([True, False] * 4 + [True, pd.NA], dtype="boolean")
+    for model in (KernelRegressor(random_state=0), KernelClassifier(random_state=0)):
+        with pytest.raises(ValueError, match="sample_weight cannot be read as numbers"):
+            model.fit(X, classes, text)
+        model.fit(X, classes, torch.ones(10, requires_grad=True))
+    with pytest.raises(ValueError, match=r"y is missing \(NaN\) for 1 of 10"):
+        KernelClassifier().fit(X, missing)
+    with pytest.raises(ValueError, match="y mixes labels"):
+        KernelClassifier().fit(X, ["a", 1] * 5)
 
 
 def test_classes_inside_and_outside_a_sphere():

@@ -175,6 +175,17 @@ def test_bad_parameters(data, parameters, message):
         PropertyEnsemble(**parameters).fit(*data)
 
 
+def test_intervals_that_few_crystals_cannot_support_are_refused(data):
+    X, y = data
+    ensemble = PropertyEnsemble(members=two_members(), cv=2, random_state=0).fit(X[:20], y[:20])
+    assert np.isfinite(ensemble.predict_interval(X[20:], 0.95)).all()
+    with pytest.raises(ValueError, match=r"confidence=0.99 needs at least 99 crystals.*on 20"):
+        ensemble.predict_interval(X[20:], 0.99)
+    for confidence in ("high", None, 1, np.nan):
+        with pytest.raises(ValueError, match="confidence="):
+            ensemble.predict_interval(X, confidence)
+
+
 def test_bad_labels(data):
     X, y = data
     gaps = np.where(np.arange(60) == 7, np.nan, y)

@@ -11,7 +11,7 @@ from ase.build import bulk, fcc111, molecule
 from pymatgen.core import Element, Structure
 from sklearn.model_selection import KFold, train_test_split
 
-from gnnpre.graphs import Crystals, StructureToGraph
+from gnnpre.graphs import Crystals, FrameLabels, StructureToGraph
 
 
 @pytest.fixture
@@ -164,9 +164,26 @@ def test_concatenate(crystals):
         Crystals.concatenate([])
 
 
+@pytest.mark.parametrize("blocks", ["ab", 3, {"a": 1}, int])
+def test_blocks_of_other_types_are_refused(crystals, blocks):
+    graphs = StructureToGraph(cutoff=3.0).fit_transform(crystals)
+    labels = FrameLabels(crystals.n_atoms)
+    for block in (crystals, graphs, labels):
+        name = type(block).__name__
+        with pytest.raises(TypeError, match=f"blocks is of type {type(blocks).__name__}; .*{name}"):
+            block.concatenate(blocks)
+        with pytest.raises(TypeError, match=f"blocks is of type {name}"):
+            block.concatenate(block)
+        with pytest.raises(TypeError, match=r"blocks\[1\] is of type list"):
+            block.concatenate([block, [1]])
+
+
 def test_split(crystals):
     pieces = crystals.split(3)
     assert [len(piece) for piece in pieces] == [3, 3, 2]
+    for size in (0, -1, 2.5, "3", np.inf):
+        with pytest.raises(ValueError, match=r"size=.*expected an int"):
+            crystals.split(size)
     assert_equal(Crystals.concatenate(pieces), crystals)
 
 
