@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (ValueError, TypeError, OSError, ImportError) as error:
         # What gnnpre raises for bad input says what is wrong and how to fix it.
-        click.echo(f"Error: {error}", err=True)
+        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
         return USER_ERROR
     return result if isinstance(result, int) else 0
 

@@ -17,7 +17,7 @@ from ._options import (
     training_options,
 )
 from ._reading import Source, read_source
-from ._writing import prepare_folder, write_table
+from ._writing import check_folder, prepare_folder, write_table
 
 __all__ = ["command"]
 
@@ -49,7 +49,7 @@ def command(
     reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
     crystals = read_source(source, **reading)
     labelled = _labelled(crystals, target)
-    folder = prepare_folder(output)
+    check_folder(output)
     X, y = crystals.crystals[labelled], crystals.column(target, "--target")[labelled]
     group_labels = None if groups is None else crystals.column(groups, "--groups")[labelled]
     estimator = _estimator(options)
@@ -58,9 +58,11 @@ def command(
         table, metrics["cross_validation"] = _cross_validate(estimator, X, y, group_labels, cv)
         table.index = crystals.ids[labelled]
         table.index.name = "id"
-        write_table(table, str(folder / "predictions.csv"))
+        # The first file is written when a training has succeeded: wrong options leave nothing.
+        write_table(table, str(prepare_folder(output) / "predictions.csv"))
     click.echo(f"Training on all {len(y)} crystals.", err=True)
     estimator.fit(X, y, groups=group_labels)
+    folder = prepare_folder(output)
     estimator.save(folder / "model.gnnpre")
     write_file(folder / "metrics.json", json.dumps(metrics, indent=1))
     click.echo(f"Wrote {folder / 'model.gnnpre'}.", err=True)

@@ -1,5 +1,6 @@
 """Results as files, whole or not at all."""
 
+import os
 import sys
 from pathlib import Path
 from typing import Any
@@ -8,7 +9,7 @@ import click
 
 from gnnpre._atomic import write_file
 
-__all__ = ["check_writable", "prepare_folder", "write_table"]
+__all__ = ["check_folder", "check_writable", "prepare_folder", "write_table"]
 
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 
@@ -23,6 +24,18 @@ def check_writable(output: str) -> None:
     if Path(output).suffix.lower() in SPREADSHEETS:
         raise click.UsageError(
             f"--output {output}: spreadsheets are not written; name a .csv or .parquet file."
+        )
+
+
+def check_folder(output: str) -> None:
+    """Raise before any work is done if a folder could not be made in the end."""
+    if "\0" in output:
+        raise click.UsageError("--output holds a NUL character, which no path may.")
+    path = Path(output).absolute()
+    existing = next(folder for folder in (path, *path.parents) if folder.exists())
+    if not existing.is_dir() or not os.access(existing, os.W_OK):
+        raise click.UsageError(
+            f"--output {output} cannot be made: {existing} is no folder that can be written to."
         )
 
 

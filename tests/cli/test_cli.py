@@ -61,6 +61,40 @@ def test_training_writes_model_predictions_and_errors(model):
     assert errors["mean_absolute_error_of_median"] > 0
 
 
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--batch-size", "-1"], "batch_size=-1"),
+        (["--patience", "2", "--validation-fraction", "0"], "patience=2"),
+        (["--cv", "0", "--learning-rate", "nan"], "learning_rate=nan"),
+        (["--device", "gpu"], "device='gpu'"),
+    ],
+)
+def test_a_training_that_cannot_run_leaves_no_folder(folder, tmp_path, capsys, options, message):
+    command = ["train", str(folder / "labels.csv"), "--target", "K", "-o", str(tmp_path / "out")]
+    assert main([*command, *options]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_a_folder_that_cannot_be_made_is_refused_before_any_work(folder, tmp_path, capsys):
+    (tmp_path / "file").write_text("")
+    command = ["train", str(folder / "labels.csv"), "--target", "K"]
+    for output in (tmp_path / "file", tmp_path / "file" / "out", "a\0b"):
+        assert main([*command, "-o", str(output)]) == 2
+        captured = capsys.readouterr().err
+        assert "Error: --output" in captured.splitlines()[-1]
+        assert "Fold 1" not in captured
+
+
+def test_an_error_is_one_line(tmp_path, capsys):
+    (tmp_path / "t.csv").write_text("file,K\na.cif,1\nb.cif,2,3,4\n")  # pandas ends it with \n\n
+    assert main(["convert", str(tmp_path / "t.csv"), "-o", str(tmp_path / "c.extxyz")]) == 2
+    lines = capsys.readouterr().err.splitlines()
+    assert len(lines) == 1
+    assert "Expected 2 fields in line 3, saw 4" in lines[0]
+
+
 def test_errors_go_to_stdout_and_progress_to_stderr(folder, tmp_path, capsys):
     command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
     assert main([*command, "-o", str(tmp_path / "out")]) == 0

@@ -59,12 +59,13 @@ def make_case(
 def _commands() -> list[list[str]]:
     train = ["train", "table.csv", "--target", "K", "--cv", "2", "--output", "out", *FAST]
     return [
-        [*train, "--groups", "id", "--random-state", "1", "--patience", "2"],
+        [*train, "--groups", "id", "--patience", "2", "--validation-fraction", "0.4"],
         [*train, "--calibration-fraction", "0.4", "--ema-decay", "0.9"],
-        [*train, "--task", "classification", "--structure-column", "file", "--id-column", "id"],
+        [*train, "--target", "hard", "--task", "classification", "--structure-column", "file"],
+        [*train, "--id-column", "id", "--n-jobs", "1", "--random-state", "1"],
         [*train, "--pretrained", "noise.gnnpre", "--strategy", "full", "--pooling", "sum"],
         ["predict", "regressor.gnnpre", "table.csv", "--output", "p.csv"],
-        ["predict", "regressor.gnnpre", "*.cif", "--std", "--output", "p.parquet"],
+        ["predict", "regressor.gnnpre", "*.cif", "--n-jobs", "1", "--output", "p.parquet"],
         ["predict", "forces.gnnpre", "f.extxyz", "--output", "p.extxyz"],
         ["embed", "noise.gnnpre", "a0.cif", "--layer", "0", "--pooling", "mean", "-o", "e.csv"],
         ["info", "regressor.gnnpre"],
@@ -83,10 +84,10 @@ def _commands() -> list[list[str]]:
 
 
 def _write_files(folder: Path, shared: Shared) -> None:
-    rows = ["file,K,id"]
+    rows = ["file,K,id,hard"]
     for row, (structure, value) in enumerate(zip(*shared.crystals, strict=True)):
         structure.to(str(folder / f"a{row}.cif"))
-        rows.append(f"a{row}.cif,{value},{row // 2}")
+        rows.append(f"a{row}.cif,{value},{row // 2},{'yes' if row % 2 else 'no'}")
     (folder / "table.csv").write_text("\n".join([*rows, ""]))
     for name in ("regressor.gnnpre", "forces.gnnpre", "noise.gnnpre", "f.extxyz"):
         (folder / name).write_bytes(shared.files[name])
