@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from numbers import Integral
+from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import QuantileTransformer
@@ -42,7 +43,7 @@ class KernelFeatures:
         if self.blocks is None:
             return [n_columns]
         is_sequence = hasattr(self.blocks, "__iter__") and not isinstance(self.blocks, type)
-        blocks = list(self.blocks) if is_sequence else []
+        blocks: list[Any] = list(self.blocks) if is_sequence else []
         if not all(isinstance(size, Integral) and size > 0 for size in blocks) or (
             sum(blocks) != n_columns
         ):
