@@ -1,7 +1,6 @@
 """Features in a form in which Euclidean distances mean something."""
 
 from collections.abc import Sequence
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -44,7 +43,7 @@ class KernelFeatures:
             return [n_columns]
         is_sequence = hasattr(self.blocks, "__iter__") and not isinstance(self.blocks, type)
         blocks: list[Any] = list(self.blocks) if is_sequence else []
-        if not all(isinstance(size, Integral) and size > 0 for size in blocks) or (
+        if not all(isinstance(size, (int, np.integer)) and size > 0 for size in blocks) or (
             sum(blocks) != n_columns
         ):
             raise ValueError(
