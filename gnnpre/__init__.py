@@ -44,6 +44,7 @@ if TYPE_CHECKING:
     from .foundation import FoundationFeatures
     from .graphs import CrystalGraphs, Crystals, FrameLabels, StructureToGraph
     from .objectives import (
+        AtomTargets,
         ClassTargets,
         Denoising,
         ElementMasking,
@@ -52,6 +53,7 @@ if TYPE_CHECKING:
         ForceField,
         Mixture,
         PropertyTargets,
+        TensorTargets,
         TwoViews,
     )
 
@@ -60,6 +62,7 @@ __all__ = [
     "EAD",
     "GMP",
     "WACSF",
+    "AtomTargets",
     "ClassTargets",
     "Composition",
     "CrystalGraphs",
@@ -80,6 +83,7 @@ __all__ = [
     "Protocol",
     "SchNet",
     "StructureToGraph",
+    "TensorTargets",
     "TorchMDNet",
     "TwoViews",
     "__version__",
@@ -105,6 +109,7 @@ __all__ = [
 ]
 
 _HOME = {
+    "AtomTargets": "objectives",
     "CGCNN": "backbones",
     "ClassTargets": "objectives",
     "Composition": "fingerprints",
@@ -128,6 +133,7 @@ _HOME = {
     "Protocol": "estimators",
     "SchNet": "backbones",
     "StructureToGraph": "graphs",
+    "TensorTargets": "objectives",
     "TorchMDNet": "backbones",
     "TwoViews": "objectives",
     "WACSF": "fingerprints",

@@ -1,6 +1,11 @@
 """Objectives: targets, heads and losses of pre-training and of supervised learning."""
 
+from ._atom_labels import atom_rows as atom_rows
+from ._atom_labels import join_atom_labels as join_atom_labels
+from ._atom_labels import object_rows as object_rows
+from ._atom_targets import AtomTargets
 from ._base import Objective
+from ._bounds import Bounds as Bounds
 from ._class_targets import ClassTargets
 from ._denoising import Denoising
 from ._element_masking import ElementMasking
@@ -13,9 +18,12 @@ from ._mixture import Mixture
 from ._model import ObjectiveModel
 from ._property_targets import PropertyTargets
 from ._targets import Targets
+from ._tensor_targets import TensorTargets
+from ._tensor_targets import tensor_form as tensor_form
 from ._two_views import TwoViews
 
 __all__ = [
+    "AtomTargets",
     "ClassTargets",
     "Denoising",
     "ElementMasking",
@@ -28,5 +36,6 @@ __all__ = [
     "ObjectiveModel",
     "PropertyTargets",
     "Targets",
+    "TensorTargets",
     "TwoViews",
 ]

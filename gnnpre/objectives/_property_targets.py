@@ -14,6 +14,7 @@ from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import Objective
+from ._bounds import Bounds, check_bounds, refuse_labels_outside
 from ._collect import join_batches
 from ._losses import LOSS_CONSTRAINTS, LossTerm, masked_term
 from ._model import ObjectiveModel
@@ -44,6 +45,9 @@ class PropertyTargets(HasReadout, Objective):
         Subtract the mean of each property over the training set and divide by its standard
         deviation, in float64. Predictions are in the property's own unit. The papers do not
         standardise.
+    bounds : tuple of (float or None, float or None), optional
+        Least and largest possible value of all properties, such as ``(0, None)``: predictions
+        are clipped, which never makes an error larger.
     readout : {"late", "early"}
         Pool the values of atoms, or apply a perceptron to pooled features as the papers do.
     pooling : {"mean", "sum", "max", "attention", "cumulants"}
@@ -66,6 +70,7 @@ class PropertyTargets(HasReadout, Objective):
     _constraints: ClassVar[dict[str, Check]] = {
         **LOSS_CONSTRAINTS,
         "standardize": boolean,
+        "bounds": check_bounds,
         **READOUT_CONSTRAINTS,
     }
 
@@ -75,6 +80,7 @@ class PropertyTargets(HasReadout, Objective):
         *,
         huber_delta: float = 0.1,
         standardize: bool = True,
+        bounds: Any = None,
         readout: str = "late",
         pooling: str = "mean",
         head_channels: int | None = None,
@@ -83,6 +89,7 @@ class PropertyTargets(HasReadout, Objective):
         self.loss = loss
         self.huber_delta = huber_delta
         self.standardize = standardize
+        self.bounds = bounds
         self.readout = readout
         self.pooling = pooling
         self.head_channels = head_channels
@@ -106,10 +113,12 @@ class PropertyTargets(HasReadout, Objective):
         Raises
         ------
         ValueError, TypeError
-            If ``y`` has another length, holds no numbers, or a property is missing everywhere.
+            If ``y`` has another length, holds no numbers, or values out of bounds, or a property
+            is missing everywhere.
         """
         self.check_parameters()
         values = _check_properties(y, len(graphs))
+        refuse_labels_outside(values, self.bounds, y)
         # A copy: what a worker process gets may be a read-only memory map.
         return Targets(graphs.atom_counts, {"properties": torch.tensor(values)})
 
@@ -223,7 +232,8 @@ class PropertyModel(ObjectiveModel):
     def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict the properties in their own units, in float64."""
         value = super().predict(batch)["properties"].double()  # (n, k)
-        return {"properties": value * self.std + self._offset(batch)}
+        value = value * self.std + self._offset(batch)
+        return {"properties": Bounds.of(self.config.bounds).clip(value)}
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
