@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from sklearn.metrics import log_loss
@@ -10,7 +10,15 @@ from torch import Tensor
 
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import ClassTargets, Objective, ObjectiveModel, Targets
+from gnnpre.objectives import (
+    AtomTargets,
+    ClassTargets,
+    Objective,
+    ObjectiveModel,
+    Targets,
+    TensorTargets,
+    tensor_form,
+)
 from gnnpre.training import predict_batches
 
 from ._embedding import embed_graphs
@@ -27,10 +35,15 @@ PROBE_TUNING, PROBE_ROWS, TRAINING_ROWS = 300, 2000, 1000
 
 
 class Errors(Protocol):
-    """Errors of predictions, and of a kernel machine on embeddings."""
+    """Errors of predictions."""
 
     def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
-        """Return the error of predictions ``(len(rows), k)`` of some crystals."""
+        """Return the error of predictions of some crystals, those of :func:`predict_rows`."""
+
+
+@runtime_checkable
+class ProbedErrors(Errors, Protocol):
+    """Errors of predictions that a kernel machine on embeddings of crystals could make too."""
 
     def probe(self, features: np.ndarray, rows: np.ndarray, new_features: np.ndarray) -> np.ndarray:
         """Fit a kernel machine to the features of some crystals and predict for other ones."""
@@ -73,6 +86,44 @@ class PropertyErrors:
             machine.fit(features[labelled], column[labelled])
             columns.append(machine.predict(new_features))
         return np.stack(columns, axis=1)
+
+
+class AtomErrors:
+    """Mean absolute errors of values of atoms, in their unit.
+
+    Parameters
+    ----------
+    targets : Targets
+        The values, NaN where missing.
+    """
+
+    def __init__(self, targets: Targets) -> None:
+        values = targets.atom["atom_values"].cpu().numpy()
+        self.values = np.split(values, np.cumsum(targets.n_atoms)[:-1])
+
+    def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """Return the mean absolute error over the atoms of some crystals."""
+        true = np.concatenate([self.values[row] for row in rows])
+        return float(np.nanmean(np.abs(predicted - true)))
+
+
+class TensorErrors:
+    """Mean norms of the errors of vectors or tensors, in their unit.
+
+    Parameters
+    ----------
+    targets : Targets
+        Their coordinates, NaN where missing.
+    """
+
+    def __init__(self, targets: Targets) -> None:
+        self.form = tensor_form(targets)
+        self.values = targets.crystal["tensors"].cpu().numpy()
+
+    def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
+        """Return the mean Frobenius norm of the error."""
+        errors = self.form.to_coordinates(predicted) - self.values[rows]
+        return float(np.nanmean(np.linalg.norm(errors, axis=1)))
 
 
 class ClassErrors:
@@ -138,9 +189,9 @@ def diagnose(
     -------
     dict
         Validation errors ``zero_epochs`` (before the first step), ``frozen_probe`` (a kernel
-        machine on the embeddings before it) and ``final``, the ``training`` error, and
-        ``unmoved``, names of weights that training did not move. Errors are missing where too few
-        crystals validate.
+        machine on the embeddings before it; of properties of crystals alone) and ``final``, the
+        ``training`` error, and ``unmoved``, names of weights that training did not move. Errors
+        are missing where too few crystals validate.
     """
     model, objective = network.net.module_, network.record.spec.objective
     diagnosis: dict[str, Any] = {"unmoved": unmoved_weights(model, initial)}
@@ -155,18 +206,15 @@ def diagnose(
     # The probe sees a sample: embeddings of all crystals would take an epoch's time.
     sample = np.sort(np.random.default_rng(0).permutation(train)[:PROBE_ROWS])
     with with_weights(model, initial):
-        features, new_features = (
-            embed_graphs(model, graphs, rows=rows).astype(np.float64) for rows in (sample, valid)
-        )
         before = error(valid)
-    probed = errors.error(errors.probe(features, sample, new_features), valid)
-    return {
-        "zero_epochs": before,
-        "frozen_probe": probed,
-        "final": error(valid),
-        "training": error(some),
-        **diagnosis,
-    }
+        if isinstance(errors, ProbedErrors):
+            features, new_features = (
+                embed_graphs(model, graphs, rows=rows).astype(np.float64)
+                for rows in (sample, valid)
+            )
+            probed = errors.probe(features, sample, new_features)
+            diagnosis["frozen_probe"] = errors.error(probed, valid)
+    return {"zero_epochs": before, "final": error(valid), "training": error(some), **diagnosis}
 
 
 def predict_rows(
@@ -188,10 +236,14 @@ def predict_rows(
     Returns
     -------
     ndarray of shape (len(rows), k)
-        Properties in their own units, or probabilities.
+        Properties in their own units, or probabilities; tensors ``(len(rows), ...)``, or values of
+        all atoms, one crystal after another.
     """
     batches = predict_batches(model, graphs, rows=rows)
-    return np.asarray(objective.collect(batches, graphs.atom_counts[rows]), dtype=np.float64)
+    predicted = objective.collect(batches, graphs.atom_counts[rows])
+    if isinstance(objective, AtomTargets):
+        predicted = np.concatenate(list(predicted))
+    return np.asarray(predicted, dtype=np.float64)
 
 
 def _errors(
@@ -199,6 +251,10 @@ def _errors(
 ) -> Errors:
     if isinstance(objective, ClassTargets):
         return ClassErrors(targets.crystal["classes"].cpu().numpy(), layout["n_classes"])
+    if isinstance(objective, AtomTargets):
+        return AtomErrors(targets)
+    if isinstance(objective, TensorTargets):
+        return TensorErrors(targets)
     return PropertyErrors(targets.crystal["properties"].cpu().numpy(), train)
 
 

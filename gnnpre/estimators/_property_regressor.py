@@ -4,16 +4,13 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
-import torch
 from sklearn.base import RegressorMixin
-from sklearn.metrics import r2_score
 from sklearn.utils.validation import check_is_fitted
 
-from gnnpre._labels import as_floats, rows_text
 from gnnpre._validation import check_number
 from gnnpre.backbones import Backbone
-from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import PropertyTargets
+from gnnpre.graphs import CrystalGraphs, index_of
+from gnnpre.objectives import Bounds, PropertyTargets
 
 from ._diagnosis import predict_rows
 from ._finetuning import FineTuned
@@ -22,6 +19,7 @@ from ._outlier_check import warn_of_outlying_labels
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
+from ._property_forms import form_of_objective, form_of_target
 from ._uncertainty import Calibration, LastLayer, TrainingCloud, last_layer_features
 
 __all__ = ["PropertyRegressor"]
@@ -30,6 +28,8 @@ __all__ = ["PropertyRegressor"]
 @document
 class PropertyRegressor(RegressorMixin, PropertyEstimator):
     """Learn one or many properties of crystals, from scratch or from a pre-trained backbone.
+
+    Numbers of crystals are the default; ``target`` chooses numbers of atoms, vectors or tensors.
 
     Parameters
     ----------
@@ -51,6 +51,12 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         Weight of that second loss.
     replay_ratio : float
         Maximum number of frames, drawn once, for each crystal of ``fit``.
+    target : {"crystal", "atom", "vector", "tensor"}
+        Form of the property, and of y: numbers of a crystal ``(n,)`` or ``(n, k)``; one number
+        for each atom, such as charges and magnetic moments, as a list of n arrays; a vector
+        ``(n, 3)``; a symmetric matrix ``(n, 3, 3)`` or ``(n, 6)``, or elastic stiffness
+        ``(n, 6, 6)`` or ``(n, 21)``, in Voigt's order (see :class:`TensorTargets`). Vectors and
+        tensors turn with the crystal, and need a backbone with vectors (:class:`TorchMDNet`).
     {diagnosis}
     {readout}
     loss : {"l1", "huber", "mse"}
@@ -59,7 +65,12 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         Where the Huber loss turns linear, in units of the (standardised) property.
     standardize : bool
         Learn each property minus its mean, divided by its standard deviation, both of the
-        training crystals. The papers do without.
+        training crystals. The papers do without. Means of atoms are those of their element, and
+        of tensors the mean isotropic one.
+    bounds : tuple of (float or None, float or None), optional
+        Least and largest possible value, such as ``(0, None)`` for a band gap. Predictions and
+        the ends of intervals are clipped, which never makes an error larger; standard deviations
+        are scaled to the errors of clipped predictions. Labels out of bounds are an error.
     {optimiser}
     calibration_fraction : float or splitter
         Fraction of the crystals that is neither trained nor validated on (whole groups if ``fit``
@@ -87,6 +98,8 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         Scales and scores of errors on the crystals of ``calibration_fraction``.
     y_ndim_ : int
         Whether ``fit`` got one property as ``(n,)`` (1), or columns (2).
+    target_names_ : list of str or None
+        Names of the columns, if y was a DataFrame.
 
     See Also
     --------
@@ -126,6 +139,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         replay: Any = None,
         replay_weight: float = 1.0,
         replay_ratio: float = 1.0,
+        target: str = "crystal",
         backbone_lr_scale: float = 1.0,
         diagnose: bool = True,
         pooling: str = "mean",
@@ -135,6 +149,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         loss: str = "l1",
         huber_delta: float = 0.1,
         standardize: bool = True,
+        bounds: Any = None,
         max_epochs: int = 100,
         batch_size: int = 32,
         max_edges: int | None = None,
@@ -168,6 +183,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         self.replay = replay
         self.replay_weight = replay_weight
         self.replay_ratio = replay_ratio
+        self.target = target
         self.backbone_lr_scale = backbone_lr_scale
         self.diagnose = diagnose
         self.pooling = pooling
@@ -177,6 +193,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         self.loss = loss
         self.huber_delta = huber_delta
         self.standardize = standardize
+        self.bounds = bounds
         self.max_epochs = max_epochs
         self.batch_size = batch_size
         self.max_edges = max_edges
@@ -212,7 +229,8 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             the defaults of ``StructureToGraph``.
         y : array-like of shape (n,) or (n, k)
             Their properties. In several columns NaN marks missing values; one column must be
-            complete.
+            complete. Other forms with other values of ``target``: of atoms, NaN marks missing
+            values, and None a crystal that has none.
         groups : array-like of shape (n,), optional
             Crystals of one group are never on both sides of the validation split.
         sample_weight : array-like of shape (n,), optional
@@ -229,19 +247,19 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
-        values = _check_complete(y)
-        warn_of_outlying_labels(values, y)
-        learnt = {"y_ndim_": values.ndim}
-        self._finetune(X, values, self._objective(), groups, sample_weight, learnt)
+        form = form_of_target(self.target)
+        objective = form.make_objective(self.get_params(deep=False))
+        values = form.check_labels(y)
+        names = form.column_names(y)
+        if isinstance(objective, PropertyTargets):
+            warn_of_outlying_labels(values, y)
+        learnt = {"y_ndim_": np.ndim(values), "target_names_": names}
+        self._finetune(X, values, objective, groups, sample_weight, learnt)
         return self
 
     def _keep(self, fitted: FineTuned, learnt: Mapping[str, Any]) -> None:
         super()._keep(fitted, learnt)
         self.uncertainty_ = fitted.uncertainty
-
-    def _objective(self) -> PropertyTargets:
-        names = PropertyTargets().get_params()
-        return PropertyTargets(**{name: getattr(self, name) for name in names})
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the properties of crystals.
@@ -256,9 +274,12 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
 
         Returns
         -------
-        ndarray of shape (n,) or (n, k)
-            The properties in their own units, with as many axes as the ``y`` of ``fit``.
-        std : ndarray of the same shape
+        ndarray of shape (n,) or (n, k), or DataFrame
+            The properties in their own units, with as many axes as the ``y`` of ``fit``. If that
+            was a DataFrame, this is one with its columns, and with the index of X where X has one.
+            With ``target="atom"`` an object array of n arrays; with ``"vector"`` and ``"tensor"``
+            an array of the shape of y.
+        std : the same
             Only if ``return_std``.
 
         Raises
@@ -267,10 +288,12 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             If the graphs were built with other settings, or hold an element out of range; if
             there was no ``calibration_fraction`` and standard deviations are asked for.
         """
-        values, std = self._values_and_std(X, return_std)
-        return (self._like_y(values), self._like_y(std)) if return_std else self._like_y(values)
+        if return_std:
+            values, std = self._values_and_std(X, return_std)
+            return self._like_y(values, X), self._like_y(std, X)
+        return self._like_y(self._predict(X), X)
 
-    def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
+    def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[Any, Any]:
         """Predict intervals that contain the property with some probability (split conformal).
 
         The probability holds on average over crystals drawn as those of ``fit`` were,
@@ -286,8 +309,8 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
 
         Returns
         -------
-        lower, upper : ndarray of shape (n,) or (n, k)
-            Ends of the intervals.
+        lower, upper : ndarray of shape (n,) or (n, k), or DataFrame
+            Ends of the intervals, in the form that :meth:`predict` returns.
 
         Raises
         ------
@@ -300,7 +323,9 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         with_std = "last_layer" in self.uncertainty_
         values, std = self._values_and_std(X, with_std)
         half = quantiles * (std if with_std else np.ones_like(values))
-        return self._like_y(values - half), self._like_y(values + half)
+        bounds = Bounds.of(self.spec_.objective.bounds)
+        lower, upper = bounds.clip(values - half), bounds.clip(values + half)
+        return self._like_y(lower, X), self._like_y(upper, X)
 
     def distance(self, X: Any) -> np.ndarray:
         """Return how far crystals are from those of the training, in the space of embeddings.
@@ -327,6 +352,9 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the coefficient of determination, averaged over properties.
 
+        Of values of atoms it is taken over all atoms, of vectors and tensors in the Frobenius
+        norm, where 0 is as good as the mean isotropic tensor.
+
         Parameters
         ----------
         X : CrystalGraphs of shape (n,), or n structures
@@ -341,21 +369,9 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         float
             R^2; 1 is perfect, 0 as good as the mean.
         """
-        graphs = self._graphs_to_predict(X)
-        targets = add_sample_weight(self.spec_.objective.make_targets(graphs, y), sample_weight)
-        true = targets.crystal["properties"].numpy()
-        predicted = np.asarray(self.predict(graphs)).reshape(len(graphs), -1)
-        if true.shape != predicted.shape:
-            raise ValueError(
-                f"y has {true.shape[1]} columns; this estimator was fitted on {predicted.shape[1]}."
-            )
-        weights = targets.crystal.get("sample_weight", torch.ones(len(true))).numpy()
-        scores = []
-        for column in range(true.shape[1]):
-            labelled = np.isfinite(true[:, column])
-            pair = true[labelled, column], predicted[labelled, column]
-            scores.append(r2_score(*pair, sample_weight=weights[labelled]))
-        return float(np.mean(scores))
+        graphs, objective = self._graphs_to_predict(X), self.spec_.objective
+        targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
+        return form_of_objective(objective).score(targets, self._predict(graphs))
 
     def _values_and_std(self, X: Any, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
         """Return predictions ``(n, k)``, and their standard deviations where they are asked for."""
@@ -371,8 +387,15 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         everything = np.arange(len(graphs))
         return predict_rows(self._model(), self.spec_.objective, graphs, everything)
 
-    def _like_y(self, values: np.ndarray) -> np.ndarray:
-        return values[:, 0] if self.y_ndim_ == 1 else values
+    def _like_y(self, values: np.ndarray, X: Any) -> Any:
+        """Return predictions of crystals in the form of y; those of atoms are in it already."""
+        if self.y_ndim_ == 1 and values.ndim == 2:
+            return values[:, 0]
+        if self.target_names_ is None:
+            return values
+        import pandas as pd
+
+        return pd.DataFrame(values, columns=self.target_names_, index=index_of(X))
 
     def _uncertainty(self, name: str) -> dict[str, Any]:
         """Return one entry of ``uncertainty_``, or raise ValueError with the way to get it."""
@@ -391,29 +414,15 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         return entry
 
     def _learnt_state(self) -> dict[str, Any]:
-        state = {"uncertainty_": self.uncertainty_, "y_ndim_": self.y_ndim_}
-        return {**super()._learnt_state(), **state}
+        names = ("uncertainty_", "y_ndim_", "target_names_")
+        return {**super()._learnt_state(), **{name: getattr(self, name) for name in names}}
 
     def _set_learnt_state(self, state: dict[str, Any]) -> None:
         super()._set_learnt_state(state)
         self.uncertainty_, self.y_ndim_ = state["uncertainty_"], state["y_ndim_"]
+        self.target_names_ = state["target_names_"]
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-def _check_complete(y: Any) -> np.ndarray:
-    """Return ``y`` as numbers; raise ValueError if its only column has missing values."""
-    if y is None:
-        raise ValueError("y is None: this estimator requires y to be passed, shape (n,) or (n, k).")
-    # The objective checks the shape, when it is clear how many crystals X has.
-    values = as_floats("y", y, n_dims=None)
-    missing = np.flatnonzero(np.isnan(values))
-    if len(missing) and values.ndim and values.size == len(values):
-        raise ValueError(
-            f"y is missing (NaN) for {len(missing)} of {len(values)} crystals, the first at "
-            f"{rows_text(missing, y)}: leave them out. Only y of several columns may have gaps."
-        )
-    return values

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.metrics import get_scorer, make_scorer
 
 from gnnpre._labels import as_floats
+from gnnpre.objectives import join_atom_labels
 
 __all__ = ["check_complete_targets", "masked_scorer"]
 
@@ -14,7 +15,9 @@ __all__ = ["check_complete_targets", "masked_scorer"]
 def masked_scorer(metric: Any, *, greater_is_better: bool | None = None) -> Any:
     """Build a scorer that leaves missing (NaN) properties out, column by column.
 
-    scikit-learn's own scorers raise an error on a y with gaps.
+    scikit-learn's own scorers raise an error on a y with gaps, and on values of atoms
+    (``PropertyRegressor(target="atom")``), which are scored here atom by atom. Tensors are scored
+    component by component.
 
     Parameters
     ----------
@@ -104,11 +107,15 @@ def _masked_metric(
     sample_weight: Any = None,
     **kwargs: Any,
 ) -> float:
-    true = as_floats("y", y_true)
-    predicted = np.asarray(y_pred, dtype=float)
+    weights = None if sample_weight is None else as_floats("sample_weight", sample_weight)
+    if getattr(y_pred, "dtype", None) == np.dtype(object):  # arrays of the atoms of each crystal
+        n_atoms = np.array([len(values) for values in y_pred])
+        true, predicted = join_atom_labels(y_true, n_atoms), np.concatenate(list(y_pred))
+        weights = None if weights is None else np.repeat(weights, n_atoms)
+    else:
+        true, predicted = as_floats("y", y_true, n_dims=None), np.asarray(y_pred, dtype=float)
     if true.shape != predicted.shape:
         raise ValueError(f"y has shape {true.shape}, the predictions {predicted.shape}.")
-    weights = None if sample_weight is None else as_floats("sample_weight", sample_weight)
     columns = (y.reshape(len(y), -1).T for y in (true, predicted))
     scores = [
         _score_column(metric, t, p, weights, column, kwargs)

@@ -53,7 +53,7 @@ def test_it_learns(data):
     ],
 )
 def test_one_column_in_any_form(regressor, data, make, shape):
-    predicted = predict(regressor, data, make(data.y))
+    predicted = np.asarray(predict(regressor, data, make(data.y)))
     assert predicted.shape == shape
     assert predicted.dtype == np.float64
     np.testing.assert_allclose(predicted.ravel(), predict(regressor, data), rtol=1e-4)
