@@ -24,7 +24,7 @@ quickstart test docs package lowest: export MPLBACKEND := Agg
 # The gallery runs each example at its smallest scale; `make docs GNNPRE_SCALE=small` takes minutes.
 docs: export GNNPRE_SCALE ?= smallest
 
-.PHONY: help quickstart test lint docs fuzz kills package lowest clean
+.PHONY: help quickstart test lint docs fuzz kills package lowest pretrained clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ fuzz: $(VENV)/.test-installed ## Try INPUTS strange inputs (10000) drawn from SE
 
 kills: $(VENV)/.test-installed ## Kill 500 saves of each kind and 100 trainings of each kind
 	$(BIN)/python -m tests.fuzz.kills --saves 500 --trainings 100
+
+pretrained: $(VENV)/.test-installed ## Train the models in gnnpre/pretrained anew: two hours on one core, from GNNPRE_DATA
+	$(BIN)/python -m benchmarks pretrained --folder build/pretrained
 
 clean: ## Remove .venv, caches and build leftovers
 	rm -rf $(VENV) build dist docs/_build docs/api docs/auto_examples *.egg-info .mypy_cache .pytest_cache .ruff_cache

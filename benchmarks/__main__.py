@@ -13,6 +13,7 @@ from pathlib import Path
 FOLDER = Path(__file__).resolve().parent
 COMMANDS = {
     "data": "files to crystals, and crystals to graphs",
+    "pretrained": "train the models of the package anew",
     "speed": "training steps, graphs and predictions beside plain references and peers",
     "scaling": "time and memory against crystals, atoms, edges, batch and threads",
 }

@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         graphs,
         model_selection,
         objectives,
+        pretrained,
         study,
         testing,
         training,
@@ -56,6 +57,7 @@ if TYPE_CHECKING:
         TensorTargets,
         TwoViews,
     )
+    from .pretrained import describe_pretrained, list_pretrained
 
 __all__ = [
     "CGCNN",
@@ -92,6 +94,7 @@ __all__ = [
     "calculators",
     "cli",
     "datasets",
+    "describe_pretrained",
     "estimators",
     "exceptions",
     "fingerprints",
@@ -100,9 +103,11 @@ __all__ = [
     "jia2024_cgcnn",
     "jia2024_torchmdnet",
     "jia2025_torchmdnet",
+    "list_pretrained",
     "load_estimator",
     "model_selection",
     "objectives",
+    "pretrained",
     "study",
     "testing",
     "training",
@@ -138,9 +143,11 @@ _HOME = {
     "TwoViews": "objectives",
     "WACSF": "fingerprints",
     "average_improvement": "estimators",
+    "describe_pretrained": "pretrained",
     "jia2024_cgcnn": "estimators",
     "jia2024_torchmdnet": "estimators",
     "jia2025_torchmdnet": "estimators",
+    "list_pretrained": "pretrained",
     "load_estimator": "estimators",
 }
 _SUBPACKAGES = (
@@ -155,6 +162,7 @@ _SUBPACKAGES = (
     "graphs",
     "model_selection",
     "objectives",
+    "pretrained",
     "study",
     "testing",
     "training",

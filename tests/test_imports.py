@@ -21,6 +21,7 @@ LAYERS = (
     {"backbones"},
     {"objectives"},
     {"training"},
+    {"pretrained"},
     {"estimators"},
     {"calculators"},
     {"model_selection", "testing", "inspection"},

@@ -21,17 +21,23 @@ __all__ = ["command"]
 def command(pretraining: str, evaluation: str, match: bool, output: str, **reading: Any) -> int:
     """Find the crystals of EVALUATION that PRETRAINING contains.
 
-    The levels are, from the surest: id, structure, prototype and composition.
+    PRETRAINING are structures, or the name of a model in the package: the table then says with
+    which labels the model was trained on each crystal. The levels are, from the surest: id,
+    structure, prototype and composition.
     """
-    import pandas as pd
-
     from gnnpre.model_selection import leak_audit
+    from gnnpre.pretrained import is_shipped
 
     check_writable(output)
-    before, after = read_source(pretraining, **reading), read_source(evaluation, **reading)
-    audit = leak_audit(before.crystals, after.crystals, match=match, n_jobs=reading["n_jobs"])
-    table = pd.DataFrame({"level": audit.level, "match": audit.match}, index=after.ids)
+    n_skipped, before = 0, pretraining
+    if not is_shipped(pretraining):
+        source = read_source(pretraining, **reading)
+        n_skipped, before = source.n_skipped, source.crystals
+    after = read_source(evaluation, **reading)
+    audit = leak_audit(before, after.crystals, match=match, n_jobs=reading["n_jobs"])
+    columns = ["level", "match", *(f"trained_on_{name}" for name in audit.seen_labels)]
+    table = audit.to_frame()[columns].set_index(after.ids)
     table.index.name = "id"
     write_table(table, output)
     click.echo(repr(audit), err=True)
-    return 1 if before.n_skipped or after.n_skipped else 0
+    return 1 if n_skipped or after.n_skipped else 0

@@ -1,4 +1,4 @@
-"""``gnnpre info``: what a model file holds."""
+"""``gnnpre info``: the content of a model file, or the card of a model in the package."""
 
 import click
 
@@ -10,9 +10,17 @@ __all__ = ["command"]
 @click.command("info")
 @click.argument("model")
 def command(model: str) -> None:
-    """Describe the file MODEL: network, objective, graphs, data, elements and parameters."""
+    """Describe MODEL: network, objective, graphs, data, elements and parameters.
+
+    MODEL is a file, or the name of a model in the package, of which the model card is shown.
+    """
     from ase.data import chemical_symbols
 
+    from gnnpre.pretrained import describe_pretrained, is_shipped
+
+    if is_shipped(model):
+        click.echo(describe_pretrained(model).to_markdown(), nl=False)
+        return
     estimator = estimator_of(model)
     n_weights = sum(weight.numel() for weight in estimator.net_.module_.parameters())
     history = estimator.history_

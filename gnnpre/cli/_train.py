@@ -26,7 +26,7 @@ __all__ = ["command"]
 @source_argument
 @click.option("--target", required=True, help="Column with the property to learn.")
 @click.option("--task", type=click.Choice(["regression", "classification"]), default="regression")
-@click.option("--pretrained", help="File of a pre-trained model to start from.")
+@click.option("--pretrained", help="Model to start from: gnnpre-1, or a file.")
 @click.option("--strategy", default="full", show_default=True, help="How it is fine-tuned.")
 @click.option("--pooling", default="mean", show_default=True, help="mean; sum for extensive ones.")
 @click.option("--calibration-fraction", type=float, default=0.0, help="For intervals, e.g. 0.1.")

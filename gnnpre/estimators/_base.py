@@ -13,6 +13,7 @@ from sklearn.utils.validation import check_is_fitted
 from gnnpre._validation import check_choice
 from gnnpre.graphs import CrystalGraphs, GraphSettings, IndexedTransformerMixin, stream_graphs
 from gnnpre.objectives import ObjectiveModel, Targets
+from gnnpre.pretrained import resolve_model
 from gnnpre.training import (
     BatchLoader,
     CrystalDataset,
@@ -235,7 +236,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         Parameters
         ----------
         path : str or Path
-            File or folder.
+            File or folder, or the name of a model in the package (:func:`gnnpre.list_pretrained`).
         classes : iterable of type
             Classes that the file may name besides those of gnnpre and your own backbones,
             objectives and fingerprints, which it may name once their module is imported.
@@ -250,8 +251,9 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         ValueError
             If the file is truncated, of another format, or holds another estimator.
         FileNotFoundError
-            If there is no such file.
+            If there is no such file or model; the message lists the names.
         """
+        path = resolve_model(path)
         parameters, network, learnt = read_model(path, cls, classes, cls._loadable)
         estimator = cls(**parameters)
         estimator._set_network(network)

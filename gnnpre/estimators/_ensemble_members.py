@@ -9,7 +9,7 @@ from sklearn.pipeline import FeatureUnion, make_pipeline
 from gnnpre.fingerprints import EAD, Composition
 
 from ._kernel_regressor import KernelRegressor
-from ._pretrainer import Pretrainer
+from ._loading import load_estimator
 from ._property_regressor import PropertyRegressor
 
 __all__ = ["default_members"]
@@ -23,9 +23,9 @@ def default_members(pretrained: Any, max_epochs: int, device: str) -> list[tuple
 
     Parameters
     ----------
-    pretrained : str, Path, Pretrainer in FrozenEstimator, or None
-        The pre-trained model; without one the network learns from scratch, and there is no
-        kernel machine on its embeddings.
+    pretrained : str, Path, FrozenEstimator or None
+        The pre-trained model, as ``PropertyRegressor(pretrained=)`` takes it; without one the
+        network learns from scratch, and there is no kernel machine on its embeddings.
     max_epochs : int
         Epochs of the network.
     device : str
@@ -49,9 +49,8 @@ def default_members(pretrained: Any, max_epochs: int, device: str) -> list[tuple
 def _embedding(pretrained: Any) -> Any:
     """Return a frozen transformer to cumulants of the embeddings of atoms."""
     if isinstance(pretrained, (str, Path)):
-        return FrozenEstimator(
-            Pretrainer.load(pretrained).set_params(embedding_pooling="cumulants")
-        )
+        model = load_estimator(pretrained)
+        return FrozenEstimator(model.set_params(embedding_pooling="cumulants"))
     return pretrained
 
 

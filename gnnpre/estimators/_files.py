@@ -14,6 +14,7 @@ from gnnpre._storage import reading
 from gnnpre._version import __version__
 from gnnpre._warnings import StorageWarning, warn_user
 from gnnpre.graphs import GraphSettings
+from gnnpre.pretrained import is_shipped
 from gnnpre.training import (
     ModelSpec,
     TrainingSettings,
@@ -184,9 +185,14 @@ def mark_paths(parameters: dict[str, Any]) -> dict[str, Any]:
             nested = mark_paths(value.get_params(deep=False))
             value.set_params(**{key: item for key, item in nested.items() if _is_marked(item)})
     return {
-        name: RecordedPath(value) if name in PATH_PARAMETERS and isinstance(value, str) else value
+        name: RecordedPath(value) if name in PATH_PARAMETERS and _is_path(value) else value
         for name, value in parameters.items()
     }
+
+
+def _is_path(value: Any) -> bool:
+    # The name of a model in the package means the same file everywhere.
+    return isinstance(value, str) and not is_shipped(value)
 
 
 def _is_marked(value: Any) -> bool:

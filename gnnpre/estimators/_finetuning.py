@@ -16,7 +16,7 @@ from gnnpre.training import TrainingSettings
 
 from ._diagnosis import diagnose, warn_of_failure
 from ._embedding import check_embedding
-from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
+from ._inputs import UnseenElements, add_sample_weight, as_graphs, warn_of_isolated_atoms
 from ._network import FitInterrupted, TrainedNetwork, split_rows, train_network
 from ._pretrained import read_pretrained
 from ._pretrainer import Pretrainer
@@ -171,6 +171,10 @@ def finetune(
     # 3. Build graphs, as those of the pre-trained model were built.
     graphs = as_graphs(X, start.graph_settings)
     warn_of_isolated_atoms(graphs)
+    if start.pretrained is not None:
+        unseen = UnseenElements(start.pretrained.elements)
+        unseen.add(graphs)
+        unseen.warn_before_training()
 
     # 4. Build targets.
     targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)

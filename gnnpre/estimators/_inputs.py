@@ -186,6 +186,19 @@ class UnseenElements:
             UnseenElementWarning,
         )
 
+    def warn_before_training(self) -> None:
+        """Warn of elements whose pre-trained weights are random, before they are fine-tuned."""
+        if not self._rows:
+            return
+        rows = set().union(*self._rows.values())
+        warn_user(
+            "X holds elements that the pre-trained model has never seen: "
+            f"{'; '.join(self._descriptions())}. For these {len(rows)} of {self.n_crystals} "
+            "crystals fine-tuning begins with random weights of these elements, so that "
+            "pre-training may not help there.",
+            UnseenElementWarning,
+        )
+
     def _descriptions(self) -> Iterator[str]:
         from ase.data import chemical_symbols
 

@@ -6,6 +6,8 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
+from gnnpre.pretrained import resolve_model
+
 from ._pretrainer import Pretrainer
 from ._property_classifier import PropertyClassifier
 from ._property_regressor import PropertyRegressor
@@ -19,12 +21,12 @@ LARGEST_CONFIG = 2**28
 
 
 def load_estimator(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
-    """Load a fitted estimator from the file or folder that its ``save`` wrote.
+    """Load a fitted estimator from the file or folder that its ``save`` wrote, or by its name.
 
     Parameters
     ----------
     path : str or Path
-        The file or folder.
+        The file or folder, or the name of a model in the package (:func:`gnnpre.list_pretrained`).
     classes : iterable of type
         Backbones and objectives of your own that are not imported elsewhere.
 
@@ -38,7 +40,7 @@ def load_estimator(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
     ValueError
         If the file is damaged, or of another format.
     FileNotFoundError
-        If there is no such file.
+        If there is no such file or model; the message lists the names.
 
     See Also
     --------
@@ -56,7 +58,8 @@ def load_estimator(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
     >>> type(load_estimator(path)).__name__
     'PropertyRegressor'
     """
-    name = _class_name(Path(path))
+    path = resolve_model(path)
+    name = _class_name(path)
     if name not in ESTIMATORS:
         raise ValueError(
             f"{str(path)!r} holds {name!r}; expected one of {', '.join(ESTIMATORS)}. Was it saved "
@@ -67,8 +70,6 @@ def load_estimator(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
 
 def _class_name(path: Path) -> Any:
     """Return the name of the class that the config of a checkpoint states."""
-    if not path.exists():
-        raise FileNotFoundError(f"There is no model {str(path)!r}.")
     try:
         if path.is_dir():
             text = (path / CONFIG).read_bytes()

@@ -19,9 +19,11 @@ backbone : Backbone, optional
     Config of the network; ``CGCNN()`` by default. A pre-trained model brings its own, so it
     cannot be passed together with one.
 pretrained : str, Path or FrozenEstimator, optional
-    Pre-trained model to start from: a file or folder that ``Pretrainer.save`` wrote, or
-    ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`. Its weights are
-    copied in each ``fit``, never changed.
+    Model whose backbone to start from: ``"gnnpre-1"`` or another name of
+    :func:`gnnpre.list_pretrained`; a file or folder that an estimator's ``save`` wrote; or
+    ``sklearn.frozen.FrozenEstimator`` around a fitted :class:`Pretrainer`,
+    :class:`PropertyRegressor` or :class:`PropertyClassifier`. Its weights are copied in each
+    ``fit``, never changed.
 pretraining : Pretrainer, optional
     Unfitted, with an objective that needs no labels: it is fitted within each ``fit``, on
     the crystals of that fit alone.

@@ -15,8 +15,8 @@ from gnnpre.backbones import Backbone
 from gnnpre.graphs import GraphSettings
 from gnnpre.objectives import Objective, ObjectiveModel
 
+from ._base import CrystalEstimator
 from ._network import TrainedNetwork
-from ._pretrainer import Pretrainer
 
 __all__ = ["PretrainedWeights", "read_pretrained"]
 
@@ -106,7 +106,7 @@ def read_pretrained(pretrained: Any) -> PretrainedWeights:
     Parameters
     ----------
     pretrained : str, Path or FrozenEstimator
-        Path of a saved pre-trainer, or a fitted one that is frozen.
+        Name or path of a saved estimator of any class, or a fitted one that is frozen.
 
     Returns
     -------
@@ -118,26 +118,30 @@ def read_pretrained(pretrained: Any) -> PretrainedWeights:
     TypeError
         If it is something else, such as a bare ``Pretrainer``.
     sklearn.exceptions.NotFittedError
-        If the frozen pre-trainer is not fitted.
+        If the frozen estimator is not fitted.
     """
     if isinstance(pretrained, (str, Path)):
-        return PretrainedWeights.of_network(Pretrainer.load(pretrained)._network())
+        # Here, because the classes that can be loaded import this module.
+        from ._loading import load_estimator
+
+        return PretrainedWeights.of_network(load_estimator(pretrained)._network())
     inner = getattr(pretrained, "estimator", None)
     if isinstance(inner, Pipeline):
         raise TypeError(
-            "pretrained holds a Pipeline; expected the Pretrainer at its end: "
+            "pretrained holds a Pipeline; expected the estimator at its end: "
             "FrozenEstimator(pipeline[-1])."
         )
-    if not isinstance(pretrained, FrozenEstimator) or not isinstance(inner, Pretrainer):
+    if not isinstance(pretrained, FrozenEstimator) or not isinstance(inner, CrystalEstimator):
         raise TypeError(
-            f"pretrained is of type {type(pretrained).__name__}; expected the path of a saved "
-            "Pretrainer, or FrozenEstimator(pretrainer) with a fitted one: without "
+            f"pretrained is of type {type(pretrained).__name__}; expected a name of "
+            "gnnpre.list_pretrained(), the path of a saved estimator, or "
+            "FrozenEstimator(pretrainer) with a fitted one: without "
             "sklearn.frozen.FrozenEstimator, clone would take its weights away. To pre-train "
-            "within each fit, pass an unfitted label-free one as pretraining=."
+            "within each fit, pass an unfitted label-free Pretrainer as pretraining=."
         )
     if not hasattr(inner, "net_"):
         raise NotFittedError(
-            "pretrained holds a Pretrainer that is not fitted: fit it first, or pass it as "
-            "pretraining=."
+            f"pretrained holds a {type(inner).__name__} that is not fitted: fit it first, or pass "
+            "a Pretrainer as pretraining=."
         )
     return PretrainedWeights.of_network(inner._network())

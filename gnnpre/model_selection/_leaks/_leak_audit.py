@@ -1,16 +1,19 @@
 """Crystals of an evaluation set that are also in a pre-training set."""
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre.pretrained import read_leak_keys
 
 from .._crystals import read_crystals
 from .._splits._structure_groups import LARGEST_SYMPREC, SYMPREC, check_n_jobs
+from ._key_audit import audit_by_keys
 from ._leak_report import LEVELS, NO_OVERLAP, LeakAudit
 from ._matching import MatchSettings
-from ._overlaps import AuditSettings, Side, check_ids, find_overlaps
+from ._overlaps import AuditSettings, Side, as_id_list, check_ids, find_overlaps
 
 __all__ = ["drop_leaks", "leak_audit"]
 
@@ -37,8 +40,9 @@ def leak_audit(
 
     Parameters
     ----------
-    pretraining_structures : container of m structures, or CrystalGraphs
-        Crystals that a model was, or is to be, pre-trained on.
+    pretraining_structures : container of m structures, CrystalGraphs, str or Path
+        Crystals that a model was, or is to be, pre-trained on; or a model that was released with
+        leak keys, such as ``"gnnpre-1"`` or its file.
     evaluation_structures : container of n structures, or CrystalGraphs
         Crystals that it is evaluated on. Neither set is modified.
     pretraining_ids : sequence of length m, optional
@@ -68,9 +72,11 @@ def leak_audit(
     Raises
     ------
     ValueError
-        If a set is empty, ids do not fit, or a parameter is out of range.
+        If a set is empty, ids do not fit, a parameter is out of range, or a model has no leak keys.
     TypeError
         If a set is no container of crystals.
+    FileNotFoundError
+        If there is no such model.
 
     See Also
     --------
@@ -83,6 +89,13 @@ def leak_audit(
     are compared, and ``stol`` is taken relative to the volume without it. Layers match layers
     only, never their bulk crystal. Chains and molecules are compared in the orientation that they
     are stored in; they have no prototype. Elements count, charges and magnetic moments do not.
+
+    A model comes with keys of its training structures instead of the structures: their ids,
+    compositions and fingerprints (radial distributions at a fixed volume per atom, which do not
+    depend on the cell, the volume or the vacuum). Structures of one composition whose fingerprints
+    are near each other count as the same; and ``seen_labels`` of the result says with which
+    labels. There is no level "prototype", ``match`` is a row of the keys, and the tolerances and
+    ``symprec`` have no effect.
 
     Time grows with the pairs of crystals that share a composition and do not match: thousands of
     frames of one composition on both sides are slow, and ``match=False`` is then the first thing
@@ -108,6 +121,14 @@ def leak_audit(
     array([1])
     """
     settings = _check_settings(match, ltol, stol, angle_tol, scale, symprec, n_jobs)
+    if isinstance(pretraining_structures, (str, Path)):
+        if pretraining_ids is not None:
+            raise ValueError(
+                f"pretraining_ids with the model {str(pretraining_structures)!r}, which has ids of "
+                "its own: leave pretraining_ids out."
+            )
+        keys = read_leak_keys(pretraining_structures)
+        return audit_by_keys(keys, _read_evaluation(evaluation_structures, evaluation_ids), match)
     pretraining, evaluation = _read(
         pretraining_structures, evaluation_structures, pretraining_ids, evaluation_ids
     )
@@ -261,3 +282,10 @@ def _read(
     counts = len(first), len(second)
     first_ids, second_ids = check_ids(pretraining_ids, evaluation_ids, counts)
     return Side.of(first, first_ids), Side.of(second, second_ids)
+
+
+def _read_evaluation(structures: Any, ids: Any) -> Side:
+    crystals = read_crystals(structures, "evaluation_structures")
+    if ids is not None:
+        ids = as_id_list("evaluation_ids", ids, len(crystals))
+    return Side.of(crystals, ids)

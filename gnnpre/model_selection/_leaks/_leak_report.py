@@ -1,7 +1,7 @@
 """The result of a leak audit."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -32,6 +32,9 @@ class LeakAudit:
         For each level that was compared (``"id"``, ``"structure"``, ``"prototype"``,
         ``"composition"``) the index of the first pre-training crystal that is the same, -1 where
         none is.
+    seen_labels : mapping of str to ndarray of bool of shape (n,)
+        Of an audit of a model: for each label, whether the model was trained with it on a crystal
+        of the same structure or id. Empty if two sets of structures were compared.
 
     See Also
     --------
@@ -50,6 +53,7 @@ class LeakAudit:
     formulas: np.ndarray
     n_pretraining: int
     matches: Mapping[str, np.ndarray]
+    seen_labels: Mapping[str, np.ndarray] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.formulas)
@@ -105,7 +109,7 @@ class LeakAudit:
         -------
         str
             One row for each level: how many evaluation crystals share it, their share of all, and
-            for how many it is the surest sign.
+            for how many it is the surest sign. Of a model, one more row for each label.
 
         Examples
         --------
@@ -126,6 +130,8 @@ class LeakAudit:
         for name, count in self.counts().items():
             surest = int((highest == name).sum())
             lines.append(f"{name:<16}{count:>10}{count / len(self):>7.1%}{surest:>13}")
+        for name, seen in self.seen_labels.items():
+            lines.append(f"trained on {name}: {int(seen.sum())} crystals")
         return "\n".join(lines)
 
     def to_frame(self) -> "pd.DataFrame":
@@ -135,7 +141,8 @@ class LeakAudit:
         -------
         DataFrame of n rows
             Columns ``formula``, ``level``, ``match``, and for each level that was looked at the
-            index of the first match (``same_structure`` and so on), -1 for none.
+            index of the first match (``same_structure`` and so on), -1 for none. Of a model, one
+            more column for each label (``trained_on_band_gap_eV``).
 
         Examples
         --------
@@ -149,7 +156,8 @@ class LeakAudit:
 
         indices = {f"same_{name}": self.matches[name] for name in LEVELS if name in self.matches}
         columns = {"formula": self.formulas, "level": self.level, "match": self.match}
-        return pd.DataFrame({**columns, **indices})
+        labels = {f"trained_on_{name}": seen for name, seen in self.seen_labels.items()}
+        return pd.DataFrame({**columns, **indices, **labels})
 
     def __repr__(self) -> str:
         counts = ", ".join(f"{name}={count}" for name, count in self.counts().items())

@@ -14,7 +14,7 @@ from .._splits._structure_groups import check_lengths
 from .._symmetry import UNKNOWN_SPACE_GROUP, space_group_numbers
 from ._matching import NO_MATCH, MatchSettings, first_structure_matches
 
-__all__ = ["AuditSettings", "Side", "check_ids", "find_overlaps"]
+__all__ = ["AuditSettings", "Side", "as_id_list", "check_ids", "find_overlaps"]
 
 
 @dataclass(frozen=True)
@@ -129,13 +129,14 @@ def check_ids(pretraining: Any, evaluation: Any, counts: tuple[int, int]) -> lis
         return [None, None]
     # 2. one for each crystal, and comparable
     sides = [
-        _as_ids(name, values, n) for (name, values), n in zip(ids.items(), counts, strict=True)
+        as_id_list(name, values, n) for (name, values), n in zip(ids.items(), counts, strict=True)
     ]
     _check_types(*sides)
     return sides
 
 
-def _as_ids(name: str, values: Any, n: int) -> list[Any]:
+def as_id_list(name: str, values: Any, n: int) -> list[Any]:
+    """Return ids as a list, None for a missing one."""
     check_lengths(name, values, n, name.replace("_ids", "_structures"))
     ids = [None if is_missing(item) else item for item in values]
     for row, item in enumerate(ids):

@@ -1,0 +1,105 @@
+"""Settings of the three trainings. A card repeats them, and `make pretrained` runs them."""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gnnpre import (
+    EAD,
+    FingerprintTargets,
+    ForceField,
+    Mixture,
+    Pretrainer,
+    PropertyTargets,
+    TorchMDNet,
+)
+
+from .frames import ENERGY_SOURCES
+from .start import StartFrom
+
+__all__ = ["RECIPES", "Recipe"]
+
+CUTOFF = 5.0
+OPTIMISER = {
+    "batch_size": 32,
+    "learning_rate": 1e-3,
+    "ema_decay": 0.999,
+    "random_state": 0,
+    "validation_fraction": 0.03,
+}
+
+
+@dataclass(frozen=True)
+class Recipe:
+    """One model: its network, objective, data and settings."""
+
+    name: str
+    summary: str
+    data: str  # "structures" or "frames"
+    backbone: Any
+    objective: Any
+    settings: dict[str, Any]
+    groups: str  # column whose groups stay on one side of the validation split
+    start: str | None = None  # another recipe, whose backbone it starts from
+
+    def pretrainer(self, folder: Path) -> Pretrainer:
+        """Return the unfitted estimator, which resumes from states in a folder."""
+        callbacks = [("start", StartFrom(folder / f"{self.start}.gnnpre"))] if self.start else None
+        return Pretrainer(
+            self.backbone,
+            self.objective,
+            callbacks=callbacks,
+            checkpoint_dir=str(folder / "states" / self.name),
+            resume=True,
+            verbose=1,
+            **self.settings,
+        )
+
+
+def mixture() -> Mixture:
+    """Return the objective of both models of structures."""
+    return Mixture(
+        [
+            ("ead", FingerprintTargets(EAD()), 1.0),
+            ("formation_energy_eV_per_atom", PropertyTargets(), 0.5),
+            ("band_gap_eV", PropertyTargets(), 0.5),
+            ("log10_K_VRH_GPa", PropertyTargets(), 0.1),
+            ("log10_G_VRH_GPa", PropertyTargets(), 0.1),
+            ("log_refractive_index", PropertyTargets(), 0.05),
+        ]
+    )
+
+
+RECIPES = {
+    recipe.name: recipe
+    for recipe in (
+        Recipe(
+            name="gnnpre-1",
+            summary="The base model, to fine-tune on properties of crystals.",
+            data="structures",
+            backbone=TorchMDNet(128, 2),
+            objective=mixture(),
+            settings={**OPTIMISER, "max_epochs": 16},
+            groups="formula",
+        ),
+        Recipe(
+            name="gnnpre-1-small",
+            summary="A network of half the width, for fast fine-tuning and screening.",
+            data="structures",
+            backbone=TorchMDNet(64, 2),
+            objective=mixture(),
+            settings={**OPTIMISER, "max_epochs": 9},
+            groups="formula",
+        ),
+        Recipe(
+            name="gnnpre-1-forces",
+            summary="A force field (energy, forces, stress) for first relaxations.",
+            data="frames",
+            backbone=TorchMDNet(64, 2),
+            objective=ForceField(1.0, 1.0, 10.0, sources=ENERGY_SOURCES),
+            settings={**OPTIMISER, "batch_size": 8, "max_epochs": 20, "validation_fraction": 0.1},
+            groups="formula",
+            start="gnnpre-1-small",
+        ),
+    )
+}
