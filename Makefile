@@ -74,7 +74,7 @@ pretrained: $(VENV)/.test-installed ## Train the models in gnnpre/pretrained ane
 	$(BIN)/python -m benchmarks pretrained --folder build/pretrained
 
 clean: ## Remove .venv, caches and build leftovers
-	rm -rf $(VENV) build dist docs/_build docs/api docs/auto_examples *.egg-info .mypy_cache .pytest_cache .ruff_cache
+	rm -rf $(VENV) build dist docs/_build docs/api docs/cards docs/auto_examples *.egg-info .mypy_cache .pytest_cache .ruff_cache
 	find gnnpre tests examples benchmarks -name __pycache__ -prune -exec rm -rf {} + 2>/dev/null || true
 
 # One stamp for each extra: made again when a requirement changes. Both extras fit in one .venv.

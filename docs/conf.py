@@ -74,6 +74,19 @@ def _write_if_changed(path: Path, text: str) -> None:
 
 write_api_pages()  # now: autosummary looks for pages before any event of Sphinx
 
+
+# --- Model cards: one page for each model of the package ----------------------------------------
+def write_card_pages() -> None:
+    """Write the cards that the models carry as pages."""
+    folder = HERE / "cards"
+    folder.mkdir(exist_ok=True)
+    for name in gnnpre.list_pretrained():
+        text = gnnpre.describe_pretrained(name).to_markdown()
+        _write_if_changed(folder / f"{name}.md", text)
+
+
+write_card_pages()
+
 # --- Gallery: the scripts of examples/, run on copies because they write files ------------------
 EXAMPLES = BUILD / "examples"
 # What an example needs beside gnnpre decides whether it is run or only shown.
