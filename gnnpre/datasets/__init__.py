@@ -14,12 +14,15 @@ from ._matpes import read_matpes, read_mptrj
 from ._parquet import read_parquet
 from ._parquet_writer import to_parquet
 from ._read_structures import read_structures
+from ._store import CrystalStore, open_crystals, write_crystals
 
 __all__ = [
+    "CrystalStore",
     "fetch_matbench",
     "filter_frames",
     "make_emt_frames",
     "make_emt_property",
+    "open_crystals",
     "read_alexandria",
     "read_aselmdb",
     "read_frames",
@@ -30,4 +33,5 @@ __all__ = [
     "read_structures",
     "to_extxyz",
     "to_parquet",
+    "write_crystals",
 ]

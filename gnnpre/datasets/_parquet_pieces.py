@@ -13,7 +13,15 @@ from ._arrow import flat_symbols, list_counts, matrices, plain_column, vectors
 from ._extras import import_extra
 from ._parameters import check_paths
 
-__all__ = ["KBAR_OF_VASP", "ParquetPiece", "iterate_parquet"]
+__all__ = [
+    "KBAR_OF_VASP",
+    "ParquetPiece",
+    "Selection",
+    "convert_rows",
+    "iterate_group",
+    "iterate_parquet",
+    "select_columns",
+]
 
 # VASP prints a stress in kbar that is positive in compression.
 KBAR_OF_VASP = -1 / 1602.1766208  # eV/Å^3, positive in tension
@@ -93,11 +101,11 @@ def _iterate_file(
     first_row = 0
     try:
         with pq.ParquetFile(path) as file:
-            selection = _select_columns(file.schema_arrow, path, targets, columns, labels)
+            selection = select_columns(file.schema_arrow, path, targets, columns, labels)
             n_groups = file.num_row_groups
         for group in range(n_groups):
-            for batch in _iterate_group(path, group, selection.names, batch_rows):
-                yield _convert(batch, selection, str(path), first_row)
+            for batch in iterate_group(path, group, selection.names, batch_rows):
+                yield convert_rows(batch, selection, str(path), first_row)
                 first_row += len(batch)
     except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
         raise ValueError(
@@ -106,8 +114,10 @@ def _iterate_file(
         ) from error
 
 
-def _iterate_group(path: Path, group: int, names: list[str], batch_rows: int) -> Iterator[Any]:
-    """Read the batches of a row group."""
+def iterate_group(
+    path: Path, group: int, names: list[str], batch_rows: int, footer: Any = None
+) -> Iterator[Any]:
+    """Read the batches of a row group; ``footer`` is that of the file, if it has been read."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
@@ -116,7 +126,7 @@ def _iterate_group(path: Path, group: int, names: list[str], batch_rows: int) ->
     for as_codes in (["species_at_sites.list.element"], None):
         n_batches = 0
         try:
-            with pq.ParquetFile(path, read_dictionary=as_codes) as file:
+            with pq.ParquetFile(path, read_dictionary=as_codes, metadata=footer) as file:
                 for batch in file.iter_batches(
                     batch_rows, row_groups=[group], columns=names, use_threads=False
                 ):
@@ -129,7 +139,7 @@ def _iterate_group(path: Path, group: int, names: list[str], batch_rows: int) ->
 
 
 @dataclass(frozen=True)
-class _Selection:
+class Selection:
     """Columns of a file to read, by their use."""
 
     labels: tuple[str, ...]
@@ -146,13 +156,14 @@ class _Selection:
         return list(dict.fromkeys([*names, *extra]))
 
 
-def _select_columns(
+def select_columns(
     schema: Any,
     path: Path,
     targets: Sequence[str] | None,
     columns: Sequence[str] | None,
     labels: bool,
-) -> _Selection:
+) -> Selection:
+    """Choose the columns to read from a file; raise ValueError for one that it lacks."""
     import pyarrow as pa
 
     available = schema.names
@@ -180,7 +191,7 @@ def _select_columns(
             and field.name not in {*_SKIPPED, "energy"}
             and field.name not in (targets or ())
         ]
-    return _Selection(
+    return Selection(
         labels=tuple(name for name in _LABELS if labels and name in available),
         ids=ids,
         pbc="dimension_types" in available,
@@ -189,7 +200,7 @@ def _select_columns(
     )
 
 
-def _convert(batch: Any, selection: _Selection, file: str, first_row: int) -> ParquetPiece:
+def convert_rows(batch: Any, selection: Selection, file: str, first_row: int) -> ParquetPiece:
     """Convert a batch of Arrow rows."""
     n_malformed: dict[str, int] = {}
     # 1. structures
@@ -241,7 +252,7 @@ def _convert(batch: Any, selection: _Selection, file: str, first_row: int) -> Pa
     return ParquetPiece(file, first_row, crystals, labels, targets, n_malformed)
 
 
-def _pbc(batch: Any, selection: _Selection, n: int) -> Any:
+def _pbc(batch: Any, selection: Selection, n: int) -> Any:
     if not selection.pbc:
         return True
     column = batch.column("dimension_types")
@@ -253,7 +264,7 @@ def _pbc(batch: Any, selection: _Selection, n: int) -> Any:
 
 def _convert_labels(
     batch: Any,
-    selection: _Selection,
+    selection: Selection,
     n_atoms: np.ndarray,
     info: dict[str, np.ndarray],
     n_malformed: dict[str, int],

@@ -3,6 +3,7 @@
 import json
 import os
 from collections.abc import Mapping
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -16,12 +17,14 @@ from ._extras import import_extra
 from ._parquet_pieces import KBAR_OF_VASP
 from ._written_columns import check_labels_of, written_columns
 
-__all__ = ["to_parquet"]
+__all__ = ["to_parquet", "write_rows"]
 
 _GROUP_ROWS = 10_000  # of a row group, which readers load as a whole
+# Written anew from the structures, also where a reader has returned them as info.
+_DERIVED = {"elements", "nsites", "nelements", "chemical_formula_reduced", "nperiodic_dimensions"}
 _RESERVED = {
-    *("elements", "nsites", "nelements", "chemical_formula_reduced", "lattice_vectors"),
-    *("species_at_sites", "cartesian_site_positions", "dimension_types", "nperiodic_dimensions"),
+    *_DERIVED,
+    *("lattice_vectors", "species_at_sites", "cartesian_site_positions", "dimension_types"),
     *("energy", "forces", "stress_tensor"),
 }
 _UNITS = {
@@ -81,24 +84,30 @@ def to_parquet(
     True
     """
     import_extra("pyarrow", "store", "to_parquet")
-    import pyarrow.parquet as pq
-
     if not isinstance(crystals, Crystals):
         crystals = Crystals.from_structures(crystals)
-    target = check_path("path", path)
+    write_rows(check_path("path", path), crystals, labels, targets, _GROUP_ROWS)
+
+
+def write_rows(
+    path: Path, crystals: Crystals, labels: FrameLabels | None, targets: Any, group_rows: int
+) -> list[str]:
+    """Write a file in row groups of ``group_rows``; return its columns of ids, info and targets."""
+    import pyarrow.parquet as pq
+
     check_labels_of(crystals, labels)
     extra = written_columns(
-        crystals, labels, targets, "immutable_id", lambda name: name in _RESERVED
+        crystals, labels, targets, "immutable_id", lambda name: name in _RESERVED, _DERIVED
     )
     if "immutable_id" in extra:
         extra["immutable_id"] = extra["immutable_id"].astype(str)
     formulas, elements = formula_column(crystals).tolist(), _elements(crystals)
     metadata = {b"gnnpre.units": json.dumps(_UNITS).encode()}
-    with replace_file(target) as new:
+    with replace_file(path) as new:
         schema: Any = None
         writer: Any = None
-        for start in range(0, len(crystals), _GROUP_ROWS):
-            rows = slice(start, start + _GROUP_ROWS)
+        for start in range(0, len(crystals), group_rows):
+            rows = slice(start, start + group_rows)
             table = _to_table(
                 crystals[rows],
                 None if labels is None else labels[rows],
@@ -109,8 +118,10 @@ def to_parquet(
             if writer is None:
                 schema = table.schema.with_metadata(metadata)
                 writer = pq.ParquetWriter(new, schema, compression="zstd")
-            writer.write_table(table.cast(schema))
+            # One row group, however many rows the writer would put in one.
+            writer.write_table(table.cast(schema), row_group_size=group_rows)
         writer.close()
+    return list(extra)
 
 
 def _elements(crystals: Crystals) -> list[list[str]]:

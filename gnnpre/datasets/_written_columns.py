@@ -1,13 +1,13 @@
 """Columns that writers store beside the crystals: ids, info and targets."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from typing import Any
 
 import numpy as np
 
 from ..graphs import Crystals, FrameLabels
 
-__all__ = ["check_labels_of", "written_columns"]
+__all__ = ["as_mapping", "check_labels_of", "written_columns"]
 
 
 def check_labels_of(crystals: Crystals, labels: Any) -> None:
@@ -32,6 +32,7 @@ def written_columns(
     targets: Any,
     id_name: str,
     is_reserved: Callable[[str], bool],
+    derived: Collection[str] = (),
 ) -> dict[str, np.ndarray]:
     """Return ids, info columns and targets, checked for length and names.
 
@@ -47,6 +48,8 @@ def written_columns(
         Name of the column of ids.
     is_reserved : callable
         Returns whether a name means something else in the format.
+    derived : collection of str
+        Columns of info that the format derives from the structures: they are left out.
 
     Returns
     -------
@@ -60,7 +63,11 @@ def written_columns(
     """
     columns = {} if crystals.ids is None else {id_name: crystals.ids}
     info = {} if labels is None else labels.info
-    for table in (crystals.info, info, _as_mapping(targets)):
+    tables = [
+        {name: values for name, values in table.items() if name not in derived}
+        for table in (crystals.info, info)
+    ]
+    for table in (*tables, as_mapping(targets)):
         for name, values in table.items():
             if is_reserved(name):
                 raise ValueError(
@@ -76,7 +83,8 @@ def written_columns(
     return columns
 
 
-def _as_mapping(targets: Any) -> Mapping[str, Any]:
+def as_mapping(targets: Any) -> Mapping[str, Any]:
+    """Return the columns of targets by name."""
     if targets is None:
         return {}
     if hasattr(targets, "to_frame"):  # a Series

@@ -9,6 +9,9 @@ from ._crystals import Crystals
 from ._frame_labels import FrameLabels
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts
+from ._indexing import resolve_rows as resolve_rows
+from ._lazy_crystals import LazyCrystals as LazyCrystals
+from ._lazy_crystals import LazyLabels as LazyLabels
 from ._pairs import EdgePairs as EdgePairs
 from ._pooling import pool_atoms as pool_atoms
 from ._settings import LARGEST_CUTOFF as LARGEST_CUTOFF

@@ -287,3 +287,14 @@ def test_real_frames_round_trip(data_dir, tmp_path):
     np.testing.assert_array_equal(read_labels.forces, labels.forces)
     np.testing.assert_allclose(read_labels.stress, labels.stress, rtol=1e-14)
     assert read_labels.groups("internal_id").tolist() == labels.groups("internal_id").tolist()
+
+
+def test_crystals_that_were_read_can_be_written_again(tmp_path):
+    structures, labels = make_emt_frames(3, random_state=0)
+    to_parquet(tmp_path / "a.parquet", Crystals.from_structures(structures), labels)
+    crystals, read_labels = read_parquet(tmp_path / "a.parquet")
+    assert "chemical_formula_reduced" in crystals.info
+    to_parquet(tmp_path / "b.parquet", crystals, read_labels)
+    assert read_parquet(tmp_path / "b.parquet")[0].info.keys() == crystals.info.keys()
+    with pytest.raises(ValueError, match="chemical_formula_reduced"):
+        to_parquet(tmp_path / "c.parquet", crystals, targets={"chemical_formula_reduced": [0] * 3})

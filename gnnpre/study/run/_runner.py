@@ -6,8 +6,9 @@ import warnings
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
+from gnnpre._claims import claimed
+
 from ..plan._job import Job
-from ._claims import claimed
 from ._evaluate import evaluate
 from ._folder import now, write_json
 from ._machine import describe_commit, describe_machine, describe_versions

@@ -8,7 +8,7 @@ import pytest
 
 from gnnpre import _atomic
 from gnnpre._atomic import write_file
-from gnnpre.study.run._claims import claimed
+from gnnpre._claims import claimed
 from gnnpre.study.run._folder import StudyFolder, write_json
 
 

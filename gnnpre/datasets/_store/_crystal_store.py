@@ -1,0 +1,357 @@
+"""Crystals in a folder of Parquet files, with the interface of Crystals."""
+
+import os
+from collections.abc import Mapping
+from itertools import pairwise
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from gnnpre._validation import check_number
+
+from ...graphs import Crystals, FrameLabels, LazyCrystals, resolve_rows
+from .._extras import import_extra
+from .._parameters import check_path
+from ._manifest import MANIFEST, Manifest, read_manifest
+from ._reader import StoreReader, check_size
+from ._stored_labels import StoredColumns, StoredLabels
+
+if TYPE_CHECKING:
+    from ase import Atoms
+    from pymatgen.core import Structure
+
+__all__ = ["CrystalStore", "open_crystals"]
+
+LABELS = ("energy", "forces", "stress")
+
+
+def open_crystals(
+    folder: str | os.PathLike[str], *, shuffle_rows: int = 8192, n_threads: int = 1
+) -> "CrystalStore":
+    """Open a folder of crystals that :func:`write_crystals` wrote.
+
+    Parameters
+    ----------
+    folder : str or path-like
+        The folder.
+    shuffle_rows : int
+        Crystals that a training shuffles together. Blocks of 512 neighbouring crystals are drawn
+        at random, and as many of them as make up this number are read and mixed. A store of
+        fewer crystals is shuffled as a whole, exactly as crystals in memory are.
+    n_threads : int
+        Threads that read crystals and build graphs while a training step runs.
+
+    Returns
+    -------
+    CrystalStore
+        The crystals. Sizes of all files have been compared; a checksum is compared when a file is
+        first read.
+
+    Raises
+    ------
+    ValueError
+        If the store is incomplete, or a file is gone or altered; the message names it.
+    FileNotFoundError
+        If there is no store in the folder.
+    ImportError
+        If pyarrow, of the extra ``store``, is not installed.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gnnpre.datasets import make_emt_property, open_crystals, write_crystals
+    >>> from gnnpre.graphs import Crystals
+    >>> structures, y = make_emt_property(3, random_state=0)
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_crystals(folder, [(Crystals.from_structures(structures), {"modulus": y})])
+    >>> store = open_crystals(folder)
+    >>> store
+    CrystalStore(n=3, shards=1, info=['modulus'])
+    >>> bool((store.info["modulus"] == y).all())
+    True
+    """
+    import_extra("pyarrow", "store", "open_crystals")
+    path = check_path("folder", folder).absolute()
+    check_number("shuffle_rows", shuffle_rows, integer=True)
+    check_number("n_threads", n_threads, integer=True)
+    manifest = read_manifest(path)
+    if manifest is None:
+        raise FileNotFoundError(
+            f"There is no store in {path}: it has no {MANIFEST}. write_crystals makes one; Parquet "
+            "files of another source are read by read_parquet."
+        )
+    if not manifest.complete:
+        raise ValueError(
+            f"The store in {path} is incomplete: {len(manifest.shards)} files are written, and "
+            "more were to come. Call write_crystals again with the same batches, which goes on "
+            "from there."
+        )
+    for shard in manifest.shards:
+        check_size(path / shard.file, shard)
+    return CrystalStore(StoreReader(path, manifest), None, int(shuffle_rows), int(n_threads))
+
+
+class CrystalStore(LazyCrystals):
+    """n crystals on disk, which :func:`open_crystals` returns; accepted wherever Crystals are.
+
+    It is indexed like :class:`~gnnpre.Crystals`: an int reads one structure, everything else
+    returns a store of some of the crystals and reads nothing. ``fit``, ``predict_to_parquet`` and
+    fingerprints read it block by block. All else that needs the crystals at once (splits by
+    similarity, leak audits, kernel machines) reads them into memory first.
+
+    Attributes
+    ----------
+    labels : StoredLabels or None
+        Labels of a force field; ``fit(store)`` takes them if it gets no ``y``.
+    info : mapping of str to ndarray
+        Columns, targets too, that are read when they are asked for: ``store.info["band_gap"]``.
+
+    See Also
+    --------
+    write_crystals : Write a store.
+    """
+
+    index = None
+
+    def __init__(
+        self,
+        reader: StoreReader,
+        rows: slice | np.ndarray | None,
+        shuffle_rows: int,
+        n_threads: int,
+    ) -> None:
+        self._reader = reader
+        self._rows = slice(0, int(reader.starts[-1])) if rows is None else rows
+        self.shuffle_rows = shuffle_rows
+        self.n_threads = n_threads
+
+    def __len__(self) -> int:
+        if isinstance(self._rows, slice):
+            return self._rows.stop - self._rows.start
+        return len(self._rows)
+
+    @property
+    def folder(self) -> Path:
+        """The folder."""
+        return self._reader.folder
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """Number of atoms of each crystal, ``(n,)``."""
+        return self._reader.n_atoms[self._rows]
+
+    @property
+    def blocks(self) -> np.ndarray:
+        """Number of the block that each crystal is read with, ``(n,)``."""
+        rows = self._rows
+        if isinstance(rows, slice):
+            rows = np.arange(rows.start, rows.stop)
+        return np.searchsorted(self._reader.starts, rows, side="right").astype(np.int32) - 1
+
+    @property
+    def digest(self) -> str:
+        """Digest of the content."""
+        import joblib
+
+        return str(joblib.hash((self._reader.manifest.digest, self._rows)))
+
+    @property
+    def labels(self) -> StoredLabels | None:
+        """Labels of a force field, or None if no crystal has any."""
+        return StoredLabels(self) if self._label_names() else None
+
+    @property
+    def info(self) -> Mapping[str, np.ndarray]:
+        """Columns that describe the crystals, and targets."""
+        return StoredColumns(self._reader.manifest.columns, self.column)
+
+    @property
+    def ids(self) -> np.ndarray | None:
+        """Names of the crystals, or None; they are read each time."""
+        if len(self) == 0 or self[:1].load(info=False).ids is None:
+            return None
+        return self.column("immutable_id").astype(str)
+
+    def column(self, name: str) -> np.ndarray:
+        """Read one column of the files.
+
+        Parameters
+        ----------
+        name : str
+            Its name, such as that of a target.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            One value for each crystal; NaN or None where there is none.
+
+        Raises
+        ------
+        ValueError
+            If there is no such column.
+        """
+        return self._reader.column(name)[self._rows]
+
+    def load(self, rows: Any = None, *, info: bool = True) -> Crystals:
+        """Read crystals into memory.
+
+        Parameters
+        ----------
+        rows : slice, index array or mask, optional
+            The crystals, in this order; all by default.
+        info : bool
+            Whether to read the columns of ``info`` too.
+
+        Returns
+        -------
+        Crystals
+            The crystals.
+        """
+        return self._gather(rows, labels=False, info=info)[0]
+
+    def _gather(
+        self, rows: Any, *, labels: bool, info: bool
+    ) -> tuple[Crystals, FrameLabels | None]:
+        """Read crystals and labels, block by block, and put them into the order of ``rows``."""
+        selected = self._select(slice(None) if rows is None else rows)
+        if isinstance(selected, slice):
+            selected = np.arange(selected.start, selected.stop)
+        if not len(selected):
+            raise ValueError("There are no crystals to read: the selection is empty.")
+        # 1. the blocks, in the order of the files
+        order = np.argsort(selected, kind="stable")
+        ascending = selected[order]
+        starts = self._reader.starts
+        numbers = np.searchsorted(starts, ascending, side="right") - 1
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        crystals, frames = [], []
+        for first, last in pairwise(bounds):
+            number = int(numbers[first])
+            block, block_labels = self._reader.block(number, labels=labels, info=info)
+            local = ascending[first:last] - starts[number]
+            crystals.append(block[local])
+            if block_labels is not None:
+                frames.append(block_labels[local])
+        joined = Crystals.concatenate(crystals)
+        joined_labels = FrameLabels.concatenate(frames) if frames else None
+        # 2. back into the order that was asked for
+        if (np.diff(order) == 1).all():
+            return joined, joined_labels
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return joined[back], None if joined_labels is None else joined_labels[back]
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            if not -len(self) <= key < len(self):
+                raise IndexError(f"Index {key} is out of bounds for {len(self)} crystals.")
+            row = int(key) % len(self)
+            return self.load(slice(row, row + 1), info=False)[0]
+        return CrystalStore(self._reader, self._select(key), self.shuffle_rows, self.n_threads)
+
+    def _select(self, key: Any) -> slice | np.ndarray:
+        """Return rows of the files for an index into this store."""
+        rows = resolve_rows(key, len(self), "CrystalStore")
+        if not isinstance(self._rows, slice):
+            return self._rows[rows]
+        start = self._rows.start
+        if isinstance(rows, slice):
+            return slice(start + rows.start, start + rows.stop)
+        return rows + start
+
+    def split(self, size: int) -> "list[CrystalStore]":
+        """Split into consecutive stores of at most ``size`` crystals; nothing is read.
+
+        Parameters
+        ----------
+        size : int
+            Most crystals in a piece.
+
+        Returns
+        -------
+        list of CrystalStore
+            The pieces, in order.
+        """
+        return [self[start : start + size] for start in range(0, len(self), size)]
+
+    @property
+    def atomic_numbers(self) -> np.ndarray:
+        """Atomic numbers of all atoms, ``(N,)``, read into memory."""
+        return self.load(info=False).atomic_numbers
+
+    @property
+    def positions(self) -> np.ndarray:
+        """Positions of all atoms in Å, ``(N, 3)``, read into memory."""
+        return self.load(info=False).positions
+
+    @property
+    def cell(self) -> np.ndarray:
+        """Cell vectors in Å as rows, ``(n, 3, 3)``, read into memory."""
+        return self.load(info=False).cell
+
+    @property
+    def pbc(self) -> np.ndarray:
+        """Periodic directions, ``(n, 3)``, read into memory."""
+        return self.load(info=False).pbc
+
+    @property
+    def offsets(self) -> np.ndarray:
+        """First atom of each crystal, and the end of the last: ``(n + 1,)``."""
+        return np.concatenate([[0], np.cumsum(self.n_atoms)])
+
+    def to_structures(self) -> "list[Structure]":
+        """Read all crystals as pymatgen structures.
+
+        Returns
+        -------
+        list of Structure
+            The structures.
+        """
+        return self.load(info=False).to_structures()
+
+    def to_atoms(self) -> "list[Atoms]":
+        """Read all crystals as ASE atoms.
+
+        Returns
+        -------
+        list of Atoms
+            With cell and periodic directions.
+        """
+        return self.load(info=False).to_atoms()
+
+    def _label_names(self) -> list[str]:
+        return [name for name in LABELS if self._reader.manifest.labelled(name)]
+
+    def __repr__(self) -> str:
+        manifest = self._reader.manifest
+        extras = "".join(
+            [
+                f", labels={names}" if (names := self._label_names()) else "",
+                f", info={columns}" if (columns := manifest.columns) else "",
+            ]
+        )
+        return f"CrystalStore(n={len(self)}, shards={len(manifest.shards)}{extras})"
+
+    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
+        raise TypeError(
+            "CrystalStore is not a table and cannot become an array. Estimators that need a table "
+            "take fingerprints (EAD(pooling='mean')) or embeddings (Pretrainer.transform)."
+        )
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The blocks that were read stay behind: another process reads its own.
+        return {
+            "folder": self._reader.folder,
+            "manifest": self._reader.manifest,
+            "rows": self._rows,
+            "shuffle_rows": self.shuffle_rows,
+            "n_threads": self.n_threads,
+        }
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        manifest: Manifest = state["manifest"]
+        reader = StoreReader(state["folder"], manifest)
+        self.__init__(  # type: ignore[misc]
+            reader, state["rows"], state["shuffle_rows"], state["n_threads"]
+        )

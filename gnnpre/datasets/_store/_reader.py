@@ -1,0 +1,161 @@
+"""Read blocks and columns of a store; the blocks that were read last stay decoded."""
+
+import threading
+from collections import OrderedDict
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ...graphs import Crystals, FrameLabels
+from .._arrow import plain_column
+from .._parquet_pieces import Selection, convert_rows, iterate_group, select_columns
+from ._manifest import Manifest, Shard, file_sha256
+
+__all__ = ["StoreReader"]
+
+# Decoded blocks that are kept, in bytes: those that are shuffled together are read by turns.
+CACHE_BYTES = 64 * 2**20
+Block = tuple[Crystals, FrameLabels | None]
+
+
+class StoreReader:
+    """Reads the shards of a folder, each of which is compared with its checksum once.
+
+    Threads may share it. Blocks (row groups) are numbered through all shards.
+    """
+
+    def __init__(self, folder: Path, manifest: Manifest) -> None:
+        self.folder = folder
+        self.manifest = manifest
+        counts: list[int] = []
+        shards: list[int] = []
+        groups: list[int] = []
+        for number, shard in enumerate(manifest.shards):
+            sizes = _group_sizes(shard.rows, manifest.block_rows)
+            counts += sizes
+            shards += [number] * len(sizes)
+            groups += range(len(sizes))
+        self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # (n_blocks + 1,)
+        self._shard_of, self._group_of = shards, groups
+        self._n_atoms: np.ndarray | None = None
+        self._footers: dict[int, Any] = {}
+        self._blocks: OrderedDict[tuple[int, bool, bool], Block] = OrderedDict()
+        self._lock = threading.Lock()
+
+    def block(self, number: int, *, labels: bool, info: bool) -> Block:
+        """Return the crystals of a block, with ids, and with labels and info if asked for."""
+        key = (number, labels, info)
+        with self._lock:
+            if key in self._blocks:
+                self._blocks.move_to_end(key)
+                return self._blocks[key]
+        block = self._read(number, labels, info)
+        with self._lock:
+            self._blocks[key] = block
+            while len(self._blocks) > 1 and sum(map(_nbytes, self._blocks.values())) > CACHE_BYTES:
+                self._blocks.popitem(last=False)
+        return block
+
+    def _read(self, number: int, labels: bool, info: bool) -> Block:
+        index = self._shard_of[number]
+        path = self._path(index)
+        footer = self._footer(index)
+        schema = footer.schema.to_arrow_schema()
+        columns = self.manifest.columns if info else []
+        selection = select_columns(schema, path, None, columns, labels)
+        first = int(self.starts[number] - self.starts[self._shard_of.index(index)])
+        piece = next(self._pieces(path, number, selection, first, footer))
+        if len(piece.crystals) != self.starts[number + 1] - self.starts[number]:
+            raise _altered(path, f"row group {self._group_of[number]} has another number of rows")
+        return piece.crystals, piece.labels
+
+    def _pieces(
+        self, path: Path, number: int, selection: Selection, first: int, footer: Any
+    ) -> Iterator[Any]:
+        import pyarrow as pa
+
+        try:
+            group, rows = self._group_of[number], self.manifest.block_rows
+            for batch in iterate_group(path, group, selection.names, rows, footer):
+                yield convert_rows(batch, selection, str(path), first)
+        except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+            raise _altered(path, str(error)) from error
+
+    @property
+    def n_atoms(self) -> np.ndarray:
+        """Number of atoms of each crystal, read once."""
+        if self._n_atoms is None:
+            self._n_atoms = self.column("nsites").astype(np.int64)
+        return self._n_atoms
+
+    def column(self, name: str) -> np.ndarray:
+        """Read one column of all crystals."""
+        import pyarrow as pa
+        import pyarrow.parquet as pq
+
+        arrays = []
+        for index in range(len(self.manifest.shards)):
+            path = self._path(index)
+            try:
+                with pq.ParquetFile(path, metadata=self._footer(index)) as file:
+                    if name not in file.schema_arrow.names:
+                        raise ValueError(
+                            f"{path} has no column {name!r}; the store has {self.manifest.columns}."
+                        )
+                    table = file.read([name], use_threads=False)
+            except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
+                raise _altered(path, str(error)) from error
+            arrays.append(plain_column(table.column(name).combine_chunks()))
+        return np.concatenate(arrays)
+
+    def _path(self, index: int) -> Path:
+        return self.folder / self.manifest.shards[index].file
+
+    def _footer(self, index: int) -> Any:
+        """Return the footer of a shard; at the first time its checksum is compared."""
+        with self._lock:
+            if index not in self._footers:
+                import pyarrow as pa
+                import pyarrow.parquet as pq
+
+                path = self._path(index)
+                check_size(path, self.manifest.shards[index])
+                if file_sha256(path) != self.manifest.shards[index].sha256:
+                    raise _altered(path, "its checksum differs")
+                try:
+                    self._footers[index] = pq.read_metadata(path)
+                except (pa.ArrowException, OSError) as error:
+                    raise _altered(path, str(error)) from error
+            return self._footers[index]
+
+
+def check_size(path: Path, shard: Shard) -> None:
+    """Raise ValueError for a shard that is gone, or has another size than when it was written."""
+    if not path.is_file():
+        raise ValueError(
+            f"The store lacks {path}, a file of {shard.rows} crystals: it was removed. Copy it "
+            "back, or call write_crystals again with the same batches, which writes what is gone."
+        )
+    size = path.stat().st_size
+    if size != shard.bytes:
+        raise _altered(path, f"it has {size} bytes and was written with {shard.bytes}")
+
+
+def _altered(path: Path, reason: str) -> ValueError:
+    return ValueError(
+        f"{path} is not as it was written ({reason.removesuffix('.')}): it is truncated, damaged "
+        "or altered. Copy it back, or call write_crystals again with the same batches, which "
+        "writes it anew."
+    )
+
+
+def _group_sizes(rows: int, block_rows: int) -> list[int]:
+    """Return the number of rows in each row group of a shard."""
+    return [min(block_rows, rows - start) for start in range(0, rows, block_rows)]
+
+
+def _nbytes(block: Block) -> int:
+    crystals, labels = block
+    return crystals.nbytes + (0 if labels is None else labels.forces.nbytes)
