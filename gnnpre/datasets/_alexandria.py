@@ -11,7 +11,7 @@ from gnnpre._validation import check_path
 from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
-from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
+from ._json_frames import FrameRecord, gather_frames, numbers_of_atoms, vectors_of_atoms
 from ._json_stream import iterate_json
 from ._label_checks import check_labels
 from ._parameters import check_choice
@@ -67,7 +67,8 @@ def read_alexandria(
     labels : FrameLabels
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
         where missing. ``info`` has ``mat_id``, by which to split, ``formula``, and such
-        columns of the file as ``e_above_hull``, ``e_form``, ``band_gap_ind`` and ``functional``.
+        columns of the file as ``e_above_hull``, ``e_form``, ``band_gap_ind`` and ``functional``;
+        ``atom_info`` has ``magmom``.
 
     Raises
     ------
@@ -144,7 +145,16 @@ def _convert(step: _Steps) -> FrameRecord:
         vectors_of_atoms(forces, n_atoms),
         _as_matrix(stress),
         info,
+        {"magmom": numbers_of_atoms(_magnetic_moments(content), n_atoms, "magmom")},
     )
+
+
+def _magnetic_moments(content: Any) -> list[Any] | None:
+    """Return the moments of the sites, None where there are none, or those are vectors."""
+    properties = [site.get("properties") or {} for site in content["structure"]["sites"]]
+    moments = [entry.get("magmom") for entry in properties]
+    are_vectors = any(isinstance(moment, (list, dict)) for moment in moments)
+    return None if are_vectors or all(moment is None for moment in moments) else moments
 
 
 def _as_matrix(stress: Any) -> np.ndarray:
@@ -174,6 +184,7 @@ def _scale_stress(crystals: Crystals, labels: FrameLabels, stress: str, file: st
         forces=labels.forces,
         stress=labels.stress * factor,
         info=labels.info,
+        atom_info=labels.atom_info,
     )
 
 

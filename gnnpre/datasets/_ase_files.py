@@ -51,7 +51,7 @@ def iterate_ase(path: Path, file_format: str, index: slice) -> Iterator[FrameBlo
         raise ValueError(f"{path} cannot be read with format={file_format!r}: {error}") from error
     numbered = iter([(number, frames[number]) for number in range(len(frames))[index]])
     while block := list(islice(numbered, _BLOCK_FRAMES)):
-        for names, group in groupby(block, key=lambda item: tuple(_columns(item[1][0]))):
+        for names, group in groupby(block, key=lambda item: _column_names(item[1][0])):
             yield _build_block(list(group), names, str(path))
 
 
@@ -71,13 +71,22 @@ def _read_database(path: Path, file_format: str) -> "Iterator[tuple[Atoms, dict[
             yield row.toatoms(), {"unique_id": row.unique_id, **row.key_value_pairs}
 
 
-def _columns(atoms: "Atoms") -> dict[str, np.ndarray]:
-    """Return the per-atom values of three numbers, but for positions."""
+def _column_names(atoms: "Atoms") -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Return the names of the columns of three numbers and of one number per atom."""
+    return tuple(_columns(atoms)), tuple(_columns(atoms, ()))
+
+
+def _columns(atoms: "Atoms", shape: tuple[int, ...] = (3,)) -> dict[str, np.ndarray]:
+    """Return the per-atom values of a shape, three numbers by default, but for positions.
+
+    Of single numbers only floats are returned: tags are whole numbers.
+    """
     results = {} if atoms.calc is None else atoms.calc.results
     arrays = {name: value for name, value in atoms.arrays.items() if name != "positions"}
     columns = {}
     for name, value in {**arrays, **results}.items():
-        if np.shape(value) == (len(atoms), 3) and np.asarray(value).dtype.kind in "iuf":
+        letters = "iuf" if shape else "f"
+        if np.shape(value) == (len(atoms), *shape) and np.asarray(value).dtype.kind in letters:
             columns[name] = np.ma.filled(np.ma.asarray(value, dtype=np.float64), np.nan)
     return columns
 
@@ -95,10 +104,13 @@ def _entries(atoms: "Atoms", info: dict[str, Any]) -> dict[str, Any]:
 
 
 def _build_block(
-    frames: "list[tuple[int, tuple[Atoms, dict[str, Any]]]]", names: tuple[str, ...], file: str
+    frames: "list[tuple[int, tuple[Atoms, dict[str, Any]]]]",
+    names: tuple[tuple[str, ...], tuple[str, ...]],
+    file: str,
 ) -> FrameBlock:
     all_atoms = [atoms for _, (atoms, _) in frames]
     columns = [_columns(atoms) for atoms in all_atoms]
+    numbers = [_columns(atoms, ()) for atoms in all_atoms]
     return FrameBlock(
         file=file,
         frame_numbers=[number for number, _ in frames],
@@ -108,5 +120,6 @@ def _build_block(
         cells=np.array([atoms.cell.array for atoms in all_atoms]),
         pbc=np.array([atoms.pbc for atoms in all_atoms]),
         entries=[_entries(atoms, info) for _, (atoms, info) in frames],
-        columns={name: np.concatenate([column[name] for column in columns]) for name in names},
+        columns={name: np.concatenate([c[name] for c in columns]) for name in names[0]},
+        atom_columns={name: np.concatenate([c[name] for c in numbers]) for name in names[1]},
     )

@@ -176,6 +176,7 @@ def _build_block(
         pbc=pbc,
         entries=[entries for _, entries in frames],
         columns=atoms.columns,
+        atom_columns=atoms.numbers,
         other_columns=layout.other_names,
         has_unnamed_columns=layout.has_more,
     )

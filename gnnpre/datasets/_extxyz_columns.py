@@ -20,11 +20,12 @@ _POSITIONS = {"pos", "position", "positions"}
 
 
 class AtomColumns(NamedTuple):
-    """Atomic numbers (N,), positions (N, 3) and all columns of three numbers, by name."""
+    """Atomic numbers (N,), positions (N, 3), and columns of three and of one number, by name."""
 
     atomic_numbers: np.ndarray
     positions: np.ndarray
     columns: dict[str, np.ndarray]
+    numbers: dict[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -77,8 +78,14 @@ class ColumnLayout:
             for name, letter, width in self.fields
             if letter == "R" and width == 3
         }
+        numbers = {
+            name: np.ascontiguousarray(table[name])
+            for name, letter, width in self.fields
+            if letter == "R" and width == 1
+        }
         position_name = next(name for name in columns if name.lower() in _POSITIONS)
-        return AtomColumns(self._atomic_numbers(table), columns.pop(position_name), columns)
+        positions = columns.pop(position_name)
+        return AtomColumns(self._atomic_numbers(table), positions, columns, numbers)
 
     def _dtype(self) -> np.dtype:
         fields: list[Any] = [

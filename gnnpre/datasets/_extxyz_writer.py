@@ -3,7 +3,7 @@
 import gzip
 import os
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, TextIO
 
 import numpy as np
@@ -18,6 +18,8 @@ from ._written_columns import check_labels_of, written_columns
 __all__ = ["to_extxyz"]
 
 _RESERVED = {"lattice", "properties", "pbc", "energy", "forces", "stress"}
+_RESERVED_COLUMNS = {"species", "pos", "forces", "z"}
+_COLUMN = re.compile(r"\w+")
 _PLAIN = re.compile(r"[^\s\"'={}\[\],\\]+")
 
 
@@ -38,7 +40,7 @@ def to_extxyz(
         The crystals; ``ids`` are written as ``id``.
     labels : FrameLabels, optional
         Energies (eV), forces (eV/Å) and stresses (eV/Å^3, positive in tension); those that are
-        missing are left out. Columns of ``info`` are written, too.
+        missing are left out. Columns of ``info`` and ``atom_info`` are written, too.
     targets : Series, DataFrame or dict of arrays, optional
         Columns of targets.
 
@@ -73,6 +75,7 @@ def to_extxyz(
         crystals = Crystals.from_structures(crystals)
     target = check_path("path", path)
     check_labels_of(crystals, labels)
+    _check_atom_columns({} if labels is None else labels.atom_info)
     columns = {
         name: values.tolist()
         for name, values in written_columns(crystals, labels, targets, "id", _is_reserved).items()
@@ -80,6 +83,15 @@ def to_extxyz(
     with replace_file(target) as new, _open(new, target.name) as stream:
         for text in _frames(crystals, labels, columns):
             stream.write(text)
+
+
+def _check_atom_columns(names: Iterable[str]) -> None:
+    for name in names:
+        if not _COLUMN.fullmatch(name) or name.lower() in _RESERVED_COLUMNS:
+            raise ValueError(
+                f"A column of atom_info is named {name!r}, which no column of this format can "
+                "be: rename it, with letters, digits and underscores alone."
+            )
 
 
 def _open(new: Any, path: str) -> TextIO:
@@ -111,6 +123,10 @@ def _frames(
                 numbers.append(forces)
                 properties += ":forces:R:3"
             entries += _label_entries(labels, row)
+            for name, values in labels.atom_info.items():
+                if not np.isnan(values[atoms]).all():
+                    numbers.append(values[atoms, None])
+                    properties += f":{name}:R:1"
         entries.insert(0, f"Properties={properties}")
         entries += [
             f"{_quote(name)}={_value(values[row], name)}"

@@ -32,8 +32,10 @@ class FrameBlock:
         Entries of the comment line of each frame.
     columns : dict of ndarray (N, 3)
         Columns of three numbers per atom, which may be forces.
+    atom_columns : dict of ndarray (N,)
+        Columns of one number per atom, such as magnetic moments.
     other_columns : tuple of str
-        Names of the columns that are not read.
+        Names of the columns that are neither atoms nor of three numbers.
     has_unnamed_columns : bool
         Whether there are further columns that the file does not name.
     """
@@ -47,6 +49,7 @@ class FrameBlock:
     pbc: np.ndarray = field(repr=False)
     entries: list[dict[str, Any]] = field(repr=False)
     columns: dict[str, np.ndarray] = field(repr=False)
+    atom_columns: dict[str, np.ndarray] = field(default_factory=dict, repr=False)
     other_columns: tuple[str, ...] = ()
     has_unnamed_columns: bool = False
 

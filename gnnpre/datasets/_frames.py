@@ -79,7 +79,8 @@ def read_frames(
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
         where missing; a stress is missing where not all directions are periodic. ``info`` has
         the scalars of the comment lines (None or NaN where missing), ``formula`` (reduced) and
-        ``file``.
+        ``file``; ``atom_info`` the columns of one number per atom, such as magnetic moments (NaN
+        where missing or infinite).
 
     Raises
     ------

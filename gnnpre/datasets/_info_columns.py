@@ -1,6 +1,6 @@
 """Columns that describe frames: the scalars of their comment lines."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +10,7 @@ from ._composition import reduced_formula
 from ._frame_blocks import FrameBlock
 from ._stated_units import is_unit_entry
 
-__all__ = ["info_column", "info_columns", "is_missing", "join_labels"]
+__all__ = ["info_column", "info_columns", "is_missing", "join_atom_columns", "join_labels"]
 
 
 def is_missing(value: Any) -> bool:
@@ -69,10 +69,31 @@ def join_labels(blocks: Sequence[FrameLabels]) -> FrameLabels:
         else:
             columns = [block.info.get(name, [None] * len(block)) for block in blocks]
             info[name] = info_column([value for column in columns for value in column])
+    sizes = [len(block.forces) for block in blocks]
     return FrameLabels(
         np.concatenate([block.n_atoms for block in blocks]),
         energy=np.concatenate([block.energy for block in blocks]),
         forces=np.concatenate([block.forces for block in blocks]),
         stress=np.concatenate([block.stress for block in blocks]),
         info=info,
+        atom_info=join_atom_columns([block.atom_info for block in blocks], sizes),
     )
+
+
+def join_atom_columns(
+    tables: Sequence[Mapping[str, np.ndarray]], sizes: Sequence[int]
+) -> dict[str, np.ndarray]:
+    """Return columns of atoms of several blocks as one; NaN where a block lacks a column.
+
+    Infinite values are missing as well: nobody has asked for these columns yet.
+    """
+    names = dict.fromkeys(name for table in tables for name in table)
+    joined = {}
+    for name in names:
+        columns = [
+            table[name] if name in table else np.full(size, np.nan)
+            for table, size in zip(tables, sizes, strict=True)
+        ]
+        column = np.concatenate(columns).astype(np.float64)
+        joined[name] = np.where(np.isinf(column), np.nan, column)
+    return joined

@@ -7,10 +7,10 @@ import numpy as np
 
 from ..graphs import Crystals, FrameLabels
 from ._composition import formula_column
-from ._info_columns import info_column, join_labels
+from ._info_columns import info_column, join_atom_columns, join_labels
 from ._structure_arrays import StructureArrays, pack_arrays
 
-__all__ = ["FrameRecord", "gather_frames", "vectors_of_atoms"]
+__all__ = ["FrameRecord", "gather_frames", "numbers_of_atoms", "vectors_of_atoms"]
 
 _BLOCK = 4096
 
@@ -24,6 +24,7 @@ class FrameRecord(NamedTuple):
     forces: np.ndarray  # (N, 3)
     stress: np.ndarray  # (3, 3)
     info: dict[str, Any]
+    atom_info: dict[str, np.ndarray]  # (N,) each
 
 
 def vectors_of_atoms(values: Any, n_atoms: int) -> np.ndarray:
@@ -51,6 +52,36 @@ def vectors_of_atoms(values: Any, n_atoms: int) -> np.ndarray:
     array = np.array(values, dtype=np.float64)  # None becomes NaN
     if array.shape != (n_atoms, 3):
         raise ValueError(f"forces have shape {array.shape}; expected ({n_atoms}, 3)")
+    return array
+
+
+def numbers_of_atoms(values: Any, n_atoms: int, name: str) -> np.ndarray:
+    """Return one number per atom (N,), NaN where null or if there are none.
+
+    Parameters
+    ----------
+    values : list or None
+        One number for each atom, some of which may be null.
+    n_atoms : int
+        Number of atoms.
+    name : str
+        Name of the entry, for errors.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        The numbers.
+
+    Raises
+    ------
+    ValueError
+        If there are numbers of another shape.
+    """
+    if not values:
+        return np.full(n_atoms, np.nan)
+    array = np.array(values, dtype=np.float64)  # None becomes NaN
+    if array.shape != (n_atoms,):
+        raise ValueError(f"{name} has shape {array.shape}; expected ({n_atoms},)")
     return array
 
 
@@ -113,5 +144,9 @@ def _pack(frames: list[FrameRecord]) -> tuple[Crystals, FrameLabels]:
         forces=np.concatenate([frame.forces for frame in frames]),
         stress=np.array([frame.stress for frame in frames]),
         info={name: info_column([frame.info.get(name) for frame in frames]) for name in names},
+        atom_info=join_atom_columns(
+            [frame.atom_info for frame in frames],
+            [len(frame.forces) for frame in frames],
+        ),
     )
     return crystals, labels

@@ -9,7 +9,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import FrameLabels
 from ._frame_blocks import FrameBlock
-from ._info_columns import info_columns, is_missing
+from ._info_columns import info_columns, is_missing, join_atom_columns
 from ._label_keys import LABELS, choose_names, find_keys
 from ._stated_units import check_unit_entries, read_factors
 from ._stress_matrix import to_matrices
@@ -74,6 +74,9 @@ def labels_from_blocks(
         forces=np.concatenate([block.forces for block in labelled]),
         stress=np.concatenate([block.stress for block in labelled]),
         info=info_columns(blocks, label_keys),
+        atom_info=join_atom_columns(
+            [block.atom_columns for block in blocks], [len(block.positions) for block in blocks]
+        ),
     )
     return labelled, labels
 

@@ -10,7 +10,7 @@ import numpy as np
 from gnnpre._validation import check_path
 
 from ..graphs import Crystals, FrameLabels
-from ._json_frames import FrameRecord, gather_frames, vectors_of_atoms
+from ._json_frames import FrameRecord, gather_frames, numbers_of_atoms, vectors_of_atoms
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
 from ._parameters import check_choice
@@ -24,6 +24,8 @@ _MATPES_INFO = (
     *("functional", "bandgap", "formation_energy_per_atom", "cohesive_energy_per_atom"),
     "chemsys",
 )
+_MATPES_ATOMS = ("bader_charges", "bader_magmoms", "cm5_partial_charges")
+_MPTRJ_ATOMS = ("magmom",)
 _MPTRJ_ENERGIES = {
     "uncorrected": "uncorrected_total_energy",
     "corrected": "corrected_total_energy",
@@ -46,7 +48,9 @@ def read_matpes(path: str | os.PathLike[str]) -> tuple[Crystals, FrameLabels]:
     labels : FrameLabels
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
         where missing. ``info`` has ``original_mp_id``, by which to split, ``functional``,
-        ``bandgap``, ``formation_energy_per_atom``, ``cohesive_energy_per_atom`` and ``formula``.
+        ``bandgap``, ``formation_energy_per_atom``, ``cohesive_energy_per_atom`` and ``formula``;
+        ``atom_info`` has ``bader_charges`` (e), ``bader_magmoms`` (Bohr magnetons) and
+        ``cm5_partial_charges`` (e).
 
     Raises
     ------
@@ -95,7 +99,7 @@ def read_mptrj(
     labels : FrameLabels
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
         where missing. ``info`` has ``mp_id``, by which to split, ``bandgap``, the energies per
-        atom and ``formula``.
+        atom and ``formula``; ``atom_info`` has ``magmom`` (Bohr magnetons).
 
     Raises
     ------
@@ -151,6 +155,7 @@ def _matpes_frame(item: JsonItem) -> FrameRecord:
         vectors_of_atoms(content.get("forces"), len(structure.atomic_numbers)),
         _stress(content.get("stress")),
         info,
+        _atom_info(content, _MATPES_ATOMS, len(structure.atomic_numbers)),
     )
 
 
@@ -166,7 +171,14 @@ def _mptrj_frame(item: JsonItem, energy: str) -> FrameRecord:
         vectors_of_atoms(content.get("force"), len(structure.atomic_numbers)),
         _stress(content.get("stress")),
         info,
+        _atom_info(content, _MPTRJ_ATOMS, len(structure.atomic_numbers)),
     )
+
+
+def _atom_info(
+    content: Mapping[str, Any], names: tuple[str, ...], n_atoms: int
+) -> dict[str, np.ndarray]:
+    return {name: numbers_of_atoms(content.get(name), n_atoms, name) for name in names}
 
 
 def _energy(value: Any) -> float:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.metrics import r2_score
 
+from gnnpre._atom_labels import atom_rows, object_rows
 from gnnpre._labels import as_floats, rows_text
 from gnnpre._validation import check_choice
 from gnnpre.objectives import (
@@ -14,8 +15,6 @@ from gnnpre.objectives import (
     PropertyTargets,
     Targets,
     TensorTargets,
-    atom_rows,
-    object_rows,
     tensor_form,
 )
 
@@ -126,7 +125,7 @@ class AtomForm(PropertyForm):
         """Return ``y`` as an object array of n arrays; a Series is returned as it is."""
         if hasattr(y, "iloc"):
             return y
-        return object_rows(atom_rows(y))
+        return object_rows(atom_rows("y", y))
 
     def score(self, targets: Targets, predicted: np.ndarray) -> float:
         """Return the coefficient over all atoms with a label."""

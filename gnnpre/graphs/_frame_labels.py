@@ -7,16 +7,18 @@ from typing import Any
 import numpy as np
 import torch
 
+from gnnpre._atom_labels import object_rows
 from gnnpre._storage import load_tensors, reading, save_tensors
 
 from ._columns import as_columns, check_blocks, join_columns
 from ._indexing import flat_rows, offsets_from_counts, resolve_rows
-from ._label_arrays import check_counts_of_frames, check_label, stack_forces
+from ._label_arrays import check_atom_columns, check_counts_of_frames, check_label, stack_forces
 from ._stored_columns import check_names, decode_columns, encode_columns
 
 __all__ = ["FrameLabels"]
 
 KIND = "FrameLabels"
+ATOM_PREFIX = "atom_info."
 ARRAYS = ("n_atoms", "energy", "forces", "stress")
 
 
@@ -39,6 +41,8 @@ class FrameLabels:
         missing by default.
     info : mapping of str to array-like of shape (n,), optional
         Columns that describe the frames, such as ``mptrj_traj_id``; see :meth:`groups`.
+    atom_info : mapping of str to array-like of shape (sum(n_atoms),), or n arrays, optional
+        Numbers of atoms, such as ``magmom``, NaN where missing; see :meth:`per_atom`.
 
     Attributes
     ----------
@@ -70,6 +74,7 @@ class FrameLabels:
         forces: Any = None,
         stress: Any = None,
         info: Mapping[str, Any] | None = None,
+        atom_info: Mapping[str, Any] | None = None,
     ) -> None:
         self.n_atoms = check_counts_of_frames(n_atoms)
         n, total = len(self.n_atoms), int(self.n_atoms.sum())
@@ -80,17 +85,21 @@ class FrameLabels:
         )
         self.stress = check_label("stress", stress, (n, 3, 3), "eV/Å^3, one 3x3 matrix per frame")
         self.info = as_columns(info, n, "frames")
+        self.atom_info = check_atom_columns(atom_info, self.n_atoms)
 
     @classmethod
     def _from_checked(
-        cls, arrays: Mapping[str, np.ndarray], info: dict[str, np.ndarray]
+        cls,
+        arrays: Mapping[str, np.ndarray],
+        info: dict[str, np.ndarray],
+        atom_info: dict[str, np.ndarray],
     ) -> "FrameLabels":
         """Build labels from arrays that have been checked before."""
         labels = cls.__new__(cls)
         for name in ARRAYS:
             setattr(labels, name, arrays[name])
         labels.offsets = offsets_from_counts(labels.n_atoms)
-        labels.info = info
+        labels.info, labels.atom_info = info, atom_info
         return labels
 
     def __len__(self) -> int:
@@ -110,7 +119,10 @@ class FrameLabels:
                 (self.stress, "stresses"),
             )
         ]
-        return f"FrameLabels(n={len(self)}, {', '.join(counts)}, info={sorted(self.info)})"
+        columns = f"info={sorted(self.info)}"
+        if self.atom_info:
+            columns += f", atom_info={sorted(self.atom_info)}"
+        return f"FrameLabels(n={len(self)}, {', '.join(counts)}, {columns})"
 
     def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
         raise TypeError(
@@ -123,8 +135,11 @@ class FrameLabels:
             key = [key]
         rows = resolve_rows(key, len(self), "FrameLabels")
         arrays = {name: getattr(self, name)[rows] for name in ("n_atoms", "energy", "stress")}
-        arrays["forces"] = self.forces[flat_rows(self.offsets, rows)]
-        return self._from_checked(arrays, {name: c[rows] for name, c in self.info.items()})
+        atoms = flat_rows(self.offsets, rows)
+        arrays["forces"] = self.forces[atoms]
+        info = {name: column[rows] for name, column in self.info.items()}
+        atom_info = {name: column[atoms] for name, column in self.atom_info.items()}
+        return self._from_checked(arrays, info, atom_info)
 
     def groups(self, key: str) -> np.ndarray:
         """Return one column of ``info``, for splitters that keep groups together.
@@ -158,6 +173,35 @@ class FrameLabels:
             raise KeyError(f"No info column {key!r}; there are {sorted(self.info)}.")
         return self.info[key]
 
+    def per_atom(self, key: str) -> np.ndarray:
+        """Return one column of ``atom_info`` as y of ``PropertyRegressor(target="atom")``.
+
+        Parameters
+        ----------
+        key : str
+            Name of the column, such as ``"magmom"``.
+
+        Returns
+        -------
+        ndarray of shape (n,)
+            An object array of n arrays ``(n_atoms[i],)``, NaN where missing.
+
+        Raises
+        ------
+        KeyError
+            If there is no such column; the message lists the columns.
+
+        Examples
+        --------
+        >>> from gnnpre.graphs import FrameLabels
+        >>> FrameLabels([1, 2], atom_info={"magmom": [[2.2], [0.0, 0.1]]}).per_atom("magmom")[1]
+        array([0. , 0.1])
+        """
+        if key not in self.atom_info:
+            raise KeyError(f"No atom_info column {key!r}; there are {sorted(self.atom_info)}.")
+        # Of no frames np.split returns one empty piece.
+        return object_rows(np.split(self.atom_info[key], self.offsets[1:-1])[: len(self)])
+
     def save(self, path: str | Path) -> None:
         """Write the labels to one safetensors file.
 
@@ -177,7 +221,13 @@ class FrameLabels:
         """
         tensors = {name: torch.from_numpy(getattr(self, name)) for name in ARRAYS}
         columns, info = encode_columns(self.info)
-        save_tensors(path, {**tensors, **columns}, kind=KIND, metadata={"info": info})
+        atom_columns, atom_info = encode_columns(self.atom_info, ATOM_PREFIX)
+        save_tensors(
+            path,
+            {**tensors, **columns, **atom_columns},
+            kind=KIND,
+            metadata={"info": info, "atom_info": atom_info},
+        )
 
     @classmethod
     def load(cls, path: str | Path) -> "FrameLabels":
@@ -201,10 +251,12 @@ class FrameLabels:
         tensors, metadata = load_tensors(path, kind=KIND)
         with reading(path):
             # decode_columns takes its tensors out of the dict: the labels remain.
-            info = decode_columns(tensors, metadata["info"], len(tensors["n_atoms"]))
+            n, n_atoms = len(tensors["n_atoms"]), int(tensors["n_atoms"].sum())
+            info = decode_columns(tensors, metadata["info"], n)
+            atom_info = decode_columns(tensors, metadata["atom_info"], n_atoms, ATOM_PREFIX)
             check_names(tensors, ARRAYS)
             arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
-            labels = cls(**arrays)
+            labels = cls(**arrays, atom_info=atom_info)
             labels.info = info
             return labels
 
@@ -215,7 +267,8 @@ class FrameLabels:
         Parameters
         ----------
         blocks : sequence of FrameLabels
-            What to join, in order. Info columns are retained where all have them.
+            What to join, in order. Columns of ``info`` and ``atom_info`` are retained where all
+            have them.
 
         Returns
         -------
@@ -238,4 +291,6 @@ class FrameLabels:
         arrays = {
             name: np.concatenate([getattr(block, name) for block in blocks]) for name in ARRAYS
         }
-        return cls._from_checked(arrays, join_columns([block.info for block in blocks]))
+        info = join_columns([block.info for block in blocks])
+        atom_info = join_columns([block.atom_info for block in blocks])
+        return cls._from_checked(arrays, info, atom_info)

@@ -1,12 +1,14 @@
 """Checks of the arrays that FrameLabels holds."""
 
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
+from gnnpre._atom_labels import join_atom_labels
 from gnnpre._labels import as_floats
 
-__all__ = ["check_counts_of_frames", "check_label", "stack_forces"]
+__all__ = ["check_atom_columns", "check_counts_of_frames", "check_label", "stack_forces"]
 
 # A number of atoms beyond this is a mistake, and missing forces alone would take gigabytes.
 LARGEST_FRAME = 10_000_000
@@ -66,3 +68,31 @@ def check_label(name: str, values: Any, shape: tuple[int, ...], meaning: str) ->
     if array.shape != shape:
         raise ValueError(f"{name} has shape {array.shape}; expected {shape} ({meaning}).")
     return array
+
+
+def check_atom_columns(columns: Any, n_atoms: np.ndarray) -> dict[str, np.ndarray]:
+    """Return columns of atoms by name, each (N,) in float64, NaN where missing."""
+    if columns is None:
+        return {}
+    if not isinstance(columns, Mapping):
+        raise TypeError(
+            f"atom_info is of type {type(columns).__name__}; expected a dict of columns with one "
+            "value for each atom."
+        )
+    for name in columns:
+        if not isinstance(name, str):
+            raise TypeError(f"atom_info has a column named {name!r}; expected a string.")
+    return {
+        name: _atom_column(f"atom_info[{name!r}]", values, n_atoms)
+        for name, values in columns.items()
+    }
+
+
+def _atom_column(name: str, values: Any, n_atoms: np.ndarray) -> np.ndarray:
+    """Return one column of atoms, of a flat array or of one array for each frame."""
+    total = int(n_atoms.sum())
+    is_array = getattr(values, "ndim", 0) == 1 and str(values.dtype) != "object"
+    is_list = isinstance(values, (list, tuple)) and len(values) == total
+    if is_array or (is_list and not any(hasattr(value, "__len__") for value in values)):
+        return check_label(name, values, (total,), "one value per atom")
+    return join_atom_labels(name, values, n_atoms)

@@ -6,8 +6,8 @@ from typing import Any
 import numpy as np
 from sklearn.metrics import get_scorer, make_scorer
 
+from gnnpre._atom_labels import join_atom_labels
 from gnnpre._labels import as_floats
-from gnnpre.objectives import join_atom_labels
 
 __all__ = ["check_complete_targets", "masked_scorer"]
 
@@ -110,7 +110,7 @@ def _masked_metric(
     weights = None if sample_weight is None else as_floats("sample_weight", sample_weight)
     if getattr(y_pred, "dtype", None) == np.dtype(object):  # arrays of the atoms of each crystal
         n_atoms = np.array([len(values) for values in y_pred])
-        true, predicted = join_atom_labels(y_true, n_atoms), np.concatenate(list(y_pred))
+        true, predicted = join_atom_labels("y", y_true, n_atoms), np.concatenate(list(y_pred))
         weights = None if weights is None else np.repeat(weights, n_atoms)
     else:
         true, predicted = as_floats("y", y_true, n_dims=None), np.asarray(y_pred, dtype=float)

@@ -1,8 +1,5 @@
 """Objectives: targets, heads and losses of pre-training and of supervised learning."""
 
-from ._atom_labels import atom_rows as atom_rows
-from ._atom_labels import join_atom_labels as join_atom_labels
-from ._atom_labels import object_rows as object_rows
 from ._atom_targets import AtomTargets
 from ._base import Objective
 from ._bounds import Bounds as Bounds

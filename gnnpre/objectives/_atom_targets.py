@@ -7,12 +7,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._atom_labels import join_atom_labels, object_rows
 from gnnpre._constraints import Check, boolean
 from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
-from ._atom_labels import join_atom_labels, object_rows
 from ._base import Objective
 from ._bounds import Bounds, check_bounds, refuse_labels_outside
 from ._collect import split_atoms
@@ -105,7 +105,9 @@ class AtomTargets(Objective):
             finite number within the bounds.
         """
         self.check_parameters()
-        values = join_atom_labels(y, graphs.atom_counts)
+        values = join_atom_labels("y", y, graphs.atom_counts)
+        if np.isnan(values).all():
+            raise ValueError("y has only missing values (NaN): there is nothing to learn.")
         crystals = np.repeat(np.arange(len(graphs)), graphs.atom_counts)
         refuse_labels_outside(values, self.bounds, y, crystals)
         return Targets(graphs.atom_counts, {}, {"atom_values": torch.tensor(values)})

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from ase import Atoms
 from ase.build import bulk
-from ase.io import read
+from ase.io import read, write
 
 from gnnpre.datasets import make_emt_frames, read_frames, to_extxyz
 from gnnpre.graphs import Crystals, FrameLabels
@@ -40,6 +40,30 @@ def test_ase_reads_the_same(tmp_path):
         assert atoms.get_potential_energy() == labels.energy[row]
         np.testing.assert_array_equal(atoms.get_forces(), labels[row].forces)
         np.testing.assert_allclose(atoms.get_stress(voigt=False), labels.stress[row])
+
+
+def test_columns_of_atoms(tmp_path):
+    structures, labels = make_emt_frames(5, random_state=0)
+    moments = np.arange(float(labels.n_atoms.sum()))
+    moments[0] = moments[-labels.n_atoms[-1] :] = np.nan
+    labels.atom_info["magmom"] = moments
+    to_extxyz(tmp_path / "a.extxyz", structures, labels)
+    read_labels = read_frames(tmp_path / "a.extxyz")[1]
+    np.testing.assert_array_equal(read_labels.atom_info["magmom"], moments)
+    np.testing.assert_array_equal(read_labels.forces, labels.forces)
+    atoms = read(tmp_path / "a.extxyz", index=1)
+    atoms.info = {}
+    write(tmp_path / "a.traj", atoms)
+    read_labels = read_frames(tmp_path / "a.traj")[1]
+    expected = labels.per_atom("magmom")[1]
+    np.testing.assert_array_equal(next(iter(read_labels.atom_info.values())), expected)
+
+
+@pytest.mark.parametrize("name", ["forces", "my moment", "a:b"])
+def test_names_of_columns_of_atoms(tmp_path, name):
+    labels = FrameLabels([1], atom_info={name: [1.0]})
+    with pytest.raises(ValueError, match="which no column of this format can be"):
+        to_extxyz(tmp_path / "a.extxyz", [bulk("Cu")], labels)
 
 
 def test_missing_labels_columns_and_odd_text(tmp_path):

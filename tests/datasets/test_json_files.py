@@ -196,6 +196,30 @@ def test_missing_entries_are_named(write_json):
         read_matpes(write_json([]))
 
 
+def test_values_of_atoms(write_json):
+    charges = {"bader_charges": [0.8, -0.8], "cm5_partial_charges": [0.5, None]}
+    _, labels = read_matpes(write_json([matpes_record(0, **charges), matpes_record(1)]))
+    np.testing.assert_array_equal(labels.per_atom("bader_charges")[0], [0.8, -0.8])
+    np.testing.assert_array_equal(labels.per_atom("cm5_partial_charges")[0], [0.5, np.nan])
+    assert np.isnan(labels.per_atom("bader_charges")[1]).all()
+    _, labels = read_mptrj(write_json({"mp-1": {"mp-1-0-0": mptrj_frame(magmom=[0.1, 2.0])}}))
+    np.testing.assert_array_equal(labels.per_atom("magmom")[0], [0.1, 2.0])
+    entry = alexandria_entry(0)
+    entry["structure"]["sites"][1]["properties"]["magmom"] = 1.5
+    vectors = alexandria_entry(1)
+    vectors["structure"]["sites"][0]["properties"]["magmom"] = [0.0, 0.0, 1.0]
+    path = write_json({"entries": [entry, vectors]}, "a.json.bz2")
+    moments = read_alexandria(path)[1].per_atom("magmom")
+    np.testing.assert_array_equal(moments[0], [0.0, 1.5])
+    assert np.isnan(moments[1]).all()
+
+
+def test_values_of_atoms_that_do_not_fit_are_named(write_json):
+    path = write_json([matpes_record(0, bader_charges=[0.8])])
+    with pytest.raises(ValueError, match=r"Frame 0 .*bader_charges has shape \(1,\); expected"):
+        read_matpes(path)
+
+
 def test_truncated_files(write_json):
     path = write_json([matpes_record(i) for i in range(5)])
     raw = gzip.decompress(path.read_bytes())

@@ -24,6 +24,7 @@ def labels() -> FrameLabels:
         forces=forces,
         stress=stress,
         info={"material": ["a", "a", "b", None], "step": [0, 1, 0, 1]},
+        atom_info={"magmom": [0.5, np.nan, 2.0, 3.0, 4.0, 5.0, 6.0]},
     )
 
 
@@ -32,6 +33,9 @@ def assert_same_labels(labels: FrameLabels, expected: FrameLabels) -> None:
         array, reference = getattr(labels, name), getattr(expected, name)
         assert array.dtype == reference.dtype, name
         np.testing.assert_array_equal(array, reference, err_msg=name)
+    assert labels.atom_info.keys() == expected.atom_info.keys()
+    for key, column in expected.atom_info.items():
+        np.testing.assert_array_equal(labels.atom_info[key], column)
     assert sorted(labels.info) == sorted(expected.info)
     for key, column in expected.info.items():
         # A column of texts has objects where the whole column, which it was cut from, has others.
@@ -48,7 +52,8 @@ def test_shapes(labels):
 
 def test_repr_counts_what_is_labelled(labels):
     assert repr(labels) == (
-        "FrameLabels(n=4, 3 energies, 4 forces, 3 stresses, info=['material', 'step'])"
+        "FrameLabels(n=4, 3 energies, 4 forces, 3 stresses, info=['material', 'step'], "
+        "atom_info=['magmom'])"
     )
 
 
@@ -63,6 +68,7 @@ def test_what_is_not_given_is_missing():
 
 def test_forces_may_be_a_list_of_arrays(labels):
     per_frame = np.split(labels.forces, np.cumsum(COUNTS)[:-1])
+    moments = np.split(labels.atom_info["magmom"], np.cumsum(COUNTS)[:-1])
     for forces in (per_frame, tuple(per_frame), [f.tolist() for f in per_frame]):
         np.testing.assert_array_equal(FrameLabels(COUNTS, forces=forces).forces, labels.forces)
 
@@ -91,13 +97,16 @@ def test_indexing_keeps_forces_with_their_frames(labels, key):
     empty = isinstance(key, list) and not key  # which NumPy takes for floats
     indices = np.atleast_1d(np.arange(4)[slice(0) if empty else key])
     per_frame = np.split(labels.forces, np.cumsum(COUNTS)[:-1])
+    moments = np.split(labels.atom_info["magmom"], np.cumsum(COUNTS)[:-1])
     expected = FrameLabels(
         COUNTS[indices],
         energy=labels.energy[indices],
         forces=np.concatenate([np.empty((0, 3)), *(per_frame[i] for i in indices)]),
         stress=labels.stress[indices],
         info={key: column[indices] for key, column in labels.info.items()},
+        atom_info={"magmom": np.concatenate([[], *(moments[i] for i in indices)])},
     )
+    assert len(chosen.per_atom("magmom")) == len(chosen)
     assert_same_labels(chosen, expected)
     if not isinstance(key, int):
         assert_same_labels(labels[key, ...], expected)
@@ -324,3 +333,47 @@ def test_info_that_no_file_can_hold(tmp_path):
     with pytest.raises(ValueError, match="column 'object' cannot be saved"):
         labels.save(tmp_path / "labels")
     assert list(tmp_path.iterdir()) == []
+
+
+class TestAtomInfo:
+    def test_columns_of_atoms_follow_their_frames(self, labels):
+        rows = labels.per_atom("magmom")
+        assert rows.shape == (4,)
+        np.testing.assert_array_equal(rows[2], [3.0, 4.0, 5.0])
+        np.testing.assert_array_equal(labels[[2, 0]].atom_info["magmom"], [3, 4, 5, 0.5, np.nan])
+        joined = FrameLabels.concatenate([labels[:1], labels[3:]])
+        np.testing.assert_array_equal(joined.atom_info["magmom"], [0.5, np.nan, 6.0])
+        lacking = FrameLabels.concatenate([labels, FrameLabels([1])])
+        assert lacking.atom_info == {}
+
+    def test_frames_of_equal_size(self):
+        rows = FrameLabels([2, 2], atom_info={"q": np.arange(4.0)}).per_atom("q")
+        assert rows.shape == (2,)
+        np.testing.assert_array_equal(rows[1], [2.0, 3.0])
+
+    def test_one_array_for_each_frame(self):
+        columns = {"q": [[1.0, 2.0], None, [3, 4, 5], [np.nan]]}
+        labels = FrameLabels(COUNTS, atom_info=columns)
+        np.testing.assert_array_equal(labels.atom_info["q"], [1, 2, np.nan, 3, 4, 5, np.nan])
+
+    @pytest.mark.parametrize(
+        ("columns", "error", "match"),
+        [
+            ({"q": np.zeros(6)}, ValueError, r"atom_info\['q'\] has shape \(6,\); expected \(7,\)"),
+            (
+                {"q": [[1.0], [1.0], [1.0], [1.0]]},
+                ValueError,
+                "row 0, whose crystal has 2 atoms",
+            ),
+            ({1: np.zeros(7)}, TypeError, "atom_info has a column named 1"),
+            ([np.zeros(7)], TypeError, "atom_info is of type list"),
+            ({"q": np.full(7, np.inf)}, ValueError, "inf"),
+        ],
+    )
+    def test_columns_that_do_not_fit(self, columns, error, match):
+        with pytest.raises(error, match=match):
+            FrameLabels(COUNTS, atom_info=columns)
+
+    def test_unknown_columns_are_named(self, labels):
+        with pytest.raises(KeyError, match=r"No atom_info column 'q'; there are \['magmom'\]"):
+            labels.per_atom("q")

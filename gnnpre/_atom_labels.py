@@ -14,11 +14,13 @@ LARGEST_VALUE = 1e30
 EXPECTED = "a list of n arrays, one for each crystal, with one value for each of its atoms"
 
 
-def join_atom_labels(y: Any, n_atoms: np.ndarray) -> np.ndarray:
+def join_atom_labels(name: str, y: Any, n_atoms: np.ndarray) -> np.ndarray:
     """Return the values of all atoms, one crystal after another.
 
     Parameters
     ----------
+    name : str
+        Name of the argument, for errors.
     y : sequence of n array-likes of shape (n_atoms[i],)
         A list, Series or object array; None or NaN in place of an array where a crystal has no
         values, NaN within it where an atom has none.
@@ -36,29 +38,30 @@ def join_atom_labels(y: Any, n_atoms: np.ndarray) -> np.ndarray:
         If the length of ``y`` or of one of its arrays does not fit, or a value is no finite
         number; the message names the row.
     """
-    rows, n = atom_rows(y), len(n_atoms)
+    rows, n = atom_rows(name, y), len(n_atoms)
     if len(rows) != n:
-        raise ValueError(f"y has {len(rows)} rows; X has {n} crystals: expected {EXPECTED}.")
-    arrays = [_one_crystal(y, row, rows[row], count) for row, count in enumerate(n_atoms.tolist())]
-    values = np.concatenate(arrays)
-    if np.isnan(values).all():
-        raise ValueError("y has only missing values (NaN): there is nothing to learn.")
+        raise ValueError(f"{name} has {len(rows)} rows; X has {n} crystals: expected {EXPECTED}.")
+    values = np.concatenate(
+        [_one_crystal(name, y, row, rows[row], int(count)) for row, count in enumerate(n_atoms)]
+    )
     bad = np.flatnonzero(~(np.abs(values) <= LARGEST_VALUE) & ~np.isnan(values))
     if len(bad):
         row = int(np.searchsorted(np.cumsum(n_atoms), bad[0], side="right"))
         atom = int(bad[0] - n_atoms[:row].sum())
         raise ValueError(
-            f"y is {values[bad[0]]} for atom {atom} of {rows_text(np.array([row]), y)}; expected "
-            f"finite numbers up to {LARGEST_VALUE:g}. Mark what is missing as NaN."
+            f"{name} is {values[bad[0]]} for atom {atom} of {rows_text(np.array([row]), y)}; "
+            f"expected finite numbers up to {LARGEST_VALUE:g}. Mark what is missing as NaN."
         )
     return values
 
 
-def atom_rows(y: Any) -> Sequence[Any]:
+def atom_rows(name: str, y: Any) -> Sequence[Any]:
     """Return ``y`` as a sequence with one entry for each crystal.
 
     Parameters
     ----------
+    name : str
+        Name of the argument, for errors.
     y : list, Series or ndarray
         Labels of atoms.
 
@@ -73,19 +76,19 @@ def atom_rows(y: Any) -> Sequence[Any]:
         If ``y`` is None, or no sequence.
     """
     if y is None:
-        raise ValueError(f"y is None; expected {EXPECTED}.")
+        raise ValueError(f"{name} is None; expected {EXPECTED}.")
     if hasattr(y, "per_atom"):  # FrameLabels
         raise TypeError(
-            f"y is of type {type(y).__name__}; with target='atom' pass one of its columns of atoms "
-            f"({', '.join(y.atom_info) or 'it has none'}): y.per_atom(name)."
+            f"{name} is of type {type(y).__name__}; with target='atom' pass one of its columns of "
+            f"atoms ({', '.join(y.atom_info) or 'it has none'}): {name}.per_atom(name)."
         )
     is_sequence = hasattr(y, "__len__") and getattr(y, "ndim", 1) > 0
     if not is_sequence or isinstance(y, (str, bytes, Mapping, Set)) or hasattr(y, "columns"):
-        raise TypeError(f"y is of type {type(y).__name__}; expected {EXPECTED}.")
+        raise TypeError(f"{name} is of type {type(y).__name__}; expected {EXPECTED}.")
     return list(y)
 
 
-def _one_crystal(y: Any, row: int, values: Any, n_atoms: int) -> np.ndarray:
+def _one_crystal(name: str, y: Any, row: int, values: Any, n_atoms: int) -> np.ndarray:
     """Return the values of the atoms of one crystal."""
     if type(values) is np.ndarray and values.dtype == np.float64 and values.shape == (n_atoms,):
         return values  # the usual case
@@ -93,13 +96,13 @@ def _one_crystal(y: Any, row: int, values: Any, n_atoms: int) -> np.ndarray:
         return np.full(n_atoms, np.nan)
     if np.ndim(values) == 0:
         raise ValueError(
-            f"y is {values!r} at {rows_text(np.array([row]), y)}; expected {EXPECTED}. One number "
-            "for each crystal is target='crystal'."
+            f"{name} is {values!r} at {rows_text(np.array([row]), y)}; expected {EXPECTED}. One "
+            "number for each crystal is target='crystal'."
         )
-    array = as_floats(f"y[{row}]", values, n_dims=None)
+    array = as_floats(f"{name}[{row}]", values, n_dims=None)
     if array.shape != (n_atoms,):
         raise ValueError(
-            f"y has an array of shape {array.shape} at {rows_text(np.array([row]), y)}, whose "
+            f"{name} has an array of shape {array.shape} at {rows_text(np.array([row]), y)}, whose "
             f"crystal has {n_atoms} atom{'s' if n_atoms > 1 else ''}; expected ({n_atoms},), in "
             "the order of its atoms."
         )
