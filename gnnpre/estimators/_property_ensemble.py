@@ -14,6 +14,7 @@ from gnnpre._labels import as_floats, as_labels, flatten_column
 from gnnpre._validation import check_number
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import as_crystals
+from gnnpre.objectives import Bounds, refuse_labels_outside
 
 from ._blending import blend_weights
 from ._ensemble_members import default_members
@@ -48,6 +49,9 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
     time_budget : float, optional
         Minutes that `fit` should take: the epochs of networks are cut to fit, after one epoch has
         been timed. Kernel machines take seconds for a thousand crystals and are not cut.
+    bounds : tuple of (float or None, float or None), optional
+        Least and largest possible value, such as ``(0, None)``: predictions and the ends of
+        intervals are clipped, and labels out of bounds are an error.
     device : str, default="auto"
         Where the default network runs.
     random_state : int, RandomState instance or None, default=None
@@ -98,6 +102,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         cv: int = 5,
         max_epochs: int = 100,
         time_budget: float | None = None,
+        bounds: Any = None,
         device: str = "auto",
         random_state: Any = None,
         verbose: int = 0,
@@ -107,6 +112,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         self.cv = cv
         self.max_epochs = max_epochs
         self.time_budget = time_budget
+        self.bounds = bounds
         self.device = device
         self.random_state = random_state
         self.verbose = verbose
@@ -142,8 +148,11 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         members = self._checked_members()
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         crystals = as_crystals(X)
+        labels_of_user = y
         y = as_floats("y", flatten_column("y", y), n_rows=len(crystals), n_dims=(1,))
         self._check_labels(y)
+        refuse_labels_outside(y, self.bounds, labels_of_user)
+        self._bounds = Bounds.of(self.bounds)
         weights = np.ones(len(y))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(y))
@@ -173,7 +182,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         # 3. Weigh the members, and keep what uncertainties need.
         shares = blend_weights(predictions, y, weights)
         self.weights_ = {name: float(share) for (name, _), share in zip(order, shares, strict=True)}
-        blend = predictions @ shares
+        blend = self._bounds.clip(predictions @ shares)
         columns = [*predictions.T, blend]
         names = [*self.weights_, "blend"]
         self.errors_ = {
@@ -231,7 +240,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         check_number("confidence", confidence, high=1.0, high_included=False)
         blend, width = self._blend_and_width(X)
         half = width * _quantile(self._scores, confidence)
-        return blend - half, blend + half
+        return self._bounds.clip(blend - half), self._bounds.clip(blend + half)
 
     def _blend_and_width(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self, "members_")
@@ -241,7 +250,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
             for models in self.members_.values()
         ]
         predictions, shares = np.stack(columns, axis=1), np.array(list(self.weights_.values()))
-        blend: np.ndarray = predictions @ shares
+        blend: np.ndarray = self._bounds.clip(predictions @ shares)
         return blend, _spread(predictions, shares) + self._floor
 
     def _checked_members(self) -> list[tuple[str, Any]]:

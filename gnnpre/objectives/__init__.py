@@ -3,6 +3,7 @@
 from ._atom_targets import AtomTargets
 from ._base import Objective
 from ._bounds import Bounds as Bounds
+from ._bounds import refuse_labels_outside as refuse_labels_outside
 from ._class_targets import ClassTargets
 from ._denoising import Denoising
 from ._element_masking import ElementMasking

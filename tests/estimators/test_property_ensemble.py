@@ -1,6 +1,7 @@
 """Ensembles: weights, folds, groups, intervals, seeds."""
 
 import numpy as np
+import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyRegressor
@@ -193,3 +194,31 @@ def test_bad_labels(data):
         PropertyEnsemble(members=two_members()).fit(X, gaps)
     with pytest.raises(ValueError, match="groups has 1 groups"):
         PropertyEnsemble(members=two_members()).fit(X, y, groups=np.zeros(60))
+
+
+class TestBounds:
+    @pytest.fixture
+    def gaps(self, data):
+        structures, y = data
+        return structures, np.maximum(y - np.quantile(y, 0.7), 0.0)
+
+    def test_predictions_and_intervals_are_clipped(self, gaps):
+        structures, y = gaps
+        free = PropertyEnsemble(members=[("good", Atoms())], cv=3, random_state=0).fit(
+            structures, y
+        )
+        bounded = clone(free).set_params(bounds=(0, None)).fit(structures, y)
+        predicted = free.predict(structures)
+        assert predicted.min() < 0
+        np.testing.assert_array_equal(bounded.predict(structures), np.maximum(predicted, 0))
+        lower, upper = bounded.predict_interval(structures, 0.5)
+        assert lower.min() == 0
+        assert (upper >= bounded.predict(structures)).all()
+        assert bounded.errors_["blend"] < free.errors_["blend"]
+
+    def test_labels_out_of_bounds_are_refused(self, gaps):
+        structures, y = gaps
+        y = pd.Series(y - 0.5, index=[f"mp-{i}" for i in range(len(y))])
+        ensemble = PropertyEnsemble(members=[("good", Atoms())], cv=3, bounds=(0, None))
+        with pytest.raises(ValueError, match=r"y is -0.5 at rows .*mp-.*bounds=\(0, None\)"):
+            ensemble.fit(structures, y)

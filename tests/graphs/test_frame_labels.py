@@ -68,7 +68,6 @@ def test_what_is_not_given_is_missing():
 
 def test_forces_may_be_a_list_of_arrays(labels):
     per_frame = np.split(labels.forces, np.cumsum(COUNTS)[:-1])
-    moments = np.split(labels.atom_info["magmom"], np.cumsum(COUNTS)[:-1])
     for forces in (per_frame, tuple(per_frame), [f.tolist() for f in per_frame]):
         np.testing.assert_array_equal(FrameLabels(COUNTS, forces=forces).forces, labels.forces)
 
