@@ -12,10 +12,12 @@ from sklearn.model_selection import StratifiedKFold
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
+from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import check_number
 
 from ._inputs import check_classes, check_sample_weight
 from ._kernel_features import KernelFeatures
+from ._target_process import MachineState
 
 __all__ = ["KernelClassifier"]
 
@@ -122,7 +124,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             weights = check_sample_weight(sample_weight, len(X))
         random = check_random_state(self.random_state)
         self.features_ = KernelFeatures(self.blocks).fit(X)
-        table = self.features_.transform(X)
+        table = self.features_.transform(X).astype(np.float64)
         gamma, strength = self._tune(table, labels, weights, random)
         self.kernel_ = self._expansion(gamma, len(table), random).fit(table)
         self.regression_ = self._regression(strength)
@@ -144,7 +146,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """
         check_is_fitted(self, "regression_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
-        expanded = self.kernel_.transform(self.features_.transform(X))
+        table = self.features_.transform(X).astype(np.float64)
+        expanded = self.kernel_.transform(table)
         probabilities: np.ndarray = self.regression_.predict_proba(expanded)
         return probabilities
 
@@ -164,6 +167,29 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         probabilities = self.predict_proba(X)
         labels: np.ndarray = self.classes_[probabilities.argmax(axis=1)]
         return labels
+
+    def to_state(self) -> MachineState:
+        """Return the fitted attributes, but for the classes, as JSON and arrays."""
+        kernel, regression = self.kernel_, self.regression_
+        state = {"n_features": self.n_features_in_, "gamma": float(kernel.gamma)}
+        arrays = add_prefix("features", self.features_.to_state())
+        arrays |= {"landmarks": kernel.components_, "normalization": kernel.normalization_}
+        return state, {**arrays, "coef": regression.coef_, "intercept": regression.intercept_}
+
+    def set_state(
+        self, state: dict[str, Any], arrays: dict[str, np.ndarray], classes: np.ndarray
+    ) -> None:
+        """Set the fitted attributes that :meth:`to_state` returned, and the classes."""
+        self.n_features_in_, self.classes_ = int(state["n_features"]), classes
+        self.features_ = KernelFeatures.from_state(select_prefix("features", arrays))
+        landmarks = arrays["landmarks"]
+        self.kernel_ = self._expansion(float(state["gamma"]), len(landmarks), None)
+        self.kernel_.components_ = landmarks
+        self.kernel_.normalization_ = arrays["normalization"]
+        self.regression_ = self._regression(1.0)
+        self.regression_.classes_ = np.arange(len(classes))
+        self.regression_.coef_ = arrays["coef"]
+        self.regression_.intercept_ = arrays["intercept"]
 
     def _tune(
         self, table: np.ndarray, labels: np.ndarray, weights: np.ndarray, random: Any

@@ -17,7 +17,8 @@ class KernelFeatures:
     """Map each feature to a normal distribution, and weight blocks of features equally.
 
     Descriptors such as cumulants span many decades; standardised, a few extreme crystals would
-    decide all distances.
+    decide all distances. Features that do not vary in training are left out: a new row that
+    differs in one of them would be far from everything.
 
     Parameters
     ----------
@@ -31,11 +32,18 @@ class KernelFeatures:
     def fit(self, X: np.ndarray) -> "KernelFeatures":
         """Learn the quantiles of each column of ``X`` (n, d)."""
         blocks = self._check_blocks(X.shape[1])
-        self._quantiles = QuantileTransformer(
-            n_quantiles=min(N_QUANTILES, len(X)), output_distribution="normal", random_state=0
-        ).fit(X)
-        largest = max(blocks)
-        self._scale = np.concatenate([np.full(size, np.sqrt(largest / size)) for size in blocks])
+        varies = np.ptp(X, axis=0) > 0
+        self.columns = np.flatnonzero(varies) if varies.any() else np.arange(X.shape[1])
+        block_of_column = np.repeat(np.arange(len(blocks)), blocks)[self.columns]
+        sizes = np.bincount(block_of_column)
+        self.sizes = tuple(int(size) for size in sizes[sizes > 0])
+        self._set_quantiles(
+            QuantileTransformer(
+                n_quantiles=min(N_QUANTILES, len(X)), output_distribution="normal", random_state=0
+            )
+            .fit(X[:, self.columns])
+            .quantiles_
+        )
         return self
 
     def _check_blocks(self, n_columns: int) -> list[int]:
@@ -53,6 +61,35 @@ class KernelFeatures:
         return blocks
 
     def transform(self, X: np.ndarray) -> np.ndarray:
-        """Return the mapped features, ``(n, d)``."""
-        mapped: np.ndarray = np.clip(self._quantiles.transform(X), -LARGEST, LARGEST) * self._scale
-        return mapped
+        """Return the mapped features in single precision, ``(n, n_columns)``."""
+        mapped = np.clip(self._mapping.transform(X[:, self.columns]), -LARGEST, LARGEST)
+        scaled: np.ndarray = (mapped / np.sqrt(np.repeat(self.sizes, self.sizes))).astype(
+            np.float32
+        )
+        return scaled
+
+    def to_state(self) -> dict[str, np.ndarray]:
+        """Return the arrays that :meth:`from_state` needs."""
+        return {
+            "columns": self.columns,
+            "sizes": np.array(self.sizes),
+            "quantiles": self._mapping.quantiles_,
+        }
+
+    @classmethod
+    def from_state(cls, arrays: dict[str, np.ndarray]) -> "KernelFeatures":
+        """Return the fitted object that :meth:`to_state` described."""
+        features = cls()
+        features.columns = arrays["columns"]
+        features.sizes = tuple(int(size) for size in arrays["sizes"])
+        features._set_quantiles(arrays["quantiles"])
+        return features
+
+    def _set_quantiles(self, quantiles: np.ndarray) -> None:
+        """Make the mapping from its quantiles, ``(n_quantiles, n_columns)``."""
+        mapping = QuantileTransformer(output_distribution="normal")
+        mapping.quantiles_ = quantiles
+        mapping.n_quantiles_ = len(quantiles)
+        mapping.references_ = np.linspace(0, 1, len(quantiles))
+        mapping.n_features_in_ = quantiles.shape[1]
+        self._mapping = mapping

@@ -1,43 +1,35 @@
 """A Gaussian process on a table of features, tuned by itself."""
 
-import warnings
 from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
-from scipy.linalg import cho_solve
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.exceptions import ConvergenceWarning
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import ConstantKernel, Matern, WhiteKernel
 from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gnnpre._labels import as_floats, flatten_column
+from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import check_number
 
 from ._inputs import check_sample_weight
 from ._kernel_features import KernelFeatures
-from ._target_transforms import TRANSFORMS, TargetTransform
+from ._target_process import MachineState, TargetProcess, fit_column
+from ._target_transforms import TRANSFORMS
 
 __all__ = ["KernelRegressor"]
-
-# A Matérn kernel of this order is once differentiable: properties change smoothly, but not
-# analytically, with composition and structure.
-SMOOTHNESS = 1.5
-LENGTH_SCALES = (1e-2, 1e3)
-NOISE_LEVELS = (1e-6, 2.0)
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
     """Gaussian process regression on a table, with nothing left to tune.
 
     Each feature is mapped to a normal distribution by its quantiles, so that no heavy-tailed
-    descriptor dominates the distances. The length scale, the amplitude and the noise maximise the
-    marginal likelihood of a Matérn kernel of order 3/2 [1]_, on at most `max_tuning` rows. The
-    transformation of the target is the one with the smaller mean absolute error in leave-one-out
-    predictions, which a Gaussian process has in closed form. The final fit is exact up to
-    `max_exact` rows; beyond, it uses a random subset of this size.
+    descriptor dominates the distances; constant features are left out. The length scale of each
+    block of features in a Matérn kernel of order 3/2, the noise and the transformation of the
+    target are those of the least mean absolute error of left-out rows, which a Gaussian process
+    predicts in closed form [1]_, on at most `max_tuning` rows. The noise has Student's t
+    distribution, so that outliers do not pull. The final fit is exact up to `max_exact` rows;
+    beyond, all rows are projected on the kernels at `n_landmarks` of them, as in Nyström's method.
 
     Parameters
     ----------
@@ -46,20 +38,23 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         ``sign(y) * log1p(abs(y) / median(abs(y)))``.
     blocks : sequence of int, optional
         Numbers of neighbouring features that belong together, such as the columns of an embedding
-        and of a composition table. Each block contributes equally to the distance, whatever its
-        number of columns. By default all features are one block.
-    max_tuning : int, default=800
+        and of a composition table. Each block has a length scale of its own. By default all
+        features are one block.
+    max_tuning : int, default=500
         Most rows that the hyper-parameters are fitted to.
-    max_exact : int, default=6000
-        Most rows of the final fit, whose time grows with the cube of the rows and memory with the
-        square (6,000 rows: 290 MB).
+    max_exact : int, default=3000
+        Most rows of an exact fit, whose time grows with the cube of the rows and memory with the
+        square (3,000 rows: 72 MB).
+    n_landmarks : int, default=1500
+        Most landmarks of a fit to more rows, whose time grows with the rows and with the square of
+        the landmarks.
     random_state : int, RandomState instance or None, default=None
-        Draws the subsets.
+        Draws the rows for tuning and the landmarks.
 
     Attributes
     ----------
     processes_ : list
-        One process for each target: transformation, kernel and training rows.
+        One process for each target: transformation, kernel and conditioned process.
     transforms_ : list of str
         The transformation that was chosen for each target.
     n_features_in_ : int
@@ -68,7 +63,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     References
     ----------
     .. [1] C. E. Rasmussen and C. K. I. Williams, "Gaussian Processes for Machine Learning", MIT
-       Press (2006), equations 2.25, 2.26, 4.17, 5.8 and 5.12.
+       Press (2006), equations 2.25, 2.26, 4.17, 5.12 and 8.26.
 
     Examples
     --------
@@ -85,14 +80,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         *,
         transforms: Sequence[str] = ("identity", "log"),
         blocks: Sequence[int] | None = None,
-        max_tuning: int = 800,
-        max_exact: int = 6000,
+        max_tuning: int = 500,
+        max_exact: int = 3000,
+        n_landmarks: int = 1500,
         random_state: Any = None,
     ) -> None:
         self.transforms = transforms
         self.blocks = blocks
         self.max_tuning = max_tuning
         self.max_exact = max_exact
+        self.n_landmarks = n_landmarks
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "KernelRegressor":
@@ -117,20 +114,40 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, a feature is not finite, or a target has no value.
         """
-        self._check_parameters()
-        X = validate_data(self, X, dtype=np.float64)
-        if y is None:
-            raise ValueError("requires y to be passed, but the target y is None.")
-        y, weights = self._check_targets(X, y, sample_weight)
-        random = check_random_state(self.random_state)
-        self.features_ = KernelFeatures(self.blocks).fit(X)
-        table = self.features_.transform(X)
-        self.processes_ = [
-            _fit_process(table, column, weights, self, random) for column in np.atleast_2d(y.T)
-        ]
-        self.transforms_ = [process.transform.name for process in self.processes_]
-        self._one_dimensional = y.ndim == 1
+        self._fit(X, y, sample_weight)
         return self
+
+    def fit_leave_out(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Fit, and predict each row from the others in closed form.
+
+        The kernel is that of all rows. So many predictions without a fit for each show how large
+        errors on new rows are.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+        y : array-like of shape (n,) or (n, m)
+            Targets.
+        sample_weight : array-like of shape (n,), optional
+            Weights.
+        groups : array-like of int of shape (n,), optional
+            Rows of one group are left out together.
+
+        Returns
+        -------
+        mean, std : ndarray of shape (n,) or (n, m)
+            Predictions and standard deviations, NaN where a target is missing.
+        """
+        table, values, weights = self._fit(X, y, sample_weight)
+        groups = np.arange(len(table)) if groups is None else np.asarray(groups)
+        columns = [
+            column.left_out(table, y_column, weights, groups)
+            for column, y_column in zip(self.processes_, np.atleast_2d(values.T), strict=True)
+        ]
+        return self._like_y(columns)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the targets.
@@ -151,16 +168,38 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         check_is_fitted(self, "processes_")
         X = validate_data(self, X, dtype=np.float64, reset=False)
         table = self.features_.transform(X)
-        columns = [process.predict(table) for process in self.processes_]
-        mean = np.stack([mean for mean, _ in columns], axis=1)
-        std = np.stack([std for _, std in columns], axis=1)
-        if self._one_dimensional:
-            mean, std = mean[:, 0], std[:, 0]
+        mean, std = self._like_y([process.predict(table) for process in self.processes_])
         return (mean, std) if return_std else mean
 
+    def _fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, ...]:
+        """Fit, and return mapped features, targets and weights."""
+        self._check_parameters()
+        X = validate_data(self, X, dtype=np.float64)
+        if y is None:
+            raise ValueError("requires y to be passed, but the target y is None.")
+        y, weights = self._check_targets(X, y, sample_weight)
+        random = check_random_state(self.random_state)
+        self.features_ = KernelFeatures(self.blocks).fit(X)
+        table = self.features_.transform(X)
+        self.processes_ = [
+            fit_column(table, column, weights, self, self.features_.sizes, random)
+            for column in np.atleast_2d(y.T)
+        ]
+        self.transforms_ = [process.transform.name for process in self.processes_]
+        self._one_dimensional = y.ndim == 1
+        return table, y, weights
+
+    def _like_y(
+        self, columns: list[tuple[np.ndarray, np.ndarray]]
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Return means and deviations in the shape of the targets of ``fit``."""
+        means, deviations = zip(*columns, strict=True)
+        mean, std = np.stack(means, axis=1), np.stack(deviations, axis=1)
+        return (mean[:, 0], std[:, 0]) if self._one_dimensional else (mean, std)
+
     def _check_parameters(self) -> None:
-        check_number("max_tuning", self.max_tuning, integer=True)
-        check_number("max_exact", self.max_exact, integer=True)
+        for name in ("max_tuning", "max_exact", "n_landmarks"):
+            check_number(name, getattr(self, name), integer=True)
         names = [self.transforms] if isinstance(self.transforms, str) else self.transforms
         if (
             not isinstance(names, (list, tuple))
@@ -188,83 +227,32 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             weights = check_sample_weight(sample_weight, len(X))
         return y, weights / weights[weights > 0].mean()
 
+    def to_state(self) -> MachineState:
+        """Return the fitted attributes as JSON and arrays."""
+        state: dict[str, Any] = {
+            "n_features": self.n_features_in_,
+            "one_dimensional": self._one_dimensional,
+            "processes": [],
+        }
+        arrays = add_prefix("features", self.features_.to_state())
+        for number, process in enumerate(self.processes_):
+            column, column_arrays = process.to_state()
+            state["processes"].append(column)
+            arrays |= add_prefix(f"{number}", column_arrays)
+        return state, arrays
+
+    def set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
+        """Set the fitted attributes that :meth:`to_state` returned."""
+        self.n_features_in_ = int(state["n_features"])
+        self._one_dimensional = bool(state["one_dimensional"])
+        self.features_ = KernelFeatures.from_state(select_prefix("features", arrays))
+        self.processes_ = [
+            TargetProcess.from_state(column, select_prefix(f"{number}", arrays))
+            for number, column in enumerate(state["processes"])
+        ]
+        self.transforms_ = [process.transform.name for process in self.processes_]
+
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
-
-
-class _Process:
-    """A fitted Gaussian process with the transformation of its target."""
-
-    def __init__(self, transform: TargetTransform, regressor: Any, noise: float) -> None:
-        self.transform = transform
-        self.regressor = regressor
-        self.noise = noise
-
-    def predict(self, table: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and standard deviations in the unit of the target, each ``(n,)``."""
-        if self.regressor is None:  # the target is constant
-            return np.full(len(table), self.transform.center_value), np.zeros(len(table))
-        means, deviations = [], []
-        for start in range(0, len(table), 1000):  # the kernel with all training rows is in memory
-            mean, std = self.regressor.predict(table[start : start + 1000], return_std=True)
-            means.append(mean)
-            deviations.append(np.sqrt(std**2 + self.noise))
-        mean, std = np.concatenate(means), np.concatenate(deviations)
-        return self.transform.inverse(mean), std * self.transform.slope(mean)
-
-
-def _fit_process(
-    table: np.ndarray, y: np.ndarray, weights: np.ndarray, config: KernelRegressor, random: Any
-) -> _Process:
-    """Choose the transformation, tune the kernel on a subset, and fit to all rows."""
-    rows = np.flatnonzero(np.isfinite(y) & (weights > 0))
-    names = [config.transforms] if isinstance(config.transforms, str) else config.transforms
-    if np.ptp(y[rows]) == 0:
-        return _Process(TargetTransform("identity").fit(y[rows]), None, 0.0)
-    tuning = _subset(rows, config.max_tuning, random)
-    candidates: list[tuple[float, int, TargetTransform, Any]] = []
-    for name in dict.fromkeys(names):
-        transform = TargetTransform(name).fit(y[rows])
-        tuned = _tune(table[tuning], transform.forward(y[tuning]), random)
-        predicted = transform.inverse(_leave_one_out(tuned))
-        error = np.average(np.abs(predicted - y[tuning]), weights=weights[tuning])
-        candidates.append((error, len(candidates), transform, tuned))
-    _, _, transform, tuned = min(candidates, key=lambda candidate: candidate[:2])
-    noise = float(np.exp(tuned.kernel_.k2.theta[0]))
-    exact = _subset(rows, config.max_exact, random)
-    regressor = GaussianProcessRegressor(
-        tuned.kernel_.k1, alpha=noise / weights[exact], optimizer=None
-    )
-    regressor.fit(table[exact], transform.forward(y[exact]))
-    return _Process(transform, regressor, noise)
-
-
-def _subset(rows: np.ndarray, size: int, random: Any) -> np.ndarray:
-    return rows if len(rows) <= size else np.sort(random.choice(rows, size, replace=False))
-
-
-def _tune(table: np.ndarray, z: np.ndarray, random: Any) -> GaussianProcessRegressor:
-    """Maximise the marginal likelihood over amplitude, length scale and noise."""
-    # The median distance is where the kernel is neither all ones nor the identity.
-    pairs = random.randint(len(table), size=(2, 500))
-    distances = np.linalg.norm(table[pairs[0]] - table[pairs[1]], axis=1)
-    distances = distances[distances > 0]
-    start = float(np.median(distances)) if len(distances) else 1.0
-    bounds = (LENGTH_SCALES[0] * start, LENGTH_SCALES[1] * start)
-    kernel = ConstantKernel(1.0, (1e-3, 1e4)) * Matern(start, bounds, nu=SMOOTHNESS)
-    noise = WhiteKernel(0.1, NOISE_LEVELS)
-    with warnings.catch_warnings():
-        # A length scale at its bound means that a target does not depend on the features, or
-        # depends linearly: neither is an error.
-        warnings.simplefilter("ignore", ConvergenceWarning)
-        return GaussianProcessRegressor(kernel + noise).fit(table, z)
-
-
-def _leave_one_out(process: GaussianProcessRegressor) -> np.ndarray:
-    """Return the prediction for each training row from all the others, ``(n,)``."""
-    inverse = cho_solve((process.L_, True), np.eye(len(process.L_)))
-    residual = process.alpha_ / np.diag(inverse)  # equation 5.12
-    predicted: np.ndarray = process.y_train_ - residual
-    return predicted

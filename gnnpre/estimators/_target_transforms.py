@@ -1,5 +1,7 @@
 """Transformations of a target that make it easier to learn, and their inverses."""
 
+from typing import Any
+
 import numpy as np
 
 __all__ = ["TRANSFORMS", "TargetTransform"]
@@ -53,3 +55,19 @@ class TargetTransform:
         if self.name == "identity":
             return np.asarray(y, dtype=np.float64)
         return np.sign(y) * np.log1p(np.abs(y) / self._unit)
+
+    def to_state(self) -> dict[str, Any]:
+        """Return the fitted scales, JSON-serializable."""
+        scales = {"unit": self._unit, "mean": self._mean, "std": self._std}
+        scales["center_value"] = self.center_value
+        return {"name": self.name, **{name: float(value) for name, value in scales.items()}}
+
+    @classmethod
+    def from_state(cls, state: dict[str, Any]) -> "TargetTransform":
+        """Return the fitted transformation that :meth:`to_state` described."""
+        if state["name"] not in TRANSFORMS:
+            raise ValueError(f"{state['name']!r} is no transformation of a target")
+        transform = cls(state["name"])
+        transform._unit, transform._mean = float(state["unit"]), float(state["mean"])
+        transform._std, transform.center_value = float(state["std"]), float(state["center_value"])
+        return transform

@@ -1,16 +1,16 @@
 """Kernel machines: scikit-learn's own checks, known functions, units, odd targets."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from sklearn.gaussian_process import GaussianProcessRegressor
-from sklearn.gaussian_process.kernels import RBF
+from sklearn.base import clone
 from sklearn.utils.estimator_checks import parametrize_with_checks
 
 from gnnpre.estimators import KernelClassifier, KernelRegressor
 from gnnpre.estimators._kernel_features import KernelFeatures
-from gnnpre.estimators._kernel_regressor import _leave_one_out
 from gnnpre.estimators._target_transforms import TRANSFORMS, TargetTransform
 
 
@@ -60,17 +60,59 @@ def test_a_skewed_target_is_learnt_as_a_logarithm():
     assert KernelRegressor(random_state=0).fit(X, y).transforms_ == ["identity"]
 
 
-def test_leave_one_out_equals_fits_without_each_row():
-    X, y = smooth(20)
-    kernel = RBF(2.0)
-    process = GaussianProcessRegressor(kernel, alpha=0.01, optimizer=None).fit(X, y)
-    direct = [
-        GaussianProcessRegressor(kernel, alpha=0.01, optimizer=None)
-        .fit(np.delete(X, i, axis=0), np.delete(y, i))
-        .predict(X[[i]])[0]
-        for i in range(len(X))
-    ]
-    np.testing.assert_allclose(_leave_one_out(process), direct, rtol=1e-8)
+def test_left_out_rows_have_larger_errors_than_training_rows_and_honest_deviations():
+    X, y = smooth(150, noise=0.3)
+    model = KernelRegressor(random_state=0)
+    mean, std = model.fit_leave_out(X, y)
+    assert np.abs(mean - y).mean() > 1.1 * np.abs(model.predict(X) - y).mean()
+    assert 0.7 < np.std((mean - y) / std) < 1.3
+    columns = np.stack([y, np.where(np.arange(150) < 50, np.nan, y)], axis=1)
+    mean, _ = KernelRegressor(random_state=0).fit_leave_out(X, columns)
+    assert np.isnan(mean[:50, 1]).all()
+    assert np.isfinite(mean[50:]).all()
+
+
+def test_rows_of_a_group_are_left_out_together():
+    X, y = smooth(40, noise=0.3)
+    X, y = np.repeat(X, 2, axis=0), np.repeat(y, 2)  # each row has a twin
+    model = KernelRegressor(random_state=0)
+    alone, _ = model.fit_leave_out(X, y)
+    together, _ = model.fit_leave_out(X, y, groups=np.repeat(np.arange(40), 2))
+    assert np.abs(together - y).mean() > 2 * np.abs(alone - y).mean()
+
+
+def test_constant_features_of_the_training_do_not_matter():
+    X, y = smooth(60)
+    wide = np.hstack([X, np.ones((60, 2))])
+    model = KernelRegressor(random_state=0, blocks=[3, 2]).fit(wide, y)
+    changed = wide.copy()
+    changed[:, 3:] = 5.0
+    np.testing.assert_array_equal(model.predict(changed), model.predict(wide))
+
+
+@pytest.mark.parametrize("parameters", [{}, {"max_exact": 30, "n_landmarks": 20}])
+def test_regressors_come_back_from_their_state(parameters):
+    X, y = smooth(60)
+    columns = np.stack([np.exp(2 * y), np.full(60, 3.0)], axis=1)
+    model = KernelRegressor(random_state=0, blocks=[1, 2], **parameters).fit(X, columns)
+    again = clone(model)
+    again.set_state(*through_json(model.to_state()))
+    assert again.transforms_ == ["log", "identity"]
+    for first, second in zip(again.predict(X, True), model.predict(X, True), strict=True):
+        np.testing.assert_allclose(first, second, rtol=1e-12)
+
+
+def test_classifiers_come_back_from_their_state():
+    X, y = smooth(60)
+    model = KernelClassifier(random_state=0).fit(X, np.digitize(y, [0.5, 1.5]))
+    again = clone(model)
+    again.set_state(*through_json(model.to_state()), model.classes_)
+    np.testing.assert_array_equal(again.predict_proba(X), model.predict_proba(X))
+
+
+def through_json(state):
+    values, arrays = state
+    return json.loads(json.dumps(values)), arrays
 
 
 def test_missing_values_of_one_target_leave_the_row_to_the_others():
@@ -85,8 +127,9 @@ def test_missing_values_of_one_target_leave_the_row_to_the_others():
 
 def test_more_rows_than_the_exact_fit_takes():
     X, y = smooth(400)
-    model = KernelRegressor(max_tuning=50, max_exact=120, random_state=0).fit(X, y)
-    assert len(model.processes_[0].regressor.X_train_) == 120
+    model = KernelRegressor(max_tuning=50, max_exact=300, n_landmarks=120, random_state=0)
+    model.fit(X, y)
+    assert len(model.processes_[0].process.landmarks) == 120
     assert np.abs(model.predict(X) - y).mean() < 0.3
 
 

@@ -24,8 +24,7 @@ class Strategy:
     pretraining : str, optional
         The pre-training to start from; random weights by default.
     kind : {"finetune", "probe"}
-        Train the network, or a support vector machine on its frozen embeddings and the
-        composition.
+        Train the network, or a kernel machine on its frozen embeddings and the composition.
     epoch : int, optional
         Start from the weights of the pre-training after this epoch, one of its
         ``checkpoint_epochs``; by default from those at its end.

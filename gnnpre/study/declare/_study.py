@@ -33,7 +33,7 @@ BASELINES = (
     "forest_composition",
     "ridge_fingerprint",
     "forest_fingerprint",
-    "svr",
+    "kernel",
     "extra_trees",
 )
 PROTOCOLS = ("papers", "matbench")
@@ -79,8 +79,8 @@ class Study:
         Parameters of ``PropertyRegressor`` that all rows share: the same budget and care.
     baselines : sequence of str
         Models without a network: ``"mean"``; ``"ridge_..."`` or ``"forest_..."`` on
-        ``composition`` or ``fingerprint`` (EAD, pooled by cumulants); ``"svr"`` and
-        ``"extra_trees"`` on both tables side by side. All seven by default.
+        ``composition`` or ``fingerprint`` (EAD, pooled by cumulants); ``"kernel"`` (a Gaussian
+        process) and ``"extra_trees"`` on both tables side by side. All seven by default.
     estimators : mapping of str to Recipe
         Rows of your own.
     notes : sequence of str

@@ -25,7 +25,7 @@ DEFAULTS = {"diagnose": False}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
 #: Part of the keys of baselines and probes: another number for another way to fit them.
-BASELINE_VERSION = 2
+BASELINE_VERSION = 3
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from ._table import MISSING, Entry, Table, number, number_with_spread, percent_i
 __all__ = ["error_table", "improvement_table", "tests_table"]
 
 #: Rows that every table should have, by the first word of their names.
-BASELINES = ("mean", "ridge", "forest", "svr", "extra_trees", "probe", SCRATCH)
+BASELINES = ("mean", "ridge", "forest", "kernel", "extra_trees", "probe", SCRATCH)
 
 
 class Leaderboard(NamedTuple):

@@ -10,12 +10,12 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+from gnnpre.estimators import KernelRegressor
 from gnnpre.fingerprints import EAD, Composition
 
 from ..plan._data import LoadedData
 from ..plan._job import Job
 from ..plan._protocols import Split
-from ._support_vectors import SupportVectors
 from ._workspace import Workspace
 
 __all__ = ["evaluate_baseline"]
@@ -33,32 +33,35 @@ def evaluate_baseline(
     and the validation crystals, which it needs for nothing else.
     """
     name = job.parameters["model"]
-    table = _table(name, data)
+    tables = _tables(name, data)
+    table, blocks = np.hstack(tables), [block.shape[1] for block in tables]
     both = np.concatenate([split.train, split.valid])
     predictions = []
     for train, test in ((split.train, split.valid), (both, split.test)):
-        model = _model(name, job.parameters["random_state"], workspace.threads)
+        model = _model(name, blocks, job.parameters["random_state"], workspace.threads)
         model.fit(table[train], data.y[train])
         predictions.append(np.asarray(model.predict(table[test]), dtype=np.float64))
     return predictions[0], predictions[1]
 
 
-def _table(name: str, data: LoadedData) -> np.ndarray:
+def _tables(name: str, data: LoadedData) -> list[np.ndarray]:
+    """Return the blocks of features of a baseline."""
     if name == "mean":
-        return np.zeros((len(data), 1))
+        return [np.zeros((len(data), 1))]
+    composition, fingerprint = Composition(), EAD(pooling="cumulants")
+    transformers = [fingerprint, composition]  # both, where the name mentions neither
     if name.endswith("composition"):
-        return np.asarray(Composition().fit_transform(data.structures))
-    fingerprint = np.asarray(EAD(pooling="cumulants").fit_transform(data.structures))
-    if name.endswith("fingerprint"):
-        return fingerprint
-    return np.hstack([fingerprint, Composition().fit_transform(data.structures)])
+        transformers = [composition]
+    elif name.endswith("fingerprint"):
+        transformers = [fingerprint]
+    return [np.asarray(transformer.fit_transform(data.structures)) for transformer in transformers]
 
 
-def _model(name: str, seed: int, n_jobs: int) -> Any:
+def _model(name: str, blocks: list[int], seed: int, n_jobs: int) -> Any:
     if name == "mean":
         return DummyRegressor()
-    if name == "svr":
-        return SupportVectors(seed)
+    if name == "kernel":
+        return KernelRegressor(blocks=blocks, random_state=seed)
     if name.startswith("ridge"):
         return make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=5))
     trees = ExtraTreesRegressor if name == "extra_trees" else RandomForestRegressor

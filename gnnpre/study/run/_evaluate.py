@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import PredefinedSplit
 
-from gnnpre.estimators import Pretrainer, PropertyRegressor
+from gnnpre.estimators import KernelRegressor, Pretrainer, PropertyRegressor
 from gnnpre.fingerprints import Composition
 
 from ..plan._data import LoadedData
@@ -16,7 +16,6 @@ from ..plan._protocols import Split, split_data
 from ._baselines import evaluate_baseline
 from ._folder import StudyFolder
 from ._metrics import metrics
-from ._support_vectors import SupportVectors
 from ._workspace import Workspace
 
 __all__ = ["RecipeContext", "evaluate", "split_of"]
@@ -143,15 +142,18 @@ def _predict(regressor: Any, X: Any) -> np.ndarray:
 
 
 def _fit_probe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
-    """Fit a support vector machine on frozen embeddings and the composition."""
+    """Fit a kernel machine to frozen embeddings and the composition."""
     graphs = workspace.graphs(data, job.tools["graphs"])
     path = workspace.weights(job.needs[0], job.parameters["epoch"])
     pretrainer = Pretrainer.load(path).set_params(embedding_pooling="cumulants")
-    table = np.hstack([pretrainer.transform(graphs), Composition().fit_transform(data.structures)])
-    machine = SupportVectors(job.parameters["random_state"])
+    blocks = [pretrainer.transform(graphs), Composition().fit_transform(data.structures)]
+    table = np.hstack(blocks)
+    machine = KernelRegressor(
+        blocks=[block.shape[1] for block in blocks], random_state=job.parameters["random_state"]
+    )
     machine.fit(table[split.train], data.y[split.train])
     valid, test = (_predict(machine, table[rows]) for rows in (split.valid, split.test))
-    return Fit(valid, test, [], machine.chosen_)
+    return Fit(valid, test, [], {"transform": machine.transforms_[0]})
 
 
 def _fit_recipe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:

@@ -6,8 +6,8 @@ from sklearn.model_selection import KFold
 
 from gnnpre import EAD, Composition
 from gnnpre.datasets import read_matbench
+from gnnpre.estimators import KernelRegressor
 from gnnpre.study import BASELINES, Study, run_study
-from gnnpre.study.run._support_vectors import SupportVectors
 from study.small_studies import crystals, records_of, small_study, write_table
 
 
@@ -23,7 +23,9 @@ def test_all_baselines_run_and_beat_the_mean_where_composition_decides(tmp_path)
     assert max(errors[name] for name in BASELINES[1:]) < 0.7 * errors["mean"]
 
 
-@pytest.mark.parametrize("name", ["svr", "extra_trees", "forest_composition", "ridge_fingerprint"])
+@pytest.mark.parametrize(
+    "name", ["kernel", "extra_trees", "forest_composition", "ridge_fingerprint"]
+)
 def test_the_unit_of_the_target_scales_predictions_and_nothing_else(tmp_path, name):
     y = crystals(40)[1] - 30.0
     empty = {"backbones": [], "strategies": [], "pretrainings": [], "baselines": [name]}
@@ -38,27 +40,15 @@ def test_the_unit_of_the_target_scales_predictions_and_nothing_else(tmp_path, na
     assert np.std(predictions[0]) > 0.1
 
 
-def test_support_vectors_choose_the_logarithm_where_targets_span_decades():
-    rng = np.random.default_rng(0)
-    X = rng.normal(size=(80, 5))
-    model = SupportVectors().fit(X, np.exp(3 * X[:, 0]))
-    assert model.chosen_["log"]
-    straight = SupportVectors().fit(X, X[:, 0] + 0.1 * X[:, 1])
-    error = np.abs(straight.predict(X) - X[:, 0] - 0.1 * X[:, 1]).mean()
-    assert not straight.chosen_["log"]
-    assert error < 0.1
-
-
-def test_support_vectors_beat_what_ridge_and_forests_reach_on_layers(data_dir):
+def test_kernel_machines_beat_what_ridge_and_forests_reach_on_layers(data_dir):
     """One official fold of jdft2d: 27 meV/atom, where ridge and forests have 40 and more."""
     structures, y = read_matbench(data_dir / "downstream" / "jdft2d.json.gz")
-    table = np.hstack(
-        [
-            EAD(pooling="cumulants").fit_transform(structures),
-            Composition().fit_transform(structures),
-        ]
-    )
+    tables = [
+        EAD(pooling="cumulants").fit_transform(structures),
+        Composition().fit_transform(structures),
+    ]
+    table, blocks = np.hstack(tables), [block.shape[1] for block in tables]
     train, test = next(KFold(5, shuffle=True, random_state=18012019).split(table))
     y = y.to_numpy()
-    model = SupportVectors().fit(table[train], y[train])
+    model = KernelRegressor(blocks=blocks, random_state=0).fit(table[train], y[train])
     assert np.abs(model.predict(table[test]) - y[test]).mean() < 29.0
