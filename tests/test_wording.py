@@ -28,7 +28,7 @@ LIMITS: dict[str, tuple[int, int, int]] = {
     "graphs": (0, 0, 8),
     "model_selection": (0, 0, 15),
     "objectives": (0, 3, 9),
-    "study": (0, 4, 25),
+    "study": (0, 4, 23),
     "testing": (0, 0, 0),
     "training": (0, 0, 4),
 }

@@ -5,9 +5,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnnpre.inspection import draw, loss_axes, plain
+
+from ._looks import Look, looks
 from ._record import Method, Record
 from ._results import SCRATCH, StudyResults
-from ._svg import GREY, Look, draw, looks, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -90,27 +92,12 @@ def _panels(
             for method in methods:
                 if method.backbone == backbone:
                     paint_one(axes, method)
-            _finish(axes, plain(backbone or ""))
+            loss_axes(axes)
+            axes.set_title(plain(backbone or ""))
         panels[0].set_ylabel(ylabel)
         _legend(figure, panels)
 
     return draw(name, label, (2.6 + 2.5 * len(backbones), 3.2), paint)
-
-
-def _finish(axes: "Axes", title: str) -> None:
-    from matplotlib.ticker import FuncFormatter, LogFormatter
-
-    def plain_number(value: float, position: int) -> str:
-        # LogFormatter chooses which ticks have a label; the text is ours: 40, not 4 x 10^1.
-        return f"{value:g}" if chooser(value, position) else ""
-
-    axes.set(xlabel="epoch", yscale="log", title=title)
-    axes.locator_params(axis="x", integer=True, nbins=6)
-    axes.yaxis.set_major_formatter("{x:g}")
-    chooser = LogFormatter(minor_thresholds=(2, 0.5))
-    chooser.set_axis(axes.yaxis)
-    axes.yaxis.set_minor_formatter(FuncFormatter(plain_number))
-    axes.grid(axis="y", color=GREY, alpha=0.25)
 
 
 def _legend(figure: "Figure", panels: Sequence["Axes"]) -> None:

@@ -5,10 +5,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnnpre.inspection import GREY, INK, draw, paint_parity, parity_limits, plain
+
+from ._looks import Look, looks
 from ._record import Method, Record
 from ._results import SCRATCH, StudyResults
 from ._statistics import Average, Improvement, Key
-from ._svg import BLUE, GREY, INK, Look, draw, looks, plain
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
@@ -16,22 +18,20 @@ if TYPE_CHECKING:
 
 __all__ = ["improvement_plot", "parity_plot"]
 
-#: More points than this are counted in hexagons.
-MAX_POINTS = 400
 AVERAGE = "average"
 
 
 def parity_plot(results: StudyResults, data: str, methods: Sequence[Method], name: str) -> str:
     """Plot predictions against targets on all test crystals of all runs, a panel a method."""
     points = {method: _points(results.of(data, method)) for method in methods}
-    limits = _limits(np.concatenate([p.ravel() for p in points.values()]))
+    limits = parity_limits(np.concatenate([p.ravel() for p in points.values()]))
     summary = results.data[data]
     unit = f" ({summary.unit})" if summary.unit else ""
 
     def paint(figure: "Figure") -> None:
         panels = figure.subplots(1, len(methods), squeeze=False, sharex=True, sharey=True)[0]
         for axes, (method, values) in zip(panels, points.items(), strict=True):
-            _paint_parity(axes, values, limits)
+            paint_parity(axes, values, limits)
             axes.set_title(plain(str(method)))
             axes.set_xlabel(plain(f"target{unit}"))
         panels[0].set_ylabel(plain(f"prediction{unit}"))
@@ -43,25 +43,6 @@ def parity_plot(results: StudyResults, data: str, methods: Sequence[Method], nam
 def _points(records: Sequence[Record]) -> np.ndarray:
     targets = np.concatenate([record.targets for record in records])
     return np.array([targets, np.concatenate([record.predictions for record in records])])
-
-
-def _limits(values: np.ndarray) -> tuple[float, float]:
-    finite = values[np.isfinite(values)]
-    low, high = float(finite.min()), float(finite.max())
-    margin = 0.03 * (high - low) or 0.1 * abs(high) or 1.0
-    return low - margin, high + margin
-
-
-def _paint_parity(axes: "Axes", points: np.ndarray, limits: tuple[float, float]) -> None:
-    axes.plot(limits, limits, color=GREY, linewidth=0.8)
-    if points.shape[1] > MAX_POINTS:
-        extent = (*limits, *limits)
-        cells = axes.hexbin(*points, gridsize=35, bins="log", mincnt=1, extent=extent, linewidths=0)
-        cells.set_cmap("viridis")
-    else:
-        axes.plot(*points, "o", color=BLUE, alpha=0.45, markersize=3, markeredgewidth=0)
-    axes.set(xlim=limits, ylim=limits, aspect="equal")
-    axes.locator_params(nbins=5)
 
 
 def improvement_plot(

@@ -5,10 +5,11 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from gnnpre.inspection import MISSING, Entry, Table, counted, number
+
 from ._record import Method, Record
 from ._results import StudyResults
 from ._specs import describe_spec
-from ._table import MISSING, Entry, Table, counted, number
 
 __all__ = [
     "data_table",

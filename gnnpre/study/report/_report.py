@@ -7,11 +7,20 @@ from typing import NamedTuple
 import numpy as np
 
 from gnnpre._atomic import write_file
+from gnnpre.inspection import (
+    MIN_CRYSTALS,
+    Plot,
+    Section,
+    Table,
+    counted,
+    markdown_text,
+    page,
+    percent_interval,
+)
 
 from . import _curves, _plots, _provenance, _tables
 from ._bootstrap import N_RESAMPLES
-from ._elements import MIN_CRYSTALS, periodic_plot
-from ._page import Plot, Section, page
+from ._elements import periodic_plot
 from ._read_results import read_results
 from ._record import Method
 from ._results import SCRATCH, StudyResults
@@ -26,7 +35,6 @@ from ._statistics import (
     choose_by_validation,
     improvements,
 )
-from ._table import Table, counted, markdown_text, percent_interval
 
 __all__ = ["write_report"]
 

@@ -3,10 +3,11 @@
 from collections.abc import Mapping
 from typing import NamedTuple
 
+from gnnpre.inspection import MISSING, Entry, Table, number, number_with_spread, percent_interval
+
 from ._record import Method
 from ._results import SCRATCH, StudyResults
 from ._statistics import Average, Cell, Improvement, Key
-from ._table import MISSING, Entry, Table, number, number_with_spread, percent_interval
 
 __all__ = ["error_table", "improvement_table", "tests_table"]
 

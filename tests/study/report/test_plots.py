@@ -7,11 +7,13 @@ import pytest
 from matplotlib import rcParams
 from matplotlib.figure import Figure
 
-from gnnpre.study.report import _curves, _elements, _plots, _svg
+from gnnpre.inspection import GREY, INK, _parity, _periodic_table
+from gnnpre.study.report import _curves, _elements, _plots
+from gnnpre.study.report._looks import looks
 from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._record import Method
 from gnnpre.study.report._statistics import average_improvements, improvements
-from study.report.test_page import check_self_contained
+from inspection.test_page import check_self_contained
 from study.report_folder import (
     FORMULAS,
     all_evaluations,
@@ -51,7 +53,7 @@ def test_svg_fits_into_a_page(results):
     checker = check_self_contained(f"<figure>{svgs[0]}{svgs[1]}</figure>")
     assert {"cgcnn scratch", "cgcnn ead"} <= set(checker.text)  # text, not outlines
     assert "currentColor" in svgs[0]
-    assert _svg.INK not in svgs[0]
+    assert INK not in svgs[0]
     references = set(re.findall(r'(?:xlink:href="#|url\(#)([^")]+)', svgs[0]))
     assert references
     assert references <= set(checker.ids)
@@ -88,7 +90,7 @@ def test_parity_shows_each_crystal_of_each_run_on_equal_axes(results, figures):
 
 
 def test_many_points_are_counted(results, figures, monkeypatch):
-    monkeypatch.setattr(_plots, "MAX_POINTS", 50)
+    monkeypatch.setattr(_parity, "MAX_POINTS", 50)
     _plots.parity_plot(results, "jdft2d", [EAD], "x")
     (hexagons,) = figures[0].axes[0].collections
     assert hexagons.get_array().sum() == 120
@@ -136,9 +138,9 @@ def test_improvement_plot_has_point_and_interval_of_each_cell(results, figures):
 
 
 def test_looks_differ_and_scratch_is_grey():
-    found = _svg.looks(["a", "scratch", *"bcdefghijklmnopqrstu"], "scratch")
+    found = looks(["a", "scratch", *"bcdefghijklmnopqrstu"], "scratch")
     assert len(set(found.values())) == 22
-    assert found["scratch"].color == _svg.GREY
+    assert found["scratch"].color == GREY
 
 
 def test_element_errors_are_those_of_the_crystals_that_have_it(results):
@@ -175,7 +177,7 @@ def test_elements_with_too_few_crystals_are_grey(results, figures, monkeypatch):
 
 
 def test_every_element_has_a_place_of_its_own():
-    places = _elements._positions()
+    places = _periodic_table._positions()
     assert len(places) == len(set(places.values())) == 118
     assert places["H"] == (0, 0)
     assert places["He"] == (17, 0)

@@ -11,7 +11,7 @@ from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._report import write_report
 from gnnpre.study.report._statistics import improvements
 from gnnpre.training import to_spec
-from study.report.test_page import check_self_contained
+from inspection.test_page import check_self_contained
 from study.report_folder import (
     DATA,
     all_evaluations,

@@ -2,10 +2,10 @@
 
 import pytest
 
+from gnnpre.inspection import Entry, Table, counted, number, number_with_spread
 from gnnpre.study.report import _provenance, _tables
 from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._statistics import average_improvements, cells, improvements
-from gnnpre.study.report._table import Entry, Table, counted, number, number_with_spread
 from study.report_folder import (
     METHODS,
     all_evaluations,

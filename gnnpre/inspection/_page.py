@@ -30,7 +30,7 @@ th { color: var(--soft); font-weight: 600; }
 tbody th { background: var(--paper); color: var(--ink); left: 0; position: sticky; }
 td.best { background: var(--mark); font-weight: 700; } td.missing { background: var(--gap); }
 figure { margin: .5rem 0 1.5rem; overflow-x: auto; }
-figure svg { display: block; height: auto; min-width: 32rem; max-width: 100%;
+figure svg { display: block; height: auto; max-width: 100%;
   font-family: system-ui, sans-serif; }
 figure svg * { stroke-linejoin: round; }
 figcaption { color: var(--soft); font-size: .85rem; max-width: 46rem; }
@@ -48,7 +48,7 @@ LONG = 40
 
 @dataclass
 class Plot:
-    """A figure as SVG text, and what stands below it."""
+    """A figure as SVG text, and its caption."""
 
     svg: str
     caption: str

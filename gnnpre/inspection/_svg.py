@@ -2,16 +2,16 @@
 
 import io
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from html import escape
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from ._table import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["BLUE", "GREY", "INK", "Look", "draw", "looks", "plain"]
+__all__ = ["BLUE", "COLORS", "GREY", "INK", "draw", "plain"]
 
 #: A colour that occurs nowhere else: it becomes the colour of the page's text.
 INK = "#010203"
@@ -20,9 +20,9 @@ BLUE = "#2a86c9"
 #: Okabe and Ito's colours, which the colour-blind tell apart, without black and yellow, and with a
 #: blue that shows on a dark page too.
 COLORS = (BLUE, "#e69f00", "#009e73", "#d55e00", "#cc79a7", "#56b4e9")
-#: Line and marker of the first six strategies, of the next six, and so on.
-FORMS = (("-", "o"), ("--", "s"), (":", "^"), ("-.", "D"))
 
+#: Width in pixels below which a wide figure scrolls.
+SCROLLED = 512
 STYLE: dict[Any, Any] = {
     "axes.edgecolor": GREY,
     "axes.facecolor": "none",
@@ -44,7 +44,7 @@ STYLE: dict[Any, Any] = {
     "ytick.color": GREY,
     "ytick.labelcolor": INK,
 }
-#: What a page does not need of matplotlib's SVG, most of it repeated for each word.
+#: Patterns in matplotlib's SVG that a page does not need, most of them repeated for each label.
 REPLACEMENTS = (
     (r"<metadata>.*?</metadata>", ""),
     (r"<style.*?</style>", ""),
@@ -58,33 +58,15 @@ REPLACEMENTS = (
 )
 
 
-class Look(NamedTuple):
-    """How a strategy is drawn, in all plots alike."""
-
-    color: str
-    line: str
-    marker: str
-
-
-def looks(strategies: Iterable[str], grey: str) -> dict[str, Look]:
-    """Return the look of each strategy; ``grey`` names the one that others are compared with."""
-    names = [name for name in dict.fromkeys(strategies) if name != grey]
-    by_name = {grey: Look(GREY, *FORMS[0])}
-    for rank, name in enumerate(names):
-        form = FORMS[rank // len(COLORS) % len(FORMS)]
-        by_name[name] = Look(COLORS[rank % len(COLORS)], *form)
-    return by_name
-
-
 def plain(text: str) -> str:
     """Escape a name so that matplotlib does not read it as a formula, nor XML as markup."""
     return printable(text).replace("$", r"\$")
 
 
 def draw(name: str, label: str, size: tuple[float, float], paint: Callable[["Figure"], Any]) -> str:
-    """Paint a figure of so many inches and give it as SVG.
+    """Return a figure of ``size`` (inches) as SVG text, after ``paint`` has drawn on it.
 
-    ``name`` must differ from those of the other figures of a page: the ids of the parts come from
+    ``name`` must differ from those of the other figures of a page: ids within the SVG come from
     it. ``label`` describes the figure to those who do not see it.
     """
     try:
@@ -109,13 +91,16 @@ def _for_html(text: str, label: str, size: tuple[float, float]) -> str:
         body = re.sub(pattern, replacement, body, flags=re.S)
     body = re.sub(r"<[^>]*>", _round_numbers, body).replace(INK, "currentColor")
     width, height = (72 * side for side in size)
+    pixels = width * 4 / 3
+    # A phone shrinks small figures; the text of wide ones would be too small, so they scroll.
+    smallest = f"; min-width: {SCROLLED}px" if pixels > SCROLLED else ""
     label = escape(printable(label))
     return (
         f'<svg viewBox="0 0 {width:g} {height:g}" role="img" aria-label="{label}" '
-        f'style="width: {width * 4 / 3:.0f}px">{body.strip()}'
+        f'style="width: {pixels:.0f}px{smallest}">{body.strip()}'
     )
 
 
 def _round_numbers(tag: re.Match[str]) -> str:
-    """Round what a tag holds to a hundredth of a point; text between tags stays."""
+    """Round the numbers in a tag to a hundredth of a point; text between tags stays."""
     return re.sub(r"\d+\.\d{3,}", lambda match: f"{float(match[0]):.2f}", tag[0])

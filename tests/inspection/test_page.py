@@ -4,8 +4,7 @@ from html.parser import HTMLParser
 
 import pytest
 
-from gnnpre.study.report._page import Plot, Section, page
-from gnnpre.study.report._table import Entry, Table
+from gnnpre.inspection import Entry, Plot, Section, Table, page
 
 VOID = {"meta", "br", "hr", "img", "link", "input"}
 LOADING = {"src", "href", "srcset", "data", "action", "poster", "xlink:href"}
