@@ -24,7 +24,8 @@ from gnnpre.training import (
 )
 
 from ._embedding import EMBEDDING_POOLINGS, check_layer, embed_graphs, embedding_names
-from ._files import history_rows, read_model, saved_parameters, write_model
+from ._files import read_model, saved_parameters, write_model
+from ._history import history_frame, history_rows
 from ._inputs import UnseenElements, as_graphs, check_elements
 from ._network import ModelRecord, TrainedNetwork
 
@@ -60,6 +61,14 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         """Losses of each epoch, as one dictionary per epoch."""
         check_is_fitted(self, "net_")
         return history_rows(self.net_.history)
+
+    @property
+    def history_frame_(self) -> Any:
+        """Losses of each epoch as a pandas DataFrame, with the epoch as its index.
+
+        Units of its columns are in ``history_frame_.attrs["units"]``, a dict by column.
+        """
+        return history_frame(self.history_, self.spec_.objective)
 
     def _set_network(self, network: TrainedNetwork) -> None:
         """Set the fitted attributes that all estimators share."""

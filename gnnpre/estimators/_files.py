@@ -26,12 +26,12 @@ from gnnpre.training import (
     to_spec,
 )
 
+from ._history import history_rows
 from ._network import ModelRecord, TrainedNetwork
 
 __all__ = [
     "check_recorded_paths",
     "epoch_writer",
-    "history_rows",
     "read_model",
     "saved_parameters",
     "write_model",
@@ -247,22 +247,6 @@ def saved_parameters(parameters: Mapping[str, Any]) -> dict[str, Any]:
             StorageWarning,
         )
     return saved
-
-
-def history_rows(history: Iterable[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Return the history of a net, one dictionary per epoch, without its batches.
-
-    Parameters
-    ----------
-    history : iterable of dict
-        The history of a skorch net.
-
-    Returns
-    -------
-    list of dict
-        The same without the entry ``batches``.
-    """
-    return [{key: value for key, value in row.items() if key != "batches"} for row in history]
 
 
 def _versions() -> dict[str, str]:

@@ -16,6 +16,7 @@ from gnnpre.training import TrainingSettings
 
 from ._diagnosis import diagnose, warn_of_failure
 from ._embedding import check_embedding
+from ._epoch_scoring import check_epoch_scoring, score_callbacks
 from ._inputs import UnseenElements, add_sample_weight, as_graphs, warn_of_isolated_atoms
 from ._network import FitInterrupted, TrainedNetwork, split_rows, train_network
 from ._pretrained import read_pretrained
@@ -49,6 +50,7 @@ class FineTuningSettings:
     embedding_layer: int
     embedding_pooling: str
     replay: Any = None
+    epoch_scoring: Any = None
     replay_weight: float = 1.0
     replay_ratio: float = 1.0
     calibration_fraction: Any = 0.0
@@ -69,6 +71,7 @@ class FineTuningSettings:
         self._check_start()
         self._check_pretraining()
         self._check_replay()
+        self._check_scoring()
 
     def _check_start(self) -> None:
         set_names = [
@@ -119,6 +122,28 @@ class FineTuningSettings:
         check_number("replay_weight", self.replay_weight)
         check_number("replay_ratio", self.replay_ratio)
 
+    def _check_scoring(self) -> None:
+        check_epoch_scoring(self.epoch_scoring)
+        if self.epoch_scoring is not None and self.strategy == "replay":
+            raise ValueError(
+                "epoch_scoring is not there for strategy='replay', which validates on two sets of "
+                "crystals: leave it out."
+            )
+
+    def with_scores(self, objective: Objective, valid: np.ndarray, classes: Any) -> Any:
+        """Return the user's callbacks, with that of ``epoch_scoring`` before them."""
+        if self.epoch_scoring is None:
+            return self.callbacks
+        if not len(valid):
+            raise ValueError(
+                f"epoch_scoring={self.epoch_scoring!r} scores the validation crystals, but "
+                f"validation_fraction={self.validation_fraction!r} holds none out. Set it to 0.1, "
+                "for example."
+            )
+        scores = score_callbacks(self.epoch_scoring, objective, classes)
+        # The user's callbacks are checked, whatever they are, before training.
+        return [*scores, *self.callbacks] if self.callbacks else scores
+
 
 @dataclass(frozen=True)
 class FineTuned:
@@ -137,6 +162,7 @@ def finetune(
     objective: Objective,
     groups: Any = None,
     sample_weight: Any = None,
+    classes: Any = None,
 ) -> FineTuned:
     """Learn labels of crystals, from scratch or from a pre-trained backbone.
 
@@ -154,6 +180,8 @@ def finetune(
         Groups that splits keep together.
     sample_weight : array-like of shape (n,), optional
         Weights of the crystals.
+    classes : ndarray, optional
+        Labels of the classes that ``y`` has the codes of, for the scorers of ``epoch_scoring``.
 
     Returns
     -------
@@ -206,7 +234,7 @@ def finetune(
             task,
             settings.training,
             seed,
-            callbacks=settings.callbacks,
+            callbacks=settings.with_scores(objective, rows.valid, classes),
             prepare=prepare_model(settings.embedding_layer, load_weights),
         )
     except FitInterrupted as interrupt:

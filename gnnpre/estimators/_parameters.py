@@ -56,6 +56,11 @@ head_layers : int
     "optimiser": """\
 max_epochs : int
     Passes through the training set.
+max_time : float or str, optional
+    Time of the training, in seconds or as text (``"10min"``, ``"1h 30min"``), after which it ends
+    even if epochs are left. A schedule comes to its end at that time, too. How far a training
+    gets depends on the machine, and so do its weights: without ``max_time`` they are
+    reproducible. Building graphs and the diagnosis are not counted.
 batch_size : int
     Maximum number of crystals in a batch.
 max_edges : int, optional
@@ -98,6 +103,12 @@ callbacks : list, optional
 checkpoint_dir : str, optional
     Folder for the state of the training after each epoch, one file for each set of
     parameters and data.""",
+    "epoch_scoring": """\
+epoch_scoring : str, callable, list or dict, optional
+    Scorers that see the validation crystals after each epoch, in the unit of the labels: names
+    of scikit-learn (``"neg_mean_absolute_error"``), callables ``(estimator, X, y)``, a list of
+    these, or a dict from names to them. Scores are columns ``valid_NAME`` of ``history_``. They
+    decide nothing.""",
     "resume": """\
 resume : bool
     Continue from the state in ``checkpoint_dir`` if there is one; the weights at the end are

@@ -86,6 +86,7 @@ class Pretrainer(CrystalEstimator):
         objective: Objective | None = None,
         *,
         max_epochs: int = 100,
+        max_time: float | str | None = None,
         batch_size: int = 32,
         max_edges: int | None = None,
         learning_rate: float = 2e-3,
@@ -111,6 +112,7 @@ class Pretrainer(CrystalEstimator):
         self.backbone = backbone
         self.objective = objective
         self.max_epochs = max_epochs
+        self.max_time = max_time
         self.batch_size = batch_size
         self.max_edges = max_edges
         self.learning_rate = learning_rate

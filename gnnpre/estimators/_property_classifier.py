@@ -37,6 +37,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
     {readout}
     {optimiser}
     {validation}
+    {epoch_scoring}
     {resume}
 
     Attributes
@@ -91,6 +92,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         head_channels: int | None = None,
         head_layers: int = 1,
         max_epochs: int = 100,
+        max_time: float | str | None = None,
         batch_size: int = 32,
         max_edges: int | None = None,
         learning_rate: float = 2e-3,
@@ -107,6 +109,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         random_state: Any = None,
         callbacks: Any = None,
         checkpoint_dir: str | None = None,
+        epoch_scoring: Any = None,
         resume: bool = False,
         embedding_layer: int = -1,
         embedding_pooling: str = "mean",
@@ -127,6 +130,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         self.head_channels = head_channels
         self.head_layers = head_layers
         self.max_epochs = max_epochs
+        self.max_time = max_time
         self.batch_size = batch_size
         self.max_edges = max_edges
         self.learning_rate = learning_rate
@@ -143,6 +147,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         self.random_state = random_state
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir
+        self.epoch_scoring = epoch_scoring
         self.resume = resume
         self.embedding_layer = embedding_layer
         self.embedding_pooling = embedding_pooling

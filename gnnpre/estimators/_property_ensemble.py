@@ -11,6 +11,7 @@ from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
 from gnnpre._labels import as_floats, as_labels, flatten_column
+from gnnpre._progress_label import progress_label
 from gnnpre._validation import check_number
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import as_crystals
@@ -173,7 +174,8 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
             models = []
             for number, (train, test) in enumerate(folds):
                 rows = None if labels is None else labels[train]
-                model = _fit(clone(member), crystals[train], y[train], rows, weights[train])
+                with progress_label(f"{name}, fold {number + 1} of {self.cv}"):
+                    model = _fit(clone(member), crystals[train], y[train], rows, weights[train])
                 predictions[test, column] = model.predict(crystals[test])
                 models.append(model)
                 self._report(name, number, y[test], predictions[test, column])

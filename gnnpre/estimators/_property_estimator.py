@@ -38,7 +38,8 @@ class PropertyEstimator(CrystalEstimator):
         check_recorded_paths(self.get_params())
         settings = FineTuningSettings.from_parameters(self.get_params(deep=False))
         try:
-            fitted = finetune(settings, X, y, objective, groups, sample_weight)
+            classes = learnt.get("classes_")
+            fitted = finetune(settings, X, y, objective, groups, sample_weight, classes)
         except FitInterrupted as interrupt:
             self._keep(FineTuned(interrupt.network, [], {}, {}), learnt)
             raise

@@ -77,6 +77,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         gets groups), for ``predict(X, return_std=True)``, :meth:`predict_interval` and
         :meth:`distance`; 0 for none of these.
     {validation}
+    {epoch_scoring}
     {resume}
 
     Attributes
@@ -151,6 +152,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         standardize: bool = True,
         bounds: Any = None,
         max_epochs: int = 100,
+        max_time: float | str | None = None,
         batch_size: int = 32,
         max_edges: int | None = None,
         learning_rate: float = 2e-3,
@@ -168,6 +170,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         random_state: Any = None,
         callbacks: Any = None,
         checkpoint_dir: str | None = None,
+        epoch_scoring: Any = None,
         resume: bool = False,
         embedding_layer: int = -1,
         embedding_pooling: str = "mean",
@@ -195,6 +198,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         self.standardize = standardize
         self.bounds = bounds
         self.max_epochs = max_epochs
+        self.max_time = max_time
         self.batch_size = batch_size
         self.max_edges = max_edges
         self.learning_rate = learning_rate
@@ -212,6 +216,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         self.random_state = random_state
         self.callbacks = callbacks
         self.checkpoint_dir = checkpoint_dir
+        self.epoch_scoring = epoch_scoring
         self.resume = resume
         self.embedding_layer = embedding_layer
         self.embedding_pooling = embedding_pooling

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import clone
 from torch import Tensor
 
+from gnnpre._progress_label import progress_label
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs, GraphSettings
 from gnnpre.objectives import Mixture, Objective, ObjectiveModel, PropertyTargets, Targets
@@ -141,7 +142,8 @@ class PretrainedWithinFit(Start):
         pretrainer = clone(self.pretraining)
         if pretrainer.random_state is None:
             pretrainer.set_params(random_state=seed)
-        network = pretrainer._fit_rows(graphs, groups=groups, rows=rows.used)
+        with progress_label("pre-training"):
+            network = pretrainer._fit_rows(graphs, groups=groups, rows=rows.used)
         return FromPretrained(PretrainedWeights.of_network(network), self.transfer)
 
 

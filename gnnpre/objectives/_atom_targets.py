@@ -16,7 +16,7 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from ._base import Objective
 from ._bounds import Bounds, check_bounds, refuse_labels_outside
 from ._collect import split_atoms
-from ._losses import LOSS_CONSTRAINTS, LossTerm, masked_term
+from ._losses import LOSS_CONSTRAINTS, LossTerm, loss_unit, masked_term
 from ._model import ObjectiveModel
 from ._readout import HEAD_CONSTRAINTS
 from ._scaling import mean_and_spread, root_mean_square
@@ -115,6 +115,10 @@ class AtomTargets(Objective):
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> "AtomModel":
         self.check_parameters()
         return AtomModel(backbone, self)
+
+    def term_units(self) -> dict[str, str]:
+        unit = "standard deviation of y" if self.standardize else "unit of y"
+        return {"atom_values": loss_unit(unit, self.loss)}
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         return object_rows(split_atoms(batches, "atom_values", n_atoms))

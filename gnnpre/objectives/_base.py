@@ -115,6 +115,16 @@ class Objective(Registered, HasConstraints, BaseEstimator, ABC):
             The return value of ``predict``.
         """
 
+    def term_units(self) -> dict[str, str]:
+        """Return the units of the terms of the loss, as far as they have one.
+
+        Returns
+        -------
+        dict of str to str
+            From the name of a term to its unit, such as ``{"forces": "eV/Å"}``.
+        """
+        return {}
+
     def search_space(self) -> dict[str, Any]:
         """Return the ranges of the parameters that are worth a search; none by default.
 

@@ -141,6 +141,9 @@ class ClassTargets(HasReadout, Objective):
         exponentials = np.exp(scores - scores.max(axis=1, keepdims=True))
         return exponentials / exponentials.sum(axis=1, keepdims=True)
 
+    def term_units(self) -> dict[str, str]:
+        return {"classes": "nat"}
+
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import IntDistribution
 

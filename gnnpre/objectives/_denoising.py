@@ -14,7 +14,7 @@ from gnnpre.graphs import CrystalGraphs
 from ._collect import join_batches, split_atoms
 from ._denoising_model import DenoisingModel, DerivativeDenoisingModel, HeadDenoisingModel
 from ._label_free import LabelFreeObjective
-from ._losses import LOSS_CONSTRAINTS
+from ._losses import LOSS_CONSTRAINTS, loss_unit
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 
 __all__ = ["Denoising"]
@@ -212,6 +212,11 @@ class Denoising(HasReadout, LabelFreeObjective):
         if not self.strain:
             return displacements
         return {"displacements": displacements, "strain": join_batches(batches, "strain")}
+
+    def term_units(self) -> dict[str, str]:
+        length = "noise" if self.scale == "noise" else "Å"
+        units = {"displacements": loss_unit(length, self.loss)}
+        return {**units, "strain": loss_unit("strain", self.loss)} if self.strain else units
 
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import FloatDistribution

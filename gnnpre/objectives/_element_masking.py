@@ -94,6 +94,9 @@ class ElementMasking(LabelFreeObjective):
     ) -> list[np.ndarray]:
         return split_atoms(batches, "elements", n_atoms)
 
+    def term_units(self) -> dict[str, str]:
+        return {"elements": "nat"} if self.loss == "cross_entropy" else {}
+
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import FloatDistribution
 

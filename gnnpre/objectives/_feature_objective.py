@@ -13,7 +13,7 @@ from gnnpre.graphs import CrystalGraphs
 from ._collect import join_batches, split_atoms
 from ._feature_model import FeatureModel
 from ._label_free import LabelFreeObjective
-from ._losses import LOSS_CONSTRAINTS
+from ._losses import LOSS_CONSTRAINTS, loss_unit
 from ._readout import HEAD_CONSTRAINTS
 from ._targets import Targets
 
@@ -61,6 +61,12 @@ class FeatureObjective(LabelFreeObjective):
         per_crystal = layout.get("per_crystal", False)
         name = self.crystal_features if per_crystal else self.atom_features
         return FeatureModel(backbone, self, name, layout["n_features"], per_crystal)
+
+    def term_units(self) -> dict[str, str]:
+        if not self.standardize:
+            return {}
+        unit = loss_unit("standard deviation", self.loss)
+        return dict.fromkeys(filter(None, (self.atom_features, self.crystal_features)), unit)
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> Any:
         if self.crystal_features in batches[0]:

@@ -15,7 +15,7 @@ from ._base import Objective
 from ._collect import join_batches
 from ._force_field_model import LABELS, ForceFieldModel
 from ._frame_checks import check_frame_labels, check_sources, source_codes
-from ._losses import LOSS_CONSTRAINTS
+from ._losses import LOSS_CONSTRAINTS, loss_unit
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 from ._references import REFERENCES
 from ._targets import Targets
@@ -221,6 +221,11 @@ class ForceField(HasReadout, Objective):
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> FrameLabels:
         energy, forces, stress = (join_batches(batches, name) for name in LABELS)
         return FrameLabels(n_atoms, energy=energy, forces=forces, stress=stress)
+
+    def term_units(self) -> dict[str, str]:
+        energy = "eV/atom" if self.energy_per == "atom" else "eV"
+        units = {"energy": energy, "forces": "eV/Å", "stress": "eV/Å³"}
+        return {name: loss_unit(u, self.loss) for name, u in units.items() if getattr(self, name)}
 
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import FloatDistribution

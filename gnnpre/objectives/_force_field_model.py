@@ -123,6 +123,11 @@ class ForceFieldModel(ObjectiveModel):
         energies = self.reference_energies[batch.atomic_numbers - 1]  # (N,)
         return energies.new_zeros(len(batch)).index_add(0, batch.batch, energies)
 
+    def in_label_unit(self, term: str, loss: float) -> str:
+        """Write an error of energies, forces or stresses with its unit."""
+        unit = self.config.term_units().get(term)
+        return f"{term} {loss:.4g} {unit}" if unit else ""
+
     def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
         """Subtract the reference energies."""
         energy = labels["energy"] - self._references(batch)

@@ -7,11 +7,16 @@ from torch import Tensor
 
 from gnnpre._constraints import Check, number, one_of
 
-__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "LossTerm", "masked_term"]
+__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "LossTerm", "loss_unit", "masked_term"]
 
 LOSSES = ("l1", "mse", "huber")
 #: Parameters of the objectives that compare numbers.
 LOSS_CONSTRAINTS: dict[str, Check] = {"loss": one_of(*LOSSES), "huber_delta": number()}
+
+
+def loss_unit(unit: str, loss: str) -> str:
+    """Return the unit of a loss of numbers in ``unit``; that of a Huber loss is mixed."""
+    return {"l1": unit, "mse": f"({unit})²"}.get(loss, "")
 
 
 @dataclass(frozen=True)

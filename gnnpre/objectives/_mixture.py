@@ -180,6 +180,13 @@ class Mixture(_BaseComposition, Objective):
             for name, objective, _ in self.parts
         }
 
+    def term_units(self) -> dict[str, str]:
+        return {
+            f"{name}.{term}": unit
+            for name, objective, _ in self.parts
+            for term, unit in objective.term_units().items()
+        }
+
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import FloatDistribution
 

@@ -106,6 +106,12 @@ class MixtureModel(ObjectiveModel):
                 return {**weights, **head}
         return weights
 
+    def in_label_unit(self, term: str, loss: float) -> str:
+        """Write a term of one objective in the unit of its labels, after its name."""
+        name, _, inner = term.partition(".")
+        text = self._models()[name].in_label_unit(inner, loss) if name in self._models() else ""
+        return f"{name}.{text}" if text else ""
+
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute the statistics of each objective."""
         for name, model in self._models().items():

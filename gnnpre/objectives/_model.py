@@ -63,6 +63,23 @@ class ObjectiveModel(nn.Module):
         weights: dict[str, Tensor] = self.state_dict()
         return weights
 
+    def in_label_unit(self, term: str, loss: float) -> str:
+        """Write a term of the loss in the unit of the labels, for people to read.
+
+        Parameters
+        ----------
+        term : str
+            Name of the term, such as ``"forces"``.
+        loss : float
+            Its mean.
+
+        Returns
+        -------
+        str
+            Such as ``"forces 0.12 eV/Å"``; empty if the term is no mean error in such a unit.
+        """
+        return ""
+
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute statistics of the training set, such as scales and reference energies.
 

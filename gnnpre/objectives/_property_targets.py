@@ -16,7 +16,7 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from ._base import Objective
 from ._bounds import Bounds, check_bounds, refuse_labels_outside
 from ._collect import join_batches
-from ._losses import LOSS_CONSTRAINTS, LossTerm, masked_term
+from ._losses import LOSS_CONSTRAINTS, LossTerm, loss_unit, masked_term
 from ._model import ObjectiveModel
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 from ._scaling import mean_and_spread
@@ -132,6 +132,10 @@ class PropertyTargets(HasReadout, Objective):
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         return join_batches(batches, "properties")
 
+    def term_units(self) -> dict[str, str]:
+        unit = "standard deviation of y" if self.standardize else "unit of y"
+        return {"properties": loss_unit(unit, self.loss)}
+
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import IntDistribution
 
@@ -176,6 +180,12 @@ class PropertyModel(ObjectiveModel):
         """Positive unit of each property in the loss, ``(k,)``: its spread, or its size."""
         size = torch.where(self.mean != 0, self.mean.abs(), 1.0)
         return torch.where(self.std > 0, self.std, size)
+
+    def in_label_unit(self, term: str, loss: float) -> str:
+        """Write the error of one property in its unit; of several there is no common one."""
+        if term != "properties" or self.config.loss != "l1" or len(self.unit) != 1:
+            return ""
+        return f"error {loss * float(self.unit):.4g} in the unit of y"
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute mean and standard deviation of each property over the training set."""

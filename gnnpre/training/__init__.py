@@ -14,6 +14,7 @@ from ._model_spec import ModelSpec as ModelSpec
 from ._net import CrystalNet as CrystalNet
 from ._predict import predict_batches as predict_batches
 from ._reporting import ReportEpoch as ReportEpoch
+from ._reporting import ScoreEpoch as ScoreEpoch
 from ._schedules import CosineSchedule, PlateauSchedule
 from ._settings import TrainingSettings as TrainingSettings
 from ._settings import draw_seed as draw_seed

@@ -4,7 +4,7 @@ import math
 import time
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -24,6 +24,7 @@ from ._resume import StateFile
 from ._settings import TrainingSettings
 from ._state import TrainingState
 from ._strategies import set_trainable, unfreeze_all
+from ._time_limit import TimeLimit, seconds_of
 
 __all__ = ["TrainingLoop"]
 
@@ -48,6 +49,8 @@ class TrainingLoop:
         File to resume from.
     epoch_checkpoints : EpochCheckpoints or None
         Writer of the models of chosen epochs.
+    limit : TimeLimit
+        The user's ``max_time``.
     """
 
     net: CrystalNet
@@ -56,12 +59,14 @@ class TrainingLoop:
     ctrl_c: CtrlC
     state_file: StateFile | None = None
     epoch_checkpoints: EpochCheckpoints | None = None
+    limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
 
     def run(self, state: TrainingState) -> None:
         """Train until the last epoch, until it no longer helps, or until a callback stops it."""
         settings = self.settings
         self._begin(state)
-        progress = Progress(settings.verbose, settings.max_epochs, state)
+        self.limit = TimeLimit(seconds_of(settings.max_time), spent=state.seconds)
+        progress = Progress(settings.verbose, settings.max_epochs, state, self.limit)
         try:
             while state.epoch < settings.max_epochs and not (state.stopped or state.diverged):
                 if state.best.has_stalled(state.epoch, self._patience):
@@ -74,6 +79,10 @@ class TrainingLoop:
             progress.close()
         self._finish(state)
         self.net.notify("on_train_end", X=self.data.train.graphs, y=self.data.train.labels)
+
+    def _epochs_done(self, state: TrainingState) -> float:
+        """Return how far the training is, in epochs: by the clock where ``max_time`` is shorter."""
+        return max(state.epoch, self.limit.used() * self.settings.max_epochs)
 
     @property
     def _patience(self) -> int | None:
@@ -97,7 +106,7 @@ class TrainingLoop:
         start = time.perf_counter()
         datasets = {"dataset_train": data.train, "dataset_valid": data.valid}
         # 1. begin
-        freeze = set_trainable(state.model, self.settings, state.epoch)
+        freeze = set_trainable(state.model, self.settings, self._epochs_done(state))
         net.notify("on_epoch_begin", **datasets)  # the net begins a row of the history
         # 2. train and validate
         self._train_epoch(state, freeze)
@@ -109,12 +118,12 @@ class TrainingLoop:
         self._judge(state)
         if state.diverged:
             return
-        progress.update(state)
         # 4. save, after the user's callbacks, so that the state has all of the epoch
         if self.epoch_checkpoints is not None:
             self.epoch_checkpoints.save(state)
             net.checkpoints_ = state.checkpoints
         self._notify_epoch_end(state, datasets)
+        progress.update(state)  # with the columns that callbacks have recorded
         if self.state_file is not None:
             self.state_file.save(state, net.callbacks_)
 
@@ -134,7 +143,8 @@ class TrainingLoop:
         state.model.train()
         for number, batch in enumerate(_batches(loader, state), start=1):
             progress = (state.epoch - 1 + number / loader.n_batches) / self.settings.max_epochs
-            state.rate.before_step(state.optimizer, progress)
+            # A schedule comes to its end with the time, whichever ends first.
+            state.rate.before_step(state.optimizer, max(progress, self.limit.used()))
             self._begin_batch(batch, training=True)
             if not state.model.training:  # a callback has predicted
                 state.model.train()
@@ -148,7 +158,10 @@ class TrainingLoop:
             if state.average is not None:
                 state.average.update()
             self._end_batch(state, "train", batch, loss, predictions)
-        self._record_losses(state, "train", totals, loader)
+            if self.limit.is_over():  # an epoch may take hours: it ends where it is
+                state.stopped = True
+                break
+        self._record_losses(state, "train", totals, number)
 
     def _step(
         self,
@@ -177,6 +190,7 @@ class TrainingLoop:
         return loss, predictions
 
     def _validate(self, state: TrainingState) -> None:
+        start = time.perf_counter()
         loader = self._loader(state, training=False)
         totals = LossTotals()
         with torch.no_grad(), state.evaluation_weights():
@@ -187,7 +201,8 @@ class TrainingLoop:
                 terms = state.model.losses(predictions, batch[1], batch[0])
                 totals.add(terms)
                 self._end_batch(state, "valid", batch, combine(terms), predictions)
-        self._record_losses(state, "valid", totals, loader)
+        self._record_losses(state, "valid", totals, loader.n_batches)
+        self.limit.validation = time.perf_counter() - start
 
     def _judge(self, state: TrainingState) -> None:
         """Keep the best weights, adapt the learning rate, and notice that a training diverged."""
@@ -259,11 +274,11 @@ class TrainingLoop:
         )
 
     def _record_losses(
-        self, state: TrainingState, prefix: str, totals: LossTotals, loader: BatchLoader
+        self, state: TrainingState, prefix: str, totals: LossTotals, n_batches: int
     ) -> None:
         """Record the losses of an epoch: means over entries, not over batches."""
         history = state.history
-        history.record(f"{prefix}_batch_count", loader.n_batches)
+        history.record(f"{prefix}_batch_count", n_batches)
         for name, value in totals.means().items():
             history.record(f"{prefix}_{name}", value)
         if totals.terms:

@@ -1,11 +1,11 @@
-"""The losses of each epoch, told to whoever asks."""
+"""Losses and scores of each epoch, for whoever asks."""
 
 from collections.abc import Callable
 from typing import Any
 
 from skorch.callbacks import Callback
 
-__all__ = ["ReportEpoch"]
+__all__ = ["ReportEpoch", "ScoreEpoch"]
 
 
 class ReportEpoch(Callback):
@@ -30,3 +30,27 @@ class ReportEpoch(Callback):
                 f"monitor={self.monitor!r} is no column of the history; expected one of "
                 f"{sorted(losses)}."
             )
+
+
+class ScoreEpoch(Callback):
+    """Record scores of the validation crystals after each epoch, as columns ``valid_NAME``.
+
+    The net predicts the validation crystals once more, in the units of the labels, with the
+    weights that validation uses.
+
+    Parameters
+    ----------
+    score : callable
+        Function of predictions and labels that returns scores by name.
+    """
+
+    def __init__(self, score: Callable[[Any, Any], dict[str, float]]) -> None:
+        self.score = score
+
+    def on_epoch_end(
+        self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
+    ) -> None:
+        """Record the scores."""
+        predicted = net.predict(dataset_valid.X)
+        for name, value in self.score(predicted, dataset_valid.y).items():
+            net.history.record(f"valid_{name}", value)

@@ -19,6 +19,7 @@ from gnnpre._validation import (
 from gnnpre.backbones import has_compiler
 
 from ._schedules import resolve_schedule
+from ._time_limit import seconds_of
 
 __all__ = ["DTYPES", "STRATEGIES", "TrainingSettings", "draw_seed"]
 
@@ -52,6 +53,7 @@ class TrainingSettings:
     layer_decay: float = 0.7
     frozen_epochs: float = 0.25
     checkpoint_epochs: Sequence[int] | None = None
+    max_time: float | str | None = None
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "TrainingSettings":
@@ -72,6 +74,7 @@ class TrainingSettings:
         check_number("layer_decay", self.layer_decay, high=1.0)
         check_number("frozen_epochs", self.frozen_epochs, high=1.0)
         resolve_schedule(self.schedule)
+        seconds_of(self.max_time)
         self._validate_optional()
         resolve_device(self.device)
 

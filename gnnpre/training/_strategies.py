@@ -24,13 +24,13 @@ def parameter_groups(
     return groups
 
 
-def set_trainable(model: ObjectiveModel, settings: TrainingSettings, n_done: int) -> bool:
+def set_trainable(model: ObjectiveModel, settings: TrainingSettings, n_done: float) -> bool:
     """Freeze and unfreeze the backbone for the next epoch; return whether all of it is frozen.
 
     Under ``"frozen_then_full"`` the head is trained alone at first. Layers of the backbone join
     from its output to its input, at equal intervals over the first ``frozen_epochs`` of the
-    training, after which all are trained. It depends on the number of epochs alone, so that a
-    resumed training goes on alike.
+    training, after which all are trained. It depends on the epochs that are done alone, so that
+    a resumed training goes on alike.
     """
     if settings.strategy == "head":
         model.backbone.requires_grad_(False)

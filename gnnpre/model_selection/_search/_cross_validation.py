@@ -14,6 +14,7 @@ from sklearn.utils.metaestimators import _safe_split
 from sklearn.utils.validation import _check_method_params
 
 from gnnpre._processes import this_process
+from gnnpre._progress_label import progress_label
 from gnnpre.training import ReportEpoch
 
 from ._epoch_reports import epoch_values
@@ -105,7 +106,10 @@ class CrossValidation:
                 self._add_callback(
                     fold_model, name, Reporter(self.handle, trial.number, first_step)
                 )
-            for key, value in zip(folds, self._fit_and_score(fold_model, fold), strict=True):
+            text = f"trial {trial.number}, fold {fold + 1} of {len(self.splits)}"
+            with progress_label(text):
+                results = self._fit_and_score(fold_model, fold)
+            for key, value in zip(folds, results, strict=True):
                 folds[key].append(value)
             trial.set_user_attr(FOLDS, folds)
             # In the unit of the score, once per fold: what dashboards show of a pruned trial.
