@@ -1,4 +1,4 @@
-"""What the benchmarks share: peers as subprocesses, taking turns, and where a figure comes from."""
+"""Shared by the benchmarks: peers as subprocesses, turns, and the origin of a figure."""
 
 import gc
 import importlib.metadata
@@ -54,13 +54,13 @@ def pin_to_one_core() -> None:
 
 
 def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
+    installed = {"python": platform.python_version()}
     for name in PACKAGES:
         try:
-            found[name] = importlib.metadata.version(name)
+            installed[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
             continue
-    return found
+    return installed
 
 
 class Peer:
@@ -88,7 +88,7 @@ class Peer:
         return self._answer()
 
     def contender(self, name: str) -> Callable:
-        """Give what passes its arguments on to the contender of that name over there."""
+        """Return a function that passes its arguments on to a contender of the peer."""
         return lambda *arguments: tuple(self.ask(name, *arguments))
 
     def close(self) -> None:
@@ -97,7 +97,7 @@ class Peer:
 
 
 def serve(make_contenders: Callable[[], dict[str, Callable]]) -> None:
-    """Be the subprocess: a question a line on stdin, an answer a line on stdout."""
+    """Answer the questions of a :class:`Peer`: one line of JSON each, on stdin and stdout."""
     answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
     contenders = make_contenders()
     print(json.dumps(versions()), file=answers, flush=True)
@@ -107,7 +107,7 @@ def serve(make_contenders: Callable[[], dict[str, Callable]]) -> None:
 
 
 def stopwatch(run: Callable[[], Any]) -> tuple[list[float], Any]:
-    """Run something; give its seconds of processor time and on the clock, and its result."""
+    """Run a function; return its seconds of processor time and on the clock, and its result."""
     gc.collect()
     start = time.process_time(), time.perf_counter()
     result = run()
@@ -116,10 +116,10 @@ def stopwatch(run: Callable[[], Any]) -> tuple[list[float], Any]:
 
 
 def race(contenders: dict[str, Callable], repeats: int, *arguments: Any) -> dict[str, dict]:
-    """Let the contenders take turns; the first round warms up and does not count.
+    """Time contenders that take turns; the first round warms up and does not count.
 
-    Each returns its seconds, and what shows that it did the same work. Seconds may be a list: of
-    processor time, which the median is of, and on the clock (see :func:`stopwatch`).
+    Each returns its seconds, and a figure that shows that it did the same work. Seconds may be a
+    list: of processor time, which the median is of, and on the clock (see :func:`stopwatch`).
     """
     seconds: dict[str, list[list[float]]] = {name: [] for name in contenders}
     work = {}
@@ -160,8 +160,8 @@ def resident(field: str) -> float | None:
     return next((int(x.split()[1]) / 1e6 for x in lines if x.startswith(field)), None)
 
 
-def in_words(found: dict[str, str]) -> str:
-    return ", ".join(f"{name} {version}" for name, version in found.items())
+def in_words(installed: dict[str, str]) -> str:
+    return ", ".join(f"{name} {version}" for name, version in installed.items())
 
 
 def origin_lines(result: dict) -> list[str]:

@@ -80,11 +80,11 @@ def run_dscribe(crystals: list[tuple], work: str) -> tuple[float, int]:
         "g4": {"g4_params": angles},
         "g5": {"g5_params": angles},
     }
-    settings = {key: value for kind in WORK[work] for key, value in chosen[kind].items()}
+    settings = {key: value for function in WORK[work] for key, value in chosen[function].items()}
     acsf = ACSF(species=[SILICON], r_cut=CUTOFF, periodic=True, **settings)
     start = time.process_time()
-    found = [acsf.create(each) for each in atoms]
-    return time.process_time() - start, sum(len(rows) for rows in found)
+    features = [acsf.create(each) for each in atoms]
+    return time.process_time() - start, sum(len(rows) for rows in features)
 
 
 def serve_peer(path: str) -> None:
@@ -106,14 +106,14 @@ def contender(fingerprint, pickled: bytes) -> Callable:
         X = pickle.loads(pickled)
         gc.collect()
         start = time.process_time()
-        found = fingerprint.transform(X)
-        return time.process_time() - start, sum(len(rows) for rows in found)
+        features = fingerprint.transform(X)
+        return time.process_time() - start, sum(len(rows) for rows in features)
 
     return run
 
 
 class SearchAlone:
-    """What comes before every fingerprint."""
+    """Build graphs, as every fingerprint does first."""
 
     def transform(self, X) -> list:
         from gnnpre import CrystalGraphs, StructureToGraph
@@ -128,9 +128,11 @@ def symmetry_functions(work: str, dtype: str):
     if work == NEIGHBORS:
         return SearchAlone()
 
-    left_out = [kind for kind in ("g2", "g4", "g5") if kind not in WORK[work]]
-    angles = {f"{kind}_{name}": values for kind in ("g4", "g5") for name, values in ANGLES.items()}
-    empty = {f"{kind}_eta": () for kind in left_out}
+    left_out = [function for function in ("g2", "g4", "g5") if function not in WORK[work]]
+    angles = {
+        f"{function}_{name}": values for function in ("g4", "g5") for name, values in ANGLES.items()
+    }
+    empty = {f"{function}_eta": () for function in left_out}
     return WACSF(CUTOFF, dtype=dtype, **{"g2_rs": RS, **angles, **empty})
 
 
@@ -144,9 +146,9 @@ def compare(folder: Path, peer_python: str | None, repeats: int) -> dict:
         peer = Peer(peer_python, __file__, crystals, Path(temporary)) if peer_python else None
         for work in WORK:
             contenders = {
-                f"{dtype}{place}": contender(symmetry_functions(work, dtype), X)
+                f"{dtype}{source}": contender(symmetry_functions(work, dtype), X)
                 for dtype in ("float64", "float32")
-                for place, X in (("", structures), (", from graphs", graphs))
+                for source, X in (("", structures), (", from graphs", graphs))
             }
             if peer:
                 contenders["dscribe"] = peer.contender("dscribe")
@@ -191,8 +193,8 @@ def multipoles_and_densities(crystals: list[tuple], folder: Path, repeats: int) 
     }
     rows = {}
     for name, fingerprint in cases.items():
-        known = set(fingerprint._tables()) if isinstance(fingerprint, GMP) else set(range(119))
-        chosen = [each for each in crystals if set(each[1].tolist()) <= known]
+        covered = set(fingerprint._tables()) if isinstance(fingerprint, GMP) else set(range(119))
+        chosen = [each for each in crystals if set(each[1].tolist()) <= covered]
         numbers = np.concatenate([each[1] for each in chosen])
         structures = as_structures(chosen, None)
         graphs, neighbors = packed(structures, fingerprint.needed_cutoff(numbers))
@@ -221,12 +223,12 @@ def stream_many(folder: Path) -> dict:
         if before is not None:
             Path("/proc/self/clear_refs").write_text("5")  # the peak counts from here
         start = time.perf_counter()
-        found = fingerprint.transform(structures)
+        features = fingerprint.transform(structures)
         seconds = time.perf_counter() - start
         peak = resident("VmHWM")
         rows[type(fingerprint).__name__] = {
             "seconds": seconds,
-            "features": found.shape[1],
+            "features": features.shape[1],
             "growth_gb": None if before is None else peak - before,
             "peak_gb": peak,
         }
@@ -273,10 +275,10 @@ def scale_lines(scale: dict) -> list[str]:
     return [*lines, "", *origin_lines(scale)]
 
 
-def write(part: str, result: dict) -> None:
+def write(section: str, result: dict) -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[part] = result
+    results[section] = result
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     lines = ["# Fingerprints: speed", "", "Written by `benchmarks/fingerprints_speed.py`."]
     if "speed" in results:

@@ -110,7 +110,7 @@ def convert_with_gnnpre(structures: list, cutoff: float) -> int:
 
 
 def convert_with_pymatgen(structures: list, cutoff: float) -> int:
-    return sum(len(found[0]) for found in [s.get_neighbor_list(cutoff) for s in structures])
+    return sum(len(neighbors[0]) for neighbors in [s.get_neighbor_list(cutoff) for s in structures])
 
 
 def convert_with_matgl(name: str) -> Callable[[list, float], int]:
@@ -161,7 +161,7 @@ def race_at(
 def race_graphs(
     crystals: list[tuple], cutoffs: tuple[float, ...], peer_python: str | None, repeats: int
 ) -> tuple[dict[str, dict], dict | None]:
-    """Give what was measured at each cutoff, and the versions of the peer."""
+    """Return the times at each cutoff, and the versions of the peer."""
     structures = as_structures(crystals)
     contenders = {
         OURS: Contender(structures, convert_with_gnnpre),
@@ -231,9 +231,9 @@ def speed_lines(speed: dict) -> list[str]:
         "|---" * (len(names) + 2) + "|",
     ]
     for cutoff, row in speed["cutoffs"].items():
-        ours = row[OURS]["us_per_crystal"]
+        base = row[OURS]["us_per_crystal"]
         times = [row[name]["us_per_crystal"] for name in names]
-        cells = [f"{value:.1f} ({value / ours:.2f})" for value in times]
+        cells = [f"{value:.1f} ({value / base:.2f})" for value in times]
         lines.append(f"| {cutoff} | {row[OURS]['edges']} | " + " | ".join(cells) + " |")
     lines += ["", *edge_lines(speed["cutoffs"]), ""]
     lines += [f"- {name}: {LACKS[name]}." for name in names if name in LACKS]
@@ -269,10 +269,10 @@ def scale_lines(scale: dict) -> list[str]:
     ]
 
 
-def write(part: str, result: dict) -> None:
+def write(section: str, result: dict) -> None:
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results[part] = result
+    results[section] = result
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     lines = ["# Structures to graphs: speed", "", "Written by `benchmarks/graphs_speed.py`."]
     if "speed" in results:

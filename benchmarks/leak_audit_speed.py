@@ -1,4 +1,4 @@
-"""How long an audit of leaks takes on the development sets, and what it finds.
+"""Time an audit of leaks on the development sets, and count the overlaps.
 
     python benchmarks/leak_audit_speed.py [--n-jobs 2]
 
@@ -51,7 +51,7 @@ def audit(pretraining: tuple[list, list], evaluation: tuple[list, list], n_jobs:
     from gnnpre.model_selection import leak_audit
 
     start = time.perf_counter()
-    found = leak_audit(
+    audit = leak_audit(
         pretraining[0],
         evaluation[0],
         pretraining_ids=pretraining[1],
@@ -59,12 +59,12 @@ def audit(pretraining: tuple[list, list], evaluation: tuple[list, list], n_jobs:
         n_jobs=n_jobs,
     )
     return {
-        "crystals": len(found),
+        "crystals": len(audit),
         "seconds": time.perf_counter() - start,
         "load": os.getloadavg()[0],
-        **found.counts(),
+        **audit.counts(),
         "same id, other structure": int(
-            ((found.matches["id"] >= 0) & (found.matches["structure"] < 0)).sum()
+            ((audit.matches["id"] >= 0) & (audit.matches["structure"] < 0)).sum()
         ),
     }
 
@@ -78,15 +78,17 @@ def measure(folder: Path, n_jobs: int) -> dict:
     for name, evaluation in sets.items():
         rows[name] = audit(pretraining, evaluation, n_jobs)
         print(name, rows[name], flush=True)
-    everything = tuple([item for each in sets.values() for item in each[part]] for part in (0, 1))
+    everything = tuple(
+        [item for each in sets.values() for item in each[column]] for column in (0, 1)
+    )
     rows["all five at once"] = audit(pretraining, everything, n_jobs)
     start = time.perf_counter()
-    kept = drop_leaks(pretraining[0], everything[0], n_jobs=n_jobs)
+    remaining = drop_leaks(pretraining[0], everything[0], n_jobs=n_jobs)
     return {
         "pretraining": len(pretraining[0]),
         "n_jobs": n_jobs,
         "rows": rows,
-        "drop": {"kept": len(kept), "seconds": time.perf_counter() - start},
+        "drop": {"kept": len(remaining), "seconds": time.perf_counter() - start},
         "peak_gb": resident("VmHWM"),
         **where_and_when(),
     }
@@ -112,13 +114,14 @@ def to_lines(result: dict) -> list[str]:
     for name, row in result["rows"].items():
         counts = " | ".join(str(row[level]) for level in LEVELS)
         lines.append(f"| {name} | {row['crystals']} | {counts} | {row['seconds']:.0f} |")
-    other = result["rows"]["mp_elastic_5k"]["same id, other structure"]
+    n_different = result["rows"]["mp_elastic_5k"]["same id, other structure"]
     return [
         *lines,
         "",
         f"`drop_leaks(level='structure')` against all five, without ids: {drop['kept']} of "
         f"{result['pretraining']} pre-training crystals are kept, {drop['seconds']:.0f} s. "
-        f"Of mp_elastic_5k's crystals with a known id, {other} match no pre-training structure.",
+        f"Of mp_elastic_5k's crystals with a known id, {n_different} match no structure of the "
+        "pre-training set.",
         "",
         "Wall time from lists of structures, other jobs running (load "
         f"{max(row['load'] for row in result['rows'].values()):.1f} at most)."

@@ -95,7 +95,7 @@ def labels_of(objective, graphs, labels):
 
 
 def trivial_losses(pretrainer, graphs, y) -> dict[str, float]:
-    """Losses of the trained model with its heads silenced: what is left is trivial."""
+    """Return the losses of the trained model with silenced heads: those of a constant."""
     model = pretrainer.net_.module_
     weights = {name: w.clone() for name, w in model.state_dict().items()}
     try:
@@ -145,11 +145,11 @@ def table(records: dict[str, dict]) -> str:
     ]
     for name, record in records.items():
         backbone, objective = name.split("/")
-        for part, trivial in record["trivial"].items():
-            loss = record["loss"][part]
+        for term, trivial in record["trivial"].items():
+            loss = record["loss"][term]
             ratio = f"{100 * loss / trivial:.0f} %"
             lines.append(
-                f"| {backbone} | {objective} | {part} | {trivial:.4f} | {loss:.4f} | {ratio} "
+                f"| {backbone} | {objective} | {term} | {trivial:.4f} | {loss:.4f} | {ratio} "
                 f"| {record['seconds']:.0f} |"
             )
     return "\n".join(lines)
@@ -167,8 +167,8 @@ def main() -> None:
     for backbone in BACKBONES:
         for objective in OBJECTIVES:
             name = f"{backbone}/{objective}"
-            wanted = not arguments.only or {backbone, objective} & set(arguments.only)
-            if name in records or not wanted:
+            selected = not arguments.only or {backbone, objective} & set(arguments.only)
+            if name in records or not selected:
                 continue
             data = sets[objective in ("force_field", "mixture")]
             record = measure(BACKBONES[backbone], OBJECTIVES[objective], arguments.epochs, data)

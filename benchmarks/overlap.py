@@ -37,14 +37,14 @@ def matched(names: set[str]) -> dict[str, np.ndarray]:
     return {name: audit.matches["structure"] >= 0 for name, audit in audits.items()}
 
 
-def errors(prediction: dict, known: np.ndarray) -> dict:
+def errors(prediction: dict, in_pretraining: np.ndarray) -> dict:
     """Mean absolute errors over all test crystals, and over those with and without a match."""
     pairs = [
         np.abs(np.subtract(prediction["targets"][fold], prediction["folds"][fold]))
         for fold in range(len(prediction["folds"]))
     ]
     error = np.concatenate(pairs)
-    seen = known[np.concatenate(prediction["test_indices"])]
+    seen = in_pretraining[np.concatenate(prediction["test_indices"])]
     return {
         "data": prediction["data"],
         "backbone": prediction["backbone"],
@@ -73,7 +73,7 @@ def to_lines(rows: list[dict], about: dict) -> list[str]:
             "" if row[key] is None else f"{row[key]:.2f}"
             for key in ("all", "with a match", "without")
         ]
-        name = " ".join(part for part in (row["backbone"], row["strategy"]) if part)
+        name = " ".join(text for text in (row["backbone"], row["strategy"]) if text)
         counts = " = {} + {}".format(*row["n"][1:])
         lines.append(
             f"| {row['data']} ({row['unit']}) | {name} | {' | '.join(cells)} | "
@@ -90,8 +90,8 @@ def main() -> None:
     if not paths:
         parser.error(f"{arguments.folder} holds no *_predictions.json.gz: run the study first.")
     predictions = [json.loads(gzip.decompress(path.read_bytes())) for path in paths]
-    known = matched({prediction["data"] for prediction in predictions})
-    rows = [errors(prediction, known[prediction["data"]]) for prediction in predictions]
+    in_pretraining = matched({prediction["data"] for prediction in predictions})
+    rows = [errors(prediction, in_pretraining[prediction["data"]]) for prediction in predictions]
     about = where_and_when()
     lines = to_lines(rows, about)
     (arguments.folder / "overlap.json").write_text(json.dumps({"rows": rows, **about}, indent=1))

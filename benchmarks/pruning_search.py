@@ -1,4 +1,4 @@
-"""What pruning saves in a search by cross-validation, and what it costs in the score found.
+"""Measure how much time pruning saves in a search, and how much score it costs.
 
     GNNPRE_DATA=... python benchmarks/pruning_search.py [--seeds 0 1] [--trials 12] [--epochs 12]
 
@@ -96,9 +96,9 @@ def main() -> None:
     results: dict[int, dict[str, dict]] = {}
     for seed in options.seeds:
         for name, pruner in PRUNERS.items():
-            found = measure(structures, y, pruner, seed, options.trials, options.epochs)
-            results.setdefault(seed, {})[name] = found
-            print(seed, name, found, flush=True)
+            record = measure(structures, y, pruner, seed, options.trials, options.epochs)
+            results.setdefault(seed, {})[name] = record
+            print(seed, name, record, flush=True)
     total = {name: sum(pair[name]["epochs"] for pair in results.values()) for name in PRUNERS}
     origin = where_and_when()
     lines = [

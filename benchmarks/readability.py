@@ -1,8 +1,8 @@
-"""Count what makes code easy or hard to enter: ``python benchmarks/readability.py [FOLDER ...]``.
+"""Measure how readable the code is: ``python benchmarks/readability.py [FOLDER ...]``.
 
 Each FOLDER is a checkout (this one by default; two for before and after). Printed for each:
-openings of docstrings, wording, vague names, comments, path of ``fit``, depth of classes, longest
-files and functions, words of the README.
+lengths, openings of docstrings, wording, vague names, comments, the path of ``fit`` to the first
+loss, classes under an estimator, and words of the README.
 """
 
 import ast
@@ -45,8 +45,13 @@ VAGUE_NAMES = frozenset(
     ]
 )
 
-# Run in a process of its own, with the package of the checkout: every function of gnnpre that
-# `PropertyRegressor.fit` calls.
+# Run in a process of its own, with the package of the checkout, under a profiler. A reader of `fit`
+# follows y through `estimators/` and `training/` down to the first loss. Two things decide how hard
+# that is. The chain: the functions whose calls are open at the first loss, which have to be read
+# (what they call on the way, a check or a split, is understood by its name). And the yo-yo: methods
+# that a function calls on its own object but that stand in another file, where the reader has to
+# know the class of the object to find them. All functions called on the way are counted too; that
+# number grows with each check that is added, and with each long function that is split.
 TRACE = """
 import json, sys
 from pathlib import Path
@@ -55,25 +60,48 @@ from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import make_emt_property
 
 root = str(Path(gnnpre.__file__).parent)
+folders = (root + "/estimators/", root + "/training/")
 structures, y = make_emt_property(24, random_state=0)
 graphs = StructureToGraph(cutoff=4.0).transform(structures)
 model = PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0)
-seen = set()
+package, path, chain, yo_yo = set(), set(), [], set()
+
+def name(code):
+    return code.co_filename[len(root) + 1:], code.co_qualname
 
 def profile(frame, event, argument):
-    code = frame.f_code
-    if event == "call" and code.co_filename.startswith(root) and code.co_name[0] != "<":
-        seen.add((code.co_filename[len(root) + 1:], code.co_qualname))
+    code, caller = frame.f_code, frame.f_back
+    if event != "call" or not code.co_filename.startswith(root) or code.co_name[0] == "<":
+        return
+    package.add(name(code))
+    if chain:  # the first step has begun
+        return
+    if code.co_name == "losses":
+        while frame is not None:
+            if frame.f_code.co_filename.startswith(folders) and frame.f_code.co_name[0] != "<":
+                chain.append(frame.f_code)
+            frame = frame.f_back
+    elif code.co_filename.startswith(folders):
+        path.add(name(code))
+        this = frame.f_locals.get("self")
+        same = this is not None and caller.f_locals.get("self") is this
+        if same and caller.f_code.co_filename.startswith(folders):
+            if caller.f_code.co_filename != code.co_filename:
+                yo_yo.add((name(caller.f_code), name(code)))
 
 sys.setprofile(profile)
 model.fit(graphs, y)
 sys.setprofile(None)
 classes = [c for c in PropertyRegressor.__mro__ if c.__module__.startswith("gnnpre.")]
-files = {file for file, _ in seen}
+
+def count(codes):
+    return f"{len(codes)} / {len({file for file, _ in codes})}"
+
 print(json.dumps({
-    "files on the path of fit": len(files),
-    "functions on the path of fit": len(seen),
-    "files in estimators/ on that path": sum(file.startswith("estimators") for file in files),
+    "chain from fit to the first loss: functions / files": count([name(c) for c in chain]),
+    "yo-yo: calls on self that lead to another file": len(yo_yo),
+    "all functions / files of estimators/ and training/ on that way": count(path),
+    "all functions / files of the package in fit": count(package),
     "classes of ours under PropertyRegressor": len(classes),
 }))
 """
@@ -193,7 +221,7 @@ def path_of_fit(folder: Path) -> dict[str, Any]:
         check=False,
     )
     if done.returncode:
-        return {"files on the path of fit": done.stderr.strip().splitlines()[-1][:60]}
+        return {"fit to first loss": done.stderr.strip().splitlines()[-1][:60]}
     return dict(json.loads(done.stdout))
 
 

@@ -42,8 +42,8 @@ def main(arguments: argparse.Namespace) -> None:
     torch.set_num_threads(1)
     name = BACKBONES[arguments.backbone]
     # Shuffled, as crystals that follow each other in the file are alike in size.
-    found = read_crystals(max(CRYSTALS)).structures
-    crystals = with_labels([found[i] for i in plan(len(found), len(found))[0]])
+    structures = read_crystals(max(CRYSTALS)).structures
+    crystals = with_labels([structures[i] for i in plan(len(structures), len(structures))[0]])
     studies = {
         "threads": over_threads(name, crystals, arguments),  # before the others pin the process
         "crystals": over_crystals(name, crystals, arguments),
@@ -63,7 +63,7 @@ def main(arguments: argparse.Namespace) -> None:
 
 
 def measure(trainer: Any, indices: list[int], repeats: int, clock: int = 0) -> dict[str, float]:
-    """Give the best seconds of a step, and the growth of memory in MB in one of them."""
+    """Return the best seconds of a step, and the growth of memory in MB in one of them."""
     trainer.step(indices)
     release_memory()
     before = resident("VmRSS")
@@ -75,22 +75,22 @@ def measure(trainer: Any, indices: list[int], repeats: int, clock: int = 0) -> d
 
 
 def release_memory() -> None:
-    """Let the C library give back what it keeps of earlier steps."""
+    """Make the C library return memory of earlier steps to the system."""
     if sys.platform == "linux":
         ctypes.CDLL("libc.so.6").malloc_trim(0)
 
 
 def make_trainer(name: str, crystals: Crystals) -> tuple[Setting, Any]:
     setting = Setting(TRAININGS[name], crystals)
-    return setting, setting.ours(setting.our_model(), [], 1)
+    return setting, setting.trainer(setting.our_model(), [], 1)
 
 
 def over_crystals(name: str, crystals: Crystals, arguments: argparse.Namespace) -> list[dict]:
     points = []
     for count in CRYSTALS:
-        part = with_labels(crystals.structures[:count])
-        built, _ = stopwatch(partial(TRAININGS[name].graphs.transform, part.structures))
-        _, trainer = make_trainer(name, part)
+        subset = with_labels(crystals.structures[:count])
+        built, _ = stopwatch(partial(TRAININGS[name].graphs.transform, subset.structures))
+        _, trainer = make_trainer(name, subset)
         trainer.batches = [list(range(i, i + 32)) for i in range(0, count, 32)]
         trainer.steps = len(trainer.batches)
         seconds, work = trainer()
@@ -111,9 +111,9 @@ def over_atoms(name: str, arguments: argparse.Namespace) -> list[dict]:
         fresh = [structure.copy() for _ in range(3)]
         built = min(stopwatch(partial(graphs.transform, [one]))[0][0] for one in fresh)
         setting, trainer = make_trainer(name, with_labels([structure]))
-        found = measure(trainer, [0], arguments.repeats)
+        measured = measure(trainer, [0], arguments.repeats)
         edges = len(setting.graphs.edge_shift)
-        points.append({"size": len(structure), "edges": edges, **found, "graphs_s": built})
+        points.append({"size": len(structure), "edges": edges, **measured, "graphs_s": built})
     return points
 
 
@@ -121,12 +121,14 @@ def over_edges(name: str, crystals: Crystals, arguments: argparse.Namespace) -> 
     setting, trainer = make_trainer(name, crystals)
     total = np.cumsum(np.tile(setting.graphs.edge_counts, 20))
     points = []
-    for wanted in EDGES:
-        if wanted <= min(arguments.most_edges, total[-1]):
-            count = int(np.searchsorted(total, wanted)) + 1
+    for least in EDGES:
+        if least <= min(arguments.most_edges, total[-1]):
+            count = int(np.searchsorted(total, least)) + 1
             indices = [i % len(setting.graphs) for i in range(count)]
-            found = measure(trainer, indices, arguments.repeats)
-            points.append({"size": int(total[count - 1]), "edges": int(total[count - 1]), **found})
+            measured = measure(trainer, indices, arguments.repeats)
+            points.append(
+                {"size": int(total[count - 1]), "edges": int(total[count - 1]), **measured}
+            )
     return points
 
 
@@ -135,9 +137,9 @@ def over_batches(name: str, crystals: Crystals, arguments: argparse.Namespace) -
     points = []
     for size in BATCHES:
         indices = list(range(size))
-        found = measure(trainer, indices, arguments.repeats)
+        measured = measure(trainer, indices, arguments.repeats)
         edges = int(setting.graphs.edge_counts[indices].sum())
-        points.append({"size": size, "edges": edges, **found})
+        points.append({"size": size, "edges": edges, **measured})
     return points
 
 
@@ -148,8 +150,8 @@ def over_threads(name: str, crystals: Crystals, arguments: argparse.Namespace) -
     points = []
     for threads in THREADS:
         torch.set_num_threads(threads)
-        found = measure(trainer, indices, arguments.repeats + 1, clock=1)
-        points.append({"size": threads, "edges": edges, **found})
+        measured = measure(trainer, indices, arguments.repeats + 1, clock=1)
+        points.append({"size": threads, "edges": edges, **measured})
     torch.set_num_threads(1)
     pin_to_one_core()
     return points
@@ -157,10 +159,10 @@ def over_threads(name: str, crystals: Crystals, arguments: argparse.Namespace) -
 
 def exponent(points: list[dict], key: str) -> str:
     """Slope over all points and over the largest half of them."""
-    known = [p for p in points if p.get(key, 0) > 0]
-    if len(known) < 2:
+    positive = [p for p in points if p.get(key, 0) > 0]
+    if len(positive) < 2:
         return "unknown"
-    x, y = (np.log([p[name] for p in known]) for name in ("size", key))
+    x, y = (np.log([p[name] for p in positive]) for name in ("size", key))
     half = min(len(x) // 2, len(x) - 2)
     return f"{np.polyfit(x, y, 1)[0]:.2f} (largest half {np.polyfit(x[half:], y[half:], 1)[0]:.2f})"
 
@@ -185,8 +187,10 @@ def study_lines(result: dict) -> list[str]:
             "",
         ]
         keys = {"seconds": "time", "mb": "memory", "graphs_s": "graphs"}
-        found = [f"{word} {exponent(points, k)}" for k, word in keys.items() if k in points[0]]
-        lines += [f"Exponents: {', '.join(found)}.", ""]
+        exponents = [
+            f"{label} {exponent(points, k)}" for k, label in keys.items() if k in points[0]
+        ]
+        lines += [f"Exponents: {', '.join(exponents)}.", ""]
     return [*lines, *origin_lines(result)]
 
 

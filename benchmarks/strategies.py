@@ -41,11 +41,11 @@ def make(model: str, source: str, n_labels: int) -> PropertyRegressor:
 
 
 def compare(name: str, source: str) -> dict[int, np.ndarray]:
-    """Give, for each number of labels, errors of (seed, model); the last column is the mean's."""
+    """Return the errors (seeds, models) by number of labels; the last column is the mean's."""
     file = Path(os.environ["GNNPRE_DATA"]) / "downstream" / f"{name}.json.gz"
     structures, y = read_matbench(file)
     graphs, y = StructureToGraph(5.0).transform(structures), np.asarray(y)
-    found = {}
+    errors = {}
     for n_labels in SIZES[name]:
         rows = []
         for seed in SEEDS:
@@ -60,8 +60,8 @@ def compare(name: str, source: str) -> dict[int, np.ndarray]:
             ]
             rows.append([*errors, np.abs(y[train].mean() - y[test]).mean()])
             print(name, n_labels, seed, np.round(rows[-1], 1).tolist(), flush=True)
-        found[n_labels] = np.array(rows)
-    return found
+        errors[n_labels] = np.array(rows)
+    return errors
 
 
 def table(results: dict[str, dict[int, np.ndarray]]) -> list[str]:

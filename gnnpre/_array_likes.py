@@ -35,7 +35,7 @@ def to_numpy(name: str, values: Any, n_rows: int | None) -> np.ndarray:
 
 
 def _check_container(name: str, values: Any, n_rows: int | None) -> None:
-    """Refuse what NumPy would wrap whole into an array without axes."""
+    """Check that NumPy would not wrap a value whole into an array without axes."""
     hint = None
     if isinstance(values, Mapping):
         hint = f"Pass list({name}.values()), in the order of X."

@@ -1,4 +1,4 @@
-"""Declarations of what each parameter of a config may be, checked in one place."""
+"""Declarations of the allowed values of a config's parameters, checked in one place."""
 
 from collections.abc import Callable, Mapping
 from functools import partial

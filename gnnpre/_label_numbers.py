@@ -144,7 +144,7 @@ def rows_text(rows: np.ndarray, values: Any = None) -> str:
     rows : ndarray of int
         The rows, ascending.
     values : object, optional
-        What the rows belong to; a pandas object names them by its index too.
+        Container of the rows; a pandas object names them by its index too.
 
     Returns
     -------

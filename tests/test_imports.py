@@ -54,7 +54,7 @@ def is_within(name: str, *modules: str) -> bool:
 
 
 def layer_violation(folder: str | None, name: str) -> str | None:
-    """Say what is wrong with an import of ``name`` from within ``folder`` (None: the top)."""
+    """Return why ``folder`` (None: the top) may not import ``name``; nothing if it may."""
     target = name.removeprefix("gnnpre").removeprefix(".").partition(".")[0]
     if target in LEVEL:
         own_level = LEVEL[folder] if folder else PRIVATE_LEVEL

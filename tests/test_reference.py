@@ -105,7 +105,7 @@ class ReferenceCGCNN(nn.Module):
 
 
 def copy_weights(model: ObjectiveModel, reference: ReferenceCGCNN) -> None:
-    """Give the reference the weights of our model."""
+    """Copy the weights of a model of gnnpre to the reference."""
     backbone = model.backbone
     reference.pre.load_state_dict(backbone.embedding.linear.state_dict())
     for ours, theirs in zip(backbone.layers, reference.convolutions, strict=True):

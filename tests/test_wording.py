@@ -1,4 +1,4 @@
-"""Docstrings and names stay plain English: counts per folder may only fall.
+"""Docstrings and names stay plain English: counts per folder may only fall, tests included.
 
 ``python benchmarks/readability.py`` prints the counts of the whole package.
 """
@@ -12,12 +12,13 @@ import pytest
 import gnnpre
 
 PACKAGE = Path(gnnpre.__file__).parent
-SCRIPT = Path(__file__).parents[1] / "benchmarks" / "readability.py"
+ROOT = Path(__file__).parents[1]
+SCRIPT = ROOT / "benchmarks" / "readability.py"
 
 #: Most docstrings with a banned opening, vague names, and uses of "what" and "give" in docstrings.
 #: Lower a limit when you have improved a folder; never raise one. "": modules at the top.
 LIMITS: dict[str, tuple[int, int, int]] = {
-    "": (1, 3, 4),
+    "": (0, 3, 1),
     "backbones": (0, 0, 0),
     "calculators": (0, 0, 3),
     "cli": (0, 0, 3),
@@ -25,12 +26,18 @@ LIMITS: dict[str, tuple[int, int, int]] = {
     "estimators": (0, 0, 7),
     "fingerprints": (0, 0, 1),
     "foundation": (0, 0, 0),
-    "graphs": (0, 0, 8),
-    "model_selection": (0, 0, 15),
-    "objectives": (0, 3, 9),
-    "study": (0, 4, 23),
+    "graphs": (0, 0, 4),
+    "model_selection": (0, 0, 4),
+    "objectives": (0, 3, 4),
+    "study": (0, 3, 11),
     "testing": (0, 0, 0),
     "training": (0, 0, 4),
+}
+#: The same for code beside the package.
+OUTER_LIMITS: dict[str, tuple[int, int, int]] = {
+    "benchmarks": (0, 0, 15),
+    "examples": (0, 1, 3),
+    "tests": (1, 250, 90),
 }
 
 
@@ -57,11 +64,14 @@ def count(readability, sources):
     return openings, names, words
 
 
-@pytest.mark.parametrize("folder", folders())
+@pytest.mark.parametrize("folder", [*folders(), *OUTER_LIMITS])
 def test_wording_does_not_get_worse(folder, readability):
-    paths = (PACKAGE / folder).rglob("*.py") if folder else PACKAGE.glob("*.py")
+    if folder in OUTER_LIMITS:
+        paths, limits = (ROOT / folder).rglob("*.py"), OUTER_LIMITS[folder]
+    else:
+        paths = (PACKAGE / folder).rglob("*.py") if folder else PACKAGE.glob("*.py")
+        limits = LIMITS.get(folder, (0, 0, 0))
     counted = count(readability, [path.read_text(encoding="utf-8") for path in paths])
-    limits = LIMITS.get(folder, (0, 0, 0))
     assert all(n <= limit for n, limit in zip(counted, limits, strict=True)), (
         f"{folder or 'gnnpre'}: {counted} banned openings, vague names and uses of 'what' or 'give'"
         f" in docstrings; at most {limits}. Banned: {sorted(readability.BANNED_OPENINGS)} and "

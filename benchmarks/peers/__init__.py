@@ -32,16 +32,16 @@ class PeerTrainer:
         self.next = 0
 
     def predict(self, graphs: list) -> tuple[dict, dict, Any, int]:
-        """Collate; give predictions and targets by label, atoms of each, and edges in all."""
+        """Collate; return predictions and targets by label, atoms of each, and edges in all."""
         raise NotImplementedError
 
     def step(self, indices: list[int]) -> int:
         import torch
 
-        found, expected, n_atoms, n_edges = self.predict([self.graphs[i] for i in indices])
+        predicted, expected, n_atoms, n_edges = self.predict([self.graphs[i] for i in indices])
         loss = 0.0
         for name in self.labels:
-            prediction, target = found[name], expected[name].reshape(found[name].shape)
+            prediction, target = predicted[name], expected[name].reshape(predicted[name].shape)
             if name == "energy":
                 prediction, target = prediction / n_atoms, target / n_atoms
             loss = loss + torch.nn.functional.l1_loss(prediction, target)

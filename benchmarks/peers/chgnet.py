@@ -12,12 +12,12 @@ from peers import PeerTrainer
 
 class Trainer(PeerTrainer):
     def predict(self, graphs: list) -> tuple[dict, dict, Any, int]:
-        found = self.model([item["graph"] for item in graphs], task="efs")
-        n_atoms = found["atoms_per_graph"]
+        predicted = self.model([item["graph"] for item in graphs], task="efs")
+        n_atoms = predicted["atoms_per_graph"]
         predictions = {
-            "energy": found["e"] * n_atoms,
-            "forces": torch.cat(found["f"]),
-            "stress": torch.stack(found["s"]),
+            "energy": predicted["e"] * n_atoms,
+            "forces": torch.cat(predicted["f"]),
+            "stress": torch.stack(predicted["s"]),
         }
         expected = {
             "energy": torch.stack([item["energy"] for item in graphs]),

@@ -13,8 +13,8 @@ from peers import PeerTrainer
 class Trainer(PeerTrainer):
     def predict(self, graphs: list) -> tuple[dict, dict, Any, int]:
         batch = to_batch(graphs)
-        found = self.model.predict(batch, list(self.labels))
-        return found, batch.properties, structure_sizes(batch), batch.neighbour_list.shape[1]
+        predicted = self.model.predict(batch, list(self.labels))
+        return predicted, batch.properties, structure_sizes(batch), batch.neighbour_list.shape[1]
 
 
 def make(payload: dict[str, Any]) -> dict[str, Trainer]:

@@ -16,10 +16,12 @@ class Trainer(PeerTrainer):
         from mace.tools import torch_geometric
 
         batch = torch_geometric.batch.Batch.from_data_list(graphs)
-        found = self.model(batch.to_dict(), training=True, compute_force=True, compute_stress=True)
+        predicted = self.model(
+            batch.to_dict(), training=True, compute_force=True, compute_stress=True
+        )
         n_atoms = batch.ptr[1:] - batch.ptr[:-1]
         expected = {name: batch[name] for name in self.labels}
-        return found, expected, n_atoms, batch.edge_index.shape[1]
+        return predicted, expected, n_atoms, batch.edge_index.shape[1]
 
 
 def make(payload: dict[str, Any]) -> dict[str, Trainer]:

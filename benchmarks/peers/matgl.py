@@ -17,9 +17,9 @@ class Trainer(PeerTrainer):
     def predict(self, graphs: list) -> tuple[dict, dict, Any, int]:
         batch, lattice, state, energy, forces, stress, *_ = collate_fn_pes(graphs)
         n_edges = batch.edge_index.shape[1]
-        found = dict(zip(self.labels, self.model(batch, lattice, state), strict=False))
+        predicted = dict(zip(self.labels, self.model(batch, lattice, state), strict=False))
         expected = {"energy": energy, "forces": forces, "stress": stress}
-        return found, expected, torch.bincount(batch.batch), n_edges
+        return predicted, expected, torch.bincount(batch.batch), n_edges
 
 
 def make(payload: dict[str, Any]) -> dict[str, Trainer]:

@@ -18,8 +18,8 @@ class Trainer(PeerTrainer):
         batch = _atoms_collate_fn(graphs)
         expected = {name: batch.pop("true_" + name) for name in self.labels}
         n_edges = len(batch["_idx_i"])
-        found = self.model(batch)
-        return found, expected, batch["_n_atoms"], n_edges
+        predicted = self.model(batch)
+        return predicted, expected, batch["_n_atoms"], n_edges
 
 
 def make(payload: dict[str, Any]) -> dict[str, Trainer]:
@@ -34,8 +34,8 @@ def make(payload: dict[str, Any]) -> dict[str, Trainer]:
     }
     kinds = {"SchNet": spk.representation.SchNet, "PaiNN": spk.representation.PaiNN}
     return {
-        f"schnetpack {name}": Trainer(make_model(kind(**options)), graphs, payload)
-        for name, kind in kinds.items()
+        f"schnetpack {name}": Trainer(make_model(representation(**options)), graphs, payload)
+        for name, representation in kinds.items()
     }
 
 

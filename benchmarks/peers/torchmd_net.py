@@ -58,8 +58,8 @@ class Trainer(PeerTrainer):
         edges.shift = joined["shift"]
         batch = torch.repeat_interleave(torch.arange(len(graphs)), n_atoms)
         energy, forces = self.model(joined["numbers"], joined["positions"], batch)
-        found = {"energy": energy[:, 0], "forces": forces}
-        return found, joined, n_atoms, edges.index.shape[1]
+        predicted = {"energy": energy[:, 0], "forces": forces}
+        return predicted, joined, n_atoms, edges.index.shape[1]
 
 
 PER_ROW = ("numbers", "positions", "shift", "energy", "forces")

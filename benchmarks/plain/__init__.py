@@ -1,4 +1,4 @@
-"""The models of the papers in plain PyTorch and torch-geometric: what gnnpre is measured against.
+"""The papers' models in plain PyTorch and torch-geometric, which gnnpre is compared with.
 
 They are written as the papers' code is, layer by layer from published formulas, with none of
 gnnpre's ways to be fast: features are concatenated, every edge is looked at on its own, and

@@ -37,8 +37,8 @@ def data_from_structure(
         order = np.lexsort((distances, target))
         target, source, shift = target[order], source[order], shift[order]
         rank = np.arange(len(target)) - np.searchsorted(target, target)
-        kept = rank < max_neighbors
-        target, source, shift = target[kept], source[kept], shift[kept]
+        near = rank < max_neighbors
+        target, source, shift = target[near], source[near], shift[near]
     return Data(
         z=torch.tensor(structure.atomic_numbers),
         pos=torch.tensor(structure.cart_coords, dtype=dtype),

@@ -1,4 +1,4 @@
-"""What is read out of atoms, its derivatives, and losses."""
+"""Readout of atoms, derivatives of the energy, and losses."""
 
 from collections.abc import Mapping
 
@@ -85,7 +85,7 @@ def plain_loss(
     *,
     energy_per_atom: bool = True,
 ) -> Tensor:
-    """Give the weighted sum of mean losses, ``"l1"`` or ``"mse"``."""
+    """Return the weighted sum of mean losses, ``"l1"`` or ``"mse"``."""
     function = {"l1": nn.functional.l1_loss, "mse": nn.functional.mse_loss}[loss]
     total = torch.zeros((), dtype=data.pos.dtype, device=data.pos.device)
     for name, weight in weights.items():

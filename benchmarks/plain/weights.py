@@ -98,18 +98,18 @@ def _make_torchmdnet(config: TorchMDNet, cutoff: float, scale: float) -> PlainTo
 
 
 def copy_weights(model: ObjectiveModel, plain: PlainModel) -> None:
-    """Give a plain model the weights and the constants of ours."""
+    """Copy weights and constants from a model of gnnpre to its plain counterpart."""
     weights = to_plain(model.state_dict(), model)
     absent = plain.state_dict().keys() - weights.keys()
     constants = {"offset", "references", "backbone.smearing.offset"}
     if absent - constants:
-        raise RuntimeError(f"gnnpre's {type(model).__name__} gives no {sorted(absent)}.")
+        raise RuntimeError(f"gnnpre's {type(model).__name__} has no {sorted(absent)}.")
     with torch.no_grad():
         plain.load_state_dict(weights, strict=False)
 
 
 def to_plain(tensors: Mapping[str, Tensor], model: ObjectiveModel) -> dict[str, Tensor]:
-    """Rename and join what belongs to the weights of ``model``: the weights, or their gradients.
+    """Rename and join the weights of ``model``, or their gradients.
 
     Constants of the model come along where ``tensors`` has them.
     """
@@ -117,9 +117,9 @@ def to_plain(tensors: Mapping[str, Tensor], model: ObjectiveModel) -> dict[str, 
     layers = _torchmdnet if "norm.weight" in body else _cgcnn
     named = {f"backbone.{name}": value for name, value in layers(body).items()}
     named |= {f"head.{name}": value for name, value in _by_prefix(tensors, "head.mlp.").items()}
-    for ours, theirs in CONSTANTS.items():
-        if ours in tensors:
-            named[theirs] = tensors[ours].reshape(-1)
+    for name, plain_name in CONSTANTS.items():
+        if name in tensors:
+            named[plain_name] = tensors[name].reshape(-1)
     return named
 
 
@@ -132,12 +132,12 @@ def _n_layers(body: Mapping[str, Tensor]) -> int:
 
 
 def _cgcnn(body: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Put the three parts of each matrix together, and take gate and core apart."""
-    named = {f"pre.{part}": body[f"embedding.linear.{part}"] for part in ("weight", "bias")}
+    """Join the matrices of target, source and edge; separate gate and core."""
+    named = {f"pre.{name}": body[f"embedding.linear.{name}"] for name in ("weight", "bias")}
     for layer in range(_n_layers(body)):
-        ours = _by_prefix(body, f"layers.{layer}.")
-        parts = [ours[f"{part}.weight"] for part in ("target", "source", "edge")]
-        weights, biases = torch.cat(parts, dim=1).chunk(2), ours["target.bias"].chunk(2)
+        tensors = _by_prefix(body, f"layers.{layer}.")
+        blocks = [tensors[f"{owner}.weight"] for owner in ("target", "source", "edge")]
+        weights, biases = torch.cat(blocks, dim=1).chunk(2), tensors["target.bias"].chunk(2)
         for name, weight, bias in zip(("lin_f", "lin_s"), weights, biases, strict=True):
             named[f"convolutions.{layer}.{name}.weight"] = weight
             named[f"convolutions.{layer}.{name}.bias"] = bias
@@ -145,31 +145,31 @@ def _cgcnn(body: Mapping[str, Tensor]) -> dict[str, Tensor]:
 
 
 def _torchmdnet(body: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Take joint matrices apart; what the first layer of ours does not have is zero."""
+    """Separate joint matrices; weights that the first layer leaves out are zero."""
     named = {
-        theirs + name.removeprefix(ours): value
+        plain_prefix + name.removeprefix(prefix): value
         for name, value in body.items()
-        for ours, theirs in ET_NAMES.items()
-        if name.startswith(ours)
+        for prefix, plain_prefix in ET_NAMES.items()
+        if name.startswith(prefix)
     }
     for layer in range(_n_layers(body)):
-        ours, prefix = _by_prefix(body, f"layers.{layer}."), f"layers.{layer}."
-        for part in ("weight", "bias"):
-            size = len(ours["norm.weight"])
-            zero = torch.zeros_like(ours[f"query.{part}"])
-            named[f"{prefix}layernorm.{part}"] = ours[f"norm.{part}"]
-            named[f"{prefix}q_proj.{part}"] = ours[f"query.{part}"]
-            key, *values = ours[f"send.{part}"].split(size)
-            dkey, *dvalues = ours[f"edge.{part}"].split(size)
+        tensors, prefix = _by_prefix(body, f"layers.{layer}."), f"layers.{layer}."
+        for name in ("weight", "bias"):
+            size = len(tensors["norm.weight"])
+            zero = torch.zeros_like(tensors[f"query.{name}"])
+            named[f"{prefix}layernorm.{name}"] = tensors[f"norm.{name}"]
+            named[f"{prefix}q_proj.{name}"] = tensors[f"query.{name}"]
+            key, *values = tensors[f"send.{name}"].split(size)
+            dkey, *dvalues = tensors[f"edge.{name}"].split(size)
             idle = 3 - len(values)
-            named[f"{prefix}k_proj.{part}"] = key
-            named[f"{prefix}v_proj.{part}"] = torch.cat([*values, *[zero] * idle])
-            named[f"{prefix}dk_proj.{part}"] = dkey
-            named[f"{prefix}dv_proj.{part}"] = torch.cat(
+            named[f"{prefix}k_proj.{name}"] = key
+            named[f"{prefix}v_proj.{name}"] = torch.cat([*values, *[zero] * idle])
+            named[f"{prefix}dk_proj.{name}"] = dkey
+            named[f"{prefix}dv_proj.{name}"] = torch.cat(
                 [*dvalues, *[torch.zeros_like(dkey)] * idle]
             )
-            output = ours[f"output.{part}"]
-            named[f"{prefix}o_proj.{part}"] = torch.cat([*[zero] * 2 * idle, output])
-        none = torch.zeros(3 * size, size).to(ours["query.weight"])
-        named[f"{prefix}vec_proj.weight"] = ours.get("mix.weight", none)
+            output = tensors[f"output.{name}"]
+            named[f"{prefix}o_proj.{name}"] = torch.cat([*[zero] * 2 * idle, output])
+        none = torch.zeros(3 * size, size).to(tensors["query.weight"])
+        named[f"{prefix}vec_proj.weight"] = tensors.get("mix.weight", none)
     return named

@@ -19,7 +19,7 @@ PYTHON = "Python and what else is not torch's"
 
 
 def breakdown(call: Callable[[], Any], repeats: int = 3) -> dict[str, float]:
-    """Give the share of each kind in the time of a call; they sum up to one."""
+    """Return the share of each group of operations in the time of a call; their sum is one."""
     call()
     with profile(activities=[ProfilerActivity.CPU]) as profiled:
         start = time.perf_counter()  # the profiler's own clock
@@ -28,19 +28,19 @@ def breakdown(call: Callable[[], Any], repeats: int = 3) -> dict[str, float]:
         seconds = time.perf_counter() - start
     shares = dict.fromkeys([*KINDS, REST], 0.0)
     for event in profiled.key_averages():
-        shares[_kind(event.key)] += 1e-6 * event.self_cpu_time_total / seconds
+        shares[_group(event.key)] += 1e-6 * event.self_cpu_time_total / seconds
     return {**shares, PYTHON: 1.0 - sum(shares.values())}
 
 
 def breakdown_words(shares: dict[str, float]) -> str:
-    """Say it in one line, the largest first."""
+    """Return the shares as one line of text, the largest first."""
     ordered = sorted(shares.items(), key=lambda item: -item[1])
-    return ", ".join(f"{kind} {100 * share:.0f} %" for kind, share in ordered if share > 0.005)
+    return ", ".join(f"{group} {100 * share:.0f} %" for group, share in ordered if share > 0.005)
 
 
-def _kind(name: str) -> str:
-    for kind, parts in KINDS.items():
+def _group(name: str) -> str:
+    for group, patterns in KINDS.items():
         short = name.removeprefix("aten::")
-        if any(short == part or (len(part) > 4 and part in name) for part in parts):
-            return kind
+        if any(short == pattern or (len(pattern) > 4 and pattern in name) for pattern in patterns):
+            return group
     return REST

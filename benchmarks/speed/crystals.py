@@ -40,7 +40,7 @@ def is_of_size(row: dict) -> bool:
 
 
 def with_labels(structures: list) -> Crystals:
-    """Random labels: what a step costs does not depend on them."""
+    """Return random labels: the cost of a step does not depend on them."""
     rng = np.random.default_rng(0)
     n_atoms = [len(structure) for structure in structures]
     stress = rng.normal(scale=0.05, size=(len(structures), 3, 3))

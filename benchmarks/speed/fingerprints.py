@@ -43,11 +43,11 @@ def run(crystals: Crystals, arguments: argparse.Namespace) -> dict[str, Any]:
         "setting": f"{len(taken)} structures a round, {sum(map(len, silicon))} atoms.",
         "contenders": {
             name: {
-                "seconds_per_crystal": found["median"] / len(taken),
+                "seconds_per_crystal": result["median"] / len(taken),
                 "edges": "",
-                "seconds": found["seconds"],
+                "seconds": result["seconds"],
             }
-            for name, found in raced.items()
+            for name, result in raced.items()
         },
         "absent": {} if peer else {"dscribe": "not run"},
         "peers": {"dscribe": peer.versions} if peer else {},

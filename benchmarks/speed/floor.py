@@ -24,7 +24,7 @@ BYTES = 4  # of a number
 def floor_seconds(
     trainer: Any, batch: CrystalBatch, indices: list[int], backbone: Backbone, rates: dict
 ) -> dict[str, float]:
-    """Estimate the floor of one step in seconds, and give what it is made of."""
+    """Estimate the floor of one step in seconds, with its products and bytes."""
     operations = count_operations(lambda: trainer.step(indices))
     passes = PASSES if trainer.model.differentiates else PASSES - 1
     moved = passes * backbone.n_layers * len(batch.pairs.edges) * backbone.n_radial * BYTES
@@ -50,11 +50,11 @@ def measure_rates(device: str = "cpu", clock: Callable[[Callable], float] | None
     from timeit import timeit
 
     size = 1_024 if device == "cpu" else 8_192
-    left, right, product = (torch.rand(size, size, device=device) for _ in range(3))
+    first, second, product = (torch.rand(size, size, device=device) for _ in range(3))
     source = torch.rand(64_000_000, device=device)
     target = torch.empty_like(source)
     clock = clock or (lambda run: min(timeit(run, number=3) / 3 for _ in range(3)))
     return {
-        "operations_per_s": 2 * size**3 / clock(lambda: torch.mm(left, right, out=product)),
+        "operations_per_s": 2 * size**3 / clock(lambda: torch.mm(first, second, out=product)),
         "bytes_per_s": 2 * source.nbytes / clock(lambda: target.copy_(source)),
     }

@@ -1,4 +1,4 @@
-"""Training steps on a GPU: crystals per second by batch size, and what a large training would take.
+"""Training steps on a GPU: crystals per second by batch size, and hours of a large training.
 
 Batches are assembled on the device. A step is timed on the clock between two synchronisations
 around ten steps, by CUDA events. The projection takes the crystals of this benchmark for those of
@@ -54,26 +54,26 @@ def seconds_of(step: Callable) -> float:
 
 def run_training(work: Training, crystals: Crystals, rates: dict) -> dict:
     setting = Setting(work, crystals, "cuda")
-    trainer = setting.ours(setting.our_model(), [], 1)
-    found, plain = {}, setting.plain([], 1)
+    trainer = setting.trainer(setting.our_model(), [], 1)
+    rates, plain = {}, setting.plain([], 1)
     for size in BATCHES:
         indices = chosen_crystals(len(crystals.structures), size)
         try:
-            found[size] = size / seconds_of(lambda indices=indices: trainer.step(indices))
+            rates[size] = size / seconds_of(lambda indices=indices: trainer.step(indices))
         except torch.cuda.OutOfMemoryError:
             torch.cuda.empty_cache()
             break
-    best = max(found, key=found.__getitem__)
+    best = max(rates, key=rates.__getitem__)
     indices = chosen_crystals(len(crystals.structures), best)
     batch = setting.graphs.to("cuda").batch(indices)
     floor = floor_seconds(trainer, batch, indices, work.backbone, rates)
-    step = best / found[best]
+    step = best / rates[best]
     small = chosen_crystals(len(crystals.structures), BATCHES[0])
     beside = BATCHES[0] / seconds_of(lambda: plain.step(small))
-    hours = FRAMES * EPOCHS / found[best] / 3600
+    hours = FRAMES * EPOCHS / rates[best] / 3600
     return {
         "title": work.title,
-        "crystals_per_s": found,
+        "crystals_per_s": rates,
         "plain_per_s": {BATCHES[0]: beside},
         "floor": {**floor, **rates},
         "projection": (

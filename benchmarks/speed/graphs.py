@@ -19,14 +19,14 @@ def run(name: str, crystals: Crystals, arguments: argparse.Namespace) -> dict[st
     taken = [as_tuple(structure) for structure in crystals.structures[:COUNT]]
     python = python_of("matgl", arguments.peer_home) if arguments.peers else None
     races, versions = graphs_speed.race_graphs(taken, (cutoff,), python, arguments.rounds)
-    found = races[f"{cutoff:g}"]
+    contenders = races[f"{cutoff:g}"]
     rows = {
         contender: {
             "seconds_per_crystal": result["us_per_crystal"] / 1e6,
             "edges": result["edges"],
             "seconds": result["seconds"],
         }
-        for contender, result in found.items()
+        for contender, result in contenders.items()
     }
     reference = graphs_speed.ATOMS2GRAPH if python else graphs_speed.PYMATGEN
     return {

@@ -23,7 +23,7 @@ CLEAR = Path("/proc/self/clear_refs")
 
 
 def peak_of_step(work_name: str, contender: str, pickled: str) -> float:
-    """Give the growth in MB that one step of a contender needs."""
+    """Return the growth in MB that one step of a contender needs."""
     work = TRAININGS[work_name]
     crystals = pickle.loads(Path(pickled).read_bytes())
     setting = Setting(work, crystals)
@@ -32,7 +32,7 @@ def peak_of_step(work_name: str, contender: str, pickled: str) -> float:
         trainer = setting.plain(batches, 1)
     else:
         model = setting.our_model(compile=False if contender == TORCH else "auto")
-        trainer = setting.ours(model, batches, 1)
+        trainer = setting.trainer(model, batches, 1)
     trainer.step(batches[0][:2])
     before = resident("VmRSS")
     CLEAR.write_text("5")

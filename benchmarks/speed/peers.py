@@ -1,4 +1,4 @@
-"""Peers: which are installed, what they are given, and how they are started and ended."""
+"""Peers: which are installed, their inputs, and how they are started and ended."""
 
 import tempfile
 from pathlib import Path
@@ -24,7 +24,7 @@ class ModelPeer(Peer):
 
 
 def python_of(name: str, home: Path) -> str | None:
-    """Give the Python of a peer's environment, if there is one."""
+    """Return the Python of a peer's environment, or None."""
     path = home / name / "bin" / "python"
     return str(path) if path.exists() else None
 
@@ -54,7 +54,7 @@ def close(peers: dict[str, ModelPeer]) -> None:
 
 
 def make_payload(setting: Setting, crystals: Crystals, batches: list[list[int]]) -> dict[str, Any]:
-    """Give crystals with our edges, labels and batches, as NumPy arrays alone."""
+    """Return crystals with gnnpre's edges, labels and batches, as NumPy arrays alone."""
     graphs = setting.graphs
     return {
         "cutoff": graphs.cutoff,

@@ -22,15 +22,15 @@ class Predictor:
 
     def __init__(self, structures: list) -> None:
         self.pickled = pickle.dumps(structures)
-        self.found: np.ndarray | None = None
+        self.predictions: np.ndarray | None = None
 
     def predict(self, structures: list) -> np.ndarray:
         raise NotImplementedError
 
     def __call__(self) -> tuple[list[float], dict[str, int]]:
         structures = pickle.loads(self.pickled)
-        seconds, self.found = stopwatch(lambda: self.predict(structures))
-        return seconds, {"crystals": len(self.found)}
+        seconds, self.predictions = stopwatch(lambda: self.predict(structures))
+        return seconds, {"crystals": len(self.predictions)}
 
 
 class OurPredictor(Predictor):
@@ -55,13 +55,13 @@ class PlainPredictor(Predictor):
     def predict(self, structures: list) -> np.ndarray:
         graphs, size = self.work.graphs, self.work.batch_size
         arguments = (graphs.cutoff, graphs.max_neighbors, torch.float32)
-        parts = []
+        blocks = []
         with torch.no_grad():
             for start in range(0, len(structures), size):
                 chosen = structures[start : start + size]
                 data = [data_from_structure(one, *arguments) for one in chosen]
-                parts.append(self.model(Batch.from_data_list(data))["properties"][:, 0])
-        return torch.cat(parts).numpy()
+                blocks.append(self.model(Batch.from_data_list(data))["properties"][:, 0])
+        return torch.cat(blocks).numpy()
 
 
 def make_predictors(work: Prediction, crystals: Crystals) -> dict[str, Predictor]:
@@ -105,11 +105,11 @@ def of_all_elements(structures: list) -> list[int]:
 
 
 def difference_words(predictors: dict[str, Predictor]) -> str:
-    """Compare what the last round gave, as a part of the largest prediction."""
-    ours, plain = (predictors[name].found for name in (OURS, PLAIN))
-    parts = np.abs(ours - plain) / np.abs(plain).max()
+    """Compare the predictions of the last round, relative to the largest of them."""
+    predicted, plain = (predictors[name].predictions for name in (OURS, PLAIN))
+    differences = np.abs(predicted - plain) / np.abs(plain).max()
     return (
-        f"Difference of predictions, of the largest: {np.quantile(parts, 0.99):.1e} or less for "
-        f"99 % of the crystals, {parts.max():.1e} at most (neighbours at one distance may be cut "
-        "in another order)."
+        f"Difference of predictions, of the largest: {np.quantile(differences, 0.99):.1e} or less "
+        f"for 99 % of the crystals, {differences.max():.1e} at most (neighbours at one distance "
+        "may be cut in another order)."
     )

@@ -1,4 +1,4 @@
-"""What was tried where a ratio is not reached."""
+"""Remarks on attempts where a ratio is not reached."""
 
 __all__ = ["REMARKS"]
 

@@ -1,4 +1,4 @@
-"""What was measured, as JSON and as a table."""
+"""Write measurements as JSON and as tables."""
 
 import json
 from typing import Any
@@ -12,10 +12,10 @@ from .works import OURS, PLAIN, TORCH
 RESULTS = ROOT / "benchmarks" / "results" / "speed.json"
 
 
-def keep(part: str, name: str, result: dict) -> None:
+def keep(section: str, name: str, result: dict) -> None:
     """Add a result to those that are written, and write the table anew."""
     results = json.loads(RESULTS.read_text()) if RESULTS.exists() else {}
-    results.setdefault(part, {})[name] = result
+    results.setdefault(section, {})[name] = result
     RESULTS.parent.mkdir(parents=True, exist_ok=True)
     RESULTS.write_text(json.dumps(results, indent=1) + "\n")
     RESULTS.with_suffix(".md").write_text("\n".join(table(results)) + "\n")
@@ -55,13 +55,15 @@ def work_lines(name: str, result: dict) -> list[str]:
     lines += ["", f"- {edge_words(result)}", *result.get("notes", [])]
     lines += [f"- {contender}: {note}." for contender, note in result.get("absent", {}).items()]
     lines += floor_lines(result) + memory_lines(result) + missed_lines(name, result)
-    lines += [f"- {peer}: {in_words(found)}." for peer, found in result.get("peers", {}).items()]
+    lines += [
+        f"- {peer}: {in_words(versions)}." for peer, versions in result.get("peers", {}).items()
+    ]
     where = f"gnnpre at commit {result['commit']}, {in_words(result['versions'])}"
     return [*lines, "", f"{result['machine']}; {result['date']}; {where}."]
 
 
 def missed_lines(name: str, result: dict) -> list[str]:
-    """Where the time goes, and what was tried where it is more than was asked for."""
+    """Return the shares of the time, and remarks where a ratio is not reached."""
     lines = [
         f"- Where the time of {model} goes: {breakdown_words(shares)}."
         for model, shares in result.get("time goes", {}).items()
@@ -76,11 +78,11 @@ def missed_lines(name: str, result: dict) -> list[str]:
 
 
 def edge_words(result: dict) -> str:
-    """Say whether all contenders counted the same edges."""
+    """Return whether all contenders counted the same edges, as text."""
     counts = {name: row["edges"] for name, row in result["contenders"].items() if row["edges"]}
     if len(set(counts.values())) > 1:
-        found = ", ".join(f"{name} {count}" for name, count in counts.items())
-        return f"Edges differ, and with them the work: {found}."
+        counted = ", ".join(f"{name} {count}" for name, count in counts.items())
+        return f"Edges differ, and with them the work: {counted}."
     return "All that count edges count the same." if counts else "Edges are not counted here."
 
 
@@ -102,13 +104,13 @@ def floor_lines(result: dict) -> list[str]:
     floor = result.get("floor")
     if floor is None:
         return []
-    parts = (
+    terms = (
         f"{floor['operations'] / 1e9:.2f} GFLOP of matrix products at "
         f"{floor['operations_per_s'] / 1e9:.0f} GFLOP/s and {floor['bytes'] / 1e6:.0f} MB of edge "
         f"tensors at {floor['bytes_per_s'] / 1e9:.1f} GB/s"
     )
     return [
-        f"- Floor of a step: {1e3 * floor['seconds']:.0f} ms ({parts}); gnnpre takes "
+        f"- Floor of a step: {1e3 * floor['seconds']:.0f} ms ({terms}); gnnpre takes "
         f"{1e3 * floor['step_s']:.0f} ms, {floor['step_s'] / floor['seconds']:.1f} times that. The "
         f"plain reference multiplies {floor['plain_operations'] / 1e9:.2f} GFLOP."
     ]
@@ -126,10 +128,10 @@ def memory_lines(result: dict) -> list[str]:
         f"{plain:.0f} MB; asked for {memory['asked']:g} times less."
     ]
     for model in (OURS, TORCH):
-        ours = memory["mb"][model]
-        ratio = plain / max(ours, 1e-3)
-        found = f"{ours:.0f} MB, {ratio:.2f} times less: {verdict(ratio, memory['asked'])}"
-        lines.append(f"- Peak memory of {model}: {found}.")
+        growth = memory["mb"][model]
+        ratio = plain / max(growth, 1e-3)
+        text = f"{growth:.0f} MB, {ratio:.2f} times less: {verdict(ratio, memory['asked'])}"
+        lines.append(f"- Peak memory of {model}: {text}.")
     return lines
 
 
@@ -138,7 +140,7 @@ def cuda_lines(name: str, result: dict) -> list[str]:
     lines += [f"| {batch} | {speed:.0f} |" for batch, speed in result["crystals_per_s"].items()]
     where = f"{result['device']}; {result['date']}; gnnpre at commit {result['commit']}"
     words = [result["projection"], result["limit"], f"{where}, {in_words(result['versions'])}."]
-    return [f"`{name}`", "", *lines, *[line for word in words for line in ("", word)]]
+    return [f"`{name}`", "", *lines, *[line for paragraph in words for line in ("", paragraph)]]
 
 
 def printed(name: str, result: dict[str, Any]) -> None:

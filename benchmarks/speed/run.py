@@ -21,11 +21,11 @@ from .works import OURS, PLAIN, PREDICTIONS, TORCH, TRAININGS, Prediction, Train
 
 def run(arguments: argparse.Namespace) -> None:
     """Measure the works that were asked for, one after the other."""
-    known = [*TRAININGS, *graphs.WORKS, *PREDICTIONS, *fingerprints.WORKS]
-    chosen = [name for name in arguments.only.split(",") if name] or known
-    unknown = sorted(set(chosen) - set(known))
+    available = [*TRAININGS, *graphs.WORKS, *PREDICTIONS, *fingerprints.WORKS]
+    chosen = [name for name in arguments.only.split(",") if name] or available
+    unknown = sorted(set(chosen) - set(available))
     if unknown:
-        raise SystemExit(f"--only names {unknown}; known are {', '.join(known)}.")
+        raise SystemExit(f"--only names {unknown}; expected {', '.join(available)}.")
     pin_to_one_core()
     torch.set_num_threads(1)
     crystals = read_crystals(arguments.crystals)
@@ -64,9 +64,9 @@ def run_training(
         "reference": PLAIN,
         "asked": work.asked,
         "setting": f"Batches of {work.batch_size}, {work.steps} steps a round, float32.",
-        "contenders": {model: row(found) for model, found in raced.items()},
+        "contenders": {model: row(result) for model, result in raced.items()},
         "absent": absent,
-        "peers": {peer: found.versions for peer, found in peers.items()},
+        "peers": {name: peer.versions for name, peer in peers.items()},
         "floor": floor(setting, batches, contenders, rates, raced[OURS]),
         "time goes": {model: breakdown(contenders[model]) for model in our_models(contenders)},
     }
@@ -80,8 +80,8 @@ def our_contenders(setting: Setting, batches: list[list[int]]) -> dict[str, Any]
     """Ours with and without compiled kernels, and the plain reference."""
     steps = setting.work.steps
     return {
-        OURS: setting.ours(setting.our_model(), batches, steps),
-        TORCH: setting.ours(setting.our_model(compile=False), batches, steps),
+        OURS: setting.trainer(setting.our_model(), batches, steps),
+        TORCH: setting.trainer(setting.our_model(compile=False), batches, steps),
         PLAIN: setting.plain(batches, steps),
     }
 
@@ -90,13 +90,13 @@ def our_models(contenders: dict[str, Any]) -> list[str]:
     return [model for model in contenders if model in (OURS, TORCH)]
 
 
-def row(found: dict) -> dict:
-    n_crystals = found["work"]["crystals"]
+def row(result: dict) -> dict:
+    n_crystals = result["work"]["crystals"]
     return {
-        "seconds_per_crystal": found["median"] / n_crystals,
-        "clock_per_crystal": found["clock"] / n_crystals,
-        "edges": found["work"].get("edges", ""),
-        "seconds": found["seconds"],
+        "seconds_per_crystal": result["median"] / n_crystals,
+        "clock_per_crystal": result["clock"] / n_crystals,
+        "edges": result["work"].get("edges", ""),
+        "seconds": result["seconds"],
     }
 
 
@@ -105,7 +105,7 @@ def floor(
     batches: list[list[int]],
     contenders: dict[str, Trainer],
     rates: dict,
-    found: dict,
+    result: dict,
 ) -> dict:
     """The floor of a step of middling size."""
     edges = setting.graphs.edge_counts
@@ -115,7 +115,7 @@ def floor(
     # The operations that torch counts are all in the step without kernels.
     least = floor_seconds(contenders[TORCH], batch, indices, setting.work.backbone, rates)
     plain = count_operations(lambda: contenders[PLAIN].step(indices))
-    step = found["median"] / setting.work.steps
+    step = result["median"] / setting.work.steps
     return {**least, **rates, "plain_operations": plain, "step_s": step}
 
 
@@ -124,7 +124,7 @@ def run_prediction(work: Prediction, crystals: Crystals, arguments: argparse.Nam
     raced = race(predictors, arguments.rounds)
     taken = crystals.structures[: work.count]
     edges = len(work.graphs.transform(taken).edge_shift)
-    rows = {model: {**row(found), "edges": edges} for model, found in raced.items()}
+    rows = {model: {**row(result), "edges": edges} for model, result in raced.items()}
     return {
         "title": work.title,
         "reference": PLAIN,

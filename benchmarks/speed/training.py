@@ -34,7 +34,7 @@ class Trainer:
         self.next = 0
 
     def loss(self, indices: list[int]) -> tuple[Tensor, int]:
-        """Assemble a batch; give its loss and its number of edges."""
+        """Assemble a batch; return its loss and its number of edges."""
         raise NotImplementedError
 
     def step(self, indices: list[int]) -> int:
@@ -115,7 +115,7 @@ class Setting:
         copy_weights(self.our_model(), plain)
         return plain.to(self.device)
 
-    def ours(self, model: ObjectiveModel, batches: list[list[int]], steps: int) -> OurTrainer:
+    def trainer(self, model: ObjectiveModel, batches: list[list[int]], steps: int) -> OurTrainer:
         graphs, targets = self.graphs.to(self.device), self.targets.to(self.device)
         return OurTrainer(model, graphs, targets, batches, steps)
 

@@ -1,4 +1,4 @@
-"""What is measured: sizes, settings, and the ratios that are asked for."""
+"""The measurements: sizes, settings, and the ratios that are aimed at."""
 
 from dataclasses import dataclass, field
 from typing import Any

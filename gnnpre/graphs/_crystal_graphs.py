@@ -303,7 +303,7 @@ class CrystalGraphs:
         Parameters
         ----------
         blocks : sequence of CrystalGraphs
-            What to join, in order. The index is retained where all have one.
+            The blocks to join, in order. The index is retained where all have one.
 
         Returns
         -------

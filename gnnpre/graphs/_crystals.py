@@ -311,7 +311,7 @@ class Crystals:
         Parameters
         ----------
         blocks : sequence of Crystals
-            What to join, in order. Ids, columns and the index are retained where all have them.
+            The blocks to join, in order. Ids, columns and the index stay where all have them.
 
         Returns
         -------

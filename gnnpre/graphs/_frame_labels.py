@@ -267,7 +267,7 @@ class FrameLabels:
         Parameters
         ----------
         blocks : sequence of FrameLabels
-            What to join, in order. Columns of ``info`` and ``atom_info`` are retained where all
+            The blocks to join, in order. Columns of ``info`` and ``atom_info`` are retained where all
             have them.
 
         Returns

@@ -70,7 +70,7 @@ def _as_tensor(array: np.ndarray, dtype: torch.dtype, original: Any, device: Any
 
 
 def _check_types(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
-    """Check types, shapes and counts: what has to hold before rows belong to crystals."""
+    """Check types, shapes and counts, on which the assignment of rows to crystals relies."""
 
     def read(name: str, shape: tuple[int, ...]) -> np.ndarray:
         return number_array(name, arrays[name], str(DTYPES[name]).removeprefix("torch."), shape)

@@ -20,7 +20,7 @@ SHOWN = 40
 def parse_text(text: str, name: str) -> Any:
     """Build a pymatgen structure from the content of a CIF, POSCAR or JSON file.
 
-    ``name`` is what errors call the text.
+    ``name`` stands for the text in errors.
     """
     stripped = text.lstrip()
     if stripped.startswith("{"):
@@ -103,7 +103,7 @@ def _numbers(values: Any) -> np.ndarray:
 
 
 def _read_species(species: Any) -> dict[Any, float]:
-    """Read what is on a site; oxidation states do not matter to a graph."""
+    """Read the elements on a site; oxidation states do not matter to a graph."""
     from pymatgen.core import DummySpecies, Element
 
     amounts: dict[Any, float] = {}

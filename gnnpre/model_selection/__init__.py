@@ -1,4 +1,4 @@
-"""Choosing models: splits and audits of crystals, searches that give up early on bad ones."""
+"""Model selection: splits and audits of crystals, searches that prune bad trials early."""
 
 from ._cache._cache_entry import CacheEntry
 from ._cache._memory import ContentMemory

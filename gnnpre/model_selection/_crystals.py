@@ -20,7 +20,7 @@ LARGEST_ATOMIC_NUMBER = 118
 
 
 def read_crystals(X: Any, name: str = "X") -> Crystals:
-    """Read structures or graphs into flat arrays; ``name`` is what the user calls them."""
+    """Read structures or graphs into flat arrays; ``name`` is that of the argument."""
     if isinstance(X, CrystalGraphs) and len(X) == 0:
         raise ValueError(f"{name} is empty: expected graphs of at least 1 crystal.")
     try:

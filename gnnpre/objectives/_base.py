@@ -67,7 +67,7 @@ class Objective(Registered, HasConstraints, BaseEstimator, ABC):
         """
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        """Return what :meth:`build` needs besides the parameters, as JSON-serializable values.
+        """Return the inputs of :meth:`build` besides the parameters, as JSON-serializable values.
 
         Parameters
         ----------

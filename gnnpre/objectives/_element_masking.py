@@ -1,4 +1,4 @@
-"""Masked elements: learn which element belongs to a site from what surrounds it."""
+"""Masked elements: learn which element belongs to a site from its surroundings."""
 
 from collections.abc import Sequence
 from typing import Any, ClassVar

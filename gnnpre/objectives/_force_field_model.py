@@ -85,7 +85,7 @@ class ForceFieldModel(ObjectiveModel):
     def _fit_references(
         self, counts: np.ndarray, energy: np.ndarray, targets: Targets, rows: np.ndarray
     ) -> np.ndarray:
-        """Fit the reference energies of each source; return what they leave of the energies."""
+        """Fit the reference energies of each source; return the energies less those."""
         if self.config.sources is None:
             fitted = fit_reference_energies(counts, energy)
             self.reference_energies.copy_(torch.from_numpy(fitted))

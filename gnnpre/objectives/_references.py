@@ -63,7 +63,7 @@ def cell_offset(counts: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
     offset : float
         The energy per cell in eV.
     explained : float
-        Share of the variance per atom, of what the elements leave unexplained, that it explains.
+        Share that it explains of the variance per atom which the elements leave unexplained.
     """
     n_atoms = counts.sum(axis=1)
     fractions, per_atom = counts / n_atoms[:, None], energy / n_atoms

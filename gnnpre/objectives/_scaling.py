@@ -29,7 +29,7 @@ def mean_and_spread(
     values : ndarray of shape (n, ...)
         Finite numbers.
     sizes : ndarray of shape (n,), optional
-        What the values are proportional to, such as numbers of atoms: the mean is then that of
+        Sizes that the values are proportional to, such as numbers of atoms: the mean is that of
         ``values / sizes``, and the spread that of ``values - mean * sizes``.
 
     Returns

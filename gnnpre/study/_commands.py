@@ -48,13 +48,16 @@ def _parser() -> argparse.ArgumentParser:
 
 def _run(options: argparse.Namespace) -> int:
     study = load_study(options.study)
+    # 1. the declaration
     only = [name for name in options.only.split(",") if name]
     common = {"data_home": options.data_home, "only": only, "device": options.device}
+    # 2. only an estimate
     if options.estimate:
         from .run._estimate import estimate_study
 
         print(estimate_study(study, options.folder, threads=options.threads, **common))
         return 0
+    # 3. the study itself
     if options.folder is None:
         raise ValueError("--folder is missing; expected the folder to run the study in.")
     run = run_study(study, options.folder, threads=options.threads, progress=_print, **common)

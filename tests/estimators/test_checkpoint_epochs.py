@@ -51,7 +51,7 @@ def losses(model):
 
 
 def in_peace(model, **changes):
-    """Give the same without any file."""
+    """Return the same without any file."""
     alone = clone(model).set_params(checkpoint_dir=None, checkpoint_epochs=None, resume=False)
     return alone.set_params(**changes)
 

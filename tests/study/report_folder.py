@@ -28,7 +28,7 @@ def key_of(*parts) -> str:
 
 
 def evaluation(data, backbone, strategy, *, seed, fold=None, predictions=None, **changes) -> dict:
-    """Give a record: targets are those of the run, predictions off by ``size`` where not given."""
+    """Return a record: targets are those of the run, predictions off by ``size`` by default."""
     role, size = changes.pop("role", "pretrained"), changes.pop("size", 30.0)
     run = np.random.default_rng([seed or 0, fold or 0, len(data)])
     indices = np.sort(run.permutation(len(FORMULAS))[:N_TEST])

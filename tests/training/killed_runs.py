@@ -63,7 +63,7 @@ class NoisyVolumeModel(ObjectiveModel):
 
 
 def make_estimator(name, **resume):
-    """Give one of the trainings that must survive being killed."""
+    """Return one of the trainings that must survive being killed."""
     common = {"random_state": 3, "batch_size": 4, "learning_rate": 0.02, **resume}
     if name == "cosine":  # moving average, batch norm, best weights
         backbone = CGCNN(8, 1, batch_norm=True)
@@ -109,7 +109,7 @@ def ended(child):
 
 
 def die_while_writing(part, count):
-    """Let the process kill itself when it writes its state for the ``count``-th time."""
+    """Make the process kill itself when it writes its state for the ``count``-th time."""
 
     def before():
         replace, calls = os.replace, []

@@ -1,4 +1,4 @@
-"""Keys by content, independent of what Python objects cache in themselves."""
+"""Keys by content, independent of values that Python objects cache in themselves."""
 
 import hashlib
 import inspect

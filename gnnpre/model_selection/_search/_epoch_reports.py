@@ -20,14 +20,14 @@ PREFIX = "gnnpre:epoch:"
 
 
 def epoch_values(trial: "FrozenTrial") -> dict[int, float]:
-    """Return what a trial reported after its epochs: minus the loss, by step."""
+    """Return the reports of a trial after its epochs: minus the loss, by step."""
     attributes = trial.system_attrs.items()
     values = {int(k.removeprefix(PREFIX)): v for k, v in attributes if k.startswith(PREFIX)}
     return dict(sorted(values.items()))
 
 
 def store_epoch_value(storage: "BaseStorage", trial_id: int, step: int, value: float) -> None:
-    """Store what a trial reports after an epoch; the first report of a step counts."""
+    """Store the report of a trial after an epoch; the first one of a step counts."""
     # Several networks in one estimator come to the same epoch.
     if f"{PREFIX}{step}" not in storage.get_trial(trial_id).system_attrs:
         storage.set_trial_system_attr(trial_id, f"{PREFIX}{step}", value)

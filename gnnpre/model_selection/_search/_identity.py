@@ -1,4 +1,4 @@
-"""What a stored search and the one that goes on with it must have in common."""
+"""The identity of a search, which a stored one must share to be continued."""
 
 import copy
 import json

@@ -70,7 +70,7 @@ class StudyHandle:
         return self._study
 
     def report_epoch(self, number: int, step: int, value: float) -> bool:
-        """Store what a trial reports after an epoch; return whether it should be pruned."""
+        """Store the report of a trial after an epoch; return whether it should be pruned."""
         if self.storage is None:
             return False
         study_id = self.storage.get_study_id_from_name(self.name)

@@ -42,7 +42,7 @@ STARTUP_TRIALS, WARMUP = 3, 0.2
 
 
 class PruningSearchCV(BaseSearchCV):
-    """Search hyper-parameters by cross-validation, and give up early on those that do badly.
+    """Search hyper-parameters by cross-validation, and prune those that do badly early.
 
     Like ``GridSearchCV``, with an Optuna study instead of the grid. After each epoch of each fold
     the pruner sees the network's inner validation loss and may end the trial: in the first epochs
@@ -128,7 +128,7 @@ class PruningSearchCV(BaseSearchCV):
     -----
     After each fold a trial reports the mean score so far, so that values of pruned and of complete
     trials compare in Optuna's plots and dashboard; a trial that is pruned in its first fold has no
-    value. What the pruner sees after an epoch is minus the loss, at step
+    value. The pruner sees minus the loss after each epoch, at step
     ``fold * max_epochs + epoch``, both from 0; where ``max_epochs`` is searched, its largest value
     counts. Networks without a validation part (``validation_fraction=0``) have no such losses, and
     are pruned like estimators without epochs: by the mean score so far, at step ``fold``. The test
@@ -252,7 +252,7 @@ class PruningSearchCV(BaseSearchCV):
         return self
 
     def _objective(self, X: Any, y: Any, params: dict[str, Any]) -> CrossValidation:
-        """Collect what all trials share: data, folds, and the Optuna study."""
+        """Collect the inputs that all trials share: data, folds, and the Optuna study."""
         # A missing group or weight is named here; splitters would raise NumPy's or pandas' errors.
         if params.get("groups") is not None:
             as_labels("groups", params["groups"])

@@ -10,7 +10,7 @@ __all__ = ["DistributionSpace", "draw", "make_space"]
 
 @dataclass(frozen=True)
 class DistributionSpace:
-    """Draws each parameter from its distribution; from a frozen trial, what was drawn."""
+    """Draw each parameter from its distribution; a frozen trial repeats its values."""
 
     distributions: Mapping[str, Any]
 

@@ -117,7 +117,7 @@ def _components(estimator: Any) -> Iterator[tuple[str, Any]]:
 
 
 def _defaults(components: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
-    """Yield what stands for a backbone or an objective that is None."""
+    """Yield the default of each backbone or objective that is None."""
     for name, component in components.items():
         start = f"{name}__" if name else ""
         has_backbone = isinstance(component, (Pretrainer, *SUPERVISED))

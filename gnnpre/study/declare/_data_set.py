@@ -60,6 +60,7 @@ class DataSet:
     finetuning: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # 1. each field by itself
         check_name("name of a data set", self.name)
         for name in ("sample", "n_labels"):
             if getattr(self, name) is not None:
@@ -67,6 +68,7 @@ class DataSet:
         check_number(f"sample_seed of {self.name}", self.sample_seed, integer=True, low=-1)
         check_settings(f"finetuning of data set {self.name}", self.finetuning, FINETUNING)
         self._check_text()
+        # 2. fields that exclude each other
         if self.path is None and (self.target or self.unit):
             raise ValueError(
                 f"Data set {self.name!r} has target or unit but no path: a MatBench table has its "

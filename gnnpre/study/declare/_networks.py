@@ -89,7 +89,8 @@ class Pretraining:
     drop_leaks : sequence of str
         Data sets of the study; crystals that occur in one of them are left out.
     leak_level : {"structure", "prototype", "composition"}
-        What counts as the same crystal; see :func:`gnnpre.model_selection.drop_leaks`.
+        Level at which two crystals count as the same; see
+        :func:`gnnpre.model_selection.drop_leaks`.
     settings : mapping
         Parameters of the ``Pretrainer``, on top of those common to all pre-trainings.
 
@@ -112,6 +113,7 @@ class Pretraining:
     settings: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
+        # 1. names and lists
         check_name("name of a pre-training", self.name)
         check_type(f"objective of {self.name}", self.objective, Objective, "ForceField()")
         for name in ("sources", "drop_leaks"):
@@ -122,6 +124,7 @@ class Pretraining:
             )
         if self.targets is not None:
             set_field(self, "targets", as_names(f"targets of {self.name}", self.targets))
+        # 2. numbers and settings
         if self.max_structures is not None:
             check_number(f"max_structures of {self.name}", self.max_structures, integer=True)
         check_number(f"random_state of {self.name}", self.random_state, integer=True, low=-1)

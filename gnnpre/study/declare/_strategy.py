@@ -20,7 +20,7 @@ class Strategy:
     Parameters
     ----------
     name : str
-        Name of the row. ``"scratch"`` is what the improvement of the others is taken against.
+        Name of the row. Improvements of the others are relative to ``"scratch"``.
     pretraining : str, optional
         The pre-training to start from; random weights by default.
     kind : {"finetune", "probe"}
@@ -34,9 +34,9 @@ class Strategy:
     of : sequence of str, optional
         Train nothing; predict the mean of the predictions of these strategies or baselines.
     finetuning : mapping
-        Settings of fine-tuning in which this strategy differs. Beside ``transfer`` and
-        ``strategy``, which are about pre-trained weights, they give it another budget than the
-        other rows have: say so in the notes of the study.
+        Settings of fine-tuning in which this strategy differs. Other settings than ``transfer``
+        and ``strategy``, which are about pre-trained weights, change its budget: note that in
+        ``notes`` of the study.
     backbones : sequence of str, optional
         Networks to use it with; all by default.
     data : sequence of str, optional

@@ -173,6 +173,7 @@ class Study:
             check_known(f"pretraining of {row.name}", row.pretraining, pretrainings)
             check_known(f"backbones of {row.name}", row.backbones, backbones)
             check_known(f"data of {row.name}", row.data, data)
+            # A mean of means is not declared: "of" names rows that are trained, or baselines.
             trained = [strategy.name for strategy in self.strategies if strategy.of is None]
             check_known(f"of of {row.name}", row.of, [*trained, *self.baselines])
         for item in self.pretrainings:

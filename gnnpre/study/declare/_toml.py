@@ -99,6 +99,7 @@ def load_study(path: str | Path) -> Study:
 
 
 def _from_python(path: Path) -> Study:
+    # Recipes hold functions, which TOML cannot: such a study is a Python file.
     study = runpy.run_path(str(path)).get("study")
     if not isinstance(study, Study):
         raise ValueError(
@@ -142,6 +143,7 @@ def _build_configs(where: str, value: Any) -> Any:
 
 
 def _classes() -> dict[str, type]:
+    # Only these: a file cannot name a class to import.
     modules = (backbones, fingerprints, objectives, training)
     named = {name: getattr(module, name) for module in modules for name in module.__all__}
     abstract = {"Backbone", "Objective", "Fingerprint"}
@@ -190,6 +192,7 @@ def _data_set(table: Any, folder: Path) -> DataSet:
         raise ValueError(f"an item of data has no 'name', which it needs: {table}.")
     path = table.get("path")
     if path is not None:
+        # Relative to the study file; "/" leaves an absolute path as it is.
         path = str(folder / expand_path(f"path of data set {table['name']!r}", path))
     return DataSet(**{**table, "path": path})
 

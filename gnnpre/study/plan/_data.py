@@ -99,6 +99,7 @@ def locate_data(declared: DataSet, home: Path | None) -> LocatedData:
 def load_data(located: LocatedData) -> LoadedData:
     """Read a data set, or the sample of it that is declared."""
     name, declared = located.declared.name, located.declared
+    # 1. the file, with one target
     structures, y = read_matbench(located.path, located.target)
     if getattr(y, "ndim", 1) != 1:
         raise ValueError(
@@ -106,6 +107,7 @@ def load_data(located: LocatedData) -> LoadedData:
             f"{list(y.columns)}: name one of them."
         )
     _check_rows(located, len(structures))
+    # 2. a number for each crystal
     values = as_floats(f"target {y.name} of data set {name!r}", y.to_numpy(), n_dims=(1,))
     missing = np.flatnonzero(np.isnan(values))
     if len(missing):
@@ -113,6 +115,7 @@ def load_data(located: LocatedData) -> LoadedData:
             f"Data set {name!r} has no target {y.name} in {len(missing)} of {len(values)} rows of "
             f"{located.path}, the first at {rows_text(missing, y)}. Leave them out of the file."
         )
+    # 3. the declared sample, in the order of the file
     rows = _sample(name, len(values), declared.sample, declared.sample_seed)
     chosen = [structures[row] for row in rows.tolist()]
     return LoadedData(name, str(y.name), located.unit, chosen, values[rows], rows)

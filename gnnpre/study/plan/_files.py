@@ -41,7 +41,7 @@ SUBFOLDERS = ("", "downstream")
 
 
 def find_home(data_home: str | Path | None) -> Path | None:
-    """Return the folder of the user's files: the argument, or what ``GNNPRE_DATA`` names."""
+    """Return the folder of the user's files: the argument, or else that of ``GNNPRE_DATA``."""
     home = data_home or os.environ.get("GNNPRE_DATA")
     return Path(home).expanduser() if home else None
 

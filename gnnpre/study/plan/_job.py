@@ -35,6 +35,7 @@ class Job:
         names = {name: getattr(self, name) for name in ("kind", "strategy", "backbone", "member")}
         needs = [job.key for job in self.needs]
         described = {**names, "needs": needs, "gnnpre": __version__, **self.parameters}
+        # The version of gnnpre is in the key: another one may compute other numbers.
         text = json.dumps(described, sort_keys=True)
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 

@@ -65,6 +65,7 @@ class _Planner:
         self.pretrainings: dict[tuple[str, str], Job] = {}
 
     def jobs(self) -> Iterator[Job]:
+        # First all evaluations: they collect the pre-trainings that they need.
         evaluations = [job for name in self.data for job in self._evaluations(name)]
         yield from self.pretrainings.values()
         yield from evaluations
@@ -107,6 +108,7 @@ class _Planner:
         if strategy.members is None:
             yield self._trained(data, run, network, strategy, None)
             return
+        # An ensemble shares its first member with a row of equal settings: trained once, not twice.
         twin = self._twin(strategy, network, data)
         first = self._trained(data, run, network, twin or strategy, None if twin else 0)
         rest = [
@@ -159,6 +161,7 @@ class _Planner:
         strategy: Strategy,
         member: int | None,
     ) -> Job:
+        # From the general to the special; later entries win.
         settings = {
             **DEFAULTS,
             **self.study.finetuning,

@@ -46,6 +46,7 @@ def split_data(
         test, rest = order[:n_test], order[n_test:]
     else:
         folds = KFold(N_FOLDS, shuffle=True, random_state=FOLD_SEED)
+        # The folds depend on the number of rows alone, not on the crystals.
         remaining, test = list(folds.split(np.zeros(n)))[fold or 0]
         rest = np.random.default_rng([seed, fold or 0]).permutation(remaining)
         n_valid = max(1, round(len(rest) * validation))

@@ -23,7 +23,7 @@ def resampled_improvements(
     pairs : sequence of ndarray of shape (2, n_test)
         For each run the absolute errors of the reference and of the method on the same crystals.
     stream : str
-        Name of the random stream. One name for all methods of a data set gives them the same
+        Name of the random stream. All methods of a data set have one name, and with it the same
         resamples.
     n_resamples : int, default=2000
         How many to draw.

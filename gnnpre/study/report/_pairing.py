@@ -41,6 +41,7 @@ def aligned(
 ) -> tuple[list[int], np.ndarray]:
     """Return the crystals of one run, and their errors (2, crystals) with two methods."""
     indices = sorted(before)
+    # Both methods of a run test the same crystals, or a paired comparison means nothing.
     if indices != sorted(after):
         raise ValueError(
             f"records of data set {data!r} have different test crystals in one run: the folder "

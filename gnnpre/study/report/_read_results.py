@@ -50,13 +50,16 @@ def read_results(folder: str | Path) -> StudyResults:
             f"folder={str(folder)!r} has no study.json: expected the folder that a study was run "
             "in. Run the study first, or give the folder itself, not one inside it."
         )
+    # 1. the declaration and its data sets
     study = _parsed(root / "study.json", lambda _, raw: dict(raw))
     data = {item.name: item for item in _all_in(root / "data", _parse_data)}
+    # 2. finished and failed jobs
     records = tuple(_all_in(root / "records", parse_record))
     for record in records:
         _check_indices(root, record, data)
     failures = tuple(_all_in(root / "failures", _failure))
     results = StudyResults(root, study, data, records, failures)
+    # 3. one record for each cell of the tables
     _check_unique(root, results)
     return results
 

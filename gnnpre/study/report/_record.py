@@ -19,7 +19,7 @@ MAE_TOLERANCE, ROUNDING = 1e-3, 1e-6
 
 
 class Method(NamedTuple):
-    """A row of the tables: what was trained, and how."""
+    """A row of the tables: a backbone, None without a network, and a strategy."""
 
     backbone: str | None
     strategy: str
@@ -29,7 +29,7 @@ class Method(NamedTuple):
 
 
 class DataSummary(NamedTuple):
-    """A data set of a study: what is predicted, in which unit, for which formulas."""
+    """A data set of a study: target, unit, and the formulas of its crystals."""
 
     name: str
     target: str
@@ -81,6 +81,7 @@ class Record:
 def parse_record(path: Path, raw: Any) -> Record:
     """Check the content of a record's file and return it as a :class:`Record`."""
     _check_fields(path, raw)
+    # Provenance, kept as it is: another version may have written other fields.
     extra = {name: raw[name] for name in raw if name not in Record.__dataclass_fields__}
     record = Record(
         key=raw["key"],

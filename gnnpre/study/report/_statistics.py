@@ -143,12 +143,15 @@ def _compare(
     pairs = [aligned(data, before[run], after[run]) for run in before if run in after]
     if not pairs or not all(np.isfinite(errors).all() for _, errors in pairs):
         return None
+    # 1. errors run by run, and their means
     errors = [pair for _, pair in pairs]
     run_maes = np.array([pair.mean(axis=1) for pair in errors])  # (runs, 2)
     reference_mae, mae = run_maes.mean(axis=0)
     if reference_mae == 0.0:
         return None
+    # 2. the interval, from resampled runs and crystals
     draws = resampled_improvements(errors, stream=data, n_resamples=n_resamples)
+    # 3. the tests: over runs, and over crystals
     crystals = mean_by_crystal(pairs)
     return Improvement(
         100.0 * (reference_mae - mae) / reference_mae,

@@ -35,6 +35,7 @@ def evaluate_baseline(
     name = job.parameters["model"]
     tables = _tables(name, data)
     table, blocks = np.hstack(tables), [block.shape[1] for block in tables]
+    # Unlike networks, no baseline stops by validation: for the test it may learn from both.
     both = np.concatenate([split.train, split.valid])
     predictions = []
     for train, test in ((split.train, split.valid), (both, split.test)):

@@ -40,6 +40,7 @@ def describe_study(plan: Plan, folder: StudyFolder) -> dict[str, Any]:
         "started": now(),
         "jobs": [job.describe() for job in plan.jobs],
     }
+    # A study may be continued by another version: where it began stays on record.
     path = folder.root / "study.json"
     if path.is_file():
         before = json.loads(path.read_text(encoding="utf-8"))

@@ -102,14 +102,14 @@ def estimate_study(
 def _rows(jobs: Iterable[Job], timer: "_Timer", threads: int) -> Iterable[EstimateRow]:
     alike_jobs: dict[str, list[Job]] = {}
     for job in jobs:
-        alike_jobs.setdefault(_kind(job), []).append(job)
+        alike_jobs.setdefault(_timing_label(job), []).append(job)
     for alike in alike_jobs.values():
         seconds = timer.seconds(alike[0])
         hours = len(alike) * seconds * threads / HOUR
         yield EstimateRow(_title(alike), len(alike), seconds, hours)
 
 
-def _kind(job: Job) -> str:
+def _timing_label(job: Job) -> str:
     """Return a label that is equal for jobs that take the same time."""
     if job.kind == "pretraining":
         return job.key
@@ -165,6 +165,7 @@ class _Timer:
         split = split_of(job, len(data))
         both = np.concatenate([split.train, split.valid])
         settings = {k: v for k, v in job.tools["finetuning"].items() if k not in OF_PRETRAINED}
+        # The same share of validation crystals, which cost a forward pass in each epoch.
         share = len(split.valid) / len(both)
 
         def fit(graphs: CrystalGraphs, rows: np.ndarray) -> Any:
@@ -204,6 +205,7 @@ def _time(
     started = time.perf_counter()
     graphs = to_graph.fit_transform([structures[row] for row in rows.tolist()])
     building = time.perf_counter() - started
+    # The first epoch compiles kernels and fills caches: it does not count.
     epoch = _epoch_seconds(fit(graphs, rows).history_)
     return float((building + epochs * epoch) * n / len(rows))
 

@@ -1,4 +1,4 @@
-"""Evaluations: train on the training part, validate, test."""
+"""Evaluations: train on the training crystals, validate, test."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ __all__ = ["RecipeContext", "evaluate", "split_of"]
 
 @dataclass(frozen=True)
 class RecipeContext:
-    """What a :class:`Recipe` can use.
+    """Seed, files and device for the estimator of a :class:`Recipe`.
 
     Parameters
     ----------
@@ -61,8 +61,10 @@ class Fit:
 
 def evaluate(job: Job, workspace: Workspace) -> dict[str, Any]:
     """Run an evaluation and return the results for its record."""
+    # 1. crystals and their split
     data = workspace.load(str(job.data))
     split = split_of(job, len(data))
+    # 2. predictions, by the kind of model
     model = job.parameters["model"]
     if job.role == "ensemble":
         fit = _mean_of_members(job, workspace.folder)
@@ -74,6 +76,7 @@ def evaluate(job: Job, workspace: Workspace) -> dict[str, Any]:
         fit = _fit_network(job, workspace, data, split)
     else:
         fit = Fit(*evaluate_baseline(job, workspace, data, split), [], {})
+    # 3. errors, in the form of a record
     return _result(data, split, fit)
 
 
@@ -112,6 +115,7 @@ def _result(data: LoadedData, split: Split, fit: Fit) -> dict[str, Any]:
 def _fit_network(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
     """Train a network, from random or pre-trained weights."""
     graphs = workspace.graphs(data, job.tools["graphs"])
+    # Training crystals first, then those that validate: see _last.
     both = np.concatenate([split.train, split.valid])
     start: dict[str, Any] = {"backbone": job.tools["backbone"]}
     if job.needs:
@@ -145,6 +149,7 @@ def _fit_probe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -
     """Fit a kernel machine to frozen embeddings and the composition."""
     graphs = workspace.graphs(data, job.tools["graphs"])
     path = workspace.weights(job.needs[0], job.parameters["epoch"])
+    # Frozen: the embeddings depend on pre-training alone.
     pretrainer = Pretrainer.load(path).set_params(embedding_pooling="cumulants")
     blocks = [pretrainer.transform(graphs), Composition().fit_transform(data.structures)]
     table = np.hstack(blocks)

@@ -26,7 +26,7 @@ class StudyFolder:
         self.root = Path(root)
 
     def create(self) -> None:
-        """Create the folder and its subfolders, and remove what killed processes left in them."""
+        """Create the folder and its subfolders, and remove leftovers of killed processes."""
         for name in (".", *SUBFOLDERS):
             (self.root / name).mkdir(parents=True, exist_ok=True)
             remove_stale(self.root / name)
@@ -58,6 +58,7 @@ class StudyFolder:
 
     def is_done(self, job: Job) -> bool:
         """Return whether a job has a record, and its weights exist."""
+        # Somebody may have deleted large files and kept the records.
         has_weights = job.kind != "pretraining" or self.pretrained(job.key).is_file()
         return has_weights and self.record(job.key).is_file()
 
@@ -74,7 +75,7 @@ class StudyFolder:
         self.clean(key)
 
     def clean(self, key: str) -> None:
-        """Remove what a job needed while it ran, and what killed processes left half written."""
+        """Remove the checkpoints of a job, and half-written files of killed processes."""
         shutil.rmtree(self.checkpoints(key), ignore_errors=True)
         for name in ("records", "failures", "pretrained"):
             remove_stale(self.root / name)
@@ -86,7 +87,7 @@ class StudyFolder:
 
 
 def write_json(path: Path, content: Mapping[str, Any]) -> None:
-    """Write JSON; what is not finite becomes null."""
+    """Write JSON; numbers that are not finite become null."""
     write_file(path, _text(content))
 
 
@@ -101,6 +102,7 @@ def _plain(value: Any) -> Any:
         return _plain(value.tolist())
     if isinstance(value, np.generic):
         return _plain(value.item())
+    # Before Iterable: a string is one too.
     if isinstance(value, str):
         return value
     if isinstance(value, Iterable):

@@ -48,10 +48,11 @@ def _processor() -> str:
 def describe_commit() -> str:
     """Return the commit of the package's checkout, marked if it was changed, or its version.
 
-    Once a process: what it has imported does not change with the checkout.
+    Looked up once in a process: imported code does not change with the checkout.
     """
     folder = Path(__file__).parent
     commit = _git(folder, "rev-parse", "HEAD")
+    # An installed package inside some other repository has that one's commit, not gnnpre's.
     if commit is None or _git(folder, "ls-files", "--error-unmatch", "_machine.py") is None:
         return f"gnnpre {__version__}"
     changed = _git(folder, "status", "--porcelain", "--untracked-files=no", "--", "../..")

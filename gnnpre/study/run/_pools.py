@@ -42,7 +42,9 @@ def read_pool(
     declared: Pretraining, files: Sequence[Path], leaks: Sequence[LocatedData], n_jobs: int
 ) -> Pool:
     """Read the crystals of a pre-training, without those that a test set has."""
+    # 1. all sources
     pool = _join([_read(path) for path in files])
+    # 2. without crystals of the test sets; the audit of each sees what the last one left
     rows, n_leaks = np.arange(len(pool)), 0
     for located in leaks:
         tested = load_data(located).structures
@@ -50,6 +52,7 @@ def read_pool(
         clean = drop_leaks(structures, tested, declared.leak_level, n_jobs=n_jobs)
         n_leaks += len(rows) - len(clean)
         rows = rows[clean]
+    # 3. a sample, in the order of the sources
     limit = declared.max_structures
     if limit is not None and limit < len(rows):
         rng = np.random.default_rng(declared.random_state)

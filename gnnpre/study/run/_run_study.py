@@ -90,7 +90,7 @@ def run_study(
     Returns
     -------
     StudyRun
-        What was done, and what failed.
+        The jobs that were done, skipped and failed.
 
     Raises
     ------

@@ -44,6 +44,7 @@ class Runner:
         waiting, self.n_jobs = list(jobs), len(jobs)
         while waiting := [job for job in waiting if not self._is_settled(job)]:
             ready = [job for job in waiting if self._is_ready(job)]
+            # A list, not a generator: all ready jobs are attempted before a pause.
             if not any([self._attempt(job, waiting) for job in ready]):
                 time.sleep(POLL)
 
@@ -77,6 +78,7 @@ class Runner:
     def _attempt(self, job: Job, waiting: Sequence[Job]) -> bool:
         """Run a job unless another process runs it; return whether this process had the lock."""
         with claimed(self.folder.claim(job.key)) as has_lock:
+            # Another process may have done it since the list of waiting jobs was made.
             if not has_lock or self.folder.is_done(job):
                 return has_lock
             if self._failed_elsewhere(job):
@@ -87,6 +89,7 @@ class Runner:
         return True
 
     def _failed_elsewhere(self, job: Job) -> bool:
+        # Failures of earlier calls do not count: this one tries those jobs again.
         path = self.folder.failure(job.key)
         return path.is_file() and path.stat().st_mtime > self.started
 
@@ -135,7 +138,7 @@ class Runner:
 
 
 def _likeness(job: Job) -> tuple[str | None, ...]:
-    """Return what jobs that take about the same time have in common."""
+    """Return a label that is equal for jobs of about the same duration."""
     return (job.kind, job.data, job.backbone, job.strategy)
 
 

@@ -102,6 +102,7 @@ def _submission(plan: Plan, records: Sequence[Mapping[str, Any]], name: str) -> 
 
 def _fold(record: Mapping[str, Any], name: str, n: int) -> dict[str, Any]:
     width = len(str(n))
+    # The ids of matbench count from 1, with as many digits as the number of rows.
     short = name.replace("_", "-")
     ids = [f"mb-{short}-{index + 1:0{width}d}" for index in record["test_indices"]]
     targets, predictions = (np.array(record[key]) for key in ("targets", "predictions"))

@@ -61,6 +61,7 @@ class Workspace:
 
     def load(self, name: str) -> LoadedData:
         """Read a data set, and write its summary for the report."""
+        # Jobs come data set by data set: one of them fits in memory where all may not.
         if self._loaded is None or self._loaded[0] != name:
             self._graphs = {}
             loaded = load_data(self.data[name])

@@ -147,7 +147,7 @@ def test_a_damaged_file_is_compiled_again(home, damage):
 
 
 def plant(home, code="__attribute__((constructor)) static void f(void) { abort(); }"):
-    """Put a library that ends the process in the place of the kernel; return its path."""
+    """Replace the kernel by a library that ends the process; return its path."""
     load()
     (path,) = files_of(home)
     path.unlink()

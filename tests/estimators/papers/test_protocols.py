@@ -40,7 +40,7 @@ def count(module):
 
 
 def scratch_model(protocol):
-    """Give the network of the baseline, which fine-tuning has too."""
+    """Return the network of the baseline, which fine-tuning has too."""
     regressor = protocol.scratch
     return regressor._objective().build(regressor.backbone.build(8.0), {"n_outputs": 1})
 

@@ -34,7 +34,7 @@ def rock_salt():
 
 
 def slab(vacuum):
-    """Give a layer of MoS2."""
+    """Return a layer of MoS2."""
     cell = Lattice.from_parameters(3.2, 3.2, vacuum, 90, 90, 120, pbc=(True, True, False))
     z = 0.5 + np.array([-1.56, 0.0, 1.56]) / vacuum
     return Structure(

@@ -68,7 +68,7 @@ def kill_often(study, folder, rng):
 
 
 def share(study, folder):
-    """Let three processes do a study; kill one in its second job, however fast the machine is."""
+    """Run a study in three processes; kill one in its second job, on any machine."""
     files = [folder.with_name(f"done{number}.json") for number in range(2)]
     lines = folder.with_name("victim.log")
     lines.touch()
