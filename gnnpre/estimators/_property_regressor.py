@@ -1,7 +1,7 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, cast
 
 import numpy as np
 from sklearn.base import RegressorMixin
@@ -328,7 +328,8 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         with_std = "last_layer" in self.uncertainty_
         values, std = self._values_and_std(X, with_std)
         half = quantiles * (std if with_std else np.ones_like(values))
-        bounds = Bounds.of(self.spec_.objective.bounds)
+        # Only properties of crystals are calibrated.
+        bounds = Bounds.of(cast(PropertyTargets, self.spec_.objective).bounds)
         lower, upper = bounds.clip(values - half), bounds.clip(values + half)
         return self._like_y(lower, X), self._like_y(upper, X)
 

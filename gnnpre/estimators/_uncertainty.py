@@ -51,7 +51,9 @@ def calibrate(
     residuals = predicted - targets.crystal["properties"].cpu().numpy()[held_out]
     learnt: dict[str, Any] = {}
     std = None
-    if objective.pooling != "max" or objective.readout == "early":
+    head = cast(Readout, model.head)
+    # A late readout that takes the largest value of atoms is not linear in pooled features.
+    if head.pooling != "max" or head.order == "early":
         tables = [last_layer_features(model, graphs, rows) for rows in (train, held_out)]
         layer = LastLayer.fit(tables[0], tables[1], residuals)
         learnt["last_layer"] = layer.to_dict()

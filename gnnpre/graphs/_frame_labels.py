@@ -267,8 +267,8 @@ class FrameLabels:
         Parameters
         ----------
         blocks : sequence of FrameLabels
-            The blocks to join, in order. Columns of ``info`` and ``atom_info`` are retained where all
-            have them.
+            The blocks to join, in order. Columns of ``info`` and ``atom_info`` are retained where
+            all have them.
 
         Returns
         -------

@@ -102,6 +102,7 @@ def check_pipeline_of_one(estimator: Any, data: CheckData) -> None:
 def check_refit(estimator: Any, data: CheckData) -> None:
     """Check that a second ``fit`` equals a first one, whatever the first saw."""
     expected = outputs(fitted(estimator, data), data.structures)
+    # Half of the data: classes, elements and scales may differ.
     model = fitted(estimator, data.take(range(len(data) // 2, len(data))))
     for how in ("after other data", "after the same data"):
         model.fit(data.structures, data.y)
@@ -159,6 +160,7 @@ def _global_states() -> dict[str, Any]:
 def check_inputs_untouched(estimator: Any, data: CheckData) -> None:
     """Check that structures and labels are unchanged to the byte, with all that they cache."""
     inputs: dict[str, Any] = {"X": data.structures, "y": data.y}
+    # A hash of the pickle sees what pymatgen caches in a structure, equality does not.
     before = {name: joblib.hash(value) for name, value in inputs.items()}
     model = fitted(estimator, data)
     outputs(model, data.structures)
@@ -184,6 +186,7 @@ def check_memory_mapped_input(estimator: Any, data: CheckData) -> None:
         result = outputs(model, mapped.structures)
         if is_repeatable(estimator):
             assert_same(result, expected, "from memory-mapped input")
+        # Windows cannot remove a file that is still mapped.
         del mapped, model, result
 
 

@@ -42,6 +42,7 @@ def check_containers(estimator: Any, data: CheckData) -> None:
 def check_equal_sized_structures(estimator: Any, data: CheckData) -> None:
     """Structures of one size stay structures: NumPy would make a table of their sites."""
     sizes = [len(structure) for structure in data.structures]
+    # np.array(structures) makes a table only of structures with equally many sites.
     common, _ = Counter(sizes).most_common(1)[0]
     rows = [index for index, size in enumerate(sizes) if size == common]
     equal = data.take((rows * FEWEST_EQUAL)[: max(len(rows), FEWEST_EQUAL)])
@@ -120,6 +121,7 @@ def _expect_refused(
 ) -> None:
     """Expect an error that names X, for each X in the methods of a fitted model and in fit."""
     model = fitted(estimator, data)
+    # y as long as X, so that the error is about X.
     y = data.y if n is None else data.take(range(n)).y
     for what, X in cases.items():
         for name in methods_of(model):

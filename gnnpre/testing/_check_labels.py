@@ -53,6 +53,7 @@ def check_containers_of_y(estimator: Any, data: CheckData) -> None:
         "list": y.tolist(),
         "tuple": tuple(y),
         "array-like": _ArrayLike(y),
+        # The index runs backwards: rows are paired by position, not by label.
         "Series": pd.Series(y, index=np.arange(len(y))[::-1]),
     }
     for name, form in forms.items():
@@ -67,6 +68,7 @@ def check_column_of_y(estimator: Any, data: CheckData) -> None:
     An estimator that takes one column alone issues scikit-learn's ``DataConversionWarning``, or
     refuses the column with y named.
     """
+    # 1. fit with a column, and catch the warning
     one_column = not get_tags(estimator).target_tags.multi_output
     expected = fitted(estimator, data).predict(data.structures)
     with warnings.catch_warnings(record=True) as caught:
@@ -82,7 +84,9 @@ def check_column_of_y(estimator: Any, data: CheckData) -> None:
         and "A column-vector y was passed when a 1d array was expected" in str(item.message)
         for item in caught
     )
+    # 2. the warning, unless the estimator takes several columns
     expect(warned or not one_column, "y as a column is taken without a DataConversionWarning.")
+    # 3. the same predictions
     predicted = np.asarray(model.predict(data.structures))
     shape = predicted.shape
     expect(shape in {(len(data),), (len(data), 1)}, f"predictions have shape {shape}.")
@@ -107,6 +111,7 @@ def check_length_of_y(estimator: Any, data: CheckData) -> None:
 @structure_check("check_regressor_multioutput", applies=_takes_many)
 def check_several_properties(estimator: Any, data: CheckData) -> None:
     """Where the tag says so, several properties are learnt, and predicted column by column."""
+    # Two columns of different scale and sign: mixed up, they would not pass.
     y = np.column_stack([data.y, -2.0 * np.asarray(data.y)])
     predicted = fitted(estimator, data.with_y(y)).predict(data.structures)
     expect(predicted.shape == y.shape, f"predictions have shape {predicted.shape}, not {y.shape}.")

@@ -25,6 +25,7 @@ def check_fitted_attributes_end_in_underscore(estimator: Any, data: CheckData) -
     """All that ``fit`` adds ends (or begins) with an underscore."""
     before = set(vars(estimator))
     added = set(vars(fitted(estimator, data))) - before
+    # scikit-learn takes a trailing underscore for the sign of a fitted estimator.
     public = sorted(n for n in added if not n.endswith("_") and not n.startswith("_"))
     expect(not public, f"fit adds attributes that do not end in an underscore: {public}.")
 
@@ -36,6 +37,7 @@ def check_fit_keeps_parameters(estimator: Any, data: CheckData) -> None:
     # A pipeline's steps are fitted in place: that is scikit-learn's own exception.
     names = [n for n in model.get_params(deep=False) if n not in ("steps", "transformer_list")]
     before = {name: getattr(model, name) for name in names}
+    # The same object may have been changed in place: compare its content too.
     hashes = {name: joblib.hash(value) for name, value in before.items()}
     outputs(model.fit(data.structures, data.y), data.structures)
     replaced = [name for name in names if getattr(model, name) is not before[name]]

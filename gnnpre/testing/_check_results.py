@@ -68,13 +68,19 @@ def _fit_and_apply(model: Any, data: CheckData) -> dict[str, Any]:
     applies=transforms,
 )
 def check_feature_names_out(estimator: Any, data: CheckData) -> None:
-    """Check that each column of a table has a name of its own, and other results one at most."""
+    """Check that each column of a table has a name of its own, and other results none.
+
+    Graphs are one column, of shape ``(n,)``: if they have a name, it is that of the input column,
+    which the next step of a pipeline may ask for.
+    """
     model = fitted(estimator, data)
-    n_columns = _columns(model.transform(data.structures))
+    result = model.transform(data.structures)
+    n_columns = _columns(result)
     if n_columns is None:
-        # Graphs are one column of structures, whose name the next step of a pipeline may ask for.
-        if hasattr(model, "get_feature_names_out"):
-            expect(len(_names(model)) == 1, "there are several names, but no columns.")
+        if getattr(result, "shape", None) == (len(data),):
+            _check_name_of_column(model)
+        else:
+            expect(not hasattr(model, "get_feature_names_out"), "there are names, but no columns.")
         return
     expect(hasattr(model, "get_feature_names_out"), "columns have no get_feature_names_out.")
     names = _names(model)
@@ -83,6 +89,15 @@ def check_feature_names_out(estimator: Any, data: CheckData) -> None:
     expect(len(set(names)) == len(names) == n_columns, f"{len(names)} names, {n_columns} columns.")
     piped = make_pipeline(seeded(estimator)).fit(data.structures, data.y)
     expect(list(_names(piped)) == list(names), "a pipeline has other names.")
+
+
+def _check_name_of_column(model: Any) -> None:
+    """Check that a result of one column has one name or none, and takes over that of its input."""
+    if not hasattr(model, "get_feature_names_out"):
+        return
+    expect(len(_names(model)) == 1, f"{len(_names(model))} names of one column.")
+    passed = list(model.get_feature_names_out(["crystal"]))
+    expect(passed == ["crystal"], f"the column 'crystal' comes out as {passed}.")
 
 
 @structure_check(
@@ -140,6 +155,7 @@ def _check_table(result: Any, expected: Any, table: str, model: Any) -> None:
         expect(type(result) is type(expected), f"{table}: transform gives {type(result).__name__}.")
         assert_close(result, expected, f"output as {table}")
         return
+    # By the name of the package: pandas and polars need not both be installed.
     module = type(result).__module__.split(".")[0]
     expect(module == table, f"output as {table}: transform gives {type(result)}.")
     names = list(_names(model))

@@ -94,6 +94,7 @@ def check_equal_weights_are_none(estimator: Any, data: CheckData) -> None:
 @structure_check(applies=_repeatable_with_weights)
 def check_weights_matter(estimator: Any, data: CheckData) -> None:
     """Check that weights change the result."""
+    # So different that no optimiser could hide it.
     weights = np.where(np.arange(len(data)) % 2, 1e-3, 1.0)
     expected = outputs(fitted(estimator, data), data.structures)
     result = outputs(fitted(estimator, data, sample_weight=weights), data.structures)
@@ -127,6 +128,7 @@ def check_zero_weight_hides_label(estimator: Any, data: CheckData) -> None:
 @structure_check("check_sample_weight_equivalence_on_dense_data", applies=_exact_with_weights)
 def check_zero_weight_is_removal(estimator: Any, data: CheckData) -> None:
     """Zero weight equals removal, and a weight of two a repetition, where nothing is random."""
+    # Weights 0, 1, 2, 0, ...: removed, as it is, twice.
     weights = np.arange(len(data)) % 3
     repeated = data.take(np.repeat(np.arange(len(data)), weights))
     expected = outputs(fitted(estimator, repeated), data.structures)
@@ -155,6 +157,7 @@ def check_metadata_routing(estimator: Any, data: CheckData) -> None:
     folds = KFold(2)
     with config_context(enable_metadata_routing=True):
         for requested in (True, False):
+            # scikit-learn splits the weights as it splits X, or drops them.
             model = _request(seeded(estimator), requested)
             params = {"sample_weight": weights} if requested else {}
             result = cross_validate(

@@ -62,6 +62,7 @@ def _default_labels(estimator: Any, structures: list[Any], is_default: bool) -> 
     if is_classifier(estimator):
         multi_class = get_tags(estimator).classifier_tags.multi_class
         n_classes = N_CLASSES if multi_class else 2
+        # Classes by volume, so that there is something to learn, and equally many of each.
         ranks = np.argsort(np.argsort(_volumes(structures)))
         return np.array(["insulator", "metal", "semimetal"])[ranks % n_classes]
     if is_regressor(estimator):
@@ -103,6 +104,7 @@ def other_labels(y: Any, rows: np.ndarray) -> Any:
     if isinstance(y, FrameLabels):
         return _other_frame_labels(y, rows)
     changed = np.array(y)
+    # Classes move by one row; numbers become outliers.
     if changed.dtype.kind in "OUSb":
         changed[rows] = np.roll(changed, 1, axis=0)[rows]
     else:

@@ -44,6 +44,7 @@ def expect_error(
     try:
         call()
     except error_types as error:
+        # Names count as whole words only: "y" is in nearly every message.
         text = str(error)
         if names and not any(name in _words(text) for name in names):
             raise AssertionError(

@@ -246,6 +246,19 @@ class NamesTooFew(Composition):
         return super().get_feature_names_out()[1:]
 
 
+class NamesWithoutColumns(Composition):
+    def transform(self, X):
+        return [row[:, None] for row in super().transform(X)]  # an array for each crystal
+
+    def get_feature_names_out(self, input_features=None):
+        return np.array(["fraction"], dtype=object)
+
+
+class RenamesItsColumn(StructureToGraph):
+    def get_feature_names_out(self, input_features=None):
+        return np.array(["graph"], dtype=object)
+
+
 class IgnoresPandas(Composition):
     def set_output(self, *, transform=None):
         return self
@@ -289,6 +302,8 @@ BROKEN = [
     (AsksForTheShapeOfY, "check_containers_of_y"),
     (TakesAColumnSilently, "check_column_of_y"),
     (NamesTooFew, "check_feature_names_out"),
+    (NamesWithoutColumns, "check_feature_names_out"),
+    (RenamesItsColumn, "check_feature_names_out"),
     (IgnoresPandas, "check_set_output"),
     (TransformsOtherwise, "check_fit_transform"),
 ]
