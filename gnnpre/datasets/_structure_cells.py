@@ -1,12 +1,12 @@
 """Cells of a table that hold structures: dictionaries, JSON, CIF or POSCAR text, or objects."""
 
 import re
-import warnings
 from collections.abc import Mapping
 from typing import Any
 
 from gnnpre._warnings import warn_user
 
+from ..graphs import parse_cifs, parse_poscar
 from ._json_text import parse_json
 from ._structure_arrays import StructureArrays
 from ._structure_dicts import arrays_from_dict
@@ -54,7 +54,10 @@ def arrays_from_text(text: str) -> StructureArrays:
         content = parse_json(start)
         return arrays_from_dict(content)
     if re.search(r"(?m)^\s*(data_|_cell_length_a|loop_)", text):
-        return arrays_from_cifs(text)[0]
+        structures = arrays_from_cifs(text)
+        if len(structures) > 1:
+            raise ValueError(f"the CIF text holds {len(structures)} structures; a cell has one")
+        return structures[0]
     if text.count("\n") >= 5:
         return arrays_from_poscar(text)
     raise ValueError(
@@ -74,29 +77,12 @@ def arrays_from_object(structure: Any) -> StructureArrays:
 
 def arrays_from_cifs(text: str) -> list[StructureArrays]:
     """Return all structures in the text of a CIF file, as pymatgen reads it."""
-    from pymatgen.io.cif import CifParser
-
-    with warnings.catch_warnings(record=True) as caught:
-        warnings.simplefilter("always")
-        try:
-            parser: Any = CifParser.from_str(text)
-            structures = parser.parse_structures(primitive=False, on_error="raise")
-        except Exception as error:  # the parser raises anything
-            raise ValueError(f"the CIF text cannot be read: {error}") from error
-    # The parser collects some remarks in a list, issues others as warnings, and some twice.
-    for message in dict.fromkeys([*parser.warnings, *(str(item.message) for item in caught)]):
-        warn_user(message)
-    if not structures:
-        raise ValueError("the CIF text holds no structure")
+    structures, remarks = parse_cifs(text)
+    for remark in remarks:
+        warn_user(remark)
     return [arrays_from_object(structure) for structure in structures]
 
 
 def arrays_from_poscar(text: str) -> StructureArrays:
     """Return the structure in the text of a POSCAR file, as pymatgen reads it."""
-    from pymatgen.io.vasp import Poscar
-
-    try:
-        structure = Poscar.from_str(text).structure
-    except Exception as error:  # the parser raises anything
-        raise ValueError(f"the text is no POSCAR file: {error}") from error
-    return arrays_from_object(structure)
+    return arrays_from_object(parse_poscar(text))

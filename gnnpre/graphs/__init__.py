@@ -6,6 +6,8 @@ from ._containers import as_crystals as as_crystals
 from ._containers import as_structure_list as as_structure_list
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
+from ._file_texts import parse_cifs as parse_cifs
+from ._file_texts import parse_poscar as parse_poscar
 from ._frame_labels import FrameLabels
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts

@@ -122,6 +122,8 @@ def _problem(X: Any) -> str | None:
         return single
     if hasattr(X, "toatoms") or (hasattr(X, "composition") and hasattr(X, "structure")):
         return single
+    if hasattr(X, "select") and hasattr(X, "get_atoms"):  # a database of ASE
+        return f"{expected} Pass [row.toatoms() for row in database.select()]."
     if isinstance(X, (str, bytes, Path)):
         return f"{expected} Read files with gnnpre.datasets.read_structures."
     if isinstance(X, Mapping):

@@ -5,11 +5,12 @@ and pymatgen's ``from_dict``, which imports the modules that site properties nam
 """
 
 import json
-import warnings
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
+
+from ._file_texts import parse_cifs, parse_poscar
 
 __all__ = ["parse_dict", "parse_text"]
 
@@ -25,10 +26,8 @@ def parse_text(text: str, name: str) -> Any:
     stripped = text.lstrip()
     if stripped.startswith("{"):
         return parse_dict(_load_json(stripped, name), name)
-    if "_cell_length_a" in text:
-        return _parse_file(text, name, "cif")
-    if len(stripped.splitlines()) >= 8:
-        return _parse_file(text, name, "poscar")
+    if "_cell_length_a" in text or len(stripped.splitlines()) >= 8:
+        return _parse_file(text, name)
     raise TypeError(
         f"{name} is the text {text[:SHOWN]!r}; expected a pymatgen Structure, ASE Atoms, or the "
         "content of a CIF, POSCAR or pymatgen JSON file. Files are read by "
@@ -43,17 +42,18 @@ def _load_json(text: str, name: str) -> Any:
         raise ValueError(f"{name} is no valid JSON: {error}.") from error
 
 
-def _parse_file(text: str, name: str, file_format: Literal["cif", "poscar"]) -> Any:
-    from pymatgen.core import Structure
-
+def _parse_file(text: str, name: str) -> Any:
     try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # on rounded coordinates and missing electronegativity
-            return Structure.from_str(text, fmt=file_format)
-    except Exception as error:
+        if "_cell_length_a" not in text:
+            return parse_poscar(text)
+        structures, _ = parse_cifs(text)
+    except ValueError as error:
+        raise ValueError(f"{name}: {error}.") from error
+    if len(structures) > 1:
         raise ValueError(
-            f"{name} cannot be read as {file_format.upper()}: {type(error).__name__}: {error}."
-        ) from error
+            f"{name} is a CIF text with {len(structures)} structures; expected one per crystal."
+        )
+    return structures[0]
 
 
 def parse_dict(values: Any, name: str) -> Any:

@@ -181,6 +181,22 @@ def test_csv_with_another_separator(folder, separator, shown):
         read_structures(folder / "table.csv", "K")
 
 
+def test_cif_and_poscar_files_of_no_element(folder, tmp_path):
+    text = (folder / "mp-0.cif").read_text()
+    symbol = STRUCTURES[0][0].specie.symbol
+    (tmp_path / "a.cif").write_text(text.replace(f"  {symbol}  ", "  Vac  "))
+    with pytest.raises(ValueError, match=r"a.cif: .* type symbol 'Vac', which is no element"):
+        read_structures(tmp_path / "a.cif")
+    (tmp_path / "b.csv").write_text('structure\n"' + text + text.replace("data_", "data_x") + '"\n')
+    with pytest.raises(ValueError, match=r"Row 0 .* CIF text holds 2 structures; a cell has one"):
+        read_structures(tmp_path / "b.csv")
+    lines = STRUCTURES[1].to(fmt="poscar").splitlines()
+    del lines[5]
+    (tmp_path / "POSCAR").write_text("\n".join(["x", *(line[:45] for line in lines[1:])]))
+    with pytest.raises(ValueError, match="POSCAR: the POSCAR text has no symbols of elements"):
+        read_structures(tmp_path / "POSCAR")
+
+
 def test_damaged_compressed_table(folder):
     rows = "file,K\n" + "mp-0.cif,1.0\n" * 200
     packed = bytearray(gzip.compress(rows.encode()))
@@ -197,7 +213,7 @@ def test_spreadsheets_are_no_structures(folder):
 
 
 def test_structures_need_not_be_read():
-    with pytest.raises(TypeError, match=r"source\[0\] must be .* pass them to fit as they are"):
+    with pytest.raises(TypeError, match=r"source\[0\]=.* pass them to fit as they are"):
         read_structures(STRUCTURES)
 
 

@@ -1,6 +1,7 @@
 """Structures of other forms, and containers of them: read, or refused with the way out."""
 
 import json
+import re
 from collections import UserList, deque
 from pathlib import Path
 
@@ -138,8 +139,8 @@ def test_a_dict_imports_nothing(salt, transformer, tmp_path, monkeypatch):
         ('{"a": 1}', TypeError, r"X\[1\] is of type dict with \['a'\]; .*Structure.as_dict\(\)"),
         ("[" * 100_000, TypeError, r"X\[1\] is the text"),
         ('{"a":' * 100_000, ValueError, r"X\[1\] is no valid JSON"),
-        ("data_x\n_cell_length_a 1\n", ValueError, r"X\[1\] cannot be read as CIF"),
-        ("x\n" * 10, ValueError, r"X\[1\] cannot be read as POSCAR"),
+        ("data_x\n_cell_length_a 1\n", ValueError, r"X\[1\]: the CIF text cannot be read"),
+        ("x\n" * 10, ValueError, r"X\[1\]: the text is no POSCAR file"),
         ({"lattice": 1, "sites": []}, ValueError, r"X\[1\] is no valid dict of a structure"),
         ({"lattice": {}, "sites": [3]}, ValueError, r"X\[1\] is no valid dict of a structure"),
         ({}, TypeError, r"X\[1\] is of type dict"),
@@ -149,6 +150,80 @@ def test_a_dict_imports_nothing(salt, transformer, tmp_path, monkeypatch):
 def test_texts_and_dicts_that_are_no_structure(salt, transformer, bad, error, message):
     with pytest.raises(error, match=message):
         transformer.transform([salt, bad])
+
+
+CIF_HEAD = """data_{}
+_cell_length_a 4
+_cell_length_b 4
+_cell_length_c 4
+_cell_angle_alpha 90
+_cell_angle_beta 90
+_cell_angle_gamma 90
+loop_
+_atom_site_label
+"""
+CIF_COORDINATES = "_atom_site_fract_x\n_atom_site_fract_y\n_atom_site_fract_z\n"
+
+
+def cif_text(symbol, label=None):
+    """Return a CIF of two sites, the first of a symbol, or with a label alone."""
+    if label is not None:
+        return CIF_HEAD.format("x") + CIF_COORDINATES + f"{label} 0 0 0\nO1 .5 .5 .5\n"
+    rows = f"A1 {symbol} 0 0 0\nO1 O .5 .5 .5\n"
+    return CIF_HEAD.format("x") + "_atom_site_type_symbol\n" + CIF_COORDINATES + rows
+
+
+@pytest.mark.parametrize("symbol", ["Vac", "2H", "Uue", "OH", "Wat", "X", "?"])
+def test_cif_sites_of_no_element_are_refused(transformer, symbol):
+    # pymatgen takes "Vac" for V and "Uue" for U, and leaves out "2H" and "OH".
+    with pytest.raises(
+        ValueError,
+        match=re.escape(
+            f"X[0]: the CIF text cannot be read: site 0 has the type symbol '{symbol}'"
+        ),
+    ):
+        transformer.transform([cif_text(symbol)])
+
+
+@pytest.mark.parametrize("label", ["Vac1", "Va1", "VA", "Void", "X1", "2H", "OH1", "?"])
+def test_cif_labels_of_no_element_are_refused(transformer, label):
+    with pytest.raises(ValueError, match=re.escape(f"site 0 has the label '{label}'")):
+        transformer.transform([cif_text("", label)])
+
+
+@pytest.mark.parametrize(
+    ("symbol", "number"),
+    [("Fe3+", 26), ("Fe+3", 26), ("FE", 26), ("D", 1), ("D1+", 1), ("V", 23), ("Fe0.5", 26)],
+)
+def test_cif_symbols_with_charges_and_isotopes(transformer, symbol, number):
+    assert transformer.transform([cif_text(symbol)]).atomic_numbers.tolist() == [number, 8]
+
+
+@pytest.mark.parametrize(
+    ("label", "number"), [("V1", 23), ("V1a", 23), ("Xe1", 54), ("OW1", 8), ("Fe(1)", 26)]
+)
+def test_cif_labels_that_begin_with_an_element(transformer, label, number):
+    assert transformer.transform([cif_text("", label)]).atomic_numbers.tolist() == [number, 8]
+
+
+def test_a_text_of_two_structures_is_refused(transformer):
+    text = cif_text("Fe") + cif_text("Cu").replace("data_x", "data_y")
+    with pytest.raises(ValueError, match=r"X\[0\] is a CIF text with 2 structures"):
+        transformer.transform([text])
+
+
+def test_a_poscar_without_symbols_is_refused(salt, transformer):
+    # pymatgen takes H, He, Li, ... where the elements are not named.
+    text = "comment\n1\n4 0 0\n0 4 0\n0 0 4\n1 1\nDirect\n0 0 0{}\n.5 .5 .5{}\n"
+    with pytest.raises(ValueError, match=r"X\[0\]: the POSCAR text has no symbols of elements"):
+        transformer.transform([text.format("", "")])
+    graphs = transformer.transform([text.format(" Na", " Cl")])
+    assert graphs.atomic_numbers.tolist() == [11, 17]
+
+
+def test_a_database_is_no_container(tmp_path, transformer):
+    with pytest.raises(TypeError, match=r"SQLite3Database.*row.toatoms\(\) for row in"):
+        transformer.transform(connect(str(tmp_path / "x.db")))
 
 
 def test_a_dummy_species_in_a_dict(transformer):
