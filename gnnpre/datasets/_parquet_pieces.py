@@ -12,6 +12,7 @@ from ..graphs import Crystals, FrameLabels
 from ._arrow import flat_symbols, list_counts, matrices, plain_column, vectors
 from ._extras import import_extra
 from ._parameters import check_paths
+from ._parquet_types import check_types
 
 __all__ = [
     "KBAR_OF_VASP",
@@ -182,6 +183,7 @@ def select_columns(
             "with structures as CIF text or dictionaries is read with pandas.read_parquet and "
             "read_structures."
         )
+    check_types(schema, path)
     ids = next((name for name in _IDS if name in available), None)
     if columns is None:
         columns = [
@@ -192,7 +194,11 @@ def select_columns(
             and field.name not in (targets or ())
         ]
     return Selection(
-        labels=tuple(name for name in _LABELS if labels and name in available),
+        labels=tuple(
+            name
+            for name in _LABELS
+            if labels and name in available and not pa.types.is_null(schema.field(name).type)
+        ),
         ids=ids,
         pbc="dimension_types" in available,
         info=tuple(columns),

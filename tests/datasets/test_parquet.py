@@ -144,6 +144,39 @@ def test_columns_that_a_file_lacks_are_named(write_rows):
         read_parquet(write_rows(row))
 
 
+@pytest.mark.parametrize(
+    ("name", "values", "expected"),
+    [
+        ("dimension_types", ["111"], "lists of 0 and 1"),
+        ("species_at_sites", [[1, 2]], "lists of symbols"),
+        ("lattice_vectors", [[1.0, 2.0, 3.0]], "lists of lists of numbers"),
+        ("cartesian_site_positions", [None], "lists of lists of numbers"),
+        ("energy", ["-3.5 eV"], "numbers"),
+        ("energy", [True], "numbers"),
+        ("forces", [[["a"] * 3] * 2], "lists of lists of numbers"),
+        ("stress_tensor", [{"xx": 1.0}], "lists of lists of numbers"),
+    ],
+)
+def test_columns_of_other_types_are_refused(write_rows, name, values, expected):
+    path = write_rows(lemat_row())
+    table = pq.read_table(path)
+    number = table.column_names.index(name)
+    pq.write_table(table.set_column(number, name, pa.array(values)), path)
+    with pytest.raises(ValueError, match=f"Column '{name}' of .* expected {expected}"):
+        read_parquet(path)
+
+
+@pytest.mark.parametrize("name", ["energy", "forces", "stress_tensor"])
+def test_a_column_of_nulls_holds_no_labels(write_rows, name):
+    path = write_rows(lemat_row())
+    table = pq.read_table(path)
+    number = table.column_names.index(name)
+    pq.write_table(table.set_column(number, name, pa.nulls(1)), path)
+    _, labels = read_parquet(path)
+    values = getattr(labels, name.removesuffix("_tensor"))
+    assert np.isnan(values).all()
+
+
 def test_columns_of_one_name_are_refused(write_rows, tmp_path):
     table = pq.read_table(write_rows(lemat_row()))
     table = table.append_column("energy", table.column("energy"))
