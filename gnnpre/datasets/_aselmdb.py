@@ -144,18 +144,18 @@ def _row_numbers(transaction: Any, path: Path) -> list[int]:
         names = list(cursor.iternext(keys=True, values=False))
     numbers = sorted(int(name) for name in names if name.isdigit())
     deleted = transaction.get(b"deleted_ids")
-    hidden = set() if deleted is None else set(_decode(deleted, "deleted_ids", path))
-    n_lost = (
-        0
-        if not numbers
-        else numbers[-1] - len(set(numbers) | set(range(1, numbers[-1] + 1)) & hidden)
-    )
+    hidden = [] if deleted is None else _decode(deleted, "deleted_ids", path)
+    if not isinstance(hidden, list) or not all(type(number) is int for number in hidden):
+        raise ValueError(f"{path} has deleted_ids that are no list of row numbers: it is damaged.")
+    last = numbers[-1] if numbers else 0
+    n_lost = last - len({*numbers, *(number for number in hidden if 1 <= number <= last)})
     if n_lost > 0:
         raise ValueError(
             f"{path} lacks {n_lost} of its rows, which are not among the deleted ones: it is "
             "damaged; get the file anew."
         )
-    return [number for number in numbers if number not in hidden]
+    deleted_numbers = set(hidden)
+    return [number for number in numbers if number not in deleted_numbers]
 
 
 def _decode(value: bytes, row: Any, path: Path) -> Any:

@@ -98,6 +98,24 @@ def test_missing_labels_and_plain_lists(write_rows):
     np.testing.assert_array_equal(labels.groups("step"), [1, 2, np.nan])
 
 
+@pytest.mark.parametrize("deleted", [1.5, "12", [[1]], {"a": 1}, [1, None]])
+def test_deleted_ids_of_another_type(write_rows, deleted):
+    with pytest.raises(ValueError, match="deleted_ids that are no list of row numbers"):
+        read_aselmdb(write_rows(row(1), row(2), deleted=deleted))
+
+
+def test_a_row_of_a_huge_number(write_rows):
+    path = write_rows(row(1))
+    with (
+        lmdb.open(str(path), subdir=False, map_size=2**26, lock=False) as file,
+        file.begin(write=True) as transaction,
+    ):
+        transaction.put(b"9" * 15, pack(row(2)))
+    # In no time: all numbers below would take petabytes.
+    with pytest.raises(ValueError, match="lacks 999999999999997 of its rows"):
+        read_aselmdb(path)
+
+
 def test_deleted_rows_and_index(write_rows):
     rows = [row(1), None, row(3), row(4), None]
     path = write_rows(*rows, deleted=[2, 4, 5])
