@@ -248,6 +248,8 @@ def _check_finite(name: str, numbers: np.ndarray, values: Any) -> None:
     infinite = np.isinf(numbers)
     if infinite.any():
         rows, value = rows_of(infinite), numbers[infinite][0]
+        if numbers.ndim == 0:
+            raise ValueError(f"{name} is {value}; expected finite numbers.")
         raise ValueError(
             f"{name} is {value} at {rows_text(rows, values)}, infinite in {len(rows)} of "
             f"{len(numbers)} rows; expected finite numbers. Mark what is missing as NaN, or use "

@@ -10,7 +10,7 @@ from sklearn.model_selection import GroupKFold, KFold
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import check_is_fitted, has_fit_parameter
 
-from gnnpre._labels import as_floats, as_labels, flatten_column
+from gnnpre._labels import as_floats, flatten_column, label_codes
 from gnnpre._progress_label import progress_label
 from gnnpre._validation import check_number
 from gnnpre._warnings import TrainingWarning, warn_user
@@ -157,7 +157,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         weights = np.ones(len(y))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(y))
-        labels = None if groups is None else as_labels("groups", groups, n_rows=len(y))
+        labels = None if groups is None else label_codes("groups", groups, n_rows=len(y))
         random = np.random.RandomState(draw_seed(self.random_state, resume=False))
         folds = self._folds(len(y), labels, random)
 
@@ -258,6 +258,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
     def _checked_members(self) -> list[tuple[str, Any]]:
         check_number("cv", self.cv, integer=True, low=2, low_included=True)
         check_number("max_epochs", self.max_epochs, integer=True)
+        check_number("verbose", self.verbose, integer=True, low_included=True)
         if self.time_budget is not None:
             check_number("time_budget", self.time_budget)
         if self.members is None:

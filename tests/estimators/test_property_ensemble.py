@@ -164,6 +164,7 @@ def test_a_time_budget_cuts_the_epochs_with_a_warning(data):
     [
         ({"cv": 1}, "cv=1"),
         ({"time_budget": 0}, "time_budget=0"),
+        ({"verbose": "yes"}, "verbose='yes'"),
         ({"members": [("a", Atoms()), ("a", Atoms())]}, "different names"),
         ({"members": [("blend", Atoms())]}, "not 'blend'"),
         ({"members": [], "cv": 2}, "one or more"),
@@ -192,6 +193,8 @@ def test_bad_labels(data):
     gaps = np.where(np.arange(60) == 7, np.nan, y)
     with pytest.raises(ValueError, match="missing in 1 of 60 rows, the first of them 7"):
         PropertyEnsemble(members=two_members()).fit(X, gaps)
+    with pytest.raises(TypeError, match="groups holds a dict at row 0"):
+        PropertyEnsemble(members=two_members()).fit(X, y, groups=[{"a": 1}] * 60)
     with pytest.raises(ValueError, match="groups has 1 groups"):
         PropertyEnsemble(members=two_members()).fit(X, y, groups=np.zeros(60))
 

@@ -141,7 +141,12 @@ def _calculator(
         results = [atoms.get_potential_energy(), atoms.get_forces()]
         return [*results, atoms.get_stress()] if atoms.pbc.all() else results
 
-    return f"ForceFieldCalculator({change}), {atoms!r:.150}", use
+    return f"ForceFieldCalculator({change}), {_describe(atoms)}", use
+
+
+def _describe(atoms: Atoms) -> str:
+    # repr fails for some of them.
+    return f"{atoms.numbers} {atoms.positions.tolist()} {atoms.cell.array.tolist()} {atoms.pbc}"
 
 
 def _strange_atoms(rng: np.random.Generator) -> Atoms:
@@ -182,9 +187,10 @@ def _relaxation(
         "device": "cpu",
     }
     name = pick(rng, [*arguments, "structures", "structures"])
-    value = strange_value(rng)
+    value, shown = strange_value(rng), ""
     if name == "structures" and rng.random() < 0.8:
         value = [_strange_atoms(rng), bulk("Cu")]
+        shown = _describe(value[0])
     elif name != "structures" and rng.random() < 0.3:
         value = pick(rng, NUMBERS)
     arguments[name] = value
@@ -193,4 +199,4 @@ def _relaxation(
         relaxed = relax_structures(**arguments)
         return [relaxed.energy, relaxed.crystals.positions, relaxed.largest_force]
 
-    return f"relax_structures({name}={value!r:.120})", use
+    return f"relax_structures({name}={shown or repr(value)[:120]})", use
