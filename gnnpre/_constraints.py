@@ -6,10 +6,13 @@ from typing import Any, ClassVar
 
 from gnnpre._validation import check_bool, check_choice, check_number
 
-__all__ = ["Check", "HasConstraints", "boolean", "number", "one_of", "optional"]
+__all__ = ["Check", "HasConstraints", "boolean", "number", "one_of", "optional", "size"]
 
 #: Raises a ValueError that names the parameter where its value is not allowed.
 Check = Callable[[str, Any], None]
+
+#: Weights of a layer with as many channels take 16 GB.
+LARGEST_SIZE = 2**16
 
 boolean: Check = check_bool
 
@@ -22,6 +25,14 @@ def one_of(*choices: str | None) -> Check:
 def number(**bounds: Any) -> Check:
     """Return a check that the value is a number within the bounds of ``check_number``."""
     return partial(check_number, **bounds)
+
+
+def size(**bounds: Any) -> Check:
+    """Return a check that the value is the number of channels, layers or functions of a network.
+
+    A mistyped one is an error by name, not an allocation of all memory.
+    """
+    return number(integer=True, high=LARGEST_SIZE, **bounds)
 
 
 def optional(check: Check) -> Check:

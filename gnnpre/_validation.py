@@ -8,7 +8,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["check_bool", "check_choice", "check_number", "check_path", "check_random_state"]
+__all__ = [
+    "as_random_state",
+    "check_bool",
+    "check_choice",
+    "check_number",
+    "check_path",
+    "check_random_state",
+]
 
 LARGEST_SEED = 2**32 - 1
 
@@ -113,6 +120,32 @@ def check_path(name: str, value: Any) -> Path:
     if "\0" in os.fsdecode(value):
         raise ValueError(f"{name}={value!r} holds a NUL character, which no path may.")
     return Path(value)
+
+
+def as_random_state(name: str, value: Any) -> np.random.RandomState:
+    """Return the generator of a seed, as scikit-learn does, after a check of the seed.
+
+    Parameters
+    ----------
+    name : str
+        Name of the parameter, for the error.
+    value : int, RandomState or None
+        The seed.
+
+    Returns
+    -------
+    RandomState
+        The generator.
+
+    Raises
+    ------
+    ValueError
+        If the seed is something else; the message names the parameter.
+    """
+    from sklearn.utils import check_random_state as make_generator
+
+    check_random_state(name, value)
+    return make_generator(value)
 
 
 def check_random_state(name: str, value: Any) -> None:

@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gnnpre._constraints import boolean, number, one_of
+from gnnpre._constraints import boolean, number, one_of, size
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
@@ -71,9 +71,9 @@ class CGCNN(Backbone):
     """
 
     _constraints: ClassVar = {
-        "hidden_channels": number(integer=True),
-        "n_layers": number(integer=True),
-        "n_radial": number(integer=True),
+        "hidden_channels": size(),
+        "n_layers": size(),
+        "n_radial": size(),
         # In units of the cutoff; its square is divided by.
         "smearing_width": number(low=1e-4, high=100, low_included=True),
         "envelope": one_of(None, *ENVELOPES),

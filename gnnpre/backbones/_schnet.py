@@ -7,7 +7,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor, nn
 
-from gnnpre._constraints import number, one_of
+from gnnpre._constraints import one_of, size
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
@@ -69,9 +69,9 @@ class SchNet(Backbone):
     """
 
     _constraints: ClassVar = {
-        "hidden_channels": number(integer=True),
-        "n_layers": number(integer=True),
-        "n_radial": number(integer=True, low=1),
+        "hidden_channels": size(),
+        "n_layers": size(),
+        "n_radial": size(low=1),
         "activation": one_of(*ACTIVATIONS),
         "aggregation": one_of("scaled_sum", "sum"),
         "element_start": one_of(*ELEMENT_STARTS),

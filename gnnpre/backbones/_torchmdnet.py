@@ -7,7 +7,7 @@ from typing import Any, ClassVar, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from gnnpre._constraints import boolean, number, one_of
+from gnnpre._constraints import boolean, one_of, size
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
@@ -100,10 +100,10 @@ class TorchMDNet(Backbone):
     """
 
     _constraints: ClassVar = {
-        "hidden_channels": number(integer=True),
-        "n_layers": number(integer=True),
-        "n_heads": number(integer=True),
-        "n_radial": number(integer=True),
+        "hidden_channels": size(),
+        "n_layers": size(),
+        "n_heads": size(),
+        "n_radial": size(),
         "trainable_radial": boolean,
         "vector_cutoff": boolean,
         "aggregation": one_of("scaled_sum", "sum"),
@@ -302,7 +302,7 @@ def xavier_linear(
     """
     linear = nn.Linear(in_channels, sum(sizes))
     nn.init.zeros_(linear.bias)
-    for weight, size in zip(linear.weight.split(sizes), published or sizes, strict=True):
-        bound = math.sqrt(6.0 / (in_channels + size))
+    for weight, n_outputs in zip(linear.weight.split(sizes), published or sizes, strict=True):
+        bound = math.sqrt(6.0 / (in_channels + n_outputs))
         nn.init.uniform_(weight, -bound, bound)
     return linear

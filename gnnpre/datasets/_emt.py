@@ -5,7 +5,8 @@ from numbers import Real
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from sklearn.utils import check_random_state
+
+from gnnpre._validation import as_random_state
 
 from ..graphs import FrameLabels
 from ._alloys import belongs_to_frames, distort, draw_crystal, fcc_metal
@@ -90,7 +91,7 @@ def make_emt_frames(
     _check_size("strain", strain, "no unit", 0.1)
     _check_size("rattle", rattle, "Å", 0.5)
     # 1. structures
-    rng = check_random_state(random_state)
+    rng = as_random_state("random_state", random_state)
     frames, prototypes = [], []
     for _ in range(n_frames):
         prototype, atoms = draw_crystal(rng, max_atoms, belongs_to_frames)
@@ -157,7 +158,7 @@ def make_emt_property(
     _check_count("n_structures", n_structures, 1)
     _check_count("max_atoms", max_atoms, 4)
     check_choice("target", target, list(_PROPERTIES))
-    rng = check_random_state(random_state)
+    rng = as_random_state("random_state", random_state)
     crystals = _draw_relaxed(rng, n_structures, max_atoms)
     structures = [_to_structure(atoms) for atoms in crystals]  # before the property strains them
     return structures, np.array([_PROPERTIES[target](atoms) for atoms in crystals])

@@ -42,7 +42,8 @@ def check_paths(name: str, value: Any, suffix: str | None = None) -> list[Path]:
         if not paths:
             raise ValueError(f"There are no {suffix} files in {path}.")
         return paths
-    if isinstance(value, bytes) or not isinstance(value, Iterable):
+    has_no_rows = getattr(value, "ndim", 1) == 0  # arrays and tensors whose __iter__ raises
+    if isinstance(value, bytes) or has_no_rows or not isinstance(value, Iterable):
         raise TypeError(f"{name} must be a path or a list of paths; got {_show(value)}.")
     paths = [check_path(f"{name}[{number}]", item) for number, item in enumerate(value)]
     if not paths:
@@ -63,7 +64,7 @@ def check_names(name: str, value: Any) -> list[str] | None:
         return None
     if isinstance(value, str):
         return [value]
-    is_list = isinstance(value, Sequence) or hasattr(value, "tolist")
+    is_list = isinstance(value, Sequence) or getattr(value, "ndim", 0) == 1
     names = list(value) if is_list and not isinstance(value, bytes) else [value]
     if not all(isinstance(item, str) for item in names):
         raise TypeError(f"{name} must be a name or a list of names; got {_show(value)}.")

@@ -9,11 +9,10 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gnnpre._prefixes import add_prefix, select_prefix
-from gnnpre._validation import check_number
+from gnnpre._validation import as_random_state, check_number
 
 from ._inputs import check_classes, check_sample_weight
 from ._kernel_features import KernelFeatures
@@ -122,7 +121,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         weights = np.ones(len(X))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
-        random = check_random_state(self.random_state)
+        random = as_random_state("random_state", self.random_state)
         self.features_ = KernelFeatures(self.blocks).fit(X)
         table = self.features_.transform(X).astype(np.float64)
         gamma, strength = self._tune(table, labels, weights, random)

@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils import check_random_state
 from sklearn.utils.validation import check_is_fitted, validate_data
 
 from gnnpre._labels import as_floats, flatten_column
 from gnnpre._prefixes import add_prefix, select_prefix
-from gnnpre._validation import check_number
+from gnnpre._validation import as_random_state, check_number
 
 from ._inputs import check_sample_weight
 from ._kernel_features import KernelFeatures
@@ -178,7 +177,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
         y, weights = self._check_targets(X, y, sample_weight)
-        random = check_random_state(self.random_state)
+        random = as_random_state("random_state", self.random_state)
         self.features_ = KernelFeatures(self.blocks).fit(X)
         table = self.features_.transform(X)
         self.processes_ = [

@@ -4,7 +4,7 @@ from typing import Protocol
 
 from torch import nn
 
-from gnnpre._constraints import Check, HasConstraints, number, one_of, optional
+from gnnpre._constraints import Check, HasConstraints, one_of, optional, size
 from gnnpre.backbones import (
     POOLINGS,
     READOUTS,
@@ -17,8 +17,8 @@ __all__ = ["HEAD_CONSTRAINTS", "READOUT_CONSTRAINTS", "HasReadout", "make_percep
 
 #: Width and depth of the multilayer perceptron of any head.
 HEAD_CONSTRAINTS: dict[str, Check] = {
-    "head_channels": optional(number(integer=True)),
-    "head_layers": number(integer=True, low_included=True),
+    "head_channels": optional(size()),
+    "head_layers": size(low_included=True),
 }
 READOUT_CONSTRAINTS: dict[str, Check] = {
     "readout": one_of(*READOUTS),

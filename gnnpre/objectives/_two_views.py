@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre._constraints import Check, number
+from gnnpre._constraints import Check, number, size
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -77,7 +77,7 @@ class TwoViews(LabelFreeObjective):
         "noise": number(low_included=True),
         "strain": number(low_included=True, high=0.3),
         "mask": number(low_included=True, high=0.9),
-        "channels": number(integer=True),
+        "channels": size(),
         "regularization": number(high=0.99),
         **HEAD_CONSTRAINTS,
     }

@@ -223,3 +223,10 @@ def test_no_warnings():
         warnings.simplefilter("error")
         make_emt_frames(3, random_state=0)
         make_emt_property(1, random_state=0)
+
+
+@pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "a", True])
+def test_seeds_out_of_range_are_named(seed):
+    for make in (make_emt_frames, make_emt_property):
+        with pytest.raises(ValueError, match=f"random_state={seed!r}; expected None, an int from"):
+            make(2, random_state=seed)

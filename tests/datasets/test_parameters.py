@@ -3,12 +3,14 @@
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
 from cases import extxyz
 from gnnpre import datasets
 from gnnpre.datasets import read_frames
 
 WRONG = [3, -1, 2.5, float("nan"), b"x", {"a": 1}, np.array([1, 2]), object(), True, (None,), pd.NA]
+WRONG += [np.array("x"), torch.tensor(1.0)]
 
 
 @pytest.fixture

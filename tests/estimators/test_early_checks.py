@@ -15,7 +15,9 @@ from gnnpre import (
     Pretrainer,
     PropertyClassifier,
     PropertyRegressor,
+    SchNet,
     StructureToGraph,
+    TorchMDNet,
 )
 from gnnpre.exceptions import DataQualityWarning
 
@@ -65,6 +67,21 @@ def test_parameters(data, estimator, name, value, message):
 
 
 @pytest.mark.usefixtures("no_training")
+@pytest.mark.parametrize("value", [2**31, 10**9, 2**63])
+@pytest.mark.parametrize("backbone", [CGCNN(8, 1), TorchMDNet(8, 1, n_heads=2), SchNet(8, 1)])
+@pytest.mark.parametrize("name", ["hidden_channels", "n_layers", "n_radial"])
+def test_mistyped_sizes_take_no_memory(data, backbone, name, value):
+    backbone = clone(backbone, safe=False).set_params(**{name: value})
+    with pytest.raises(ValueError, match=f"{name}={value}; expected an int > .* and <= 65536"):
+        PropertyRegressor(backbone, max_epochs=1).fit(data.graphs, data.y)
+
+
+@pytest.mark.parametrize("name", ["head_channels", "head_layers"])
+def test_mistyped_sizes_of_a_readout(data, name):
+    with pytest.raises(ValueError, match=f"{name}=10000000000; expected an int"):
+        PropertyRegressor(CGCNN(8, 1), max_epochs=1, **{name: 10**10}).fit(data.graphs, data.y)
+
+
 def test_pooling_of_a_fingerprint(data):
     pretrainer = Pretrainer(CGCNN(8, 1), FingerprintTargets(EAD(pooling="median")), max_epochs=1)
     with pytest.raises(ValueError, match="pooling"):

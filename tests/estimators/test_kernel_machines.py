@@ -173,6 +173,8 @@ def test_blocks_contribute_equally_to_distances():
     [
         ({"transforms": ("sqrt",)}, "transforms="),
         ({"max_tuning": 0}, "max_tuning=0"),
+        ({"random_state": 2**63}, "random_state=9223372036854775808"),
+        ({"random_state": "a"}, "random_state='a'"),
         ({"max_exact": 2.5}, "max_exact=2.5"),
         ({"blocks": [1, 1]}, "blocks="),
         ({"blocks": ["a"]}, "blocks="),

@@ -91,7 +91,7 @@ def _write_files(folder: Path, shared: Shared) -> None:
     (folder / "table.csv").write_text("\n".join([*rows, ""]))
     for name in ("regressor.gnnpre", "forces.gnnpre", "noise.gnnpre", "f.extxyz"):
         (folder / name).write_bytes(shared.files[name])
-    (folder / "s.toml").write_text('name = "s"\ndata = ["jdft2d"]\n')
+    (folder / "s.toml").write_text('name = "s"\ndata = [{name = "d", path = "none.json"}]\n')
 
 
 def _run(arguments: list[str], folder: Path) -> Any:
