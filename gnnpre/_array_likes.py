@@ -29,6 +29,7 @@ def to_numpy(name: str, values: Any, n_rows: int | None) -> np.ndarray:
             f"{name} is of type {type(values).__name__} and cannot be read as numbers or labels of "
             f"shape {expected_shape(n_rows, (1, 2))}: {error}"
         ) from error
+    # NumPy wraps anything that it does not know into an array without axes.
     if array.ndim == 0 and array.dtype.kind == "O" and values is not None:
         raise TypeError(_no_array_like(name, values, n_rows, f"Pass list({name})."))
     return array

@@ -44,6 +44,7 @@ def join_atom_labels(name: str, y: Any, n_atoms: np.ndarray) -> np.ndarray:
     values = np.concatenate(
         [_one_crystal(name, y, row, rows[row], int(count)) for row, count in enumerate(n_atoms)]
     )
+    # not (x <= limit) is true for infinities, and for NaN, which is a missing value.
     bad = np.flatnonzero(~(np.abs(values) <= LARGEST_VALUE) & ~np.isnan(values))
     if len(bad):
         row = int(np.searchsorted(np.cumsum(n_atoms), bad[0], side="right"))

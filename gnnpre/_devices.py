@@ -14,6 +14,7 @@ def resolve_device(device: Any, auto: bool = True) -> torch.device:
         raise ValueError(f"device={device!r}; {expected}.")
     if auto and device == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    # torch accepts names of devices that this machine lacks.
     anywhere = "'auto' or 'cpu'" if auto else "'cpu'"
     try:
         resolved = torch.device(device)

@@ -137,6 +137,7 @@ def relax_structures(
     crystals = as_crystals(structures)
     function = ForceFieldFunction(model, skin, dtype, device)
     function.warn_of_unseen_elements(crystals)
+    # Batches by atoms: one large cell takes the memory of many small ones.
     batches = [
         _Batch(crystals[rows], relax_cell).relax(function, fmax, smax, max_steps)
         for rows in _batches(crystals.n_atoms, max_atoms)
@@ -200,6 +201,7 @@ class _Batch:
         n = len(self.crystals)
         energy, force, stress = np.full(n, np.nan), np.full(n, np.nan), np.full(n, np.nan)
         n_steps, converged = np.zeros(n, dtype=np.int64), np.zeros(n, dtype=bool)
+        # Crystals leave the batch when they have converged: the others get all of the time.
         running = np.arange(n)
         fire = Fire(self._owners(running), n)
         for step in range(max_steps + 1):
@@ -211,6 +213,7 @@ class _Batch:
             moves_cell = self.moves_cell[running]
             largest = np.abs(values["stress"]).max(axis=(1, 2))
             stress[running] = np.where(moves_cell, largest, np.nan)
+            # A slab has no stress across its vacuum: cells count only where they may move.
             done = (force[running] <= fmax) & (~moves_cell | (largest <= smax))
             converged[running] = done
             n_steps[running] = step

@@ -28,7 +28,9 @@ def command(pretraining: str, evaluation: str, match: bool, output: str, **readi
     from gnnpre.model_selection import leak_audit
     from gnnpre.pretrained import is_shipped
 
+    # Before any work: an audit may take minutes.
     check_writable(output)
+    # PRETRAINING may be the name of a model of the package, which has keys of its crystals.
     n_skipped, before = 0, pretraining
     if not is_shipped(pretraining):
         source = read_source(pretraining, **reading)

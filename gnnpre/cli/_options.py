@@ -50,6 +50,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
             f"--config {path} has {', '.join(unknown)}, which {ctx.command.name} does not know; "
             f"expected names among {', '.join(sorted(name for name in allowed if name))}."
         )
+    # click takes defaults from here, and the command line wins over them.
     ctx.default_map = {**(ctx.default_map or {}), **values}
 
 

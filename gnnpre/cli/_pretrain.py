@@ -49,6 +49,7 @@ def command(source: str, objective: str, cutoff: float, output: str, **options: 
     """Pre-train a network on the structures or frames of SOURCE."""
     check_writable(output)
     reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
+    # Options that are left are parameters of Pretrainer, by their names.
     backbone = _backbone(options)
     crystals, labels, n_skipped = _read(source, objective, reading)
 

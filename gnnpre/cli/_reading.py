@@ -42,6 +42,7 @@ def read_source(
 ) -> Source:
     """Read crystals; files and rows that cannot be read are listed on stderr and left out."""
     path = Path(source)
+    # Formats of whole tables first; read_structures takes everything else.
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
         return _read_parquet(source)
     if _is_matbench(path):

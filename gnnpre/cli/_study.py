@@ -32,6 +32,7 @@ def run(
     """Run the study of a TOML file, or go on with it."""
     from gnnpre.study import estimate_study, load_study, run_study, write_report
 
+    # Also for an estimate: errors of the declaration come first.
     declared = load_study(study)
     names = [name for name in only.split(",") if name]
     if estimate:

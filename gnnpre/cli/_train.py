@@ -103,6 +103,7 @@ def _cross_validate(estimator: Any, X: Any, y: Any, groups: Any, cv: int) -> tup
         splitter = StratifiedKFold(cv, shuffle=True, random_state=estimator.random_state)
     else:
         splitter = KFold(cv, shuffle=True, random_state=estimator.random_state)
+    # object: classes may be of any type.
     predicted, baseline = np.empty(len(y), dtype=object), np.empty(len(y), dtype=object)
     folds = np.empty(len(y), dtype=int)
     for fold, (train, test) in enumerate(splitter.split(np.zeros(len(y)), y, groups)):

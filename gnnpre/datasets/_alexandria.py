@@ -120,6 +120,7 @@ def _iterate_steps(path: Path) -> Iterator[_Steps]:
 
 def _convert(step: _Steps) -> FrameRecord:
     content = step.content
+    # 1. the structure, and forces: beside it, or as properties of its sites
     structure = arrays_from_dict(content["structure"])
     n_atoms = len(structure.atomic_numbers)
     data = content.get("data") or {}
@@ -129,6 +130,7 @@ def _convert(step: _Steps) -> FrameRecord:
         forces = [(site.get("properties") or {}).get("forces") for site in sites]
         if any(force is None for force in forces):
             forces = None
+    # 2. names; an entry outside a trajectory (-1) has no functional and step
     info: dict[str, Any] = {name: data[name] for name in _INFO if name in data}
     material, frame_id = step.material, f"{step.material}-{step.number}"
     if step.number < 0:
@@ -136,6 +138,7 @@ def _convert(step: _Steps) -> FrameRecord:
     else:
         info |= {"functional": step.functional, "step": step.number}
     info["mat_id"] = material
+    # 3. labels
     energy = content.get("energy")
     stress = content.get("stress", data.get("stress"))
     return FrameRecord(
@@ -193,9 +196,11 @@ def _measure_factor(crystals: Crystals, labels: FrameLabels) -> float:
     log_volume = np.log(np.abs(np.linalg.det(crystals.cell)) / labels.n_atoms)
     mean_stress = np.trace(labels.stress, axis1=1, axis2=2) / 3
     materials = labels.groups("mat_id").tolist()
+    # 1. the sign: a larger cell of one material is under more tension
     sign = measure_stress_sign(log_volume, mean_stress, materials)
     if sign is None or not (sign.is_wrong or sign.is_right):
         return np.nan
+    # 2. the unit: by d(stress) / d(ln V), the bulk modulus, about 1 eV/Å^3 or 1,600 kbar
     rows_of: dict[str, list[int]] = {}
     for row in np.flatnonzero(np.isfinite(mean_stress)).tolist():
         rows_of.setdefault(materials[row], []).append(row)

@@ -54,6 +54,7 @@ def draw_crystal(
     """Draw undistorted cells until one has an accepted composition."""
     from ase.data import atomic_numbers
 
+    # Rejection: few cells of max_atoms have a composition that was drawn before.
     metals = np.array([atomic_numbers[metal] for metal in METALS])
     for _ in range(_MAX_DRAWS):
         name, cell, sites, order = _LATTICES[rng.randint(len(_LATTICES))]

@@ -110,6 +110,7 @@ def _build_block(
 ) -> FrameBlock:
     all_atoms = [atoms for _, (atoms, _) in frames]
     columns = [_columns(atoms) for atoms in all_atoms]
+    # With () for the further axes: columns of one number for each atom.
     numbers = [_columns(atoms, ()) for atoms in all_atoms]
     return FrameBlock(
         file=file,

@@ -72,10 +72,12 @@ def read_aselmdb(
     """
     if index is not None and not isinstance(index, slice):
         raise TypeError(f"index must be a slice, such as slice(0, 100), or None; got {index!r}.")
+    # 1. the rows of all files, block by block
     paths = check_paths("source", source, ".aselmdb")
     blocks = [block for path in paths for block in iterate_aselmdb(path, index or slice(None))]
     if not blocks:
         raise ValueError(f"There are no rows in {', '.join(map(str, paths))} (index={index}).")
+    # 2. joined
     crystals = Crystals.concatenate([crystals for crystals, _ in blocks])
     labels = join_labels([labels for _, labels in blocks])
     labels.info["formula"] = formula_column(crystals)
@@ -84,6 +86,7 @@ def read_aselmdb(
     def name(label: str, row: int) -> str:
         return f"{label!r} of row {ids[row]} of {files[row]}"
 
+    # 3. labels that cannot be right are an error that names the row
     check_labels(crystals, labels, name)
     return crystals, labels
 
@@ -115,6 +118,7 @@ def iterate_aselmdb(path: Path, index: slice) -> Iterator[tuple[Crystals, FrameL
         raise FileNotFoundError(f"There is no file {path}.")
     try:
         with (
+            # Without a lock file: data may lie on a file system that cannot be written.
             lmdb.open(str(path), subdir=False, readonly=True, lock=False, create=False) as file,
             file.begin() as transaction,
         ):
@@ -142,6 +146,7 @@ def _row_numbers(transaction: Any, path: Path) -> list[int]:
     """Return the numbers of the rows that are not deleted, in order."""
     with transaction.cursor() as cursor:
         names = list(cursor.iternext(keys=True, values=False))
+    # Keys are the numbers of rows, beside names of tables such as "deleted_ids".
     numbers = sorted(int(name) for name in names if name.isdigit())
     deleted = transaction.get(b"deleted_ids")
     hidden = [] if deleted is None else _decode(deleted, "deleted_ids", path)
@@ -212,6 +217,7 @@ class _Columns:
         numbers, positions, cell = (_flat(row[name]) for name in ("numbers", "positions", "cell"))
         pbc, n = _flat(row["pbc"]), len(numbers)
         forces, energy = row.get("forces"), row.get("energy")
+        # Flat lists of numbers: arrays are made once, for the whole block.
         forces = [np.nan] * (3 * n) if forces is None else _flat(forces)
         lengths = (len(positions), len(forces), len(cell), len(pbc))
         if n == 0 or lengths != (3 * n, 3 * n, 9, 3):

@@ -189,6 +189,7 @@ def _label(frames: list["Atoms"], prototypes: list[str]) -> FrameLabels:
         energy.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())
         stress.append(atoms.get_stress(voigt=False))
+    # For splits: by prototype, by formula, or by the set of elements.
     info = {
         "prototype": prototypes,
         "formula": [reduced_formula(atoms.numbers) for atoms in frames],

@@ -68,6 +68,7 @@ def iterate_extxyz(path: Path, index: slice) -> Iterator[FrameBlock]:
             next_layout = parse_layout(entries.pop("properties", None), frame.rows[0])
         except ValueError as error:
             raise _invalid_frame(frame, path, error) from error
+        # Frames of one layout are parsed together: NumPy reads their rows in one call.
         if pending and (next_layout != layout or n_pending >= _BLOCK_ATOMS):
             yield _build_block(pending, layout, path)
             pending, n_pending = [], 0
@@ -207,6 +208,7 @@ def _parse_cell(entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
         if lattice.shape != (9,) or lattice.dtype.kind not in "iuf":
             raise ValueError(f"Lattice should be nine numbers; it is {lattice.tolist()!r:.60}")
         return lattice.reshape(3, 3), np.ones(3, dtype=bool) if pbc is None else pbc
+    # A cell under a name that ASE ignores would silently make a molecule.
     for name, value in entries.items():
         if re.sub(r"[\W_]", "", name.lower()) in _CELL_NAMES and np.size(value) in {3, 6, 9}:
             raise ValueError(

@@ -66,6 +66,7 @@ class ColumnLayout:
         """
         if self.has_more:
             n = sum(width for _, _, width in self.fields)
+            # Text after the columns, such as a comment, is not part of the table.
             rows = [" ".join(row.split(None, n)[:n]) for row in rows]
         try:
             table = np.loadtxt(rows, dtype=self._dtype(), comments=None, ndmin=1)
@@ -131,6 +132,7 @@ def parse_properties(properties: str) -> tuple[tuple[str, str, int], ...]:
     ValueError
         If it is malformed, or states no elements or no positions.
     """
+    # Such as species:S:1:pos:R:3:forces:R:3.
     words = properties.split(":")
     if len(words) % 3:
         raise ValueError(
@@ -155,6 +157,7 @@ def _check_fields(fields: tuple[tuple[str, str, int], ...], properties: str) -> 
         raise ValueError(f"Properties={properties!r:.60} states {n_columns} columns")
     if len({name for name, _, _ in fields}) < len(fields):
         raise ValueError(f"Properties={properties!r:.60} has one name twice")
+    # The least that a frame needs: elements and positions.
     has_elements = any(
         (name.lower() in _SYMBOLS and letter == "S" and width == 1)
         or (name.lower() in _NUMBERS and letter == "I" and width == 1)

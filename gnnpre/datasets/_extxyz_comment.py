@@ -48,6 +48,7 @@ def parse_comment(line: str) -> dict[str, Any]:
     entries: dict[str, Any] = {}
     position, end = 0, len(line.rstrip())
     while position < end:
+        # name=value, name="value with spaces", name={...} or a bare name, which is True.
         match = _ENTRY.match(line, position, end)
         if match is None:
             shown = line[position : position + 30].strip()
@@ -108,6 +109,7 @@ def _parse_numbers(text: str) -> Any:
             return None
         numbers: list[Any] = [int(item) if integers else float(item) for item in items]
     except ValueError:
+        # Fortran writes 1.0D-3 for 1.0e-3.
         plain = _FORTRAN_EXPONENT.sub("e", text)
         return None if plain == text else _parse_numbers(plain)
     if not numbers:

@@ -114,6 +114,7 @@ def _frames(
     for row in range(len(crystals)):
         atoms = slice(offsets[row], offsets[row + 1])
         entries, numbers = [], [crystals.positions[atoms]]
+        # 1. columns of atoms, without those that are missing for the whole frame
         properties = "species:S:1:pos:R:3"
         if crystals.cell[row].any():
             entries.append(f'Lattice="{_join(crystals.cell[row])}"')
@@ -127,6 +128,7 @@ def _frames(
                 if not np.isnan(values[atoms]).all():
                     numbers.append(values[atoms, None])
                     properties += f":{name}:R:1"
+        # 2. the comment line
         entries.insert(0, f"Properties={properties}")
         entries += [
             f"{_quote(name)}={_value(values[row], name)}"
@@ -135,6 +137,7 @@ def _frames(
         ]
         pbc = " ".join("T" if flag else "F" for flag in crystals.pbc[row])
         entries.append(f'pbc="{pbc}"')
+        # 3. one line for each atom; repr keeps all digits of a float
         lines = [
             f"{symbol} {' '.join(map(repr, values))}"
             for symbol, values in zip(symbols[atoms], np.hstack(numbers).tolist(), strict=True)

@@ -95,6 +95,7 @@ def detect_format(path: Path) -> str:
         raise ValueError(
             f"{path} cannot be read ({error}): it is truncated or damaged; get the file anew."
         ) from error
+    # By content first; names lie, and some formats have none.
     name = path.name.lower()
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
@@ -122,6 +123,7 @@ def _binary_format(head: bytes) -> str | None:
 
 
 def _text_format(head: bytes, name: str) -> str | None:
+    # Editors on Windows begin a file with a byte-order mark.
     lines = head.decode("utf-8", "replace").lstrip("\ufeff").lstrip().split("\n")
     first = lines[0].strip()
     if _is_poscar(lines, name):
@@ -213,6 +215,7 @@ def read_bounded(path: Path) -> bytes:
         If the file is damaged, or unpacks to hundreds of times its size.
     """
     chunks, size = [], 0
+    # Bounded while reading: the size that an archive states may be a lie.
     most = max(_LARGEST_UNPACKED, _LARGEST_RATIO * path.stat().st_size)
     try:
         with open_bytes(path) as stream:

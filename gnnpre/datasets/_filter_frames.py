@@ -116,6 +116,7 @@ def _warn_if_few_remain(
     n, n_left_out = len(remains), int((~remains).sum())
     if n_left_out == 0 or n_left_out < max(_MOST_DROPPED * n, 2 if remains.any() else 1):
         return
+    # So many frames beyond a limit rather mean another unit than bad frames.
     units = {"max_force": "eV/Å", "max_stress": "eV/Å^3"}
     reasons = "; ".join(
         f"{name}={limits[name]:.4g} {units[name]} leaves out {int(rows.sum())} (their median is "

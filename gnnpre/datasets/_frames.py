@@ -184,6 +184,7 @@ def _to_crystals(blocks: Sequence[FrameBlock], labelled: Sequence[LabelledBlock]
 
 def _check_geometry(block: FrameBlock) -> None:
     """Check that positions and cells are finite, atoms are elements, and no cell is flat."""
+    # 1. atoms
     finite = np.isfinite(block.positions).all(axis=1)
     atom_is_bad = ~finite | (block.atomic_numbers < 1)
     if atom_is_bad.any():
@@ -192,6 +193,7 @@ def _check_geometry(block: FrameBlock) -> None:
         if not finite[atom]:
             raise ValueError(f"A position or cell vector of {where} is not finite; leave it out.")
         raise ValueError(f"{where} has an atom of no element (X); leave the frame out.")
+    # 2. cells; a flat one is allowed where a direction is not periodic
     with np.errstate(invalid="ignore"):
         edges = np.linalg.norm(block.cells, axis=2).prod(axis=1)
         is_flat = ~(np.abs(np.linalg.det(block.cells)) > _LEAST_VOLUME * edges)

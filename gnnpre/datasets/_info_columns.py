@@ -20,6 +20,7 @@ def is_missing(value: Any) -> bool:
 
 def info_columns(blocks: Sequence[FrameBlock], label_keys: set[str]) -> dict[str, Any]:
     """Return a column for each scalar of the comment lines that is neither label nor unit."""
+    # 1. scalars of the comment lines, in the order of their first occurrence
     names = dict.fromkeys(
         key
         for block in blocks
@@ -29,6 +30,7 @@ def info_columns(blocks: Sequence[FrameBlock], label_keys: set[str]) -> dict[str
     )
     rows = [entries for block in blocks for entries in block.entries]
     columns = {name: info_column([entries.get(name) for entries in rows]) for name in names}
+    # 2. columns that every file has, for splits and for messages
     formulas = [
         reduced_formula(block.atomic_numbers[start:stop])
         for block in blocks
@@ -67,6 +69,7 @@ def join_labels(blocks: Sequence[FrameLabels]) -> FrameLabels:
         if all(name in block.info for block in blocks):
             info[name] = np.concatenate([block.info[name] for block in blocks])
         else:
+            # Value by value, as the blocks may have inferred different types.
             columns = [block.info.get(name, [None] * len(block)) for block in blocks]
             info[name] = info_column([value for column in columns for value in column])
     sizes = [len(block.forces) for block in blocks]

@@ -120,6 +120,7 @@ def gather_frames(
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             problem = f"it has no entry {error}" if isinstance(error, KeyError) else error
             raise ValueError(f"Frame {number} of {file} cannot be read: {problem}.") from error
+        # Arrays replace the parsed objects block by block, which take far more memory.
         if len(pending) == _BLOCK:
             blocks.append(_pack(pending))
             pending = []

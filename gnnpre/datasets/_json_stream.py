@@ -132,11 +132,14 @@ class _Brackets(NamedTuple):
 def _brackets(text: bytes, level: int, in_text: bool) -> _Brackets:
     if b"\\" in text:
         text = text.replace(b"\\\\", b"__").replace(b'\\"', b"__")
+    # 1. escaped quotes and backslashes end no string
     codes = np.frombuffer(text, dtype=np.uint8)
+    # 2. brackets outside of strings: each quote turns "inside" over
     inside = np.logical_xor.accumulate(codes == _QUOTE) ^ in_text
     opens = (codes == _OPENING[0]) | (codes == _OPENING[1])
     closes = (codes == _CLOSING[0]) | (codes == _CLOSING[1])
     positions = np.flatnonzero((opens | closes) & ~inside)
+    # 3. how deep each of them is nested
     levels = level + np.cumsum(np.where(opens[positions], 1, -1))
     return _Brackets(
         positions,

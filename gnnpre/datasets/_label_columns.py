@@ -149,6 +149,7 @@ def _forces(block: FrameBlock, keys: Sequence[str | None]) -> np.ndarray:
     # All frames of a block have the same columns, so one column serves all of them.
     if keys[0] in block.columns:
         return _check_finite(block, block.columns[str(keys[0])], str(keys[0]))
+    # Else in the comment line of each frame, as some codes write them.
     forces = np.full((len(block.positions), 3), np.nan)
     for row, key in enumerate(keys):
         if key in block.other_columns:

@@ -85,6 +85,7 @@ def read_matbench(
 
     path = check_path("path", path)
     target = target if isinstance(target, str) else check_names("target", target)
+    # 1. the table: columns, index and rows
     table = _load_table(path)
     columns = [str(column) for column in table["columns"]]
     if _COLUMN not in columns:
@@ -92,11 +93,13 @@ def read_matbench(
             f"{path} has no column {_COLUMN!r} but {columns}; tables of compositions (steels, "
             "glass, expt_gap, expt_is_metal) have no crystals."
         )
+    # 2. structures, and the targets beside them
     column = columns.index(_COLUMN)
     names = _choose_targets(target, columns, path)
     structures = _to_crystals([row[column] for row in table["data"]], table["index"], path)
     data = {name: [row[columns.index(name)] for row in table["data"]] for name in names}
     y = pd.DataFrame(data, index=pd.Index(table["index"]))
+    # 3. a Series for one target, as scikit-learn wants y of shape (n,)
     single = isinstance(target, str) or (target is None and len(names) == 1)
     return structures, y[names[0]] if single else y
 

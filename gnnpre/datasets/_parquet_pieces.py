@@ -99,6 +99,7 @@ def _iterate_file(
 
     if not path.exists():
         raise FileNotFoundError(f"There is no file {path}.")
+    # Row group by row group, so that a file of any size takes the memory of one.
     first_row = 0
     try:
         with pq.ParquetFile(path) as file:
@@ -168,6 +169,7 @@ def select_columns(
     import pyarrow as pa
 
     available = schema.names
+    # 1. names that pyarrow could not tell apart, or that are missing
     repeated = sorted({name for name in available if available.count(name) > 1})
     if repeated:
         raise ValueError(
@@ -184,6 +186,7 @@ def select_columns(
             "read_structures."
         )
     check_types(schema, path)
+    # 2. the columns to read; by default all that hold one value for each crystal
     ids = next((name for name in _IDS if name in available), None)
     if columns is None:
         columns = [

@@ -150,6 +150,7 @@ def _to_table(
     n = len(crystals)
     offsets = crystals.offsets
     symbols = pa.array(np.array(chemical_symbols)[crystals.atomic_numbers])
+    # 1. structures, under the names of OPTIMADE, which LeMat-Bulk has too
     columns = {
         "elements": pa.array(elements, type=pa.list_(pa.string())),
         "nsites": pa.array(crystals.n_atoms, type=pa.int32()),
@@ -164,6 +165,7 @@ def _to_table(
         "cartesian_site_positions": _vectors(crystals.positions, offsets),
     }
     if labels is not None:
+        # 2. labels; LeMat-Bulk has the stress in kbar, with the sign of VASP
         stress = labels.stress / KBAR_OF_VASP
         no_forces = np.logical_and.reduceat(np.isnan(labels.forces).all(axis=1), offsets[:-1])
         no_stress = np.asarray(np.isnan(stress).all(axis=(1, 2)))

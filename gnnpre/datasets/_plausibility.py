@@ -150,6 +150,7 @@ def _check_energy(
     if per_atom[row] > _HIGHEST_ENERGY:
         yield "energy", f"{name('energy', row)} is {per_atom[row]:.4g} eV per atom."
         return
+    # Only all-electron codes have energies of this size, and none a lower one.
     powers = structures.atomic_numbers.astype(float) ** (7 / 3)
     lowest = -_THOMAS_FERMI * np.add.reduceat(powers, labels.offsets[:-1]) / labels.n_atoms
     excess = per_atom / (_MARGIN * lowest)
@@ -189,6 +190,7 @@ def _check_energy_per_atom(
         small, large = rows[np.argmin(labels.n_atoms[rows])], rows[np.argmax(labels.n_atoms[rows])]
         ratio = labels.n_atoms[large] / labels.n_atoms[small]
         energies = labels.energy[[small, large]]
+        # E ~ n^a: a is 1 for total energies, 0 for energies per atom.
         if ratio >= 2 and np.abs(energies).min() > 0.1 and energies.prod() > 0:
             exponents.append(np.log(energies[1] / energies[0]) / np.log(ratio))
             example = int(large)

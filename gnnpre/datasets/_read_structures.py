@@ -104,11 +104,13 @@ def read_structures(
     >>> crystals.ids.tolist(), K.tolist()
     (['a', 'b'], [120.5, 180.0])
     """
+    # 1. parameters
     check_choice("errors", errors, ("raise", "skip"))
     check_n_jobs(n_jobs)
     check_name("id_column", id_column)
     check_name("structure_column", structure_column)
     names = check_names("targets", targets)
+    # 2. rows of a table, or files
     if is_table(source):
         rows = read_table(source, names, id_column, structure_column)
         crystals, y, skipped = _read_rows(rows, n_jobs, errors)
@@ -120,6 +122,7 @@ def read_structures(
             crystals, y, skipped = _read_files(files, names, n_jobs, errors)
     if isinstance(targets, str):
         y = y[targets]
+    # 3. the third value only for those who asked for it
     return (crystals, y) if errors == "raise" else (crystals, y, skipped)
 
 

@@ -101,6 +101,7 @@ def read_factors(
         if key is None:
             continue
         relevant = _relevant(tuple(entries), quantity, key)
+        # The file and the user may both state a unit: they have to agree.
         texts = tuple((name, str(entries[name])) for name in relevant)
         if by_user is not None:
             texts += ((f"units[{quantity!r}]", by_user),)
@@ -160,6 +161,7 @@ def check_unit_entries(block: FrameBlock, label_keys: Sequence[str]) -> None:
     for row, entries in enumerate(block.entries):
         unit_names = _unit_names(tuple(entries))
         statements = tuple((name, str(entries[name])) for name in unit_names)
+        # Nearly all frames of a file state the same units.
         if statements in checked:
             continue
         checked.add(statements)

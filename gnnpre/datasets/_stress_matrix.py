@@ -39,6 +39,7 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
     """
     matrices = np.empty((len(values), 3, 3))
     shapes = [np.shape(value) for value in values]
+    # Shape by shape, not stress by stress: a file may hold a hundred thousand.
     for shape in set(shapes):
         rows = [row for row, row_shape in enumerate(shapes) if row_shape == shape]
         if shape not in {(3, 3), (9,), (6,)}:
@@ -48,6 +49,7 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
             )
         stacked = np.array([values[row] for row in rows])
         if shape == (6,):
+            # Voigt's order, or that of VASP.
             i, j = _SIX_NUMBERS[order]
             block = np.empty((len(rows), 3, 3))
             block[:, i, j] = block[:, j, i] = stacked

@@ -70,12 +70,14 @@ def measure_stress_sign(
     """
     from scipy.stats import rankdata
 
+    # 1. groups in which the volume varies
     members: dict[Any, list[int]] = {}
     for index in np.flatnonzero(np.isfinite(log_volume) & np.isfinite(mean_stress)).tolist():
         members.setdefault(groups[index], []).append(index)
     informative = [i for i in members.values() if np.ptp(log_volume[i]) >= _LEAST_SPREAD]
     if not informative:
         return None
+    # 2. rank correlation of deviations from the mean of the group
     volume, stress = (
         rankdata(np.concatenate([values[i] - values[i].mean() for i in informative]).round(12))
         for values in (log_volume, mean_stress)

@@ -43,9 +43,11 @@ def arrays_from_dict(content: Mapping[str, Any]) -> StructureArrays:
         "lattice_mat": _from_jarvis,
         "cartesian_site_positions": _from_optimade,
     }
+    # Each format has a key that no other has.
     for mark, reader in readers.items():
         if mark in content:
             return _checked(reader, content)
+    # Entries of databases wrap the structure.
     for wrapper in ("structure", "atoms", "final_structure"):
         if isinstance(content.get(wrapper), Mapping):
             return arrays_from_dict(content[wrapper])

@@ -81,6 +81,7 @@ def read_structure_file(path: Path) -> FileContent:
     reader = other_reader(file_format)
     if reader is not None:
         raise ValueError(f"{path} is {reader}.")
+    # The output of a relaxation holds all of its steps: the last one is the structure.
     steps = slice(-1, None) if file_format in _LAST_STEP else None
     crystals, labels = read_frames(path, index=steps, format=file_format)
     columns = {name: labels.info[name] for name in labels.info if name not in {"formula", "file"}}

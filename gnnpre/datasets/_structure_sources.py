@@ -54,6 +54,7 @@ def source_files(source: Any) -> Iterator[list[SourceFile]]:
     if not isinstance(source, (str, os.PathLike)):
         yield _listed(check_paths("source", source))
         return
+    # A folder, an archive, a file, or a pattern.
     path = Path(source)
     if path.is_dir():
         yield _in_folder(path, str(path))
@@ -88,6 +89,7 @@ def _listed(paths: Iterable[Any], pattern: str = "the list") -> list[SourceFile]
 
 
 def _in_folder(folder: Path, shown: str) -> list[SourceFile]:
+    # Hidden files, such as those of macOS beside an archive's own, are no structures.
     files = sorted(
         path
         for path in folder.rglob("*")

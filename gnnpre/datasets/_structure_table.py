@@ -144,16 +144,19 @@ def _load(source: Any) -> "tuple[pd.DataFrame, str, str | None]":
 def _find_column(
     table: "pd.DataFrame", name: str, folder: str | None, id_column: str | None
 ) -> str:
+    # 1. by name
     folded = {column.lower(): column for column in table.columns}
     for candidate in _COLUMN_NAMES:
         if candidate in folded and folded[candidate] != id_column:
             return str(folded[candidate])
+    # 2. by the first cell
     for column in table.columns:
         cell = table[column].iloc[0]
         if isinstance(cell, Mapping) or hasattr(cell, "sites") or hasattr(cell, "arrays"):
             return str(column)
         if isinstance(cell, str) and ("_cell_length_a" in cell or _is_file_name(cell)):
             return str(column)
+    # 3. none: a single column often means another separator
     columns = list(table.columns)
     separator = next((mark for mark in ";\t|" if len(columns) == 1 and mark in columns[0]), None)
     if separator is not None:

@@ -80,6 +80,7 @@ def _allowed_powers(quantity: str) -> list[dict[str, int]]:
 def _parse(text: str) -> _Unit | None:
     """Multiply the factors of a unit; None if one of them is not in the table."""
     factor, powers = 1.0, Counter[str]()
+    # "eV/Å^3" is the factors of "eV" over those of "Å^3".
     for position, segment in enumerate(_normalise(text).split("/")):
         sign = -1 if position else 1
         for item in re.split(r"[\s*·.]+", segment.strip()):
@@ -88,6 +89,7 @@ def _parse(text: str) -> _Unit | None:
             if match is None or base is None:
                 return None
             power = sign * int(match[2] or 1)
+            # No unit of a label has a higher power; 10^400 would overflow.
             if abs(power) > 3:
                 return None
             factor *= base.factor**power

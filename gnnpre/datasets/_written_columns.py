@@ -79,6 +79,7 @@ def written_columns(
                 raise ValueError(
                     f"Column {name!r} has shape {array.shape}; there are {len(crystals)} crystals."
                 )
+            # The first of equal names wins: ids, then columns of crystals, then of labels.
             columns.setdefault(name, array)
     return columns
 

@@ -125,6 +125,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         model = self._model()
         device = next(model.parameters()).device
         dataset = CrystalDataset(graphs.to(device), targets.to(device), np.arange(len(graphs)))
+        # Without a generator the loader perturbs by a fixed seed: scores can be compared.
         loader = BatchLoader(
             dataset,
             model,

@@ -30,6 +30,7 @@ def check_epoch_scoring(epoch_scoring: Any) -> dict[str, Scorer]:
     if isinstance(epoch_scoring, Mapping):
         items = list(epoch_scoring.items())
     else:
+        # A list names each column by its scorer.
         single = isinstance(epoch_scoring, str) or callable(epoch_scoring)
         scorers = [epoch_scoring] if single else epoch_scoring
         if not isinstance(scorers, (list, tuple)):
@@ -93,6 +94,7 @@ def score_callbacks(epoch_scoring: Any, objective: Any, classes: Any = None) -> 
         return []
 
     def score(predicted: Any, labels: Any) -> dict[str, float]:
+        # Scorers of scikit-learn call an estimator: one that has the predictions already.
         if isinstance(objective, ClassTargets):
             codes = np.asarray(labels).astype(int)
             labels = codes if classes is None else np.asarray(classes)[codes]

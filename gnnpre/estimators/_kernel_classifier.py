@@ -111,6 +111,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """
         check_number("n_landmarks", self.n_landmarks, integer=True)
         check_number("max_tuning", self.max_tuning, integer=True)
+        # 1. data
         X = validate_data(self, X, dtype=np.float64)
         y = check_classes(y, len(X))
         self.classes_, labels = np.unique(y, return_inverse=True)
@@ -122,8 +123,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
         random = as_random_state("random_state", self.random_state)
+        # 2. features on a common scale
         self.features_ = KernelFeatures(self.blocks).fit(X)
         table = self.features_.transform(X).astype(np.float64)
+        # 3. kernel and regularisation, then a logistic regression in the space of the kernel
         gamma, strength = self._tune(table, labels, weights, random)
         self.kernel_ = self._expansion(gamma, len(table), random).fit(table)
         self.regression_ = self._regression(strength)

@@ -32,6 +32,7 @@ class KernelFeatures:
     def fit(self, X: np.ndarray) -> "KernelFeatures":
         """Learn the quantiles of each column of ``X`` (n, d)."""
         blocks = self._check_blocks(X.shape[1])
+        # A constant column has no quantiles; if all are constant, all stay.
         varies = np.ptp(X, axis=0) > 0
         self.columns = np.flatnonzero(varies) if varies.any() else np.arange(X.shape[1])
         block_of_column = np.repeat(np.arange(len(blocks)), blocks)[self.columns]

@@ -221,6 +221,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         elif np.isnan(y).all(axis=0).any():
             column = int(np.isnan(y).all(axis=0).argmax())
             raise ValueError(f"y has no value in column {column}: leave this column out.")
+        # Weights of mean 1: the noise that is tuned then means the same with and without weights.
         weights = np.ones(len(X))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))

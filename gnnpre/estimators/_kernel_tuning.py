@@ -53,11 +53,13 @@ def tune_kernel(
     ProcessKernel
         A kernel of amplitude one: errors depend on the ratio of noise and amplitude alone.
     """
+    # 1. squared distances in each block of features: all that the kernel needs
     splits = np.cumsum(blocks)[:-1]
     squares = [
         euclidean_distances(block, squared=True)
         for block in np.split(table.astype(np.float64), splits, axis=1)
     ]
+    # 2. logarithms of length scales and noise, bounded around the median distance
     medians = [_median_length(square, len(blocks)) for square in squares]
     low, high = np.log(LENGTH_SCALES)
     bounds = [(np.log(median) + low, np.log(median) + high) for median in medians]
@@ -65,6 +67,7 @@ def tune_kernel(
     initial = [*medians, 0.1]
     if start is not None:
         initial = [*start.lengths, start.noise / start.amplitude]
+    # 3. from the best guess; gradients are exact
     result = minimize(
         LeftOutError(squares, y, transform, noise_scale),
         np.clip(np.log(initial), *np.transpose(bounds)),

@@ -150,6 +150,7 @@ def train_network(
         If Ctrl-C is pressed after the first epoch.
     """
     check_elements(task.graphs, task.backbone.max_atomic_number)
+    # The record describes the model without its weights, in a file too.
     record = ModelRecord.of_task(task, settings.dtype)
     try:
         net = train(

@@ -44,6 +44,7 @@ class PretrainingSettings:
             raise TypeError(
                 f"objective is {objective!r}; expected an Objective config such as ForceField()."
             )
+        # Every error comes before any work; a Pretrainer inside another fit is checked there, too.
         training = TrainingSettings.from_parameters(parameters)
         training.validate()
         check_embedding(parameters["embedding_layer"], parameters["embedding_pooling"])

@@ -254,6 +254,7 @@ def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
             f"class_weight={class_weight!r}; expected None, 'balanced', or a dict from label to "
             "weight."
         )
+    # A misspelt label would silently have no weight.
     unknown = [label for label in class_weight if label not in classes.tolist()]
     if unknown:
         raise ValueError(

@@ -308,6 +308,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         network = _last_step(member)
         train = folds[0][0]
         started = monotonic()
+        # One epoch on one fold tells the time of an epoch, with its compilation.
         trial = clone(member)
         _last_step(trial).set_params(max_epochs=1)
         _fit(trial, crystals[train], y[train], None, np.ones(len(train)))

@@ -71,6 +71,7 @@ class ReplayedFrames:
         list of str
             Names of the weights that the property got.
         """
+        # 1. the backbone
         current = model.state_dict()
         names = [name for name in current if name.startswith("backbone.")]
         current |= {name: source.weights[name] for name in names}
@@ -82,6 +83,7 @@ class ReplayedFrames:
             if transfer == "matching" and weight is not None and fits:
                 current[name] = weight
                 names.append(short)
+        # 3. heads and statistics of the replayed objectives
         for key, item in self.objectives.items():
             prefix = f"parts.{key}."
             for name in [n for n in current if n.startswith(prefix)]:
@@ -114,6 +116,7 @@ def read_frames(path: Any, source: PretrainedWeights, limit: int, seed: int) -> 
     TypeError, FileNotFoundError, ValueError
         If there are no such frames, or they do not suit the pre-trained model.
     """
+    # 1. the objectives of pre-training, and the files
     objectives = _replayable(source.objective)
     if not isinstance(path, (str, Path)):
         raise TypeError(
@@ -124,6 +127,7 @@ def read_frames(path: Any, source: PretrainedWeights, limit: int, seed: int) -> 
     path = Path(path)
     if not path.exists():
         raise FileNotFoundError(f"replay={str(path)!r}: there is no such file or folder.")
+    # 2. at most so many frames, drawn by the seed
     needs_labels = any(item.objective.needs_labels for item in objectives.values())
     if path.is_dir():
         graphs, labels = _read_folder(path, source)

@@ -142,6 +142,7 @@ def fit_robustly(
 
     noise_scale = rows.noise_scale
     process = condition(noise_scale)
+    # Student's t by reweighting: a residual far beyond the noise raises the noise of its row.
     for _ in range(N_STEPS):
         squares = process.squared_residuals(rows.table, z) / (kernel.noise * rows.noise_scale)
         previous = noise_scale

@@ -91,6 +91,7 @@ def _masked(scorer: Any, greater_is_better: bool | None) -> Any:
             f"metric={scorer!r} needs {scorer._response_method}; expected a scorer of predicted "
             "values, such as 'neg_mean_absolute_error' or 'r2'."
         )
+    # Attributes of scikit-learn's scorers, private since 1.4: there is no public way.
     return make_scorer(
         _masked_metric,
         greater_is_better=scorer._sign > 0,

@@ -72,6 +72,7 @@ def _print(line: str) -> None:
 
 def _conclude(run: StudyRun) -> int:
     print(f"{len(run.done)} jobs done, {len(run.skipped)} before, {len(run.failed)} failed.")
+    # The traceback is in the file: one line for each here.
     for key, error in run.failed.items():
         print(f"failed: {run.folder / 'failures' / key}.json: {error}")
     return 1 if run.failed else 0

@@ -36,6 +36,7 @@ def make_leak_keys(
         The keys, sorted by composition.
     """
     formulas = text_digests(reduced_formulas(crystals))
+    # Sorted by composition: a search finds all structures of one by bisection.
     order = np.argsort(formulas, kind="stable")
     fingerprints, periodic = structure_fingerprints(crystals)
     masks = np.zeros(len(crystals), dtype=np.uint16)
@@ -69,10 +70,12 @@ def audit_by_keys(keys: LeakKeys, evaluation: Side, match: bool) -> LeakAudit:
     LeakAudit
         The levels, and with which labels a crystal of the same structure or id was trained on.
     """
+    # 1. the same composition
     digests = text_digests(evaluation.formulas)
     first = np.searchsorted(keys.compositions, digests, side="left")
     last = np.searchsorted(keys.compositions, digests, side="right")
     matches = {"composition": np.where(first < last, first, NO_MATCH)}
+    # 2. the same id, and the same structure
     rows: list[list[int]] = [[] for _ in digests]
     if evaluation.ids is not None:
         _add_same_ids(rows, keys, evaluation.ids)
@@ -81,6 +84,7 @@ def audit_by_keys(keys: LeakKeys, evaluation: Side, match: bool) -> LeakAudit:
         same = _same_structures(keys, evaluation.crystals, first, last)
         matches["structure"] = _first_rows(same)
         rows = [[*by_id, *by_structure] for by_id, by_structure in zip(rows, same, strict=True)]
+    # 3. the labels that these were trained on
     masks = np.array([np.bitwise_or.reduce(keys.masks[chosen], initial=0) for chosen in rows])
     labels = {name: (masks >> bit) & 1 > 0 for bit, name in enumerate(keys.labels)}
     return LeakAudit(evaluation.formulas, len(keys), matches, labels)

@@ -71,6 +71,7 @@ def _scaled(crystals: Crystals) -> tuple[Crystals, np.ndarray]:
     atoms = atoms_by_crystal(crystals.positions, crystals)
     for row, (start, stop) in enumerate(pairwise(crystals.offsets)):
         converted = fix_vacuum(crystals.cell[row], crystals.pbc[row], atoms[row])
+        # The vacuum does not count: a slab in a larger box is the same slab.
         volume = abs(np.linalg.det(converted.cell)) * converted.filling / (stop - start)
         scale = (VOLUME / volume) ** (1 / 3)
         cells[row], positions[start:stop] = scale * converted.cell, scale * converted.positions

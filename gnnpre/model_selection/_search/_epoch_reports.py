@@ -65,6 +65,7 @@ class EpochMirror:
 
     def _update(self, trial: "FrozenTrial") -> None:
         """Bring the mirror of a trial up to date."""
+        # Trials come in the order of their numbers.
         if trial.number == len(self.trial_ids):
             self.trial_ids.append(self._add(trial))
         identity = self.trial_ids[trial.number]

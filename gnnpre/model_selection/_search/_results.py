@@ -108,6 +108,7 @@ def best_index(results: dict[str, Any]) -> int:
 def check_failures(handle: StudyHandle) -> None:
     """Warn of trials whose fit raised; raise ValueError if no trial was scored."""
     trials = finished_trials(handle)
+    # Tracebacks as text: exceptions of other processes cannot all be pickled.
     errors = [trial.user_attrs[ERROR] for trial in trials if ERROR in trial.user_attrs]
     if not any(trial.state.name == "COMPLETE" for trial in trials):
         pruned = len(trials) - len(errors)

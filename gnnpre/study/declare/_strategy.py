@@ -88,6 +88,7 @@ class Strategy:
             )
 
     def _check_start(self) -> None:
+        # Each kind of row has fields that mean nothing for it: an error, not silence.
         if self.pretraining is None and (self.kind == "probe" or self.epoch is not None):
             setting = "kind='probe'" if self.kind == "probe" else f"epoch={self.epoch}"
             raise ValueError(

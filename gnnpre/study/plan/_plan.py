@@ -203,6 +203,7 @@ class _Planner:
         return self.pretrainings[network.name, name]
 
     def _make_pretraining(self, network: Network, name: str) -> Job:
+        # 1. settings: of the study, of the network, of the pre-training; later ones win
         declared = self.declared[name]
         settings = {**self.study.pretraining, **network.pretraining, **declared.settings}
         graphs = network.graphs or self.study.graphs
@@ -228,6 +229,7 @@ class _Planner:
             "graphs": graphs,
             "settings": settings,
         }
+        # The key of the job depends on parameters alone; tools are the objects behind them.
         fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
         return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
 

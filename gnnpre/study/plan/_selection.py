@@ -21,6 +21,7 @@ def select_jobs(plan: Plan, only: Sequence[str]) -> list[Job]:
     unknown = [name for name in only if name not in declared]
     if unknown:
         raise ValueError(f"only has {unknown[0]!r}; expected names of {', '.join(declared)}.")
+    # A field without a name in "only" is not restricted.
     chosen = {field: group & set(only) or group for field, group in names.items()}
     selected = [job for job in plan.jobs if job.kind == "evaluation" and _is_chosen(job, chosen)]
     keys = _with_needs(selected)

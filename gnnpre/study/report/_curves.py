@@ -69,7 +69,13 @@ def pretraining_plot(results: StudyResults, name: str) -> str | None:
             label = plain(method.strategy) if column == "valid_loss" else None
             epochs = np.arange(1, len(losses) + 1)
             axes.plot(
-                epochs, losses / losses[0], style.line, color=style.color, lw=width, label=label
+                # Over the first: losses of different objectives have different units.
+                epochs,
+                losses / losses[0],
+                style.line,
+                color=style.color,
+                lw=width,
+                label=label,
             )
 
     return _panels(

@@ -61,6 +61,7 @@ def periodic_plot(
     unit = f" ({results.data[data].unit})" if results.data[data].unit else ""
     tables = [(f"{method}: mean absolute error{unit}", reliable, False)]
     if reference is not None:
+        # Over the runs that both have, or the difference would be one of runs.
         after = element_errors(results, data, method, reference)
         before = element_errors(results, data, reference, method)
         change = {s: after[s].mean - before[s].mean for s in reliable if s in after}

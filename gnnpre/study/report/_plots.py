@@ -65,6 +65,7 @@ def improvement_plot(
             for rank, strategy in enumerate(strategies):
                 items = _items(results, compared, averages, Method(backbone, strategy))
                 step = (rank + 1) / (len(strategies) + 1)
+                # Side by side within the band of the data set.
                 rows = [groups.index(group) + step for group in items]
                 _paint_intervals(axes, rows, list(items.values()), look[strategy], strategy)
             _finish_improvements(axes, groups, backbone)

@@ -108,6 +108,7 @@ def open_jobs_table(results: StudyResults) -> Table:
     """Tabulate the declared jobs that have neither a record nor a failure."""
     seen = {record.key for record in results.records} | {f.key for f in results.failures}
     waiting = [job for job in results.jobs if job["key"] not in seen]
+    # One row for each method and data set, with its runs.
     grouped = defaultdict(list)
     for job in waiting:
         method = Method(job.get("backbone"), job["strategy"])
