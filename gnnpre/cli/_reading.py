@@ -1,6 +1,5 @@
 """Crystals and tables from whatever a user names on the command line."""
 
-import gzip
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -85,13 +84,13 @@ def _as_frame(table: Any) -> Any:
 
 
 def _is_matbench(path: Path) -> bool:
-    """Check for a table in pandas' split form, of which MatBench's files are made."""
-    if path.suffixes[-2:] != [".json", ".gz"] and path.suffix != ".json":
+    """Return whether a file is a table in MatBench's format."""
+    from gnnpre.datasets._file_formats import detect_format
+
+    # Other suffixes are tables and archives, whose content says nothing about structures.
+    if not path.is_file() or not path.name.lower().endswith((".json", ".json.gz")):
         return False
-    opener: Any = gzip.open if path.suffix == ".gz" else open
     try:
-        with opener(path, "rb") as file:
-            start = file.read(65536)
-    except OSError:
-        return False  # the reader says what is wrong
-    return b'"columns"' in start and b'"index"' in start
+        return detect_format(path) == "matbench"
+    except ValueError:
+        return False  # the reader explains it
