@@ -13,6 +13,7 @@ from ._matbench import fetch_matbench, read_matbench
 from ._matpes import read_matpes, read_mptrj
 from ._parquet import read_parquet
 from ._parquet_writer import to_parquet
+from ._prediction_table import prediction_columns as prediction_columns
 from ._read_structures import read_structures
 from ._store import CrystalStore, open_crystals, write_crystals
 

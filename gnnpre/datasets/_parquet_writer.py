@@ -17,7 +17,7 @@ from ._extras import import_extra
 from ._parquet_pieces import KBAR_OF_VASP
 from ._written_columns import check_labels_of, written_columns
 
-__all__ = ["to_parquet", "write_rows"]
+__all__ = ["plain_values", "rows_table", "to_parquet", "write_rows"]
 
 _GROUP_ROWS = 10_000  # of a row group, which readers load as a whole
 # Written anew from the structures, also where a reader has returned them as info.
@@ -101,22 +101,18 @@ def write_rows(
     )
     if "immutable_id" in extra:
         extra["immutable_id"] = extra["immutable_id"].astype(str)
-    formulas, elements = formula_column(crystals).tolist(), _elements(crystals)
-    metadata = {b"gnnpre.units": json.dumps(_UNITS).encode()}
     with replace_file(path) as new:
         schema: Any = None
         writer: Any = None
         for start in range(0, len(crystals), group_rows):
             rows = slice(start, start + group_rows)
-            table = _to_table(
+            table = rows_table(
                 crystals[rows],
                 None if labels is None else labels[rows],
                 {name: column[rows] for name, column in extra.items()},
-                formulas[rows],
-                elements[rows],
             )
             if writer is None:
-                schema = table.schema.with_metadata(metadata)
+                schema = table.schema
                 writer = pq.ParquetWriter(new, schema, compression="zstd")
             # One row group, however many rows the writer would put in one.
             writer.write_table(table.cast(schema), row_group_size=group_rows)
@@ -137,17 +133,15 @@ def _elements(crystals: Crystals) -> list[list[str]]:
     return [lists[key] for key in keys.tolist()]
 
 
-def _to_table(
-    crystals: Crystals,
-    labels: FrameLabels | None,
-    extra: Mapping[str, np.ndarray],
-    formulas: list[str],
-    elements: list[list[str]],
+def rows_table(
+    crystals: Crystals, labels: FrameLabels | None, extra: Mapping[str, np.ndarray]
 ) -> Any:
+    """Return crystals, labels and further columns as an Arrow table with LeMat's columns."""
     import pyarrow as pa
     from ase.data import chemical_symbols
 
     n = len(crystals)
+    formulas, elements = formula_column(crystals).tolist(), _elements(crystals)
     offsets = crystals.offsets
     symbols = pa.array(np.array(chemical_symbols)[crystals.atomic_numbers])
     # 1. structures, under the names of OPTIMADE, which LeMat-Bulk has too
@@ -174,8 +168,8 @@ def _to_table(
             "forces": _vectors(labels.forces, offsets, no_forces),
             "stress_tensor": _vectors(stress.reshape(-1, 3), 3 * np.arange(n + 1), no_stress),
         }
-    columns |= {name: _plain(values) for name, values in extra.items()}
-    return pa.table(columns)
+    columns |= {name: plain_values(values) for name, values in extra.items()}
+    return pa.table(columns, metadata={b"gnnpre.units": json.dumps(_UNITS).encode()})
 
 
 def _lists(values: Any, offsets: np.ndarray, missing: np.ndarray | None = None) -> Any:
@@ -193,7 +187,8 @@ def _vectors(values: np.ndarray, offsets: np.ndarray, missing: np.ndarray | None
     return _lists(inner, offsets, missing)
 
 
-def _plain(values: np.ndarray) -> Any:
+def plain_values(values: np.ndarray) -> Any:
+    """Return a column of numbers or text for Arrow, null where a value is missing."""
     import pyarrow as pa
 
     if values.dtype.kind in "OU":

@@ -11,7 +11,13 @@ from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._validation import check_choice
-from gnnpre.graphs import CrystalGraphs, GraphSettings, IndexedTransformerMixin, stream_graphs
+from gnnpre.graphs import (
+    CrystalGraphs,
+    GraphSettings,
+    IndexedTransformerMixin,
+    LazyGraphs,
+    stream_graphs,
+)
 from gnnpre.objectives import ObjectiveModel, Targets
 from gnnpre.pretrained import resolve_model
 from gnnpre.training import (
@@ -28,6 +34,7 @@ from ._files import read_model, saved_parameters, write_model
 from ._history import history_frame, history_rows
 from ._inputs import UnseenElements, as_graphs, check_elements
 from ._network import ModelRecord, TrainedNetwork
+from ._prediction_files import write_in_pieces
 
 __all__ = ["CrystalEstimator"]
 
@@ -105,6 +112,9 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         if isinstance(X, CrystalGraphs):
             yield self._graphs_to_predict(X)
             return
+        if isinstance(X, LazyGraphs):  # of a pipeline that begins with StructureToGraph
+            as_graphs(X, self.graph_settings_)
+            X = X.crystals
         unseen = UnseenElements(self.elements_)
         for graphs in stream_graphs(X, self.graph_settings_, STREAM_SIZE):
             check_elements(graphs, self.spec_.backbone.max_atomic_number, unseen.n_crystals)
@@ -194,6 +204,60 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         check_choice("embedding_pooling", self.embedding_pooling, EMBEDDING_POOLINGS)
         layer, pooling = self.embedding_layer, self.embedding_pooling
         return np.asarray(self.embed(X, layer=layer, pooling=pooling))
+
+    def predict_to_parquet(self, X: Any, path: str | Path) -> Path:
+        """Predict crystals and write the predictions to a Parquet file, piece by piece.
+
+        Parameters
+        ----------
+        X : CrystalStore of shape (n,), or n structures
+            The crystals; memory stays bounded, however many a store has.
+        path : str or Path
+            The file, which is replaced as a whole.
+
+        Returns
+        -------
+        Path
+            The file. It has the column ``immutable_id`` where the crystals have ids, and those of
+            the predictions: ``prediction`` (numbered if there are several), lists for atoms.
+            Energies, forces and stresses are written with the crystals, as ``to_parquet`` does,
+            for ``read_parquet``.
+
+        Raises
+        ------
+        ImportError
+            If pyarrow, of the extra ``store``, is not installed.
+        """
+        check_is_fitted(self, "net_")
+        return write_in_pieces(path, X, self.predict, "prediction")  # type: ignore[attr-defined]
+
+    def transform_to_parquet(self, X: Any, path: str | Path) -> Path:
+        """Embed crystals and write the embeddings to a Parquet file, piece by piece.
+
+        Parameters
+        ----------
+        X : CrystalStore of shape (n,), or n structures
+            The crystals; memory stays bounded, however many a store has.
+        path : str or Path
+            The file, which is replaced as a whole.
+
+        Returns
+        -------
+        Path
+            The file: a column ``immutable_id`` where the crystals have ids, and those of
+            :meth:`get_feature_names_out`.
+
+        Raises
+        ------
+        ImportError
+            If pyarrow, of the extra ``store``, is not installed.
+        """
+        names = self.get_feature_names_out()
+
+        def embed(crystals: Any) -> dict[str, np.ndarray]:
+            return dict(zip(names, self.transform(crystals).T, strict=True))
+
+        return write_in_pieces(path, X, embed, "embedding")
 
     def get_feature_names_out(self, input_features: Any = None) -> np.ndarray:
         """Return the names of the columns of :meth:`transform`.

@@ -11,7 +11,14 @@ from sklearn.utils.multiclass import check_classification_targets
 
 from gnnpre._labels import as_floats, as_labels, flatten_column, rows_text
 from gnnpre._warnings import DataQualityWarning, UnseenElementWarning, warn_user
-from gnnpre.graphs import CrystalGraphs, GraphSettings, StructureToGraph
+from gnnpre.graphs import (
+    CrystalGraphs,
+    GraphSettings,
+    LazyCrystals,
+    LazyGraphs,
+    StructureToGraph,
+    is_on_disk,
+)
 from gnnpre.objectives import Targets
 
 __all__ = [
@@ -22,10 +29,12 @@ __all__ = [
     "check_elements",
     "check_sample_weight",
     "elements_of",
+    "labels_of",
     "warn_of_isolated_atoms",
     "warn_of_other_order",
 ]
 
+LARGEST_ATOMIC_NUMBER = 118
 # Rows that a warning names for each element.
 ROWS_SHOWN = 3
 # Elements that a fitted net has been warned of: each is named once per fit.
@@ -34,9 +43,10 @@ WARNED: "WeakKeyDictionary[Any, set[int]]" = WeakKeyDictionary()
 
 def as_graphs(X: Any, settings: GraphSettings | None) -> CrystalGraphs:
     """Return ``X`` as graphs, built with ``settings`` where there are some."""
-    if not isinstance(X, CrystalGraphs):
+    if not isinstance(X, (CrystalGraphs, LazyGraphs)):
         parameters = {} if settings is None else settings.to_dict()
-        return StructureToGraph(**parameters).fit_transform(X)
+        graphs: CrystalGraphs = StructureToGraph(**parameters).fit_transform(X)
+        return graphs
     if len(X) == 0:
         raise ValueError("X has 0 crystals; a minimum of 1 is required.")
     difference = "" if settings is None else X.settings.difference(settings)
@@ -45,7 +55,26 @@ def as_graphs(X: Any, settings: GraphSettings | None) -> CrystalGraphs:
             f"X was built with other settings than the model was trained on: {difference}. Build "
             f"it with StructureToGraph({_arguments(settings)}), or pass structures."
         )
-    return X
+    return X  # type: ignore[return-value] # LazyGraphs have all that training asks of graphs
+
+
+def labels_of(X: Any, y: Any) -> Any:
+    """Return the labels of a training: ``y``, or those of a store if there is none.
+
+    Parameters
+    ----------
+    X : object
+        The crystals as the user passed them.
+    y : object or None
+        The labels as the user passed them.
+
+    Returns
+    -------
+    object or None
+        The labels.
+    """
+    crystals = X.crystals if is_on_disk(X) else X
+    return crystals.labels if y is None and isinstance(crystals, LazyCrystals) else y
 
 
 def _arguments(settings: GraphSettings | None) -> str:
@@ -112,6 +141,8 @@ def _compare_order(labels: list[Any], name: str, column_labels: list[Any]) -> No
 
 def elements_of(graphs: CrystalGraphs, rows: np.ndarray | None = None) -> list[int]:
     """Return the atomic numbers in graphs, or in some rows of them, ascending."""
+    if is_on_disk(graphs):
+        return graphs.elements(rows)
     if rows is None or len(rows) == len(graphs):
         return [int(z) for z in torch.unique(graphs.atomic_numbers).tolist()]
     chosen = np.zeros(len(graphs), dtype=bool)
@@ -137,6 +168,11 @@ def check_elements(graphs: CrystalGraphs, largest: int, first: int = 0) -> None:
     ValueError
         If a crystal holds another element; the message names its row.
     """
+    if is_on_disk(graphs):
+        outside = graphs.rows_with(largest + 1, LARGEST_ATOMIC_NUMBER)
+        if not len(outside):
+            return
+        first, graphs = int(outside[0]), graphs[outside[:1]]
     numbers = graphs.atomic_numbers.cpu().numpy()
     rows = np.flatnonzero((numbers < 1) | (numbers > largest))
     if len(rows):
@@ -164,7 +200,11 @@ class UnseenElements:
     def add(self, graphs: CrystalGraphs) -> None:
         """Look through the next crystals of X."""
         new = [z for z in elements_of(graphs) if z not in self.trained_on]
-        if new:
+        if is_on_disk(graphs):
+            for z in new:
+                rows = graphs.rows_with(z, z) + self.n_crystals
+                self._rows.setdefault(z, []).extend(rows.tolist())
+        elif new:
             numbers = graphs.atomic_numbers.cpu().numpy()
             crystals = np.repeat(np.arange(len(graphs)), graphs.atom_counts)
             for z in new:
@@ -305,5 +345,4 @@ def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
     if sample_weight is None:
         return targets
     weights = check_sample_weight(sample_weight, len(targets))
-    crystal = {**targets.crystal, "sample_weight": torch.from_numpy(weights)}
-    return Targets(targets.n_atoms, crystal, targets.atom)
+    return targets.with_crystal("sample_weight", torch.from_numpy(weights))

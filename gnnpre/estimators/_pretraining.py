@@ -14,7 +14,7 @@ from gnnpre.objectives import ForceField, Objective, Targets
 from gnnpre.training import TrainingSettings, WriteEpoch
 
 from ._embedding import check_embedding
-from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
+from ._inputs import add_sample_weight, as_graphs, labels_of, warn_of_isolated_atoms
 from ._network import ModelRecord, Task, TrainedNetwork, split_rows, train_network
 from ._settings import check_backbone, draw_seed, prepare_model
 from ._size_check import warn_of_extensive_targets
@@ -99,8 +99,9 @@ def pretrain(
     # 1. Build the graphs, and the targets that the objective learns.
     objective = settings.objective
     graphs = as_graphs(X, None)
-    warn_of_isolated_atoms(graphs)
+    # Targets first: fingerprints of crystals on disk take the pass that also counts edges.
     targets = make_labelled_targets(objective, graphs, y, sample_weight)
+    warn_of_isolated_atoms(graphs)
     objective.check_graphs(graphs)
 
     # 2. Split into training and validation, as index arrays.
@@ -148,6 +149,7 @@ def make_labelled_targets(
     ValueError
         If there are no labels and the objective needs some.
     """
+    y = labels_of(graphs, y)
     if y is None and objective.needs_labels:
         raise ValueError(
             f"y is None, but {type(objective).__name__} learns from labels. This estimator "

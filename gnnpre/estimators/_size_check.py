@@ -5,7 +5,7 @@ from collections.abc import Iterator
 import numpy as np
 
 from gnnpre._warnings import DataQualityWarning, warn_user
-from gnnpre.graphs import CrystalGraphs
+from gnnpre.graphs import CrystalGraphs, LazyCrystals
 from gnnpre.objectives import Mixture, Objective, PropertyTargets, Targets
 
 __all__ = ["grows_with_cell", "warn_of_extensive_targets"]
@@ -126,12 +126,13 @@ def _leave_one_out(features: np.ndarray, y: np.ndarray) -> np.ndarray:
 
 def _compositions(graphs: CrystalGraphs, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     """Return atomic fractions ``(n, n_elements)`` and numbers of atoms ``(n,)``."""
-    chosen = np.full(len(graphs), -1)
-    chosen[rows] = np.arange(len(rows))
-    crystals = np.repeat(chosen, graphs.atom_counts)
-    numbers = graphs.atomic_numbers.cpu().numpy()[crystals >= 0]
-    elements, columns = np.unique(numbers, return_inverse=True)
+    crystals = graphs.to_crystals()
+    if isinstance(crystals, LazyCrystals):
+        sample = crystals.load(rows, info=False)
+    else:
+        sample = crystals[rows]
+    elements, columns = np.unique(sample.atomic_numbers, return_inverse=True)
     counts = np.zeros((len(rows), len(elements)))
-    np.add.at(counts, (crystals[crystals >= 0], columns), 1.0)
-    n_atoms = graphs.atom_counts[rows]
+    n_atoms = sample.n_atoms
+    np.add.at(counts, (np.repeat(np.arange(len(rows)), n_atoms), columns), 1.0)
     return counts / n_atoms[:, None], n_atoms

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from gnnpre._progress_label import progress_label
 from gnnpre.backbones import CGCNN, Backbone
-from gnnpre.graphs import CrystalGraphs, GraphSettings
+from gnnpre.graphs import CrystalGraphs, GraphSettings, is_on_disk
 from gnnpre.objectives import Mixture, Objective, ObjectiveModel, PropertyTargets, Targets
 from gnnpre.training import TrainingSettings, restore_net
 
@@ -178,6 +178,11 @@ class WithReplay(Start):
 
     def within_fit(self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int) -> "WithReplay":
         """Read the frames, as many as the crystals of the training ask for."""
+        if is_on_disk(graphs):
+            raise ValueError(
+                "strategy='replay' joins crystals and frames in memory, and X is a store on disk. "
+                "Read it first: fit(store.load(), y)."
+            )
         source = self.source.within_fit(graphs, rows, groups, seed)
         limit = int(np.ceil(self.ratio * len(rows.used)))
         frames = read_frames(self.path, source.weights, limit, seed)

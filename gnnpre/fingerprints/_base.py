@@ -193,8 +193,24 @@ class Fingerprint(Registered, HasConstraints, PoolingTransformer, BaseEstimator,
         ndarray of shape (N, D)
             One row for each atom, crystal after crystal.
         """
+        return np.concatenate(list(self.iterate_atom_features(X)))
+
+    def iterate_atom_features(self, X: Any) -> Iterator[np.ndarray]:
+        """Compute the features of all atoms chunk by chunk; ``pooling`` is ignored.
+
+        Parameters
+        ----------
+        X : container of n structures, or CrystalGraphs
+            The crystals.
+
+        Yields
+        ------
+        ndarray of shape (N_chunk, D)
+            One row for each atom of the next crystals.
+        """
         unpooled = type(self)(**{**self.get_params(deep=False), "pooling": None})
-        return np.concatenate([values for values, _ in unpooled._stream(X)])
+        for values, _ in unpooled._stream(X):
+            yield values
 
     def _check_elements(self, batch: CrystalBatch, first: int) -> None:
         """Check that the fingerprint is defined for the elements; ``first`` is the first row."""

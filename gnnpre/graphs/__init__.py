@@ -14,6 +14,8 @@ from ._indexing import offsets_from_counts as offsets_from_counts
 from ._indexing import resolve_rows as resolve_rows
 from ._lazy_crystals import LazyCrystals as LazyCrystals
 from ._lazy_crystals import LazyLabels as LazyLabels
+from ._lazy_graphs import LazyGraphs as LazyGraphs
+from ._lazy_graphs import is_on_disk as is_on_disk
 from ._pairs import EdgePairs as EdgePairs
 from ._pooling import pool_atoms as pool_atoms
 from ._settings import LARGEST_CUTOFF as LARGEST_CUTOFF

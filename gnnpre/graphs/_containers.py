@@ -8,6 +8,8 @@ import numpy as np
 
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
+from ._lazy_crystals import LazyCrystals
+from ._lazy_graphs import LazyGraphs
 from ._search_checks import check_searchable
 
 __all__ = ["as_crystals", "as_structure_list", "check_container"]
@@ -25,6 +27,10 @@ def as_crystals(X: Any) -> Crystals:
     """
     if isinstance(X, CrystalGraphs):
         crystals = X.to_crystals()
+    elif isinstance(X, (LazyCrystals, LazyGraphs)):
+        if len(X) == 0:
+            raise ValueError("X has 0 crystals; a minimum of 1 is required.")
+        crystals = (X.crystals if isinstance(X, LazyGraphs) else X).load()
     elif isinstance(X, Crystals):
         crystals = X
     else:
@@ -37,7 +43,7 @@ def as_crystals(X: Any) -> Crystals:
 
 def check_container(X: Any) -> None:
     """Check that ``X`` is an accepted container with at least one crystal."""
-    if not isinstance(X, (Crystals, CrystalGraphs)):
+    if not isinstance(X, (Crystals, CrystalGraphs, LazyCrystals, LazyGraphs)):
         as_structure_list(X)
     elif len(X) == 0:
         raise ValueError("X has 0 crystals; a minimum of 1 is required.")

@@ -33,7 +33,7 @@ class LazyLabels(ABC):
         """Return whether some frame has an ``"energy"``, ``"forces"`` or ``"stress"``."""
 
     @abstractmethod
-    def load(self, rows: Any = None) -> FrameLabels:
+    def load(self, rows: Any = None, *, info: bool = True) -> FrameLabels:
         """Read the labels of some frames, in this order; all by default."""
 
     @abstractmethod

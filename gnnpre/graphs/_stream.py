@@ -10,7 +10,11 @@ from ._batch import CrystalBatch
 from ._build_graphs import build_graphs, join_graphs
 from ._containers import as_crystals
 from ._crystal_graphs import CrystalGraphs
+from ._crystals import Crystals
+from ._lazy_crystals import LazyCrystals
+from ._lazy_graphs import LazyGraphs
 from ._neighbors import find_edges
+from ._search_checks import check_searchable
 from ._settings import GraphSettings
 
 __all__ = ["stream_batches", "stream_graphs"]
@@ -33,6 +37,10 @@ def stream_graphs(X: Any, settings: GraphSettings, max_crystals: int) -> Iterato
     CrystalGraphs
         Graphs of one piece.
     """
+    if isinstance(X, LazyCrystals):
+        graphs = LazyGraphs(X, settings)
+        yield from graphs.pieces(np.arange(len(X)), max_crystals)
+        return
     for number, piece in enumerate(as_crystals(X).split(max_crystals)):
         yield build_graphs(piece, settings, number * max_crystals)
 
@@ -59,19 +67,33 @@ def stream_batches(
     CrystalBatch
         One batch, on the device of X.
     """
-    graphs = X if isinstance(X, CrystalGraphs) else None
-    if graphs is not None and len(graphs) == 0:
+    graphs = X if isinstance(X, (CrystalGraphs, LazyGraphs)) else None
+    if isinstance(X, (CrystalGraphs, LazyGraphs, LazyCrystals)) and len(X) == 0:
         raise ValueError("X has 0 crystals; a minimum of 1 is required.")
-    crystals = as_crystals(X)
+    crystals = X.crystals if isinstance(X, LazyGraphs) else X
+    if not isinstance(crystals, LazyCrystals):
+        crystals = as_crystals(X)
     for start, stop in _bounds(crystals.n_atoms, max_atoms):
-        piece = crystals[start:stop]
+        # 1. the elements of the next crystals decide on the cutoff
+        rows = slice(start, stop)
+        piece = _piece(crystals, rows)
         settings = GraphSettings(cutoff=float(cutoff(piece.atomic_numbers)))
         settings.check()
+        # 2. edges that are there, or a search
         if graphs is not None and _has_all_edges(graphs.settings, settings):
             yield graphs.batch(slice(start, stop), dtype)
         else:
             built = join_graphs(piece, [find_edges(piece, settings, start)], settings)
             yield (built if graphs is None else built.to(graphs.device)).batch(dtype=dtype)
+
+
+def _piece(crystals: Crystals | LazyCrystals, rows: slice) -> Crystals:
+    if isinstance(crystals, LazyCrystals):
+        piece = crystals.load(rows, info=False)
+        check_searchable(piece)
+        return piece
+    piece = crystals[rows]
+    return piece
 
 
 def _bounds(n_atoms: np.ndarray, max_atoms: int) -> Iterator[tuple[int, int]]:

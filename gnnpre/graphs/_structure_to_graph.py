@@ -15,6 +15,8 @@ from ._containers import as_crystals, check_container
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
 from ._gpu_neighbors import check_installed
+from ._lazy_crystals import LazyCrystals
+from ._lazy_graphs import LazyGraphs
 from ._settings import GraphSettings
 from ._transformers import StatelessTransformerMixin
 
@@ -121,7 +123,7 @@ class StructureToGraph(
         self._remember_column(X)
         return self
 
-    def transform(self, X: Any) -> CrystalGraphs:
+    def transform(self, X: Any) -> Any:
         """Build the graphs.
 
         Parameters
@@ -135,7 +137,8 @@ class StructureToGraph(
         Returns
         -------
         CrystalGraphs
-            The graphs of the n structures, in order.
+            The graphs of the n structures, in order. Those of a ``CrystalStore`` are built when
+            training or prediction needs them.
 
         Raises
         ------
@@ -144,6 +147,9 @@ class StructureToGraph(
             positions that are not finite or coincide; the message names the structure.
         """
         device = self._search_device()
+        if isinstance(X, LazyCrystals):
+            self._check_container(X)
+            return LazyGraphs(X, self._settings())
         crystals = self._crystals(X)
         return build_graphs(crystals, self._settings(), n_jobs=self.n_jobs, device=device)
 
@@ -192,7 +198,7 @@ class StructureToGraph(
         return np.asarray(input_features, dtype=object)
 
     def _check_container(self, X: Any) -> None:
-        if isinstance(X, CrystalGraphs):
+        if isinstance(X, (CrystalGraphs, LazyGraphs)):
             raise TypeError("X holds graphs already: leave StructureToGraph out of the pipeline.")
         check_container(X)
 

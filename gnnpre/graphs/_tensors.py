@@ -14,6 +14,8 @@ def share_memory(array: np.ndarray) -> Tensor:
 
     torch warns of read-only memory because writing to it would crash; graphs are never written to.
     """
+    if array.flags.writeable:  # without a look at the filters, which threads share
+        return torch.from_numpy(array)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)

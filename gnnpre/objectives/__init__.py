@@ -11,6 +11,7 @@ from ._embedding_targets import EmbeddingTargets
 from ._fingerprint_targets import FingerprintTargets
 from ._force_field import ForceField
 from ._frame_checks import SOURCE as SOURCE
+from ._lazy_targets import LazyTargets as LazyTargets
 from ._losses import LossTerm
 from ._mixture import Mixture
 from ._model import ObjectiveModel

@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gnnpre._constraints import Check, number, one_of
 from gnnpre.backbones import BackboneModule
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, is_on_disk
 
 from ._collect import split_atoms
 from ._label_free import LabelFreeObjective
@@ -114,13 +114,22 @@ def mask_atoms(
 
 def check_no_mask(graphs: CrystalGraphs, mask_number: int) -> None:
     """Check that no crystal holds the element that masks atoms."""
+    if is_on_disk(graphs):
+        rows = graphs.rows_with(mask_number, mask_number)
+        if len(rows):
+            raise ValueError(_masked_crystal(int(rows[0]), mask_number))
+        return
     atoms = np.flatnonzero(graphs.atomic_numbers.cpu().numpy() == mask_number)
     if len(atoms):
         row = int(np.searchsorted(np.cumsum(graphs.atom_counts), atoms[0], side="right"))
-        raise ValueError(
-            f"Crystal {row} of X holds the element of atomic number {mask_number}, which masks "
-            "atoms. Leave that crystal out."
-        )
+        raise ValueError(_masked_crystal(row, mask_number))
+
+
+def _masked_crystal(row: int, mask_number: int) -> str:
+    return (
+        f"Crystal {row} of X holds the element of atomic number {mask_number}, which masks "
+        "atoms. Leave that crystal out."
+    )
 
 
 class ElementMaskingModel(ObjectiveModel):

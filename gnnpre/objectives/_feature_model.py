@@ -1,6 +1,7 @@
 """The model of objectives whose targets are features that something else computes."""
 
-from typing import Protocol
+from collections.abc import Iterator
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -9,9 +10,10 @@ from torch import Tensor
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
+from ._lazy_targets import target_chunks
 from ._losses import LossTerm, masked_term
 from ._model import ObjectiveModel
-from ._scaling import mean_and_spread
+from ._scaling import RunningMeanSquare
 from ._targets import Targets
 
 __all__ = ["FeatureModel"]
@@ -79,12 +81,26 @@ class FeatureModel(ObjectiveModel):
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute mean and spread of each feature over the training set."""
-        precision = {**targets.atom, **targets.crystal}[self.name].dtype
-        values = targets.batch(train, torch.float64)[self.name].cpu().numpy()
-        # Column by column: memory for one copy of one feature.
-        moments = [mean_and_spread(column) for column in values.T]
-        mean, std = np.array(moments).T  # (D,)
-        varies = std > CONSTANT[precision] * np.abs(values).max(axis=0)
+        # 1. means, as differences from the first row: they lose no digits to a large offset
+        first: Any = None
+        total: Any = 0.0
+        largest: Any = 0.0
+        count = 0
+        for values in self._chunks(targets, train):
+            first = values[0] if first is None else first
+            total = total + (values - first).sum(axis=0)
+            largest = np.maximum(largest, np.abs(values).max(axis=0))
+            count += len(values)
+        mean = first + total / count  # (D,)
+        # 2. spreads around them
+        square = RunningMeanSquare()
+        remainder: Any = 0.0
+        for values in self._chunks(targets, train):
+            square.add(values - mean)
+            remainder = remainder + (values - mean).sum(axis=0)
+        std = np.sqrt(np.maximum(square.root() ** 2 - (remainder / count) ** 2, 0.0))
+        one = {**targets.load(train[:1]).atom, **targets.load(train[:1]).crystal}[self.name]
+        varies = std > CONSTANT[one.dtype] * largest
         if not varies.any():
             raise ValueError(
                 f"No feature of the {self.name} varies over the crystals of the training set: "
@@ -96,6 +112,12 @@ class FeatureModel(ObjectiveModel):
         if not self.config.standardize:
             self.mean[self.varies] = 0.0
             self.std[self.varies] = 1.0
+
+    def _chunks(self, targets: Targets, train: np.ndarray) -> Iterator[np.ndarray]:
+        """Yield the features of the training set in float64, chunk by chunk."""
+        for chunk in target_chunks(targets, train):
+            values = {**chunk.atom, **chunk.crystal}[self.name]
+            yield values.cpu().numpy().astype(np.float64)
 
     def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
         """Subtract the means of the features, and divide by their spreads."""

@@ -48,12 +48,11 @@ class FeatureObjective(LabelFreeObjective):
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets: ...
 
     def layout(self, targets: Targets) -> dict[str, Any]:
-        per_crystal = self.crystal_features in targets.crystal
-        values = (
-            targets.crystal[self.crystal_features]
-            if per_crystal
-            else targets.atom[self.atom_features]
-        )
+        first = targets.load(np.arange(1))
+        per_crystal = self.crystal_features in first.crystal
+        values = first.crystal[self.crystal_features] if per_crystal else None
+        if values is None:
+            values = first.atom[self.atom_features]
         return {"n_features": values.shape[1], "per_crystal": per_crystal}
 
     def build(self, backbone: BackboneModule, layout: dict[str, Any]) -> FeatureModel:

@@ -7,10 +7,11 @@ import torch
 from gnnpre._constraints import Check
 from gnnpre.backbones import BackboneModule
 from gnnpre.fingerprints import EAD, Fingerprint
-from gnnpre.graphs import CrystalGraphs
+from gnnpre.graphs import CrystalGraphs, is_on_disk
 
 from ._feature_model import FeatureModel
 from ._feature_objective import FEATURE_CONSTRAINTS, FeatureObjective
+from ._lazy_targets import AtomFile, LazyTargets
 from ._targets import Targets
 
 __all__ = ["FingerprintTargets"]
@@ -98,6 +99,10 @@ class FingerprintTargets(FeatureObjective):
 
     def make_targets(self, graphs: CrystalGraphs, y: Any) -> Targets:
         self.check_parameters()
+        if is_on_disk(graphs):
+            chunks = self._fingerprint().iterate_atom_features(graphs)
+            source = AtomFile(self.atom_features, graphs.atom_counts, chunks)
+            return LazyTargets(graphs.atom_counts, {"": source})
         values = self._fingerprint().atom_features(graphs)
         return Targets(graphs.atom_counts, {}, {self.atom_features: torch.from_numpy(values)})
 

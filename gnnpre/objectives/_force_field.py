@@ -9,12 +9,13 @@ import torch
 from gnnpre._constraints import Check, boolean, number, one_of
 from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import ENERGY_POOLINGS, BackboneModule
-from gnnpre.graphs import CrystalGraphs, FrameLabels
+from gnnpre.graphs import CrystalGraphs, FrameLabels, LazyLabels
 
 from ._base import Objective
 from ._collect import join_batches
 from ._force_field_model import LABELS, ForceFieldModel
 from ._frame_checks import check_frame_labels, check_sources, source_codes
+from ._lazy_targets import LabelSource, LazyTargets
 from ._losses import LOSS_CONSTRAINTS, loss_unit
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 from ._references import REFERENCES
@@ -195,12 +196,29 @@ class ForceField(HasReadout, Objective):
         """
         self.check_parameters()
         check_frame_labels(graphs, y)
+        if isinstance(y, LazyLabels):
+            self._check_stored(y)
+            source = LabelSource(y, self._convert, info=self.sources is not None)
+            return LazyTargets(graphs.atom_counts, {"": source})
         self._check_presence(graphs, y)
+        return self._convert(y)
+
+    def _convert(self, y: FrameLabels) -> Targets:
+        """Convert labels to tensors."""
         # Copies: what a worker process gets may be a read-only memory map.
         crystal = {"energy": torch.tensor(y.energy), "stress": torch.tensor(y.stress)}
         if self.sources is not None:
             crystal["source"] = torch.from_numpy(source_codes(y, list(self.sources)))
         return Targets(y.n_atoms, crystal, {"forces": torch.tensor(y.forces)})
+
+    def _check_stored(self, y: LazyLabels) -> None:
+        """Check that a store has each label with a weight."""
+        for name, unit in UNITS.items():
+            if getattr(self, name) and not y.has(name):
+                raise ValueError(
+                    f"The store has no {name} ({unit}), but ForceField gives it the weight "
+                    f"{getattr(self, name)}. Set {name}=0, or write a store with them."
+                )
 
     def _check_presence(self, graphs: CrystalGraphs, y: FrameLabels) -> None:
         """Check that each label with a weight is there for some frame."""

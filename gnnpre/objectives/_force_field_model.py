@@ -1,6 +1,6 @@
 """The model of a force field: one energy, its derivatives, and reference energies."""
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
@@ -11,11 +11,12 @@ from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._derivatives import energy_and_derivatives
-from ._label_checks import warn_of_implausible_labels
+from ._label_checks import warn_of_cell_offset, warn_of_implausible_labels
+from ._label_summary import LabelSummary, summarize_labels
 from ._losses import LossTerm, masked_term
 from ._model import ObjectiveModel
-from ._references import element_counts, fit_reference_energies
-from ._scaling import mean_and_spread, root_mean_square
+from ._references import fit_reference_energies
+from ._scaling import mean_and_spread
 from ._targets import Targets
 
 if TYPE_CHECKING:
@@ -55,9 +56,9 @@ class ForceFieldModel(ObjectiveModel):
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Fit reference energies and the scale to the training set, and check its labels."""
-        energy = targets.crystal["energy"].cpu().numpy()
-        rows = train[np.isfinite(energy[train])]
-        if self.config.energy and not len(rows):
+        labels = summarize_labels(graphs, targets, train, len(self.reference_energies))
+        counts, energy = labels.counts, labels.energy
+        if self.config.energy and not len(energy):
             warn_user(
                 f"y has no energy among the {len(train)} frames to train on (those held out for "
                 "validation, and of weight zero, do not count): predicted energies mean nothing. "
@@ -66,14 +67,16 @@ class ForceFieldModel(ObjectiveModel):
             )
         warn_of_implausible_labels(graphs, targets, train, self.config)
         # 1. reference energies, and what they leave
-        counts = element_counts(graphs[rows], len(self.reference_energies))
-        residual = energy[rows]
-        if self.config.reference_energies is not None and len(rows):
-            residual = self._fit_references(counts, residual, targets, rows)
+        residual = energy
+        if self.config.reference_energies is not None and len(energy):
+            if self.config.energy and len(self.config.sources or "-") == 1:
+                warn_of_cell_offset(counts, energy)
+            residual = self._fit_references(labels)
         # 2. the unit of the network
         if self.config.scale:
-            per_atom, totals = residual / counts.sum(axis=1), energy[rows] / counts.sum(axis=1)
-            self.scale.fill_(self._typical_size(targets, train, per_atom, totals))
+            n_atoms = counts.sum(axis=1)
+            size = self._typical_size(residual / n_atoms, energy / n_atoms, labels.force)
+            self.scale.fill_(size)
             if self.scale < SMALLEST_SCALE:
                 warn_user(
                     f"The labels have a typical size of {float(self.scale):.4g}; in eV/Å and eV "
@@ -82,33 +85,30 @@ class ForceFieldModel(ObjectiveModel):
                     DataQualityWarning,
                 )
 
-    def _fit_references(
-        self, counts: np.ndarray, energy: np.ndarray, targets: Targets, rows: np.ndarray
-    ) -> np.ndarray:
+    def _fit_references(self, labels: LabelSummary) -> np.ndarray:
         """Fit the reference energies of each source; return the energies less those."""
-        if self.config.sources is None:
+        counts, energy, sources = labels.counts, labels.energy, labels.sources
+        if sources is None or self.config.sources is None:
             fitted = fit_reference_energies(counts, energy)
             self.reference_energies.copy_(torch.from_numpy(fitted))
             residual: np.ndarray = energy - counts @ fitted
             return residual
-        sources = targets.crystal["source"].cpu().numpy()[rows]
         tables = _references_by_source(counts, energy, sources, len(self.config.sources))
         self.reference_energies.copy_(torch.from_numpy(tables[0]))
         self.source_offsets.copy_(torch.from_numpy(tables - tables[0]))
-        residual = energy - (counts * tables[sources]).sum(axis=1)
+        residual = energy.copy()
+        for source, table in enumerate(tables):
+            residual[sources == source] -= counts[sources == source] @ table
         return residual
 
-    def _typical_size(
-        self, targets: Targets, train: np.ndarray, per_atom: np.ndarray, totals: np.ndarray
-    ) -> float:
+    def _typical_size(self, per_atom: np.ndarray, totals: np.ndarray, force: float) -> float:
         """Return the root mean square force, or the spread of energies; 1 where both are 0."""
         spread = size = 0.0
         if len(per_atom):
             spread = float(mean_and_spread(per_atom)[1])
             spread = spread if spread > ENERGY_ROUNDING * np.abs(totals).max() else 0.0
         if self.config.forces:
-            forces = targets.batch(train, torch.float64)["forces"].cpu().numpy()
-            size = float(root_mean_square(forces[np.isfinite(forces)]))
+            size = force
         if size > FORCE_ROUNDING * spread:
             return size
         return spread if spread > 0 else 1.0
@@ -196,7 +196,7 @@ class ForceFieldModel(ObjectiveModel):
 
 
 def _references_by_source(
-    counts: np.ndarray, energy: np.ndarray, sources: np.ndarray, n_sources: int
+    counts: Any, energy: np.ndarray, sources: np.ndarray, n_sources: int
 ) -> np.ndarray:
     """Return reference energies ``(n_sources, n_elements)``, fitted source by source.
 
@@ -208,7 +208,7 @@ def _references_by_source(
     for source in np.unique(sources):
         of_source = sources == source
         fitted = fit_reference_energies(counts[of_source], energy[of_source])
-        present = counts[of_source].any(axis=0)
+        present = counts[of_source].sum(axis=0) > 0
         tables[source, present] = fitted[present]
     # 2. missing elements, from the first source that has them; the pooled fit has all
     pooled = fit_reference_energies(counts, energy)

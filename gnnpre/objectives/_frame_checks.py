@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre._labels import as_labels
-from gnnpre.graphs import CrystalGraphs, FrameLabels
+from gnnpre.graphs import CrystalGraphs, FrameLabels, LazyLabels
 
 __all__ = ["SOURCE", "check_frame_labels", "check_sources", "source_codes"]
 
@@ -27,7 +27,7 @@ def check_sources(name: str, sources: Any) -> None:
 
 def check_frame_labels(graphs: CrystalGraphs, y: Any) -> None:
     """Check that ``y`` holds labels of the frames in ``graphs``."""
-    if not isinstance(y, FrameLabels):
+    if not isinstance(y, (FrameLabels, LazyLabels)):
         raise TypeError(
             f"y is of type {type(y).__name__}; ForceField expects FrameLabels with energy, forces "
             "or stress, such as gnnpre.datasets.read_frames returns."

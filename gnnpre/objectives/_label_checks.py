@@ -9,13 +9,14 @@ so that labels with the wrong sign or unit are found wherever frames come from a
 """
 
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from gnnpre._warnings import DataQualityWarning, warn_user
-from gnnpre.graphs import CrystalGraphs
+from gnnpre.graphs import CrystalGraphs, Crystals
 
+from ._lazy_targets import iterate_chunks
 from ._references import cell_offset, element_counts
 from ._scaling import root_mean_square
 from ._targets import Targets
@@ -23,10 +24,8 @@ from ._targets import Targets
 if TYPE_CHECKING:
     from ._force_field import ForceField
 
-__all__ = ["warn_of_implausible_labels"]
+__all__ = ["warn_of_cell_offset", "warn_of_implausible_labels"]
 
-# Frames looked at: enough for a median, few enough to cost nothing beside training.
-N_CHECKED = 5000
 # Steps between frames for which the work, exact to second order, is exact enough.
 LARGEST_STEP = 0.3  # Å
 LARGEST_STRAIN = 0.05
@@ -46,19 +45,17 @@ def warn_of_implausible_labels(
     graphs: CrystalGraphs, targets: Targets, train: np.ndarray, config: "ForceField"
 ) -> None:
     """Warn of signs, units and offsets of labels that cannot be right."""
-    # 1. offsets and sizes of single labels
-    rows = train if len(train) <= N_CHECKED else train[:N_CHECKED]
+    # 1. sizes of single labels, of some frames
+    crystals, targets = next(iterate_chunks(graphs.to_crystals(), targets, train))
+    rows = np.arange(len(crystals))
     labels = {name: values.cpu().numpy() for name, values in targets.crystal.items()}
-    if config.energy and config.reference_energies is not None:
-        _warn_of_cell_offset(graphs, labels["energy"], train, len(config.sources or "-"))
-    forces = targets.atom["forces"].cpu().numpy()
-    offsets = np.concatenate([[0], np.cumsum(targets.n_atoms)])
+    forces, offsets = targets.atom["forces"].cpu().numpy(), crystals.offsets
     if config.forces:
         _warn_of_large_forces(forces, offsets, rows)
     if config.stress:
         _warn_of_large_stress(labels["stress"][rows])
     # 2. labels against each other, along steps between frames of the same atoms
-    steps = list(_steps(graphs, labels, forces, offsets, rows))
+    steps = list(_steps(crystals, labels, forces, offsets, rows))
     if config.forces:
         _warn_of_work([s for s in steps if abs(s.by_stress) < 0.1 * abs(s.by_forces)], "forces")
     if config.stress:
@@ -66,7 +63,7 @@ def warn_of_implausible_labels(
         if len(in_stress) >= FEWEST_PAIRS:
             _warn_of_work(in_stress, "stress")
         else:
-            _warn_of_stress_sign(graphs, labels["stress"], rows)
+            _warn_of_stress_sign(crystals, labels["stress"], rows)
 
 
 class Step(NamedTuple):
@@ -78,16 +75,15 @@ class Step(NamedTuple):
 
 
 def _steps(
-    graphs: CrystalGraphs,
+    crystals: Crystals,
     labels: dict[str, np.ndarray],
     forces: np.ndarray,
     offsets: np.ndarray,
     rows: np.ndarray,
 ) -> Iterator[Step]:
     """Yield small steps between successive frames with the same atoms in the same order."""
-    numbers = graphs.atomic_numbers.cpu().numpy()
-    positions = graphs.positions.cpu().numpy()
-    cells, pbc = graphs.cell.cpu().numpy(), graphs.pbc.all(dim=1).cpu().numpy()
+    numbers, positions = crystals.atomic_numbers, crystals.positions
+    cells, pbc = crystals.cell, np.asarray(crystals.pbc.all(axis=1))
     previous: dict[bytes, int] = {}
     for row in rows.tolist():
         # 1. the last frame with the same atoms in the same order
@@ -167,20 +163,20 @@ def _warn_of_work(steps: list[Step], name: str) -> None:
         )
 
 
-def _warn_of_stress_sign(graphs: CrystalGraphs, stress: np.ndarray, rows: np.ndarray) -> None:
+def _warn_of_stress_sign(crystals: Crystals, stress: np.ndarray, rows: np.ndarray) -> None:
     """Warn where larger cells of one composition are under more compression."""
     from gnnpre.datasets._stress_sign import warn_of_stress_sign
 
-    periodic = graphs.pbc.all(dim=1).cpu().numpy()
+    periodic = np.asarray(crystals.pbc.all(axis=1))
     rows = rows[periodic[rows] & np.isfinite(stress[rows]).all(axis=(1, 2))]
     if len(rows) < FEWEST_PAIRS:
         return
-    volumes = np.abs(np.linalg.det(graphs.cell.cpu().numpy()[rows]))
-    subset = graphs[rows]
-    counts = element_counts(subset, 118)
+    subset = crystals[rows]
+    volumes = np.abs(np.linalg.det(subset.cell))
+    counts = element_counts(subset, 118).toarray().astype(np.int64)
     divisors = np.gcd.reduce(counts, axis=1)[:, None]
     warn_of_stress_sign(
-        np.log(volumes / subset.atom_counts),
+        np.log(volumes / subset.n_atoms),
         np.trace(stress[rows], axis1=1, axis2=2) / 3,
         [formula.tobytes() for formula in counts // divisors],
         [elements.tobytes() for elements in counts > 0],
@@ -214,19 +210,22 @@ def _warn_of_large_stress(stress: np.ndarray) -> None:
         )
 
 
-def _warn_of_cell_offset(
-    graphs: CrystalGraphs, energy: np.ndarray, train: np.ndarray, n_sources: int
-) -> None:
-    """Warn where energies have an offset per cell, which no energies of elements explain."""
-    rows = train[np.isfinite(energy[train])]
-    n_atoms = graphs.atom_counts[rows]
-    if n_sources > 1 or len(np.unique(n_atoms)) < 2:
+def warn_of_cell_offset(counts: Any, energy: np.ndarray) -> None:
+    """Warn where energies have an offset per cell, which no energies of elements explain.
+
+    Parameters
+    ----------
+    counts : scipy.sparse.csr_array of shape (n, n_elements)
+        Atoms of each element.
+    energy : ndarray of shape (n,)
+        Energies of the cells in eV.
+    """
+    if len(np.unique(counts.sum(axis=1))) < 2:
         return
-    present = np.unique(graphs.atomic_numbers.cpu().numpy())
-    counts = element_counts(graphs[rows], int(present.max()))[:, present - 1]
-    if len(rows) < 2 * counts.shape[1] + 2:  # too few to tell an offset from anything else
+    counts = counts[:, np.unique(counts.indices)]
+    if len(energy) < 2 * counts.shape[1] + 2:  # too few to tell an offset from anything else
         return
-    offset, explained = cell_offset(counts, energy[rows])
+    offset, explained = cell_offset(counts, energy)
     if explained > EXPLAINED_BY_OFFSET and abs(offset) > LEAST_OFFSET:
         warn_user(
             f"y.energy has an offset of {offset:.6g} eV per cell, whatever the number of atoms: no "

@@ -6,15 +6,16 @@ from typing import Any
 
 import numpy as np
 from sklearn.utils.metaestimators import _BaseComposition
-from torch import Tensor, nn
+from torch import nn
 
-from gnnpre._prefixes import add_prefix, select_prefix
+from gnnpre._prefixes import select_prefix
 from gnnpre._validation import check_number
 from gnnpre.backbones import BackboneModule
-from gnnpre.graphs import CrystalGraphs, FrameLabels
+from gnnpre.graphs import CrystalGraphs, FrameLabels, LazyLabels
 
 from ._base import Objective
-from ._mixture_model import MixtureModel, select_targets
+from ._lazy_targets import join_targets, select_targets
+from ._mixture_model import MixtureModel
 from ._property_targets import PropertyTargets
 from ._targets import Targets
 
@@ -147,15 +148,13 @@ class Mixture(_BaseComposition, Objective):
         ValueError, TypeError
             If the objectives, their parameters or the labels are not as expected.
         """
-        crystal: dict[str, Tensor] = {}
-        atom: dict[str, Tensor] = {}
+        named: dict[str, Targets] = {}
         self.check_parameters()
         for name, objective, _ in self.parts:
             with _named_errors(name):
                 targets = objective.make_targets(graphs, _labels_of(name, objective, y))
-            crystal |= add_prefix(name, targets.crystal)
-            atom |= add_prefix(name, targets.atom)
-        return Targets(graphs.atom_counts, crystal, atom)
+            named[name] = targets
+        return join_targets(graphs.atom_counts, named)
 
     def layout(self, targets: Targets) -> dict[str, Any]:
         return {
@@ -259,7 +258,7 @@ def _named_errors(name: str) -> Iterator[None]:
 
 def _labels_of(name: str, objective: Objective, y: Any) -> Any:
     """Return the labels of one objective."""
-    if not isinstance(objective, PropertyTargets) or not isinstance(y, FrameLabels):
+    if not isinstance(objective, PropertyTargets) or not isinstance(y, (FrameLabels, LazyLabels)):
         return y
     if name not in y.info:
         raise ValueError(

@@ -1,6 +1,6 @@
 """The model of a mixture: several heads that share one backbone."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
@@ -13,25 +13,12 @@ from gnnpre.backbones import AtomFeatures, BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._derivatives import differentiable
+from ._lazy_targets import select_targets, select_values
 from ._losses import LossTerm
 from ._model import ObjectiveModel
 from ._targets import Targets
 
-__all__ = ["MixtureModel", "select_targets"]
-
-
-def select_values(name: str, values: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Return the values of one objective, and the weights of samples, which all share."""
-    selected = select_prefix(name, values)
-    if "sample_weight" in values:
-        selected["sample_weight"] = values["sample_weight"]
-    return selected
-
-
-def select_targets(name: str, targets: Targets) -> Targets:
-    """Return the targets of one objective."""
-    crystal, atom = (select_values(name, values) for values in (targets.crystal, targets.atom))
-    return Targets(targets.n_atoms, crystal, atom)
+__all__ = ["MixtureModel"]
 
 
 @dataclass(frozen=True)

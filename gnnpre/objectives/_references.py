@@ -1,8 +1,11 @@
 """Reference energies of elements, fitted to the energies of crystals."""
 
-import numpy as np
+from typing import Any
 
-from gnnpre.graphs import CrystalGraphs
+import numpy as np
+from scipy import sparse
+
+from gnnpre.graphs import Crystals
 
 __all__ = ["REFERENCES", "cell_offset", "element_counts", "fit_reference_energies"]
 
@@ -18,15 +21,22 @@ N_REFINEMENTS = 2
 BLOCK = 10_000
 
 
-def element_counts(graphs: CrystalGraphs, n_elements: int) -> np.ndarray:
-    """Return the atoms of each element in each crystal: ``(n, n_elements)``, column Z - 1."""
-    crystal = np.repeat(np.arange(len(graphs)), graphs.atom_counts)
-    numbers = graphs.atomic_numbers.cpu().numpy().astype(np.int64)
-    flat = np.bincount(crystal * n_elements + numbers - 1, minlength=len(graphs) * n_elements)
-    return flat.reshape(len(graphs), n_elements)
+def element_counts(crystals: Crystals, n_elements: int) -> Any:
+    """Return the atoms of each element in each crystal, column Z - 1.
+
+    Returns
+    -------
+    scipy.sparse.csr_array of shape (n, n_elements)
+        The counts: a crystal holds few of the elements.
+    """
+    crystal = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
+    entries = crystal * n_elements + (crystals.atomic_numbers.astype(np.int64) - 1)
+    entries, counts = np.unique(entries, return_counts=True)
+    values = counts.astype(np.float64), (entries // n_elements, entries % n_elements)
+    return sparse.csr_array(values, shape=(len(crystals), n_elements))
 
 
-def fit_reference_energies(counts: np.ndarray, energy: np.ndarray) -> np.ndarray:
+def fit_reference_energies(counts: Any, energy: np.ndarray) -> np.ndarray:
     """Return the energies of elements (eV per atom) that best add up to the energies of crystals.
 
     Least squares in float64, on energies and counts per atom, so that large cells weigh no more
@@ -36,7 +46,7 @@ def fit_reference_energies(counts: np.ndarray, energy: np.ndarray) -> np.ndarray
 
     Parameters
     ----------
-    counts : ndarray of shape (n, n_elements)
+    counts : ndarray or sparse array of shape (n, n_elements)
         Atoms of each element.
     energy : ndarray of shape (n,)
         Energies in eV per cell.
@@ -46,8 +56,7 @@ def fit_reference_energies(counts: np.ndarray, energy: np.ndarray) -> np.ndarray
     ndarray of shape (n_elements,)
         The reference energies.
     """
-    n_atoms = counts.sum(axis=1)
-    fractions, per_atom = counts / n_atoms[:, None], energy / n_atoms
+    fractions, per_atom = _per_atom(counts, energy)
     # The fractions of a crystal add up to 1: the mean is a solution for a single composition.
     references = np.full(counts.shape[1], per_atom.mean())
     for _ in range(1 + N_REFINEMENTS):
@@ -55,7 +64,7 @@ def fit_reference_energies(counts: np.ndarray, energy: np.ndarray) -> np.ndarray
     return references
 
 
-def cell_offset(counts: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
+def cell_offset(counts: Any, energy: np.ndarray) -> tuple[float, float]:
     """Fit an energy per cell beside those of the elements.
 
     Returns
@@ -65,9 +74,8 @@ def cell_offset(counts: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
     explained : float
         Share that it explains of the variance per atom which the elements leave unexplained.
     """
-    n_atoms = counts.sum(axis=1)
-    fractions, per_atom = counts / n_atoms[:, None], energy / n_atoms
-    columns = np.column_stack([fractions, 1.0 / n_atoms])
+    fractions, per_atom = _per_atom(counts, energy)
+    columns = sparse.hstack([fractions, 1.0 / counts.sum(axis=1)[:, None]], format="csr")
     solution = np.zeros(columns.shape[1])
     for _ in range(1 + N_REFINEMENTS):
         solution = solution + _minimum_norm(columns, per_atom - columns @ solution)
@@ -78,7 +86,13 @@ def cell_offset(counts: np.ndarray, energy: np.ndarray) -> tuple[float, float]:
     return float(solution[-1]), explained
 
 
-def _minimum_norm(columns: np.ndarray, values: np.ndarray) -> np.ndarray:
+def _per_atom(counts: Any, energy: np.ndarray) -> tuple[Any, np.ndarray]:
+    """Return atomic fractions, sparse, and energies per atom."""
+    n_atoms = counts.sum(axis=1)
+    return sparse.diags_array(1.0 / n_atoms).tocsr() @ sparse.csr_array(counts), energy / n_atoms
+
+
+def _minimum_norm(columns: Any, values: np.ndarray) -> np.ndarray:
     """Solve ``columns @ x = values`` by least squares, x of minimum norm.
 
     An orthogonal factorisation block by block leaves a small triangle with the same solution, so
@@ -87,7 +101,7 @@ def _minimum_norm(columns: np.ndarray, values: np.ndarray) -> np.ndarray:
     triangle = np.empty((0, columns.shape[1] + 1))
     for start in range(0, len(values), BLOCK):
         block = slice(start, start + BLOCK)
-        rows = np.column_stack([columns[block], values[block]])
+        rows = np.column_stack([columns[block].toarray(), values[block]])
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
     solution: np.ndarray
     solution = np.linalg.lstsq(triangle[:, :-1], triangle[:, -1], rcond=RELATIVE_CUTOFF)[0]

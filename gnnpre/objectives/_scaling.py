@@ -1,8 +1,10 @@
 """Means and spreads in float64 that neither overflow nor vanish, whatever the unit."""
 
+from typing import Any
+
 import numpy as np
 
-__all__ = ["mean_and_spread", "root_mean_square"]
+__all__ = ["RunningMeanSquare", "mean_and_spread", "root_mean_square"]
 
 # A spread below so many roundings of the values is that of a constant.
 ROUNDINGS = 16
@@ -17,6 +19,29 @@ def root_mean_square(values: np.ndarray) -> np.ndarray:
     divisor = np.where(largest > 0, largest, 1.0)
     result: np.ndarray = divisor * np.sqrt(((values / divisor) ** 2).mean(axis=0))
     return np.where(largest > 0, result, 0.0)
+
+
+class RunningMeanSquare:
+    """Root mean square over the first axis of values that come chunk by chunk."""
+
+    def __init__(self) -> None:
+        self._count = 0
+        self._sizes: list[np.ndarray] = []
+
+    def add(self, values: np.ndarray) -> None:
+        """Take the next values, ``(m, ...)``."""
+        self._count += len(values)
+        # Roots, so that squares neither overflow nor vanish when they are added up.
+        self._sizes.append(root_mean_square(values) * np.sqrt(len(values)))
+
+    def root(self) -> Any:
+        """Return the root mean square; 0 where there were no values."""
+        if not self._count:
+            return 0.0
+        if len(self._sizes) == 1:
+            return self._sizes[0] / np.sqrt(self._count)
+        sizes = np.stack(self._sizes)
+        return root_mean_square(sizes) * np.sqrt(len(sizes) / self._count)
 
 
 def mean_and_spread(

@@ -68,6 +68,42 @@ class Targets:
             batch |= {name: _take(values, atoms, dtype) for name, values in self.atom.items()}
         return batch
 
+    def load(self, rows: np.ndarray) -> "Targets":
+        """Return the targets of some crystals, in this order.
+
+        Parameters
+        ----------
+        rows : ndarray of shape (m,)
+            Rows of the crystals.
+
+        Returns
+        -------
+        Targets
+            The targets of these crystals, in memory.
+        """
+        crystals = torch.from_numpy(rows)
+        crystal = {name: v[crystals.to(v.device)] for name, v in self.crystal.items()}
+        atoms = torch.from_numpy(flat_indices(self._offsets, rows)) if self.atom else crystals
+        atom = {name: v[atoms.to(v.device)] for name, v in self.atom.items()}
+        return Targets(self.n_atoms[rows], crystal, atom)
+
+    def with_crystal(self, name: str, values: Tensor) -> "Targets":
+        """Return targets with another one of crystals.
+
+        Parameters
+        ----------
+        name : str
+            Its name.
+        values : Tensor of shape (n, ...)
+            Its values.
+
+        Returns
+        -------
+        Targets
+            These targets and the new one.
+        """
+        return Targets(self.n_atoms, {**self.crystal, name: values}, self.atom)
+
     def to(self, device: torch.device | str) -> "Targets":
         """Copy the targets to a device.
 

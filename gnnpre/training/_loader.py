@@ -13,6 +13,8 @@ from torch import Tensor
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.objectives import ObjectiveModel, Targets
 
+from ._assembly import assemble, shuffled
+
 __all__ = ["BatchLoader", "CrystalDataset", "TrainingData", "plan_batches"]
 
 
@@ -132,15 +134,13 @@ class BatchLoader:
         if generator is None:
             generator = torch.Generator().manual_seed(0)
         else:
-            order = order[torch.randperm(len(order), generator=generator).numpy()]
+            order = shuffled(self.dataset, generator)
         batches = self._plan(order)
         self.n_batches = len(batches)
-        for indices in batches:
-            batch = self.dataset.graphs.batch(indices, self.dtype)
+        for batch, labels in assemble(self.dataset, batches, self.dtype):
             if not self.dataset.labelled:
                 yield batch, {}
                 continue
-            labels = self.dataset.targets.batch(indices, torch.float64)
             # Offsets are subtracted before the cast: single precision has seven digits.
             targets = {
                 name: values.to(self.dtype)

@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre.graphs import CrystalGraphs
+from gnnpre.graphs import CrystalGraphs, is_on_disk
 from gnnpre.objectives import ObjectiveModel
 
 from ._loader import plan_batches
@@ -17,6 +17,8 @@ __all__ = ["ordinary_mode", "predict_batches"]
 
 # Crystals and edges in a batch of prediction; derivatives of 64 channels then take about 0.5 GB.
 PREDICTION_BATCH, PREDICTION_EDGES = 512, 100_000
+# Crystals on disk whose graphs are built together.
+PIECE_ROWS = 1024
 
 
 @contextmanager
@@ -50,6 +52,10 @@ def predict_batches(
     list of dict of str to ndarray
         The results for each batch.
     """
+    if is_on_disk(graphs):
+        every = np.arange(len(graphs)) if rows is None else rows
+        pieces = graphs.pieces(every, PIECE_ROWS)
+        return [item for piece in pieces for item in predict_batches(model, piece, function)]
     function = model.predict if function is None else function
     # Weights decide on which device and in which precision batches are made.
     parameter = next(model.parameters())

@@ -15,6 +15,7 @@ from skorch.callbacks import Callback
 from gnnpre._atomic import remove_stale
 from gnnpre._storage import load_tensors, save_tensors
 from gnnpre._warnings import StorageWarning, warn_user
+from gnnpre.graphs import is_on_disk
 
 from ._callbacks import callback_states, load_callback_states
 from ._loader import CrystalDataset, TrainingData
@@ -34,6 +35,9 @@ def run_key(description: dict[str, Any], data: TrainingData) -> str:
 
 def _data_digest(dataset: CrystalDataset) -> str:
     graphs, targets = dataset.graphs, dataset.targets
+    if is_on_disk(graphs):
+        in_memory = [tensor.cpu().numpy() for tensor in targets.crystal.values()]
+        return str(joblib.hash([graphs.digest, *in_memory, dataset.indices]))
     tensors = [graphs.atomic_numbers, graphs.positions, graphs.cell, graphs.pbc, graphs.n_atoms]
     tensors += [*targets.crystal.values(), *targets.atom.values()]
     arrays = [tensor.cpu().numpy() for tensor in tensors]

@@ -8,7 +8,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from gnnpre import ForceField, FrameLabels, StructureToGraph
-from gnnpre.objectives._label_checks import warn_of_implausible_labels
+from gnnpre.objectives._label_checks import warn_of_cell_offset, warn_of_implausible_labels
+from gnnpre.objectives._references import element_counts
 
 
 def trajectory(n: int, *, strain: bool, move: bool, seed: int = 0) -> list:
@@ -47,6 +48,8 @@ def check(frames: list, labels: FrameLabels, **parameters) -> list[str]:
     with warnings.catch_warnings(record=True) as seen:
         warnings.simplefilter("always")
         warn_of_implausible_labels(graphs, targets, np.arange(len(frames)), objective)
+        counts = element_counts(graphs.to_crystals(), 118)
+        warn_of_cell_offset(counts, targets.crystal["energy"].numpy())
     return [str(warning.message) for warning in seen]
 
 

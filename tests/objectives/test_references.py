@@ -33,7 +33,7 @@ def test_element_counts():
     for atoms in structures:
         atoms.positions = np.arange(len(atoms))[:, None] * [1.5, 0, 0]
     graphs = StructureToGraph(4.0).transform(structures)
-    counts = element_counts(graphs, 118)
+    counts = element_counts(graphs.to_crystals(), 118).toarray()
     expected = np.zeros((3, 118), dtype=int)
     expected[0, [0, 7]] = [2, 1]
     expected[1, 117] = 1

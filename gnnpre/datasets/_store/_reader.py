@@ -48,9 +48,11 @@ class StoreReader:
         """Return the crystals of a block, with ids, and with labels and info if asked for."""
         key = (number, labels, info)
         with self._lock:
-            if key in self._blocks:
-                self._blocks.move_to_end(key)
-                return self._blocks[key]
+            # A block that was read with more serves as well.
+            for richer in (key, (number, True, info), (number, True, True)):
+                if richer in self._blocks:
+                    self._blocks.move_to_end(richer)
+                    return self._blocks[richer]
         block = self._read(number, labels, info)
         with self._lock:
             self._blocks[key] = block

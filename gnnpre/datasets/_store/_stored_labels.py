@@ -75,20 +75,22 @@ class StoredLabels(LazyLabels):
         """
         return self._crystals._reader.manifest.labelled(name) > 0
 
-    def load(self, rows: Any = None) -> FrameLabels:
+    def load(self, rows: Any = None, *, info: bool = True) -> FrameLabels:
         """Read labels into memory.
 
         Parameters
         ----------
         rows : slice, index array or mask, optional
             The frames, in this order; all by default.
+        info : bool
+            Whether to read the columns of ``info`` too.
 
         Returns
         -------
         FrameLabels
             Their labels.
         """
-        labels = self._crystals._gather(rows, labels=True, info=True)[1]
+        labels = self._crystals._gather(rows, labels=True, info=info)[1]
         if labels is None:  # a store always has labels where this object is made
             raise RuntimeError("The store was read without its labels.")
         return labels

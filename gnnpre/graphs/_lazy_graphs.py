@@ -1,0 +1,167 @@
+"""Graphs of crystals on disk, each of which is built when a batch needs it."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any, TypeGuard
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from ._batch import CrystalBatch
+from ._build_graphs import build_graphs
+from ._crystal_graphs import CrystalGraphs
+from ._indexing import resolve_rows
+from ._lazy_crystals import LazyCrystals
+from ._search_checks import check_searchable
+from ._settings import GraphSettings
+
+__all__ = ["LazyGraphs", "is_on_disk"]
+
+# Crystals whose graphs are built together in a pass over all of them: some 10 MB of edges.
+PASS_ROWS = 512
+WORD = 64  # bits of a word in the sets of elements
+
+
+class LazyGraphs:
+    """Graphs of n crystals that stay on disk; training and prediction use it as CrystalGraphs.
+
+    Sizes, elements and periodic directions of a crystal are noted when its graph is built first:
+    some 30 bytes. Whoever asks for those of all crystals starts a pass that builds all graphs once
+    and keeps none.
+
+    Parameters
+    ----------
+    crystals : LazyCrystals
+        The crystals.
+    settings : GraphSettings
+        Settings of their graphs.
+    """
+
+    def __init__(self, crystals: LazyCrystals, settings: GraphSettings) -> None:
+        self.crystals = crystals
+        self.settings = settings
+        self.device = torch.device("cpu")
+        self.atom_counts = crystals.n_atoms
+        self.index = None
+        n = len(crystals)
+        self._edge_counts = np.full(n, -1, dtype=np.int32)
+        self._element_sets = np.zeros((n, 2), dtype=np.uint64)
+        self._pbc = np.zeros((n, 3), dtype=bool)
+
+    def __len__(self) -> int:
+        return len(self.crystals)
+
+    @property
+    def shape(self) -> tuple[int]:
+        """Shape ``(n,)``."""
+        return (len(self),)
+
+    @property
+    def cutoff(self) -> float:
+        """Largest edge length in Å."""
+        return self.settings.cutoff
+
+    @property
+    def digest(self) -> str:
+        """Digest of the content, which names a training to resume."""
+        return f"{self.crystals.digest} {self.settings}"
+
+    @property
+    def edge_counts(self) -> np.ndarray:
+        """Edges of each crystal, ``(n,)``."""
+        self._note_all()
+        return self._edge_counts
+
+    @property
+    def pbc(self) -> Tensor:
+        """Periodic directions, ``(n, 3)``."""
+        self._note_all()
+        return torch.from_numpy(self._pbc)
+
+    def elements(self, rows: np.ndarray | None = None) -> list[int]:
+        """Return the atomic numbers in some crystals, or in all, ascending."""
+        self._note_all()
+        sets = self._element_sets if rows is None else self._element_sets[rows]
+        words = np.bitwise_or.reduce(sets, axis=0).tolist()
+        return [z for z in range(1, 2 * WORD) if words[z // WORD] >> z % WORD & 1]
+
+    def rows_with(self, low: int, high: int) -> np.ndarray:
+        """Return the crystals that hold an element of atomic number ``low`` to ``high``."""
+        self._note_all()
+        words = [sum(1 << z % WORD for z in range(low, high + 1) if z // WORD == w) for w in (0, 1)]
+        return np.flatnonzero((self._element_sets & np.array(words, dtype=np.uint64)).any(axis=1))
+
+    def to(self, device: torch.device | str) -> "LazyGraphs":
+        """Return the same crystals, whose graphs are moved to a device once they are built."""
+        moved = LazyGraphs.__new__(LazyGraphs)
+        moved.__dict__.update(self.__dict__, device=torch.device(device))
+        return moved
+
+    def to_crystals(self) -> LazyCrystals:
+        """Return the crystals without their edges."""
+        return self.crystals
+
+    def load(self, rows: slice | np.ndarray) -> CrystalGraphs:
+        """Read some crystals and build their graphs."""
+        crystals = self.crystals.load(rows, info=False)
+        if crystals.ids is None:  # errors name crystals by their ids
+            crystals.ids = np.arange(len(self))[rows]
+        check_searchable(crystals)
+        graphs = build_graphs(crystals, self.settings, _first_row(rows))
+        # Equal values are written again where a graph is built again: threads need no lock.
+        self._edge_counts[rows] = graphs.edge_counts
+        self._pbc[rows] = crystals.pbc
+        self._element_sets[rows] = _element_sets(crystals.atomic_numbers, crystals.offsets)
+        return graphs.to(self.device)
+
+    def pieces(self, rows: np.ndarray, size: int) -> Iterator[CrystalGraphs]:
+        """Yield the graphs of some crystals, in order, at most ``size`` of them at a time."""
+        for start in range(0, len(rows), size):
+            yield self.load(rows[start : start + size])
+
+    def batch(self, indices: Any = None, dtype: torch.dtype = torch.float32) -> CrystalBatch:
+        """Assemble crystals into one batch."""
+        key = slice(None) if indices is None else indices
+        return self.load(resolve_rows(key, len(self), "LazyGraphs")).batch(dtype=dtype)
+
+    def __getitem__(self, key: Any) -> Any:
+        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
+            return self.load(np.array([int(key) % len(self)]))[0]
+        return self.load(resolve_rows(key, len(self), "LazyGraphs"))
+
+    def _note_all(self) -> None:
+        """Build the graphs that have not been built yet, once, to note their sizes."""
+        missing = np.flatnonzero(self._edge_counts < 0)
+        if not len(missing):
+            return
+        chunks = [missing[i : i + PASS_ROWS] for i in range(0, len(missing), PASS_ROWS)]
+        with ThreadPoolExecutor(self.crystals.n_threads) as executor:
+            try:
+                for _ in executor.map(self._note, chunks):
+                    pass
+            except BaseException:
+                executor.shutdown(cancel_futures=True)
+                raise
+
+    def _note(self, rows: np.ndarray) -> None:
+        self.load(rows)  # the graphs are dropped
+
+
+def is_on_disk(graphs: Any) -> TypeGuard[LazyGraphs]:
+    """Return whether graphs are built from crystals on disk when they are needed."""
+    return isinstance(graphs, LazyGraphs)
+
+
+def _first_row(rows: slice | np.ndarray) -> int:
+    """Return the row that the first of consecutive crystals has, for errors."""
+    if isinstance(rows, slice):
+        return rows.start or 0
+    return int(rows[0]) if len(rows) else 0
+
+
+def _element_sets(numbers: np.ndarray, offsets: np.ndarray) -> np.ndarray:
+    """Return the elements of each crystal as bits of two words, ``(n, 2)``."""
+    bits = np.left_shift(np.uint64(1), (numbers % WORD).astype(np.uint64))
+    words = [np.where(numbers // WORD == half, bits, np.uint64(0)) for half in (0, 1)]
+    return np.stack([np.bitwise_or.reduceat(bits, offsets[:-1]) for bits in words], axis=1)

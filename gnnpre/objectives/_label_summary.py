@@ -1,0 +1,78 @@
+"""Labels of a training set as far as its statistics need them, read chunk by chunk."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import sparse
+
+from gnnpre.graphs import CrystalGraphs
+
+from ._lazy_targets import iterate_chunks
+from ._references import element_counts
+from ._scaling import RunningMeanSquare
+from ._targets import Targets
+
+__all__ = ["LabelSummary", "summarize_labels"]
+
+
+@dataclass(frozen=True)
+class LabelSummary:
+    """Energies and compositions of the frames that have an energy, and the size of all forces.
+
+    Attributes
+    ----------
+    counts : scipy.sparse.csr_array of shape (n, n_elements)
+        Atoms of each element.
+    energy : ndarray of shape (n,)
+        Energies in eV.
+    sources : ndarray of int of shape (n,), or None
+        Positions of their sources.
+    force : float
+        Root mean square of the components of all forces, in eV/Å; 0 without forces.
+    """
+
+    counts: Any
+    energy: np.ndarray
+    sources: np.ndarray | None
+    force: float
+
+
+def summarize_labels(
+    graphs: CrystalGraphs, targets: Targets, train: np.ndarray, n_elements: int
+) -> LabelSummary:
+    """Read the labels of the training set once.
+
+    Parameters
+    ----------
+    graphs : CrystalGraphs
+        All crystals.
+    targets : Targets
+        Their targets.
+    train : ndarray of int
+        Rows of the training set.
+    n_elements : int
+        Number of elements that the model has energies for.
+
+    Returns
+    -------
+    LabelSummary
+        The summary.
+    """
+    counts, energies, sources = [], [], []
+    force = RunningMeanSquare()
+    for crystals, chunk in iterate_chunks(graphs.to_crystals(), targets, train):
+        values = chunk.atom["forces"].cpu().numpy()
+        force.add(values[np.isfinite(values)])
+        energy = chunk.crystal["energy"].cpu().numpy()
+        rows = np.flatnonzero(np.isfinite(energy))
+        energies.append(energy[rows])
+        counts.append(element_counts(crystals, n_elements)[rows])
+        if "source" in chunk.crystal:
+            sources.append(chunk.crystal["source"].cpu().numpy()[rows])
+    return LabelSummary(
+        counts=sparse.vstack(counts, format="csr"),
+        energy=np.concatenate(energies),
+        sources=np.concatenate(sources) if sources else None,
+        force=force.root(),
+    )
