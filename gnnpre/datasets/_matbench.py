@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from gnnpre._home import cache_folder
-from gnnpre._validation import check_path
+from gnnpre._validation import check_number, check_path
 
 from ..graphs import Crystals
 from . import _matbench_files as files
@@ -26,7 +26,12 @@ _COLUMN = "structure"
 
 
 def read_matbench(
-    path: str | os.PathLike[str], target: str | Sequence[str] | None = None
+    path: str | os.PathLike[str],
+    target: str | Sequence[str] | None = None,
+    *,
+    nrows: int | None = None,
+    sample: int | None = None,
+    random_state: Any = None,
 ) -> tuple[Crystals, "pd.Series | pd.DataFrame"]:
     """Read structures and their properties from a file in MatBench's format.
 
@@ -43,6 +48,13 @@ def read_matbench(
         The ``.json.gz``.
     target : str or list of str, optional
         The target or targets to return; all by default.
+    nrows : int, optional
+        Number of rows to read, the first ones; all by default.
+    sample : int, optional
+        Number of rows to draw in place of the first ones; they keep the order of the file. The
+        other rows are parsed, but no structures are made of them.
+    random_state : int, RandomState instance or None, default=None
+        Seed of the draw.
 
     Returns
     -------
@@ -55,7 +67,8 @@ def read_matbench(
     Raises
     ------
     ValueError
-        If the file is truncated, of another format, or has no structures or no such target.
+        If the file is truncated, of another format, has no structures, no such target or fewer
+        rows than are asked for.
     FileNotFoundError
         If there is no such file.
 
@@ -85,6 +98,7 @@ def read_matbench(
 
     path = check_path("path", path)
     target = target if isinstance(target, str) else check_names("target", target)
+    _check_row_counts(nrows, sample)
     # 1. the table: columns, index and rows
     table = _load_table(path)
     columns = [str(column) for column in table["columns"]]
@@ -96,9 +110,11 @@ def read_matbench(
     # 2. structures, and the targets beside them
     column = columns.index(_COLUMN)
     names = _choose_targets(target, columns, path)
-    structures = _to_crystals([row[column] for row in table["data"]], table["index"], path)
-    data = {name: [row[columns.index(name)] for row in table["data"]] for name in names}
-    y = pd.DataFrame(data, index=pd.Index(table["index"]))
+    chosen = _choose_rows(len(table["data"]), nrows, sample, random_state, path)
+    rows, index = [table["data"][row] for row in chosen], [table["index"][row] for row in chosen]
+    structures = _to_crystals([row[column] for row in rows], index, chosen, path)
+    data = {name: [row[columns.index(name)] for row in rows] for name in names}
+    y = pd.DataFrame(data, index=pd.Index(index))
     # 3. a Series for one target, as scikit-learn wants y of shape (n,)
     single = isinstance(target, str) or (target is None and len(names) == 1)
     return structures, y[names[0]] if single else y
@@ -202,15 +218,44 @@ def _choose_targets(
     return names
 
 
-def _to_crystals(cells: list[Any], index: list[Any], path: str | os.PathLike[str]) -> Crystals:
+def _check_row_counts(nrows: Any, sample: Any) -> None:
+    for name, value in (("nrows", nrows), ("sample", sample)):
+        if value is not None:
+            check_number(name, value, integer=True)
+    if nrows is not None and sample is not None:
+        raise ValueError(
+            f"nrows={nrows} and sample={sample}: pass nrows for the first rows, or sample for "
+            "random ones."
+        )
+
+
+def _choose_rows(
+    n: int, nrows: int | None, sample: int | None, random_state: Any, path: Path
+) -> list[int]:
+    """Return the numbers of the rows to read, ascending."""
+    size = nrows or sample or n
+    if size > n:
+        name = "nrows" if nrows else "sample"
+        raise ValueError(f"{name}={size}, but {path} has {n} rows.")
+    if sample is None:
+        return list(range(size))
+    from sklearn.utils import check_random_state
+
+    drawn = check_random_state(random_state).choice(n, size, replace=False)
+    return sorted(drawn.tolist())
+
+
+def _to_crystals(
+    cells: list[Any], index: list[Any], rows: list[int], path: str | os.PathLike[str]
+) -> Crystals:
     structures = []
     with count_warnings() as counts:
-        for row, cell in enumerate(cells):
+        for row, label, cell in zip(rows, index, cells, strict=True):
             try:
                 structures.append(arrays_from_cell(cell))
             except ValueError as error:
                 raise ValueError(
-                    f"Row {row} (index {index[row]!r}) of {path} has no structure in column "
+                    f"Row {row} (index {label!r}) of {path} has no structure in column "
                     f"{_COLUMN!r}: {error}."
                 ) from error
     report_warnings(counts, str(path))

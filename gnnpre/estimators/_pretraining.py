@@ -39,7 +39,7 @@ class PretrainingSettings:
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "PretrainingSettings":
         """Check and copy the parameters of an estimator, and nothing else yet."""
         backbone, objective = parameters["backbone"], parameters["objective"]
-        check_backbone(backbone)
+        check_backbone(backbone, takes_pretrained=False)
         if objective is not None and not isinstance(objective, Objective):
             raise TypeError(
                 f"objective is {objective!r}; expected an Objective config such as ForceField()."

@@ -66,6 +66,50 @@ def test_structures_and_target_in_order(write_table):
     pd.testing.assert_series_equal(y, pd.Series([0.5, 1.5, 2.5], index=list("abc"), name="gap"))
 
 
+class TestRows:
+    @pytest.fixture
+    def path(self, write_table):
+        return write_table(table(gap=[0.5, 1.5, 2.5]))
+
+    def test_the_first_ones(self, path):
+        structures, y = read_matbench(path, nrows=2)
+        assert_same_crystals(structures, some_structures()[:2])
+        assert y.to_dict() == {"a": 0.5, "b": 1.5}
+
+    def test_random_ones_keep_their_order_and_labels(self, path):
+        drawn = set()
+        for seed in range(20):
+            structures, y = read_matbench(path, sample=2, random_state=seed)
+            rows = ["abc".index(label) for label in y.index]
+            assert rows == sorted(rows)
+            assert len(set(rows)) == 2
+            np.testing.assert_array_equal(y, [[0.5, 1.5, 2.5][row] for row in rows])
+            assert_same_crystals(structures, [some_structures()[row] for row in rows])
+            drawn.add(tuple(rows))
+        assert len(drawn) == 3
+
+    def test_structures_of_the_other_rows_are_not_read(self, write_table):
+        content = table(gap=[0.5, 1.5, 2.5])
+        content["data"][1][0] = "no structure"
+        assert len(read_matbench(write_table(content), nrows=1)[0]) == 1
+        with pytest.raises(ValueError, match=r"Row 1 \(index 'b'\)"):
+            read_matbench(write_table(content), nrows=2)
+
+    @pytest.mark.parametrize(
+        ("parameters", "match"),
+        [
+            ({"nrows": 0}, "nrows=0; expected an int > 0"),
+            ({"sample": 0.5}, r"sample=0.5; expected an int"),
+            ({"nrows": 1, "sample": 1}, "pass nrows for the first rows, or sample"),
+            ({"nrows": 4}, r"nrows=4, but .* has 3 rows"),
+            ({"sample": 4}, r"sample=4, but .* has 3 rows"),
+        ],
+    )
+    def test_other_numbers_are_refused(self, path, parameters, match):
+        with pytest.raises(ValueError, match=match):
+            read_matbench(path, **parameters)
+
+
 def test_several_targets(write_table):
     path = write_table(table(gap=[0.5, None, 2.5], metal=[True, False, False]))
     _, y = read_matbench(path)
