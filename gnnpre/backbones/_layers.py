@@ -5,6 +5,8 @@ import math
 import torch
 from torch import Tensor, nn
 
+from gnnpre._exporting import is_exporting
+
 from ._elements import N_ELEMENTS, element_properties
 
 __all__ = [
@@ -46,7 +48,8 @@ class ElementEmbedding(nn.Module):
                 self.linear.bias.copy_(0.3 * torch.randn(channels))
 
     def forward(self, atomic_numbers: Tensor) -> Tensor:
-        if atomic_numbers.device.type == "cpu" and len(atomic_numbers):  # a GPU would wait
+        on_cpu = atomic_numbers.device.type == "cpu"  # a GPU would wait
+        if on_cpu and not is_exporting() and len(atomic_numbers):
             first, last = (int(z) for z in atomic_numbers.aminmax())
             if first < 1 or last > N_ELEMENTS:
                 raise ValueError(
@@ -82,6 +85,8 @@ class GaussianSmearing(nn.Module):
         their information in single precision, and linear maps of them cost as much less. None is
         returned where this would save little.
         """
+        if is_exporting():  # which cannot look at the values of a tensor
+            return None
         key = like.dtype, like.device
         if key not in self._components:
             grid = torch.linspace(0.0, float(self.centers[-1]), 1000, dtype=torch.float64)
@@ -128,7 +133,8 @@ class ExpNormalSmearing(nn.Module):
 
         Half of them are zero at all distances that occur between atoms.
         """
-        if distances.device.type != "cpu" or not len(distances):  # a GPU would have to wait
+        # A GPU would have to wait for the values, and an export has none.
+        if distances.device.type != "cpu" or is_exporting() or not len(distances):
             return torch.arange(len(self.means), device=distances.device)
         with torch.no_grad():
             ends = torch.exp(-self.rate * torch.stack([distances.max(), distances.min()]))

@@ -1,5 +1,6 @@
 """Estimators on crystals, in the manner of scikit-learn, and the papers' protocols."""
 
+from ._export import export_model
 from ._kernel_classifier import KernelClassifier
 from ._kernel_regressor import KernelRegressor
 from ._loading import load_estimator
@@ -24,6 +25,7 @@ __all__ = [
     "PropertyRegressor",
     "Protocol",
     "average_improvement",
+    "export_model",
     "jia2024_cgcnn",
     "jia2024_torchmdnet",
     "jia2025_torchmdnet",

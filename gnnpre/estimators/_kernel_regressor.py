@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted, validate_data
 from gnnpre._labels import as_floats, flatten_column
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
+from gnnpre.objectives import Bounds, refuse_labels_outside
 
 from ._inputs import check_sample_weight
 from ._kernel_features import KernelFeatures
@@ -47,6 +48,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     n_landmarks : int, default=1500
         Most landmarks of a fit to more rows, whose time grows with the rows and with the square of
         the landmarks.
+    bounds : tuple of (float or None, float or None), optional
+        Least and largest possible target, such as ``(0, None)``: predictions are clipped, and
+        targets out of bounds are an error.
     random_state : int, RandomState instance or None, default=None
         Draws the rows for tuning and the landmarks.
 
@@ -82,6 +86,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         max_tuning: int = 500,
         max_exact: int = 3000,
         n_landmarks: int = 1500,
+        bounds: Any = None,
         random_state: Any = None,
     ) -> None:
         self.transforms = transforms
@@ -89,6 +94,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         self.max_tuning = max_tuning
         self.max_exact = max_exact
         self.n_landmarks = n_landmarks
+        self.bounds = bounds
         self.random_state = random_state
 
     def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "KernelRegressor":
@@ -157,7 +163,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             Features.
         return_std : bool, default=False
             Also return standard deviations, in the unit of the target. Under the transformation
-            ``"log"`` they are those of its linearisation at the prediction.
+            ``"log"`` they are those of its linearisation at the prediction; with ``bounds`` those
+            before a prediction is clipped, which are at least as large.
 
         Returns
         -------
@@ -173,6 +180,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, ...]:
         """Fit, and return mapped features, targets and weights."""
         self._check_parameters()
+        self._bounds = Bounds.of(self.bounds)
         X = validate_data(self, X, dtype=np.float64)
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
@@ -191,9 +199,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _like_y(
         self, columns: list[tuple[np.ndarray, np.ndarray]]
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Return means and deviations in the shape of the targets of ``fit``."""
+        """Return means, clipped to the bounds, and deviations, in the shape of the targets."""
         means, deviations = zip(*columns, strict=True)
-        mean, std = np.stack(means, axis=1), np.stack(deviations, axis=1)
+        mean, std = self._bounds.clip(np.stack(means, axis=1)), np.stack(deviations, axis=1)
         return (mean[:, 0], std[:, 0]) if self._one_dimensional else (mean, std)
 
     def _check_parameters(self) -> None:
@@ -210,7 +218,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             )
 
     def _check_targets(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
+        labels_of_user = y
         y = as_floats("y", flatten_column("y", y), n_rows=len(X))
+        refuse_labels_outside(y, self.bounds, labels_of_user)
         if y.ndim == 1 or y.shape[1] == 1:
             missing = np.flatnonzero(np.isnan(y))
             if len(missing):
@@ -232,6 +242,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         state: dict[str, Any] = {
             "n_features": self.n_features_in_,
             "one_dimensional": self._one_dimensional,
+            "bounds": None if self.bounds is None else list(self.bounds),
             "processes": [],
         }
         arrays = add_prefix("features", self.features_.to_state())
@@ -245,6 +256,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """Set the fitted attributes that :meth:`to_state` returned."""
         self.n_features_in_ = int(state["n_features"])
         self._one_dimensional = bool(state["one_dimensional"])
+        self._bounds = Bounds.of(state["bounds"])
         self.features_ = KernelFeatures.from_state(select_prefix("features", arrays))
         self.processes_ = [
             TargetProcess.from_state(column, select_prefix(f"{number}", arrays))

@@ -1,10 +1,11 @@
 """A batch of crystals as tensors: the input of a backbone."""
 
 from dataclasses import dataclass, fields, replace
-from functools import cached_property
 
 import torch
 from torch import Tensor
+
+from gnnpre._exporting import lazy_property
 
 from ._pairs import EdgePairs, find_pairs
 
@@ -99,12 +100,12 @@ class CrystalBatch:
         """Atoms that receive, ``(E,)``."""
         return self.edge_index[1]
 
-    @cached_property
+    @lazy_property
     def distances(self) -> Tensor:
         """Edge lengths in Å, ``(E,)``."""
         return self.edge_vectors.norm(dim=1)
 
-    @cached_property
+    @lazy_property
     def pairs(self) -> EdgePairs:
         """Edges in pairs of opposite edges, so that a backbone computes each pair once.
 
@@ -113,7 +114,7 @@ class CrystalBatch:
         """
         return find_pairs(self.edge_index, self.edge_shift)
 
-    @cached_property
+    @lazy_property
     def volume(self) -> Tensor:
         """Cell volumes in Å^3, ``(n,)``; NaN where a direction is not periodic."""
         volume = torch.linalg.det(self.cell).abs()

@@ -5,6 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from gnnpre._exporting import is_exporting
+
 __all__ = ["EdgePairs", "find_pairs"]
 
 # Odd numbers of 62 random bits: they spread each component of an edge over all bits of its hash.
@@ -48,13 +50,14 @@ def find_pairs(edge_index: Tensor, edge_shift: Tensor) -> EdgePairs:
     """Pair each edge with its reverse, or leave all edges single if some have no reverse."""
     source, target = edge_index
     # On a GPU, waiting for the number of pairs costs more than computing each edge twice.
-    if edge_index.device.type == "cpu":
+    # An export has no values to find pairs by.
+    if edge_index.device.type == "cpu" and not is_exporting():
         forward = _is_forward(source, target, edge_shift)
         (edges,) = torch.nonzero(forward, as_tuple=True)
         if 2 * len(edges) == len(source) and _mirrored(source, target, edge_shift, forward):
             first, second = target[edges], source[edges]
             return EdgePairs(edges, torch.stack([first, second]), torch.stack([second, first]))
-    edges = torch.arange(len(source), device=source.device)
+    edges = torch.arange(source.shape[0], device=source.device)
     return EdgePairs(edges, target[None], source[None])
 
 

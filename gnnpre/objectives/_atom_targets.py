@@ -133,6 +133,7 @@ class AtomModel(ObjectiveModel):
     def __init__(self, backbone: BackboneModule, config: AtomTargets) -> None:
         super().__init__(backbone)
         self.config = config
+        self.bounds = Bounds.of(config.bounds)
         self.head = Readout(
             backbone.out_channels,
             1,
@@ -193,7 +194,7 @@ class AtomModel(ObjectiveModel):
         """Predict the value of each atom in its own unit, in float64."""
         value = super().predict(batch)["atom_values"].double()  # (N,)
         value = value * self.std + self._offset(batch)
-        return {"atom_values": Bounds.of(self.config.bounds).clip(value)}
+        return {"atom_values": self.bounds.clip(value)}
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch

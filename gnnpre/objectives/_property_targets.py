@@ -171,6 +171,7 @@ class PropertyModel(ObjectiveModel):
         super().__init__(backbone)
         self.config = config
         self.head = config.make_readout(backbone, n_outputs)
+        self.bounds = Bounds.of(config.bounds)
         self.register_buffer("mean", torch.zeros(n_outputs, dtype=torch.float64))
         # 0 for a property that is constant over the training set, and predicted as that constant.
         self.register_buffer("std", torch.ones(n_outputs, dtype=torch.float64))
@@ -243,7 +244,7 @@ class PropertyModel(ObjectiveModel):
         """Predict the properties in their own units, in float64."""
         value = super().predict(batch)["properties"].double()  # (n, k)
         value = value * self.std + self._offset(batch)
-        return {"properties": Bounds.of(self.config.bounds).clip(value)}
+        return {"properties": self.bounds.clip(value)}
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch

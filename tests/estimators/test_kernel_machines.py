@@ -220,3 +220,30 @@ def test_classes_inside_and_outside_a_sphere():
     model = KernelClassifier(random_state=0).fit(X[:200], y[:200])
     assert model.score(X[200:], y[200:]) > 0.85
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+
+
+class TestBounds:
+    def test_predictions_are_clipped(self):
+        X, y = smooth(60, noise=0.1)
+        y = np.maximum(y - 1.0, 0.0)
+        free = KernelRegressor(transforms="identity", random_state=0).fit(X, y)
+        bounded = clone(free).set_params(bounds=(0, None))
+        new = smooth(100, seed=1)[0]
+        mean, std = bounded.fit(X, y).predict(new, return_std=True)
+        assert free.predict(new).min() < 0
+        np.testing.assert_array_equal(mean, np.maximum(free.predict(new), 0))
+        np.testing.assert_array_equal(std, free.predict(new, return_std=True)[1])
+        assert clone(bounded).fit_leave_out(X, y)[0].min() == 0
+
+    def test_its_state_holds_them(self):
+        X, y = smooth(40)
+        model = KernelRegressor(bounds=(None, 0.5), random_state=0).fit(X, np.minimum(y, 0.5))
+        loaded = KernelRegressor()
+        loaded.set_state(json.loads(json.dumps(model.to_state()[0])), model.to_state()[1])
+        assert loaded.predict(X).max() == 0.5
+
+    def test_targets_out_of_bounds_are_refused(self):
+        X, y = smooth(20)
+        y = pd.Series(np.where(np.arange(20) == 7, -0.5, np.abs(y)))
+        with pytest.raises(ValueError, match=r"y is -0.5 at row 7, outside of bounds=\(0, None\)"):
+            KernelRegressor(bounds=(0, None)).fit(X, y)

@@ -6,6 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
+from gnnpre._exporting import is_exporting
 from gnnpre.graphs import CrystalBatch, EdgePairs
 
 from ._blocks import Blocks
@@ -74,7 +75,8 @@ class Neighbors(NamedTuple):
             If an edge has an end that is none of the N atoms, or the sizes of the tensors of the
             batch do not fit.
         """
-        _check_batch(batch)
+        if not is_exporting():
+            _check_batch(batch)
         return cls(batch.pairs, len(batch.atomic_numbers), compiled=compiled)
 
     def scaled(self, scale: Tensor | None) -> "Neighbors":
@@ -106,9 +108,28 @@ class Neighbors(NamedTuple):
         ValueError
             If an input does not have one row for each atom or pair.
         """
+        if is_exporting():
+            return self._formula_sum(message, inputs)
         self._check_inputs(message, inputs)
         engine, tensors = self._engine(message, inputs)
         sums: tuple[Tensor, ...] = _Sum.apply(engine, *tensors)
+        return sums if self.scale is None else tuple(x * self.scale for x in sums)
+
+    def _formula_sum(
+        self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]
+    ) -> tuple[Tensor, ...]:
+        """Sum the messages of all edges by their formula, which ``torch.export`` can trace."""
+        # An export leaves edges single, so that pairs are edges.
+        (target,), (source,) = self.pairs.target, self.pairs.source
+        edge_inputs = []
+        for x, role in zip(inputs, message.roles, strict=True):
+            rows = x.product() if isinstance(x, LinearMap) else x
+            atoms = {TARGET: target, SOURCE: source}.get(role)
+            edge_inputs.append(rows if atoms is None else rows[atoms])
+        messages = message.formula(*edge_inputs)
+        sums = tuple(
+            x.new_zeros((self.n_atoms, *x.shape[1:])).index_add(0, target, x) for x in messages
+        )
         return sums if self.scale is None else tuple(x * self.scale for x in sums)
 
     def _check_inputs(self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]) -> None:
