@@ -50,6 +50,11 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
             f"--config {path} has {', '.join(unknown)}, which {ctx.command.name} does not know; "
             f"expected names among {', '.join(sorted(name for name in allowed if name))}."
         )
+    # An option that can be repeated needs no list for one value.
+    for parameter in ctx.command.params:
+        value = values.get(parameter.name or "")
+        if getattr(parameter, "multiple", False) and isinstance(value, str):
+            values[str(parameter.name)] = [value]
     # click takes defaults from here, and the command line wins over them.
     ctx.default_map = {**(ctx.default_map or {}), **values}
 
@@ -82,6 +87,7 @@ def training_options(max_epochs: int) -> Decorator:
         for option in reversed(
             [
                 click.option("--max-epochs", type=int, default=max_epochs, show_default=True),
+                click.option("--max-time", help="Time of each training, such as 10min or 2h."),
                 click.option("--batch-size", type=int, default=32, show_default=True),
                 click.option("--learning-rate", type=float, default=2e-3, show_default=True),
                 click.option("--ema-decay", type=float, help="Decay of averaged weights, e.g. .99"),

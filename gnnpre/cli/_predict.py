@@ -55,9 +55,10 @@ def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
     values, deviations = values if std else (values, None)
     if isinstance(values, FrameLabels):
         return pd.DataFrame({"energy_eV": values.energy})
-    if not isinstance(values, np.ndarray):  # mixtures and values of atoms
+    if not isinstance(values, (np.ndarray, pd.DataFrame)):  # mixtures and values of atoms
         raise click.UsageError("MODEL predicts no table; write --output FILE.extxyz, or use embed.")
-    _add(columns, "prediction", values)
+    # A model that knows the names of its properties predicts a DataFrame.
+    _add(columns, "predicted" if isinstance(values, pd.DataFrame) else "prediction", values)
     if std:
         _add(columns, "std", deviations)
     if interval is not None:
@@ -72,7 +73,9 @@ def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
 
 def _add(columns: dict[str, Any], name: str, values: Any) -> None:
     """Add one column, or one for each property."""
-    if values.ndim == 1:
+    if hasattr(values, "columns"):
+        columns.update({f"{target}_{name}": values[target].to_numpy() for target in values})
+    elif values.ndim == 1:
         columns[name] = values
     else:
         columns.update({f"{name}_{number}": column for number, column in enumerate(values.T)})

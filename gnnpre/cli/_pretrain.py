@@ -5,6 +5,7 @@ from typing import Any
 
 import click
 
+from ._networks import make_backbone, network_options
 from ._options import (
     config_option,
     device_option,
@@ -20,7 +21,6 @@ from ._writing import check_writable
 __all__ = ["command"]
 
 OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
-BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
 
 
 @click.command("pretrain")
@@ -32,11 +32,7 @@ BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
     show_default=True,
     help="forces needs frames with energies, forces or stress; the others need no labels.",
 )
-@click.option(
-    "--backbone", type=click.Choice(sorted(BACKBONES)), default="torchmdnet", show_default=True
-)
-@click.option("--hidden-channels", type=int, help="Width of the network.")
-@click.option("--n-layers", type=int, help="Depth of the network.")
+@network_options(backbone="torchmdnet")
 @click.option("--cutoff", type=float, default=5.0, show_default=True, help="In Å.")
 @click.option("--checkpoint-dir", help="Folder of states from which a killed run goes on.")
 @training_options(max_epochs=30)
@@ -50,7 +46,7 @@ def command(source: str, objective: str, cutoff: float, output: str, **options: 
     check_writable(output)
     reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
     # Options that are left are parameters of Pretrainer, by their names.
-    backbone = _backbone(options)
+    backbone = make_backbone(options)
     crystals, labels, n_skipped = _read(source, objective, reading)
 
     from gnnpre.estimators import Pretrainer
@@ -80,14 +76,6 @@ def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, An
     if Path(source).suffix == ".parquet":
         return (*read_parquet(source), 0)
     return (*read_frames(source), 0)
-
-
-def _backbone(options: dict[str, Any]) -> Any:
-    from gnnpre import backbones
-
-    sizes = {name: options.pop(name) for name in ("hidden_channels", "n_layers")}
-    cls = getattr(backbones, BACKBONES[options.pop("backbone")])
-    return cls(**{name: size for name, size in sizes.items() if size is not None})
 
 
 def _objective(name: str) -> Any:

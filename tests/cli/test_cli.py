@@ -9,7 +9,15 @@ import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
 
-from gnnpre import CGCNN, EAD, FingerprintTargets, ForceField, Pretrainer, PropertyRegressor
+from gnnpre import (
+    CGCNN,
+    EAD,
+    FingerprintTargets,
+    ForceField,
+    Pretrainer,
+    PropertyRegressor,
+    SchNet,
+)
 from gnnpre.cli import main
 from gnnpre.cli._main import COMMANDS
 from gnnpre.datasets import make_emt_frames, make_emt_property, read_frames, read_structures
@@ -52,11 +60,11 @@ def force_field(tmp_path_factory):
 def test_training_writes_model_predictions_and_errors(model):
     table = pd.read_csv(model / "predictions.csv", index_col="id")
     assert len(table) == 23
-    assert not any(str(name).endswith("alloy5.cif") for name in table.index)
+    assert set(table.index) == {f"alloy{number}" for number in range(24)} - {"alloy5"}
     assert set(table["fold"]) == {0, 1, 2}
     metrics = json.loads((model / "metrics.json").read_text())
     errors = metrics["cross_validation"]
-    direct = np.abs(table["true"] - table["predicted"]).mean()
+    direct = np.abs(table["K"] - table["K_predicted"]).mean()
     assert errors["mean_absolute_error"] == pytest.approx(direct)
     assert errors["mean_absolute_error_of_median"] > 0
 
@@ -95,6 +103,62 @@ def test_an_error_is_one_line(tmp_path, capsys):
     assert "Expected 2 fields in line 3, saw 4" in lines[0]
 
 
+def test_training_writes_a_report_of_the_predictions(model):
+    html = (model / "report.html").read_text()
+    errors = json.loads((model / "metrics.json").read_text())["cross_validation"]
+    assert f"{errors['mean_absolute_error']:.2f}" in html
+    assert "one of 3 models that had not seen it" in html
+    table = pd.read_csv(model / "predictions.csv", index_col="id")
+    assert f">{(table['K'] - table['K_predicted']).abs().idxmax()}</th>" in html
+    assert "http" not in html
+
+
+def test_options_of_the_network_reach_the_estimator(folder, tmp_path):
+    size = ["--backbone", "schnet", "--hidden-channels", "8", "--n-layers", "1", "--cutoff", "4"]
+    scoring = ["--epoch-scoring", "r2", "--max-time", "1h", "--cv", "0"]
+    command = ["train", str(folder / "labels.csv"), "--target", "K", *FAST, *size, *scoring]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 0
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"model.gnnpre", "metrics.json"}
+    model = PropertyRegressor.load(tmp_path / "out" / "model.gnnpre")
+    assert model.spec_.backbone.get_params() == SchNet(8, 1).get_params()
+    assert model.graph_settings_.cutoff == 4.0
+    assert "valid_r2" in model.history_[0]
+
+
+def test_several_targets_keep_their_names(folder, tmp_path):
+    table = pd.read_csv(folder / "labels.csv")
+    table["half K"] = table["K"] / 2
+    table.loc[7, "half K"] = np.nan
+    table["file"] = [str(folder / name) for name in table["file"]]
+    table.to_csv(tmp_path / "two.csv", index=False)
+    command = ["train", str(tmp_path / "two.csv"), "--target", "K", "--target", "half K", *FAST]
+    output = tmp_path / "out"
+    assert main([*command, "--cv", "2", "--structure-column", "file", "-o", str(output)]) == 0
+    predictions = pd.read_csv(output / "predictions.csv", index_col="id")
+    names = ["K", "K_predicted", "half K", "half K_predicted", "fold"]
+    assert list(predictions.columns) == names
+    errors = json.loads((output / "metrics.json").read_text())["cross_validation"]
+    direct = np.nanmean(np.abs(predictions["half K"] - predictions["half K_predicted"]))
+    assert errors["half K mean_absolute_error"] == pytest.approx(direct)
+    assert {path.name for path in output.glob("*.html")} == {"report_K.html", "report_half_K.html"}
+
+
+def test_a_broken_file_among_many_is_left_out_of_a_training(folder, tmp_path, capsys):
+    table = pd.read_csv(folder / "labels.csv").iloc[:12].copy()
+    table["file"] = [str(folder / name) for name in table["file"]]
+    (tmp_path / "broken.cif").write_text("data_nothing\n")
+    table.loc[3, "file"] = str(tmp_path / "broken.cif")
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    command = ["train", str(tmp_path / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
+    assert main([*command, "-o", str(tmp_path / "out")]) == 1
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    # Row 3 is broken, and row 5 has no label.
+    assert len(predictions) == 10
+    expected = table["K"].drop([3, 5])
+    np.testing.assert_allclose(predictions["K"], expected)
+    assert "Skipped Row 3" in capsys.readouterr().err
+
+
 def test_errors_go_to_stdout_and_progress_to_stderr(folder, tmp_path, capsys):
     command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
     assert main([*command, "-o", str(tmp_path / "out")]) == 0
@@ -112,9 +176,9 @@ def test_predictions_equal_those_of_the_estimator(folder, model, tmp_path):
     table = pd.read_csv(output, index_col="id")
     regressor = PropertyRegressor.load(model / "model.gnnpre")
     crystals, _ = read_structures(str(folder / "*.cif"))
-    np.testing.assert_allclose(table["prediction"], regressor.predict(crystals), rtol=1e-5)
-    assert (table["lower"] < table["upper"]).all()
-    assert (table["std"] > 0).all()
+    np.testing.assert_allclose(table["K_predicted"], regressor.predict(crystals)["K"], rtol=1e-5)
+    assert (table["K_lower"] < table["K_upper"]).all()
+    assert (table["K_std"] > 0).all()
 
 
 def test_a_broken_file_is_reported_and_the_others_are_predicted(folder, model, tmp_path, capsys):
@@ -133,7 +197,7 @@ def test_classes_groups_and_probabilities(folder, tmp_path, capsys):
     options = ["--task", "classification", "--cv", "2", *FAST, "-o", str(output)]
     assert main([*command, *options]) == 0
     table = pd.read_csv(output / "predictions.csv", index_col="id")
-    assert set(table["predicted"]) <= {"yes", "no"}
+    assert set(table["hard_predicted"]) <= {"yes", "no"}
     folds = pd.read_csv(folder / "labels.csv")[["group"]]
     folds["fold"] = table["fold"].to_numpy()
     assert (folds.groupby("group")["fold"].nunique() == 1).all()
@@ -240,6 +304,21 @@ def nonsense(folder, model, force_field, tmp_path):
         "unknown option of a file": ([*train, "K", "--config", str(config)], "epochs"),
         "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
         "unknown command": (["trian"], "trian"),
+        "one fold": ([*train, "K", "--cv", "1"], "0 for none"),
+        "too many folds": ([*train, "K", "--cv", "500"], "23 crystals with a label"),
+        "more folds than groups": ([*train, "K", "--groups", "group", "--cv", "9"], "8 groups"),
+        "more folds than crystals of a class": (
+            [*train, "hard", "--task", "classification", "--cv", "20"],
+            "crystals of class",
+        ),
+        "two classes of targets": (
+            [*train, "hard", "--target", "K", "--task", "classification"],
+            "one --target",
+        ),
+        "size of no network": ([*train, "K", "--n-layers", "2"], "--backbone"),
+        "time without a unit": ([*train, "K", "--max-time", "soon"], "max_time='soon'"),
+        "unknown scorer": ([*train, "K", "--epoch-scoring", "mae"], "epoch_scoring"),
+        "two cutoffs": ([*train, "K", "--cutoff", "4", "--pretrained", model], "own cutoff"),
     }
 
 
@@ -251,7 +330,7 @@ def test_nonsense_prints_what_is_wrong_and_writes_nothing(
     work.mkdir()
     monkeypatch.chdir(work)
     for name, (command, text) in cases.items():
-        options = [*FAST, "--cv", "2"] if command[0] == "train" else []
+        options = FAST if command[0] == "train" else []
         assert main([*command, *options]) == 2, name
         error = capsys.readouterr().err
         assert text in error, (name, error)
@@ -276,7 +355,7 @@ def test_warnings_show_no_code(model, folder, tmp_path):
     done = subprocess.run(
         [sys.executable, "-m", "gnnpre.cli", *command], capture_output=True, text=True, check=True
     )
-    assert done.stdout.startswith("id,prediction\nuranium,")
+    assert done.stdout.startswith("id,K_predicted\nuranium,")
     assert "Warning: X holds elements that the model was not trained on: U" in done.stderr
     assert ".py:" not in done.stderr
 

@@ -1,0 +1,45 @@
+"""Options of networks, and the configs that they describe."""
+
+from typing import Any
+
+import click
+
+__all__ = ["make_backbone", "network_options"]
+
+BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
+
+
+def network_options(backbone: str | None) -> Any:
+    """Return the options of a network; ``backbone`` is the default, None for the library's."""
+
+    def decorate(function: Any) -> Any:
+        for option in reversed(
+            [
+                click.option(
+                    "--backbone",
+                    type=click.Choice(sorted(BACKBONES)),
+                    default=backbone,
+                    show_default=True,
+                    help="Network that learns; a pre-trained model brings its own.",
+                ),
+                click.option("--hidden-channels", type=int, help="Width of the network."),
+                click.option("--n-layers", type=int, help="Depth of the network."),
+            ]
+        ):
+            function = option(function)
+        return function
+
+    return decorate
+
+
+def make_backbone(options: dict[str, Any]) -> Any:
+    """Take the options of a network out of ``options``; return its config, None for none."""
+    from gnnpre import backbones
+
+    sizes = {name: options.pop(name) for name in ("hidden_channels", "n_layers")}
+    name = options.pop("backbone")
+    sizes = {key: size for key, size in sizes.items() if size is not None}
+    if name is None and sizes:
+        asked = " and ".join("--" + key.replace("_", "-") for key in sizes)
+        raise click.UsageError(f"{asked} without --backbone: expected the network that they size.")
+    return None if name is None else getattr(backbones, BACKBONES[name])(**sizes)
