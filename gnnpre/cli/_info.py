@@ -14,7 +14,7 @@ def command(model: str) -> None:
 
     MODEL is a file, or the name of a model in the package, of which the model card is shown.
     """
-    from gnnpre.inspection import describe_network
+    from gnnpre.estimators import describe_network
     from gnnpre.pretrained import describe_pretrained, is_shipped
 
     if is_shipped(model):

@@ -1,5 +1,6 @@
 """Estimators on crystals, in the manner of scikit-learn, and the papers' protocols."""
 
+from ._describe import describe_network as describe_network
 from ._export import export_model
 from ._kernel_classifier import KernelClassifier
 from ._kernel_regressor import KernelRegressor

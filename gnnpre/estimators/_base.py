@@ -32,6 +32,7 @@ from gnnpre.training import (
 from ._embedding import EMBEDDING_POOLINGS, check_layer, embed_graphs, embedding_names
 from ._files import read_model, saved_parameters, write_model
 from ._history import history_frame, history_rows
+from ._hub_card import hub_readme
 from ._inputs import UnseenElements, as_graphs, check_elements
 from ._network import ModelRecord, TrainedNetwork
 from ._prediction_files import write_in_pieces
@@ -291,6 +292,37 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         TypeError
             If a parameter cannot be written as JSON.
         """
+        self._write(path)
+
+    def save_hub_folder(
+        self, folder: str | Path, *, card: Any = None, license: str | None = None
+    ) -> None:
+        """Write the fitted model as a folder for a model hub, such as Hugging Face's.
+
+        It holds ``config.json``, ``model.safetensors`` and ``README.md``, whose front matter names
+        the library, tags and the licence. :meth:`load` reads it, like any other folder.
+
+        Parameters
+        ----------
+        folder : str or Path
+            The folder, which is replaced as a whole if it holds such a model.
+        card : ModelCard or str, optional
+            Card of the model, or Markdown, for ``README.md``; a description of the network by
+            default.
+        license : str, optional
+            Identifier of the licence, such as ``"cc-by-4.0"``; that of the card by default.
+
+        Raises
+        ------
+        FileExistsError
+            If the folder holds other files.
+        sklearn.exceptions.NotFittedError
+            If the estimator is not fitted.
+        """
+        check_is_fitted(self, "net_")
+        self._write(folder, hub_readme(self, card, license))
+
+    def _write(self, path: str | Path, readme: str | None = None) -> None:
         check_is_fitted(self, "net_")
         write_model(
             path,
@@ -298,6 +330,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
             parameters=saved_parameters(self.get_params(deep=False)),
             network=self._network(),
             learnt=self._learnt_state(),
+            readme=readme,
         )
 
     @classmethod

@@ -55,6 +55,7 @@ def write_model(
     parameters: Mapping[str, Any],
     network: TrainedNetwork,
     learnt: Mapping[str, Any],
+    readme: str | None = None,
 ) -> None:
     """Write a fitted estimator.
 
@@ -70,10 +71,12 @@ def write_model(
         The trained network.
     learnt : mapping
         Further fitted attributes, JSON-serializable.
+    readme : str, optional
+        Text of the README.md of a folder for a model hub.
     """
     config = _config(class_name, parameters, network.record)
     config |= {"extra": dict(learnt), "history": history_rows(network.net.history)}
-    save_checkpoint(path, network.net.module_.state_dict(), config)
+    save_checkpoint(path, network.net.module_.state_dict(), config, readme)
 
 
 def epoch_writer(class_name: str, parameters: Mapping[str, Any], record: ModelRecord) -> WriteEpoch:

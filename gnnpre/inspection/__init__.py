@@ -5,7 +5,6 @@ reports of studies are made of, too. matplotlib is imported when something is dr
 """
 
 from ._calibration import CalibrationDisplay
-from ._describe import describe_network as describe_network
 from ._element_errors import ErrorByElementDisplay
 from ._embedding_map import EmbeddingMapDisplay
 from ._loss_curve import LossCurveDisplay

@@ -13,9 +13,9 @@ from gnnpre._atomic import write_file
 from gnnpre._validation import check_path
 from gnnpre._version import __version__
 from gnnpre.datasets import reduced_formula
+from gnnpre.estimators import describe_network
 from gnnpre.graphs import Crystals, FrameLabels, as_crystals
 
-from ._describe import describe_network
 from ._inputs import find_network
 from ._loss_curve import LossCurveDisplay
 from ._page import Plot, Section, page

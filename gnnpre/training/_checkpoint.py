@@ -22,11 +22,18 @@ __all__ = ["load_checkpoint", "save_checkpoint"]
 
 FORMAT = 1
 WEIGHTS, CONFIG = "weights.safetensors", "config.json"
+# Names of the files of a folder for a model hub.
+HUB_WEIGHTS, README = "model.safetensors", "README.md"
 REMEDY = "It is truncated or of another format, or was changed: save it again."
 
 
-def save_checkpoint(path: str | Path, weights: dict[str, Tensor], config: dict[str, Any]) -> None:
-    """Write a model to ``path``: one zip file if it has a suffix, else a folder."""
+def save_checkpoint(
+    path: str | Path, weights: dict[str, Tensor], config: dict[str, Any], readme: str | None = None
+) -> None:
+    """Write a model to ``path``: one zip file if it has a suffix, else a folder.
+
+    With a ``readme`` it is a folder with the names of files that model hubs expect.
+    """
     from safetensors.torch import save
 
     check_path("path", path)
@@ -39,7 +46,9 @@ def save_checkpoint(path: str | Path, weights: dict[str, Tensor], config: dict[s
     header = {"format": FORMAT, "weights_sha256": hashlib.sha256(content).hexdigest()}
     text = json.dumps({**header, **config}, indent=1, default=plain)
     files = {WEIGHTS: content, CONFIG: text.encode()}
-    if path.suffix:
+    if readme is not None:
+        files = {HUB_WEIGHTS: content, CONFIG: text.encode(), README: readme.encode()}
+    if path.suffix and readme is None:
         with replace_file(path) as new:
             _write_zip(new, files)
     else:
@@ -65,7 +74,7 @@ def _check_replaceable(path: Path) -> None:
             f"{str(path)!r} is a file, and a name without a suffix is saved as a folder: it is not "
             "overwritten. Save to a file such as model.gnnpre, or to a new folder."
         )
-    foreign = {entry.name for entry in path.iterdir()} - {WEIGHTS, CONFIG}
+    foreign = {entry.name for entry in path.iterdir()} - {WEIGHTS, HUB_WEIGHTS, CONFIG, README}
     if foreign:
         raise FileExistsError(
             f"{str(path)!r} is a folder that holds {sorted(foreign)[:3]}: it is not overwritten. "
@@ -110,7 +119,9 @@ def _read(path: Path) -> dict[str, bytes]:
 
 
 def _read_folder(path: Path) -> dict[str, bytes]:
-    return {name: (path / name).read_bytes() for name in (WEIGHTS, CONFIG)}
+    is_hub = (path / HUB_WEIGHTS).exists() and not (path / WEIGHTS).exists()
+    weights = path / (HUB_WEIGHTS if is_hub else WEIGHTS)
+    return {WEIGHTS: weights.read_bytes(), CONFIG: (path / CONFIG).read_bytes()}
 
 
 def _read_zip(path: Path) -> dict[str, bytes]:
