@@ -12,6 +12,7 @@ __all__ = [
     "as_random_state",
     "check_bool",
     "check_choice",
+    "check_n_jobs",
     "check_number",
     "check_path",
     "check_random_state",
@@ -86,6 +87,32 @@ def _as_finite(value: Any, number_type: type) -> float | None:
     except OverflowError:
         return None
     return number if np.isfinite(number) else None
+
+
+def check_n_jobs(value: Any) -> int | None:
+    """Return a number of processes as joblib takes it; raise ValueError for anything else.
+
+    Parameters
+    ----------
+    value : object
+        The value of ``n_jobs``.
+
+    Returns
+    -------
+    int or None
+        The number.
+
+    Raises
+    ------
+    ValueError
+        If it is neither None nor an int other than 0.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64))
+    if value is not None and (not whole or value == 0):
+        raise ValueError(
+            f"n_jobs={value!r}; expected None or an int: 1, 2, ... or -1 for all cores."
+        )
+    return None if value is None else int(value)
 
 
 def check_path(name: str, value: Any) -> Path:

@@ -2,13 +2,12 @@
 
 import os
 from collections.abc import Iterable, Sequence
-from numbers import Integral
 from pathlib import Path
 from typing import Any
 
 from gnnpre._validation import check_path
 
-__all__ = ["check_choice", "check_n_jobs", "check_name", "check_names", "check_paths"]
+__all__ = ["check_choice", "check_name", "check_names", "check_paths"]
 
 
 def check_paths(name: str, value: Any, suffix: str | None = None) -> list[Path]:
@@ -76,15 +75,6 @@ def check_choice(name: str, value: Any, choices: Sequence[str]) -> str:
     if not isinstance(value, str) or value not in choices:
         *first, last = map(repr, choices)
         raise ValueError(f"{name} must be {', '.join(first)} or {last}; got {_show(value)}.")
-    return value
-
-
-def check_n_jobs(value: Any) -> int | None:
-    """Return the number of jobs as joblib understands it."""
-    # True is an int, too, but no number of processes.
-    is_number = isinstance(value, Integral) and value is not True
-    if value is not None and not (is_number and value != 0):
-        raise ValueError(f"n_jobs must be an int other than 0, or None; got {_show(value)}.")
     return value
 
 

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from gnnpre._validation import check_n_jobs
+
 from ..graphs import Crystals
-from ._parameters import check_choice, check_n_jobs, check_name, check_names
+from ._parameters import check_choice, check_name, check_names
 from ._parser_warnings import WarningCounts, count_warnings, report_warnings
 from ._structure_files import FileContent, read_structure_file
 from ._structure_sources import SourceFile, source_files

@@ -1,7 +1,6 @@
 """The transformer from structures to graphs."""
 
 from dataclasses import replace
-from numbers import Integral
 from typing import Any
 
 import numpy as np
@@ -9,6 +8,7 @@ import torch
 from sklearn.base import BaseEstimator, TransformerMixin
 
 from gnnpre._devices import resolve_device
+from gnnpre._validation import check_n_jobs
 
 from ._build_graphs import build_graphs
 from ._containers import as_crystals, check_container
@@ -214,16 +214,8 @@ class StructureToGraph(
         self._check_container(X)
         return as_crystals(X)
 
-    def _check_n_jobs(self) -> None:
-        n_jobs: Any = self.n_jobs
-        is_integer = isinstance(n_jobs, Integral) and not isinstance(n_jobs, bool)
-        if n_jobs is not None and (not is_integer or n_jobs == 0):
-            raise ValueError(
-                f"n_jobs={n_jobs!r}; expected None, a number of processes, or -1 for all cores."
-            )
-
     def _settings(self) -> GraphSettings:
-        self._check_n_jobs()
+        check_n_jobs(self.n_jobs)
         settings = GraphSettings(
             self.cutoff, self.max_neighbors, self.neighbor_cut, self.shell_tolerance
         )

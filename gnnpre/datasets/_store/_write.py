@@ -13,10 +13,10 @@ from joblib import Parallel, delayed
 from gnnpre._atomic import remove_stale
 from gnnpre._claims import claimed
 from gnnpre._processes import this_process
-from gnnpre._validation import check_number
+from gnnpre._validation import check_n_jobs, check_number
 
 from .._extras import import_extra
-from .._parameters import check_n_jobs, check_path
+from .._parameters import check_path
 from .._parquet_writer import write_rows
 from ._batches import Task, iterate_tasks, read_task, task_digest
 from ._manifest import Manifest, Shard, file_sha256, read_manifest

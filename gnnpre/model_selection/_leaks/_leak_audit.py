@@ -5,11 +5,11 @@ from typing import Any
 
 import numpy as np
 
-from gnnpre._validation import check_bool, check_choice, check_number
+from gnnpre._validation import check_bool, check_choice, check_n_jobs, check_number
 from gnnpre.pretrained import read_leak_keys
 
 from .._crystals import read_crystals
-from .._splits._structure_groups import LARGEST_SYMPREC, SYMPREC, check_n_jobs
+from .._splits._structure_groups import LARGEST_SYMPREC, SYMPREC
 from ._key_audit import audit_by_keys
 from ._leak_report import LEVELS, NO_OVERLAP, LeakAudit
 from ._matching import MatchSettings

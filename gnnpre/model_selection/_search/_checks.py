@@ -1,9 +1,9 @@
 """Checks of the parameters of a search."""
 
-from numbers import Integral, Real
+from numbers import Real
 from typing import Any
 
-from gnnpre._validation import check_bool, check_number
+from gnnpre._validation import check_bool, check_n_jobs, check_number
 
 __all__ = ["check_search"]
 
@@ -43,5 +43,4 @@ def _check_types(search: Any) -> None:
             noun = "a string" if expected is str else f"an object of optuna.{name}s"
             none = "" if name == "monitor" else "None or "
             raise TypeError(f"{name}={value!r}; expected {none}{noun}.")
-    if search.n_jobs is not None and not isinstance(search.n_jobs, Integral):
-        raise TypeError(f"n_jobs={search.n_jobs!r}; expected None or an int, -1 for all cores.")
+    check_n_jobs(search.n_jobs)

@@ -4,10 +4,10 @@ from typing import Any
 
 import numpy as np
 
-from gnnpre._validation import check_number
+from gnnpre._validation import check_n_jobs, check_number
 
 from ._group_folds import GroupFolds
-from ._structure_groups import LARGEST_SYMPREC, SYMPREC, check_n_jobs, structure_groups
+from ._structure_groups import LARGEST_SYMPREC, SYMPREC, structure_groups
 
 __all__ = ["ChemicalSystemKFold", "CompositionKFold", "PrototypeKFold"]
 

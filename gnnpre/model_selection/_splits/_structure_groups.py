@@ -1,11 +1,10 @@
 """Labels of related crystals, which a split keeps together."""
 
-from numbers import Integral
 from typing import Any
 
 import numpy as np
 
-from gnnpre._validation import check_choice, check_number
+from gnnpre._validation import check_choice, check_n_jobs, check_number
 from gnnpre.graphs import Crystals
 
 from .._crystals import anonymous_formulas, chemical_systems, read_crystals, reduced_formulas
@@ -16,7 +15,6 @@ __all__ = [
     "LARGEST_SYMPREC",
     "SYMPREC",
     "check_lengths",
-    "check_n_jobs",
     "structure_groups",
 ]
 
@@ -113,14 +111,4 @@ def check_lengths(name: str, value: Any, n: int, first: str = "X") -> None:
         raise ValueError(
             f"{name} has {length} entries; {first} has {n} crystals. Pass one entry for each "
             "crystal, in the same order."
-        )
-
-
-def check_n_jobs(n_jobs: Any) -> None:
-    """Check a number of processes."""
-    if n_jobs is None:
-        return
-    if isinstance(n_jobs, bool) or not isinstance(n_jobs, Integral) or n_jobs == 0:
-        raise ValueError(
-            f"n_jobs={n_jobs!r}; expected None or an int: 1, 2, ... or -1 for all cores."
         )
