@@ -11,7 +11,13 @@ from gnnpre._constraints import boolean, number, one_of, size
 from gnnpre.graphs import CrystalBatch
 
 from ._base import AtomFeatures, Backbone, BackboneModule
-from ._layers import ELEMENT_STARTS, ENVELOPES, ElementEmbedding, GaussianSmearing
+from ._layers import (
+    ELEMENT_STARTS,
+    ENVELOPES,
+    ElementEmbedding,
+    GaussianSmearing,
+    JointBatchNorm,
+)
 from .messages import SILU, SOFTPLUS, Activation, GatedMessage, LinearMap, Neighbors
 
 ACTIVATIONS: dict[str, Activation] = {"silu": SILU, "softplus": SOFTPLUS}
@@ -178,7 +184,7 @@ class CGCNNLayer(nn.Module):
         self.source = nn.Linear(channels, 2 * channels, bias=False)
         self.edge = nn.Linear(n_radial, 2 * channels, bias=False)
         self.message = GatedMessage(ACTIVATIONS[activation])
-        self.norm = nn.BatchNorm1d(channels) if batch_norm else None
+        self.norm = JointBatchNorm(channels) if batch_norm else None
         # The three initialised as one linear layer of 2 C + n_radial inputs.
         bound = 1.0 / math.sqrt(2 * channels + n_radial)
         for parameter in (*self.target.parameters(), self.source.weight, self.edge.weight):

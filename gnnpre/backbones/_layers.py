@@ -6,6 +6,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnpre._exporting import is_exporting
+from gnnpre._joint_sums import batch_is_split, joint_mean, joint_sum
 
 from ._elements import N_ELEMENTS, element_properties
 
@@ -16,6 +17,7 @@ __all__ = [
     "ElementEmbedding",
     "ExpNormalSmearing",
     "GaussianSmearing",
+    "JointBatchNorm",
     "PolynomialEnvelope",
     "WhitenedNorm",
     "make_mlp",
@@ -237,3 +239,28 @@ def sum_by_index(values: Tensor, index: Tensor, size: int) -> Tensor:
     """Sum rows of ``values`` that share an index: ``(E, ...) -> (size, ...)``."""
     # index_add, as segment_reduce has no second derivative.
     return values.new_zeros((size, *values.shape[1:])).index_add(0, index, values)
+
+
+class JointBatchNorm(nn.BatchNorm1d):
+    """Batch normalization with the statistics of a whole batch, also where processes share it."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Normalize features ``(N, C)``."""
+        if not (self.training and batch_is_split()):
+            return super().forward(x)
+        # 1. statistics of the atoms of all processes
+        mean = joint_mean(x, dim=0)  # (C,)
+        variance = joint_mean((x - mean) ** 2, dim=0)  # (C,)
+        # 2. running statistics; the running variance is the unbiased one
+        count = joint_sum(x.new_tensor(float(len(x))))
+        with torch.no_grad():
+            if self.num_batches_tracked is not None:
+                self.num_batches_tracked.add_(1)
+            self._track(self.running_mean, mean)
+            self._track(self.running_var, variance * count / (count - 1))
+        # 3. normalization
+        return (x - mean) * torch.rsqrt(variance + self.eps) * self.weight + self.bias
+
+    def _track(self, running: Tensor | None, value: Tensor) -> None:
+        if running is not None and self.momentum is not None:
+            running.lerp_(value, self.momentum)

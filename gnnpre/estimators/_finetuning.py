@@ -191,7 +191,8 @@ def finetune(
     # 1. Check every setting before any work is done.
     settings.check()
     objective.check_parameters()
-    seed = draw_seed(settings.random_state, settings.training.resume)
+    training = settings.training
+    seed = draw_seed(settings.random_state, training.resume, training.n_processes)
 
     # 2. Decide where the weights start; this reads the file of a pre-trained model.
     start = choose_start(settings)

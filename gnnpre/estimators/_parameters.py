@@ -120,6 +120,11 @@ embedding_layer : int
     final ones.
 embedding_pooling : {"mean", "sum", "max", "cumulants"}
     Pooling of these features over the atoms.
+n_processes : int, "auto" or None
+    Processes that share each batch, for larger trainings: on this machine, started for the
+    training (one GPU each, if ``device`` is one). The result is that of one process but for
+    rounding. ``"auto"`` starts several only where the training is long enough to gain from it.
+    None: one process, or all those that ``torchrun`` started; 1: one in any case.
 verbose : int
     0 for silence, 1 for a progress bar.""",
     "fitted": """\

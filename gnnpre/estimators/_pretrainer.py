@@ -107,6 +107,7 @@ class Pretrainer(CrystalEstimator):
         resume: bool = False,
         embedding_layer: int = -1,
         embedding_pooling: str = "mean",
+        n_processes: int | str | None = None,
         verbose: int = 0,
     ) -> None:
         self.backbone = backbone
@@ -133,6 +134,7 @@ class Pretrainer(CrystalEstimator):
         self.resume = resume
         self.embedding_layer = embedding_layer
         self.embedding_pooling = embedding_pooling
+        self.n_processes = n_processes
         self.verbose = verbose
 
     def fit(

@@ -94,7 +94,8 @@ def pretrain(
     TrainedNetwork
         The network.
     """
-    seed = draw_seed(settings.random_state, settings.training.resume)
+    training = settings.training
+    seed = draw_seed(settings.random_state, training.resume, training.n_processes)
 
     # 1. Build the graphs, and the targets that the objective learns.
     objective = settings.objective

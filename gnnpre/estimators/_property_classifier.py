@@ -113,6 +113,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         resume: bool = False,
         embedding_layer: int = -1,
         embedding_pooling: str = "mean",
+        n_processes: int | str | None = None,
         verbose: int = 0,
     ) -> None:
         self.backbone = backbone
@@ -151,6 +152,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         self.resume = resume
         self.embedding_layer = embedding_layer
         self.embedding_pooling = embedding_pooling
+        self.n_processes = n_processes
         self.verbose = verbose
 
     def fit(

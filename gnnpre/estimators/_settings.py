@@ -42,14 +42,14 @@ def check_backbone(backbone: Any, *, takes_pretrained: bool = True) -> None:
     raise TypeError(f"backbone is {backbone!r}; expected a Backbone config such as CGCNN().{hint}")
 
 
-def draw_seed(random_state: Any, resume: bool) -> int:
-    """Return the seed of one fit, which a resumed training has to share."""
+def draw_seed(random_state: Any, resume: bool, n_processes: int | str | None = 1) -> int:
+    """Return the seed of one fit, which a resumed training and all processes have to share."""
     if resume and not isinstance(random_state, Integral):
         raise ValueError(
             f"resume=True needs random_state, an int; with {random_state} each fit draws "
             "another seed, and no training would be found to continue."
         )
-    return training.draw_seed(random_state)
+    return training.agreed_seed(training.draw_seed(random_state), n_processes)
 
 
 def prepare_model(

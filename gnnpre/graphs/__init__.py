@@ -25,6 +25,7 @@ from ._stream import stream_graphs as stream_graphs
 from ._structure_to_graph import StructureToGraph
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin
 from ._tables import index_of as index_of
+from ._tensors import share_memory as share_memory
 from ._transformers import POOLINGS as POOLINGS
 from ._transformers import PoolingTransformer as PoolingTransformer
 from ._transformers import StatelessTransformerMixin as StatelessTransformerMixin

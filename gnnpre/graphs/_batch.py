@@ -192,6 +192,34 @@ class CrystalBatch:
             edge_vectors=(self.edge_vectors[:, None] @ of_edges)[:, 0],
         )
 
+    def select(self, chosen: Tensor) -> "CrystalBatch":
+        """Return some crystals of the batch, in their order.
+
+        Parameters
+        ----------
+        chosen : Tensor of shape (n,)
+            Mask of the crystals.
+
+        Returns
+        -------
+        CrystalBatch
+            A batch of these crystals alone.
+        """
+        atoms = chosen[self.batch]  # (N,)
+        edges = atoms[self.target]  # (E,)
+        new_atom, new_crystal = atoms.cumsum(0) - 1, chosen.cumsum(0) - 1
+        return CrystalBatch(
+            atomic_numbers=self.atomic_numbers[atoms],
+            positions=self.positions[atoms],
+            cell=self.cell[chosen],
+            pbc=self.pbc[chosen],
+            n_atoms=self.n_atoms[chosen],
+            edge_index=new_atom[self.edge_index[:, edges]],
+            edge_shift=self.edge_shift[edges],
+            edge_vectors=self.edge_vectors[edges],
+            batch=new_crystal[self.batch[atoms]],
+        )
+
     def _replace(self, **changes: Tensor) -> "CrystalBatch":
         changed = replace(self, **changes)
         # cached_property keeps its value in __dict__.

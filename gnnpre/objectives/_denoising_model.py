@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
+from gnnpre._joint_sums import joint_mean, joint_sum
 from gnnpre.backbones import BackboneModule, pool
 from gnnpre.graphs import CrystalBatch
 
@@ -92,12 +93,13 @@ class DenoisingModel(ObjectiveModel):
 
     def _update_scale(self, components: Tensor) -> None:
         """Add new components to the running scale, their root mean square."""
-        if not len(components):
+        count = joint_sum(self.n_seen.new_tensor(float(len(components))))
+        mean_square = joint_mean(components.double().square(), dim=0)
+        if not count:
             return
         # New tensors: the backward pass of this step still needs the old ones.
-        self.n_seen = (self.n_seen + len(components)).clamp(max=N_REMEMBERED)
-        share = (len(components) / self.n_seen).clamp(max=1.0)
-        mean_square = components.double().square().mean()
+        self.n_seen = (self.n_seen + count).clamp(max=N_REMEMBERED)
+        share = (count / self.n_seen).clamp(max=1.0)
         self.scale = torch.lerp(self.scale**2, mean_square, share).sqrt()
 
 

@@ -83,6 +83,11 @@ class MixtureModel(ObjectiveModel):
     def _models(self) -> dict[str, ObjectiveModel]:
         return dict(self.parts.items())  # type: ignore[arg-type]
 
+    @property
+    def perturbs(self) -> bool:
+        """Whether any objective perturbs."""
+        return any(model.perturbs for model in self._models().values())
+
     def transferable_weights(self) -> dict[str, Tensor]:
         """Return the state, and the readout of the first objective with one as ``head.*``."""
         weights = super().transferable_weights()
@@ -119,11 +124,7 @@ class MixtureModel(ObjectiveModel):
         Objectives with the same perturbation then get the same crystals, and share them.
         """
         # 1. objectives that perturb at all
-        models = {
-            name: model
-            for name, model in self._models().items()
-            if type(model).perturb is not ObjectiveModel.perturb
-        }
+        models = {name: model for name, model in self._models().items() if model.perturbs}
         if not models:
             return batch, targets
         # 2. the same noise for each of them, from a seed of this batch
@@ -137,6 +138,24 @@ class MixtureModel(ObjectiveModel):
             perturbed[name] = next(equal, seen)
             targets = {**targets, **add_prefix(name, changed)}
         return _mixture_batch(batch, perturbed), targets
+
+    def select(
+        self, batch: CrystalBatch, targets: dict[str, Tensor], chosen: Tensor
+    ) -> tuple[CrystalBatch, dict[str, Tensor]]:
+        """Return the share of one process, as each objective selects it."""
+        shares: dict[int, CrystalBatch] = {id(batch): batch.select(chosen)}
+        perturbed: dict[str, CrystalBatch] = {}
+        selected: dict[str, Tensor] = {}
+        for name, model in self._models().items():
+            seen = _seen_by(name, batch)
+            share, values = model.select(seen, select_values(name, targets), chosen)
+            # Objectives that see the same batch share one pass through the backbone.
+            perturbed[name] = shares.setdefault(id(seen), share)
+            weights = values.pop("sample_weight", None)
+            selected |= add_prefix(name, values)
+            if weights is not None:
+                selected["sample_weight"] = weights
+        return _mixture_batch(shares[id(batch)], perturbed), selected
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict in the units of the losses."""

@@ -52,6 +52,11 @@ class ObjectiveModel(nn.Module):
         """
         return False
 
+    @property
+    def perturbs(self) -> bool:
+        """Whether :meth:`perturb` changes batches."""
+        return type(self).perturb is not ObjectiveModel.perturb
+
     def transferable_weights(self) -> dict[str, Tensor]:
         """Return the weights that another model may take over, ``backbone.*`` and ``head.*``.
 
@@ -132,6 +137,46 @@ class ObjectiveModel(nn.Module):
             The targets that its losses see.
         """
         return batch, targets
+
+    def select(
+        self, batch: CrystalBatch, targets: dict[str, Tensor], chosen: Tensor
+    ) -> tuple[CrystalBatch, dict[str, Tensor]]:
+        """Return the share of one process in a batch that :meth:`perturb` has changed.
+
+        The processes of a training perturb the whole batch, so that the noise does not depend on
+        their number. By default targets have one row per crystal, or one per atom.
+
+        Parameters
+        ----------
+        batch : CrystalBatch
+            The crystals.
+        targets : dict of str to Tensor
+            Their targets.
+        chosen : Tensor of shape (n,)
+            Mask of the crystals of the share.
+
+        Returns
+        -------
+        batch : CrystalBatch
+            The crystals of the share.
+        targets : dict of str to Tensor
+            Their targets.
+
+        Raises
+        ------
+        ValueError
+            If a target has another number of rows: the model then has to override this method.
+        """
+        masks = {len(batch.batch): chosen[batch.batch], len(batch): chosen}
+        for name, values in targets.items():
+            if values.ndim == 0 or len(values) not in masks:
+                raise ValueError(
+                    f"The target {name!r} has shape {tuple(values.shape)}, which is neither one "
+                    f"row per crystal ({len(batch)}) nor one per atom ({len(batch.batch)}). "
+                    f"Define {type(self).__name__}.select to train it in several processes."
+                )
+        shares = {name: values[masks[len(values)]] for name, values in targets.items()}
+        return batch.select(chosen), shares
 
     def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict all labels of the objective, in their own units.

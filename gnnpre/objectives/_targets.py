@@ -1,12 +1,13 @@
 """Targets: the labels of crystals as the tensors that training gathers batches from."""
 
 from collections.abc import Mapping
+from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre.graphs import flat_indices, offsets_from_counts
+from gnnpre.graphs import flat_indices, offsets_from_counts, share_memory
 
 __all__ = ["Targets"]
 
@@ -45,6 +46,21 @@ class Targets:
 
     def __len__(self) -> int:
         return len(self.n_atoms)
+
+    def __getstate__(self) -> dict[str, Any]:
+        # NumPy arrays, so that joblib memory-maps them for other processes.
+        crystal, atom = (
+            {name: values.cpu().numpy() for name, values in tensors.items()}
+            for tensors in (self.crystal, self.atom)
+        )
+        return {"n_atoms": self.n_atoms, "crystal": crystal, "atom": atom}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        crystal, atom = (
+            {name: share_memory(values) for name, values in state[key].items()}
+            for key in ("crystal", "atom")
+        )
+        self.__init__(state["n_atoms"], crystal, atom)  # type: ignore[misc] # no constructor ran
 
     def batch(self, indices: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
         """Gather the targets of some crystals.

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from gnnpre._constraints import Check, number, size
+from gnnpre._joint_sums import joint_mean, joint_sum
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -161,6 +162,14 @@ class TwoViewsModel(ObjectiveModel):
         directions = (directions / directions.norm(dim=0)).to(batch.positions.device)
         return joined(views), {**targets, "directions": directions}
 
+    def select(
+        self, batch: CrystalBatch, targets: dict[str, Tensor], chosen: Tensor
+    ) -> tuple[CrystalBatch, dict[str, Tensor]]:
+        """Return both views of the crystals of one process; all processes share directions."""
+        share = batch.select(chosen.repeat(N_VIEWS))
+        rows = {name: v if name == "directions" else v[chosen] for name, v in targets.items()}
+        return share, rows
+
     def _view(self, batch: CrystalBatch, generator: torch.Generator) -> CrystalBatch:
         positions = batch.positions
         noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
@@ -222,6 +231,7 @@ def gaussian_deviation(samples: Tensor) -> Tensor:
     weights = torch.full_like(frequencies, 2.0 * step)  # positive and negative frequencies
     weights[[0, -1]] = step  # trapezoids
     angles = samples[..., None] * frequencies  # (..., n, K, T)
-    real, imaginary = angles.cos().mean(dim=-3), angles.sin().mean(dim=-3)
+    real, imaginary = joint_mean(angles.cos(), dim=-3), joint_mean(angles.sin(), dim=-3)
     squares = (real - normal) ** 2 + imaginary**2
-    return ((squares @ (weights * normal)) * samples.shape[-2]).mean()
+    n = joint_sum(samples.new_tensor(float(samples.shape[-2])))
+    return ((squares @ (weights * normal)) * n).mean()

@@ -8,6 +8,7 @@ from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._epochs import WriteEpoch as WriteEpoch
 from ._interrupt import TrainingInterrupted as TrainingInterrupted
+from ._launch import agreed_seed as agreed_seed
 from ._loader import BatchLoader as BatchLoader
 from ._loader import CrystalDataset as CrystalDataset
 from ._model_spec import ModelSpec as ModelSpec

@@ -5,12 +5,12 @@ import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from ._net import CrystalNet
 
-__all__ = ["CtrlC", "TrainingInterrupted", "watch_ctrl_c"]
+__all__ = ["CtrlC", "TrainingInterrupted", "ignore_ctrl_c", "watch_ctrl_c"]
 
 
 class CtrlC:
@@ -26,6 +26,24 @@ class TrainingInterrupted(KeyboardInterrupt):
     def __init__(self, net: "CrystalNet") -> None:
         super().__init__("The training was interrupted; the best weights so far are kept.")
         self.net = net
+
+    def __reduce__(self) -> Any:
+        # Other processes that train together are told of Ctrl-C, not of the net.
+        return KeyboardInterrupt, self.args
+
+
+@contextmanager
+def ignore_ctrl_c() -> Iterator[None]:
+    """Leave Ctrl-C, in a block of code, to the process that leads."""
+    is_main = threading.current_thread() is threading.main_thread()
+    if not is_main or signal.getsignal(signal.SIGINT) is not signal.default_int_handler:
+        yield
+        return
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @contextmanager

@@ -14,6 +14,7 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.objectives import ObjectiveModel, Targets
 
 from ._assembly import assemble, shuffled
+from ._shares import Share
 
 __all__ = ["BatchLoader", "CrystalDataset", "TrainingData", "plan_batches"]
 
@@ -106,6 +107,9 @@ class BatchLoader:
     A model that perturbs its batches (with noise, for example) draws from ``generator`` too. If
     there is none, it draws from the same fixed seed each time, so that validation losses can be
     compared. Crystals without targets are not perturbed.
+
+    With a ``share``, several processes iterate over the same batches, and each gets some of the
+    crystals of each; None for a batch that has none for this process.
     """
 
     def __init__(
@@ -117,6 +121,7 @@ class BatchLoader:
         max_edges: int | None,
         dtype: torch.dtype,
         generator: torch.Generator | None = None,
+        share: Share | None = None,
     ) -> None:
         self.dataset = dataset
         self.model = model
@@ -124,29 +129,56 @@ class BatchLoader:
         self.max_edges = max_edges
         self.dtype = dtype
         self.generator = generator
-        self.n_batches = len(self._plan(dataset.indices))
+        self.share = share
+        #: Crystals in each batch, all shares together.
+        self.sizes = [len(batch) for batch in self._plan(dataset.indices)]
+
+    @property
+    def n_batches(self) -> int:
+        """Number of batches."""
+        return len(self.sizes)
 
     def __len__(self) -> int:
         return self.n_batches
 
-    def __iter__(self) -> Iterator[tuple[CrystalBatch, dict[str, Tensor]]]:
+    def __iter__(self) -> Iterator[Any]:
         order, generator = self.dataset.indices, self.generator
         if generator is None:
             generator = torch.Generator().manual_seed(0)
         else:
             order = shuffled(self.dataset, generator)
         batches = self._plan(order)
-        self.n_batches = len(batches)
-        for batch, labels in assemble(self.dataset, batches, self.dtype):
-            if not self.dataset.labelled:
-                yield batch, {}
-                continue
-            # Offsets are subtracted before the cast: single precision has seven digits.
-            targets = {
-                name: values.to(self.dtype)
-                for name, values in self.model.standardize(labels, batch).items()
-            }
-            yield self.model.perturb(batch, targets, generator)
+        self.sizes = [len(batch) for batch in batches]
+        perturbs = self.dataset.labelled and self.model.perturbs
+        for indices in batches:
+            rows = None if self.share is None else self._share_of(indices)
+            if perturbs:  # the whole batch: noise must not depend on the number of processes
+                batch, targets = self.model.perturb(*self._assemble(indices), generator)
+                if rows is not None and len(rows):
+                    batch, targets = self.model.select(batch, targets, self._mask(indices, rows))
+            elif rows is None or len(rows):
+                batch, targets = self._assemble(indices if rows is None else indices[rows])
+            yield (batch, targets) if rows is None or len(rows) else None
+
+    def _share_of(self, indices: np.ndarray) -> np.ndarray:
+        graphs = self.dataset.graphs
+        assert self.share is not None
+        return self.share.rows(graphs.edge_counts[indices], graphs.atom_counts[indices])
+
+    def _mask(self, indices: np.ndarray, rows: np.ndarray) -> Tensor:
+        mask = torch.zeros(len(indices), dtype=torch.bool)
+        mask[torch.from_numpy(rows)] = True
+        return mask.to(self.dataset.graphs.device)
+
+    def _assemble(self, indices: np.ndarray) -> tuple[CrystalBatch, dict[str, Tensor]]:
+        """Return crystals and their targets as a batch."""
+        batch = self.dataset.graphs.batch(indices, self.dtype)
+        if not self.dataset.labelled:
+            return batch, {}
+        labels = self.dataset.targets.batch(indices, torch.float64)
+        # Offsets are subtracted before the cast: single precision has seven digits.
+        standardized = self.model.standardize(labels, batch)
+        return batch, {name: values.to(self.dtype) for name, values in standardized.items()}
 
     def _plan(self, order: np.ndarray) -> list[np.ndarray]:
         counts = self.dataset.graphs.edge_counts

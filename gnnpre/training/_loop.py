@@ -2,8 +2,7 @@
 
 import math
 import time
-from collections.abc import Iterator
-from contextlib import AbstractContextManager, nullcontext
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -14,7 +13,7 @@ from torch import Tensor
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalBatch
 
-from ._average import LossTotals, combine
+from ._average import LossTotals
 from ._epochs import EpochCheckpoints
 from ._interrupt import CtrlC
 from ._loader import BatchLoader, TrainingData
@@ -23,7 +22,9 @@ from ._progress import Progress
 from ._resume import StateFile
 from ._settings import TrainingSettings
 from ._state import TrainingState
+from ._steps import backpropagate, drawing, evaluate
 from ._strategies import set_trainable, unfreeze_all
+from ._team import Alone, Phase
 from ._time_limit import TimeLimit, seconds_of
 
 __all__ = ["TrainingLoop"]
@@ -51,6 +52,8 @@ class TrainingLoop:
         Writer of the models of chosen epochs.
     limit : TimeLimit
         The user's ``max_time``.
+    team : Alone or Leader
+        The processes that share the batches.
     """
 
     net: CrystalNet
@@ -60,6 +63,7 @@ class TrainingLoop:
     state_file: StateFile | None = None
     epoch_checkpoints: EpochCheckpoints | None = None
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
+    team: Alone = field(default_factory=Alone)
 
     def run(self, state: TrainingState) -> None:
         """Train until the last epoch, until it no longer helps, or until a callback stops it."""
@@ -78,6 +82,8 @@ class TrainingLoop:
         finally:
             progress.close()
         self._finish(state)
+        result = {"history": list(self.net.history), "checkpoints": self.net.checkpoints_}
+        self.team.begin(Phase("end", result=result), state.model)
         self.net.notify("on_train_end", X=self.data.train.graphs, y=self.data.train.labels)
 
     def _epochs_done(self, state: TrainingState) -> float:
@@ -137,9 +143,9 @@ class TrainingLoop:
             state.stopped = True
 
     def _train_epoch(self, state: TrainingState, freeze: bool) -> None:
-        loader = self._loader(state, training=True)
         parameters = list(state.model.parameters())
-        totals = LossTotals()
+        self.team.begin(self._phase("train", state, parameters, freeze), state.model)
+        loader, totals = self._loader(state, training=True), LossTotals()
         state.model.train()
         for number, batch in enumerate(_batches(loader, state), start=1):
             progress = (state.epoch - 1 + number / loader.n_batches) / self.settings.max_epochs
@@ -150,17 +156,17 @@ class TrainingLoop:
                 state.model.train()
             if freeze:  # statistics of batch norm belong to the frozen backbone
                 state.model.backbone.eval()
-            with _drawing(state):
+            with self.team.batch(loader.sizes[number - 1]):
                 loss, predictions = self._step(state, batch, parameters, totals)
-            # The first step has shown whether the model draws random numbers of its own.
-            if state.model_draws is None:
-                state.model_draws = state.randomness.was_used
             if state.average is not None:
                 state.average.update()
             self._end_batch(state, "train", batch, loss, predictions)
             if self.limit.is_over():  # an epoch may take hours: it ends where it is
                 state.stopped = True
+                if number < loader.n_batches:
+                    self.team.end_early()
                 break
+        self.team.add_totals(totals)
         self._record_losses(state, "train", totals, number)
 
     def _step(
@@ -171,15 +177,17 @@ class TrainingLoop:
         totals: LossTotals,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Make one step of the optimizer on a batch."""
-        model, (inputs, targets) = state.model, batch
-        # 1. loss
+        # 1. loss and gradient
+        self.team.share_weights(state.model, parameters)
         state.optimizer.zero_grad()
-        predictions = model(inputs)
-        terms = model.losses(predictions, targets, inputs)
-        totals.add(terms)
-        loss = combine(terms, step=True)
-        # 2. gradient; edge vectors that forces are derivatives by need none of the loss
-        loss.backward(inputs=[p for p in parameters if p.requires_grad])
+        with drawing(state.model_draws, state.randomness):
+            loss, predictions = backpropagate(state.model, batch, parameters, totals, self.team)
+        # The first step has shown whether the model draws random numbers of its own.
+        if state.model_draws is None:
+            state.model_draws = state.randomness.was_used
+        reported = self.team.reported_loss(loss) if self.net.callbacks_ else loss
+        # 2. all of the gradient, clipped
+        self.team.collect_gradients(parameters)
         if self.settings.gradient_clip is not None:
             torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
         if self.net.callbacks_:
@@ -187,22 +195,44 @@ class TrainingLoop:
             self.net.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
         # 3. step
         state.optimizer.step()
-        return loss, predictions
+        return reported, predictions
 
     def _validate(self, state: TrainingState) -> None:
         start = time.perf_counter()
-        loader = self._loader(state, training=False)
-        totals = LossTotals()
+        loader, totals = self._loader(state, training=False), LossTotals()
         with torch.no_grad(), state.evaluation_weights():
-            for batch in loader:
+            self.team.begin(self._phase("validate", state), state.model)
+            for number, batch in enumerate(loader):
                 self._begin_batch(batch, training=False)
                 state.model.eval()
-                predictions = state.model(batch[0])
-                terms = state.model.losses(predictions, batch[1], batch[0])
-                totals.add(terms)
-                self._end_batch(state, "valid", batch, combine(terms), predictions)
+                with self.team.batch(loader.sizes[number]):
+                    terms, predictions = evaluate(state.model, batch)
+                    totals.add(terms)
+                    if self.net.callbacks_:
+                        loss = self.team.reported_loss(self.team.loss(terms, step=False))
+                        self._end_batch(state, "valid", batch, loss, predictions)
+        self.team.add_totals(totals)
         self._record_losses(state, "valid", totals, loader.n_batches)
         self.limit.validation = time.perf_counter() - start
+
+    def _phase(
+        self,
+        task: str,
+        state: TrainingState,
+        parameters: Sequence[torch.nn.Parameter] = (),
+        freeze: bool = False,
+    ) -> Phase:
+        """Describe the next phase to the processes that take part in it."""
+        return Phase(
+            task,
+            epoch=state.epoch,
+            random_state=state.generator.get_state(),
+            freeze=freeze,
+            trainable=tuple(parameter.requires_grad for parameter in parameters),
+            draws=state.model_draws,
+            reports=bool(self.net.callbacks_),
+            may_end_early=self.limit.seconds is not None,
+        )
 
     def _judge(self, state: TrainingState) -> None:
         """Keep the best weights, adapt the learning rate, and notice that a training diverged."""
@@ -245,6 +275,7 @@ class TrainingLoop:
             max_edges=self.settings.max_edges,
             dtype=next(state.model.parameters()).dtype,
             generator=state.generator if training else None,
+            share=self.team.share,
         )
 
     def _begin_batch(self, batch: _Batch, *, training: bool) -> None:
@@ -291,19 +322,11 @@ def _batches(loader: BatchLoader, state: TrainingState) -> Iterator[_Batch]:
     """Yield the batches of an epoch; perturbing them may draw random numbers, too."""
     batches = iter(loader)
     while True:
-        with _drawing(state):
+        with drawing(state.model_draws, state.randomness):
             batch = next(batches, None)
         if batch is None:
             return
         yield batch
-
-
-def _drawing(state: TrainingState) -> AbstractContextManager[Any]:
-    """Return the context of code that may draw random numbers without a generator.
-
-    The first step shows whether the model does: watching every operation of torch takes time.
-    """
-    return nullcontext() if state.model_draws is False else state.randomness
 
 
 def _restore_after_divergence(state: TrainingState) -> None:

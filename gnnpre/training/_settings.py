@@ -54,6 +54,7 @@ class TrainingSettings:
     frozen_epochs: float = 0.25
     checkpoint_epochs: Sequence[int] | None = None
     max_time: float | str | None = None
+    n_processes: int | str | None = None
 
     @classmethod
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "TrainingSettings":
@@ -87,6 +88,12 @@ class TrainingSettings:
             check_number("ema_decay", self.ema_decay, high=1.0, high_included=False)
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
+        if self.n_processes not in (None, "auto"):
+            if isinstance(self.n_processes, str):
+                raise ValueError(
+                    f"n_processes={self.n_processes!r}; expected an int above 0, 'auto' or None."
+                )
+            check_number("n_processes", self.n_processes, integer=True)
         for name in ("restore_best", "resume"):
             check_bool(name, getattr(self, name))
         if self.compile != "auto" and not isinstance(self.compile, (bool, np.bool_)):

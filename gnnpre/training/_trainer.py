@@ -1,7 +1,7 @@
 """One training, from a spec and data to a trained net; and nets with weights that are there."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import fields
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -16,13 +16,16 @@ from gnnpre.objectives import ObjectiveModel, Targets
 from ._average import WeightAverage
 from ._callbacks import check_callbacks
 from ._epochs import EpochCheckpoints, WriteEpoch
-from ._interrupt import TrainingInterrupted, watch_ctrl_c
+from ._follower import Follower
+from ._interrupt import TrainingInterrupted, ignore_ctrl_c, watch_ctrl_c
+from ._launch import join_processes
 from ._loader import CrystalDataset, TrainingData
 from ._loop import TrainingLoop
 from ._model_spec import ModelSpec
 from ._net import CrystalNet
 from ._predict import ordinary_mode
 from ._randomness import PrivateRandomness, default_float32
+from ._ranks import Ranks
 from ._rates import make_rate
 from ._resume import StateFile, run_key
 from ._schedules import CosineSchedule, resolve_schedule
@@ -30,12 +33,17 @@ from ._settings import TrainingSettings, resolve_compile
 from ._specs import to_spec
 from ._state import TrainingState
 from ._strategies import parameter_groups, set_trainable
+from ._team import Alone, Leader, SharedStep
 from ._verify import build_for_weights
+from ._work import TrainingWork
 
-__all__ = ["restore_net", "train"]
+__all__ = ["restore_net", "take_part", "train"]
 
 #: Settings that do not change the result of a training.
-_NEUTRAL = {"device", "compile", "verbose", "checkpoint_dir", "checkpoint_epochs", "resume"}
+_NEUTRAL = {
+    *("device", "compile", "verbose", "n_processes"),
+    *("checkpoint_dir", "checkpoint_epochs", "resume"),
+}
 
 
 def train(
@@ -89,33 +97,88 @@ def train(
     TrainingInterrupted
         If Ctrl-C is pressed after the first epoch; a KeyboardInterrupt that carries the net.
     """
-    device = resolve_device(settings.device)
-    has_validation = len(valid_indices) > 0
     user_callbacks = check_callbacks(
-        callbacks, schedule=settings.schedule, has_validation=has_validation
+        callbacks, schedule=settings.schedule, has_validation=len(valid_indices) > 0
     )
-    _check_patience(settings, has_validation)
+    _check_patience(settings, len(valid_indices) > 0)
+    work = TrainingWork(spec, dataset, train_indices, valid_indices, settings, seed)
+    with join_processes(work) as (ranks, process_settings):
+        work = replace(work, settings=process_settings)
+        if ranks is None or ranks.leads:
+            leading = Leading(prepare, user_callbacks, run, write_epoch)
+            return _train(work, leading, Alone() if ranks is None else Leader(ranks))
+        with ignore_ctrl_c():
+            return take_part(work, ranks, prepare)
+
+
+@dataclass(frozen=True)
+class Leading:
+    """What the process that leads a training has beside the others; see :func:`train`."""
+
+    prepare: Callable[[ObjectiveModel], None] | None
+    callbacks: list[Any]
+    run: Mapping[str, Any] | None
+    write_epoch: WriteEpoch | None
+
+
+def _train(work: TrainingWork, leading: Leading, team: Alone) -> CrystalNet:
+    """Train in this process, which leads where there are several."""
+    settings = work.settings
+    device = resolve_device(settings.device)
     with ordinary_mode(device), torch.enable_grad(), watch_ctrl_c() as ctrl_c:
-        # 1. data, on the device of the training
-        dataset = dataset.to(device)
-        valid = dataset.subset(valid_indices) if has_validation else None
-        data = TrainingData(dataset.subset(train_indices), valid)
-        # 2. model
-        randomness = PrivateRandomness(seed, device)
-        model = _build_model(spec, data.train, settings, randomness, prepare)
-        # 3. net and state
+        # 1. data, model and net
+        data = _training_data(work)
+        randomness = PrivateRandomness(work.seed, device)
+        model = _build_model(work.spec, data.train, settings, randomness, leading.prepare)
         groups = parameter_groups(model.backbone, settings)
-        net = _make_net(spec, settings, device, callbacks=user_callbacks, param_groups=groups)
+        net = _make_net(
+            work.spec, settings, device, callbacks=leading.callbacks, param_groups=groups
+        )
         net.hold(model, optimizer=True)
-        state = _initial_state(net, settings, seed, randomness)
-        # 4. loop
-        loop = TrainingLoop(net, data, settings, ctrl_c)
+        state = _initial_state(net, settings, work.seed, randomness)
+        # 2. files
+        loop = TrainingLoop(net, data, settings, ctrl_c, team=team)
         if settings.checkpoint_dir is not None:
-            description = {"spec": spec.to_dict(), "seed": seed, **_deciding(settings)}
-            key = run_key({**description, **(run or {})}, data)
-            _add_files(loop, Path(settings.checkpoint_dir), key, write_epoch)
+            description = {"spec": work.spec.to_dict(), "seed": work.seed, **_deciding(settings)}
+            key = run_key({**description, **(leading.run or {})}, data)
+            _add_files(loop, Path(settings.checkpoint_dir), key, leading.write_epoch)
+        # 3. loop
         _run(loop, state)
     return net
+
+
+def take_part(
+    work: TrainingWork,
+    ranks: Ranks,
+    prepare: Callable[[ObjectiveModel], None] | None = None,
+) -> CrystalNet:
+    """Compute gradients for the process that leads; return the net that it ends with.
+
+    Parameters
+    ----------
+    work : TrainingWork
+        The training.
+    ranks : Ranks
+        Its processes.
+    prepare : callable, optional
+        Changes the fresh model, as in :func:`train`.
+    """
+    settings = work.settings
+    device = resolve_device(settings.device)
+    with ordinary_mode(device), torch.enable_grad():
+        data = _training_data(work)
+        randomness = PrivateRandomness(work.seed, device)
+        model = _build_model(work.spec, data.train, settings, randomness, prepare)
+        net = _make_net(work.spec, settings, device).hold(model)
+        Follower(net, data, settings, SharedStep(ranks), work.seed).run()
+    return net
+
+
+def _training_data(work: TrainingWork) -> TrainingData:
+    """Return the data on the device of the training."""
+    dataset = work.dataset.to(resolve_device(work.settings.device))
+    valid = dataset.subset(work.valid) if len(work.valid) else None
+    return TrainingData(dataset.subset(work.train), valid)
 
 
 def _build_model(

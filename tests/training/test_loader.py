@@ -14,6 +14,8 @@ EDGES = np.array([10, 20, 30, 40, 500, 10, 0, 60, 20, 20])
 class Noisy:
     """Stands in for a model that perturbs its batches."""
 
+    perturbs = True
+
     def standardize(self, labels, batch):
         return labels
 
@@ -22,6 +24,8 @@ class Noisy:
 
 
 class Plain:
+    perturbs = False
+
     def standardize(self, labels, batch):
         return labels
 

@@ -19,7 +19,16 @@ __all__ = ["check_same_search", "search_identity"]
 #: Attribute of an Optuna study.
 IDENTITY = "gnnpre:search"
 # Parameters that decide where and how loudly a model is trained, not what it becomes.
-IRRELEVANT = ("n_jobs", "verbose", "device", "memory", "checkpoint_dir", "resume", "callbacks")
+IRRELEVANT = (
+    "n_jobs",
+    "n_processes",
+    "verbose",
+    "device",
+    "memory",
+    "checkpoint_dir",
+    "resume",
+    "callbacks",
+)
 CURE = (
     "Choose another study_name for a new search, or repeat the search as it was. Within a "
     "cross-validation leave study_name=None: each fold needs a search of its own."

@@ -30,7 +30,7 @@ __all__ = [
 RESERVED = frozenset(
     {
         *("backbone", "objective", "pretrained", "pretraining", "random_state", "callbacks"),
-        *("checkpoint_dir", "resume", "device", "verbose"),
+        *("checkpoint_dir", "resume", "device", "verbose", "n_processes"),
     }
 )
 # Of no use in a study: which features a probe reads is fixed.

@@ -1,0 +1,50 @@
+"""What every process of a training does with its share of a batch."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from gnnpre.graphs import CrystalBatch
+from gnnpre.objectives import LossTerm, ObjectiveModel
+
+from ._average import LossTotals
+from ._randomness import PrivateRandomness
+from ._team import Alone
+
+__all__ = ["backpropagate", "drawing", "evaluate"]
+
+_Batch = tuple[CrystalBatch, dict[str, Tensor]]
+
+
+def backpropagate(
+    model: ObjectiveModel,
+    batch: _Batch,
+    parameters: list[torch.nn.Parameter],
+    totals: LossTotals,
+    team: Alone,
+) -> tuple[Tensor, dict[str, Tensor]]:
+    """Compute the gradients of a batch; return its loss and its predictions."""
+    # 1. loss
+    terms, predictions = evaluate(model, batch)
+    totals.add(terms)
+    loss = team.loss(terms)
+    # 2. gradient; edge vectors that forces are derivatives by need none of the loss
+    loss.backward(inputs=[p for p in parameters if p.requires_grad])
+    return loss, predictions
+
+
+def evaluate(model: ObjectiveModel, batch: _Batch) -> tuple[dict[str, LossTerm], dict[str, Tensor]]:
+    """Return the terms of the loss of a batch, and the predictions."""
+    inputs, targets = batch
+    predictions = model(inputs)
+    return model.losses(predictions, targets, inputs), predictions
+
+
+def drawing(model_draws: bool | None, randomness: PrivateRandomness) -> AbstractContextManager[Any]:
+    """Return the context of code that may draw random numbers without a generator.
+
+    The first step shows whether the model does: watching every operation of torch takes time.
+    """
+    return nullcontext() if model_draws is False else randomness
