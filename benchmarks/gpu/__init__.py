@@ -1,0 +1,1 @@
+"""Parts of ``benchmarks/gpu/run.sh``: one module each, with a function ``main(job)``."""

@@ -1,0 +1,132 @@
+"""Measure, print and store the ratios."""
+
+import argparse
+import json
+import os
+import statistics
+import subprocess
+import sys
+import time
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from common import ROOT, Peer, origin_lines, where_and_when
+
+RESULTS = ROOT / "benchmarks" / "results"
+SCRIPT = Path(__file__).with_name("steps.py")
+#: Largest share of the earlier time that a step of this batch size may take.
+REQUIRED = {16: 0.6}
+PROCESSES_REQUIRED = 1.8
+NOW = "now"
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Run both parts."""
+    result: dict = {"rounds": arguments.rounds, **where_and_when()}
+    if not arguments.no_small:
+        before = [name for name in arguments.before.split(",") if name]
+        result["small"] = small_batches(before, arguments.rounds)
+    if not arguments.no_processes:
+        result["processes"] = two_processes(arguments.rounds)
+    lines = report(result)
+    print("\n".join(lines))
+    RESULTS.mkdir(parents=True, exist_ok=True)
+    (RESULTS / "training.json").write_text(json.dumps(result, indent=1) + "\n")
+    (RESULTS / "training.md").write_text("\n".join([*lines, ""]))
+
+
+def small_batches(before: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds per step of each revision, taking turns."""
+    with ExitStack() as stack:
+        peers = {name: stack.enter_context(revision(name)) for name in (*before, NOW)}
+        names = ask(next(iter(peers.values())), "names")
+        seconds = {name: {peer: [] for peer in peers} for name in names}
+        for number in range(rounds + 1):
+            for name in names:
+                for label, peer in peers.items():
+                    value = ask(peer, name)
+                    if number:  # the first round warms up
+                        seconds[name][label].append(value)
+    return seconds
+
+
+def ask(peer: Peer, question: str):
+    """Return the answer of a process."""
+    return peer.ask(question)[0]
+
+
+@contextmanager
+def revision(name: str):
+    """Yield a process that runs a revision of gnnpre, in a work tree of its own."""
+    with TemporaryDirectory() as folder:
+        tree = ROOT
+        if name != NOW:
+            tree = Path(folder) / "tree"
+            git = ["git", "-C", str(ROOT), "worktree"]
+            subprocess.run([*git, "add", "--detach", "-q", str(tree), name], check=True)
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = f"{tree}{os.pathsep}{ROOT / 'benchmarks'}"
+        try:
+            peer = Peer(sys.executable, str(SCRIPT), None, Path(folder))
+        finally:
+            os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
+        try:
+            yield peer
+        finally:
+            peer.close()
+            if name != NOW:
+                subprocess.run([*git, "remove", "--force", str(tree)], check=True)
+
+
+def two_processes(rounds: int) -> dict[str, dict[str, list[float]]]:
+    """Return the seconds per step on the clock of one process and of two, taking turns."""
+    import torch
+
+    from . import steps
+
+    torch.set_num_threads(1)
+    fits = steps.make_fits()
+    seconds: dict[str, dict[str, list[float]]] = {}
+    for name, fit in fits.items():
+        for size in (32, 128):
+            row = seconds.setdefault(f"{name}, batch {size}", {"1": [], "2": []})
+            for _ in range(rounds):
+                for n in (1, 2):
+                    value = steps.seconds_per_step(fit, size, time.perf_counter, n_processes=n)
+                    row[str(n)].append(value)
+    return seconds
+
+
+def report(result: dict) -> list[str]:
+    """Return the page."""
+    lines = ["# Trainings", "", "Written by `python -m benchmarks training`.", ""]
+    lines += origin_lines(result)
+    if "small" in result:
+        lines += ["", "## Small batches", "", "Phonons at 5 Å. Milliseconds of processor time of"]
+        lines += ["a step of `fit` (batch assembly, averages and clipping included), medians.", ""]
+        lines += table_of_revisions(result["small"])
+    if "processes" in result:
+        lines += ["", "## Two processes of one thread", "", "Milliseconds of a step on the clock."]
+        lines += ["", "| training | one | two | faster | required |", "|---|---|---|---|---|"]
+        for name, row in result["processes"].items():
+            one, two = (1e3 * statistics.median(row[n]) for n in ("1", "2"))
+            lines.append(
+                f"| {name} | {one:.1f} | {two:.1f} | {one / two:.2f} | {PROCESSES_REQUIRED} |"
+            )
+    return lines
+
+
+def table_of_revisions(seconds: dict[str, dict[str, list[float]]]) -> list[str]:
+    """Return the times of the revisions, and the ratios of now to each of them."""
+    labels = list(next(iter(seconds.values())))
+    before = [label for label in labels if label != NOW]
+    header = ["training", *labels, *(f"now / {label}" for label in before), "required"]
+    lines = [f"| {' | '.join(header)} |", f"|{'---|' * len(header)}"]
+    for name, row in seconds.items():
+        medians = {label: 1e3 * statistics.median(values) for label, values in row.items()}
+        ratios = [f"{medians[NOW] / medians[label]:.2f}" for label in before]
+        required = REQUIRED.get(int(name.rpartition(" ")[2]), "")
+        cells = [name, *(f"{medians[label]:.2f}" for label in labels), *ratios, str(required)]
+        lines.append(f"| {' | '.join(cells)} |")
+    return lines
