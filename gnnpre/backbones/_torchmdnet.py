@@ -167,7 +167,7 @@ class _Edges(NamedTuple):
 
     def filters(self, linear: nn.Linear) -> LinearMap:
         """Return a linear map of the radial functions, (P, ...)."""
-        return LinearMap(self.radial, linear.weight[:, self.columns], linear.bias)
+        return LinearMap(self.radial, linear.weight.index_select(1, self.columns), linear.bias)
 
 
 class TorchMDNetModule(BackboneModule):

@@ -13,9 +13,17 @@ __all__ = ["LossTotals", "WeightAverage", "combine"]
 
 def combine(terms: Mapping[str, LossTerm], *, step: bool = False) -> Tensor:
     """Return the weighted sum of the means of the terms, over a data set or for a step."""
-    means = [term.step_mean if step else term.mean for term in terms.values()]
-    weights = [term.weight for term in terms.values()]
-    return torch.stack([w * mean for w, mean in zip(weights, means, strict=True)]).sum()
+    means = ((term.weight, term.step_mean if step else term.mean) for term in terms.values())
+    # Each operation costs as much as its arithmetic on a thousand numbers.
+    return sum_of([mean if weight == 1 else weight * mean for weight, mean in means])
+
+
+def sum_of(values: list[Tensor]) -> Tensor:
+    """Return the sum of at least one tensor."""
+    total, *others = values
+    for value in others:
+        total = total + value
+    return total
 
 
 class LossTotals:

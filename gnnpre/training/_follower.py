@@ -9,7 +9,7 @@ from ._loader import BatchLoader, CrystalDataset, TrainingData
 from ._net import CrystalNet
 from ._randomness import PrivateRandomness
 from ._settings import TrainingSettings
-from ._steps import backpropagate, drawing, evaluate
+from ._steps import backpropagate, clear_gradients, drawing, evaluate
 from ._strategies import unfreeze_all
 from ._team import Phase, SharedStep
 
@@ -72,7 +72,7 @@ class Follower:
                     break
                 if batch is None:
                     continue
-                self._zero_gradients(parameters)
+                clear_gradients(parameters)
                 with context:
                     loss, _ = backpropagate(model, batch, parameters, totals, self.team)
                 if phase.reports:
@@ -119,7 +119,3 @@ class Follower:
             generator=generator,
             share=self.team.share,
         )
-
-    def _zero_gradients(self, parameters: list[torch.nn.Parameter]) -> None:
-        for parameter in parameters:
-            parameter.grad = None

@@ -22,7 +22,7 @@ from ._progress import Progress
 from ._resume import StateFile
 from ._settings import TrainingSettings
 from ._state import TrainingState
-from ._steps import backpropagate, drawing, evaluate
+from ._steps import backpropagate, clear_gradients, clip_gradients, drawing, evaluate
 from ._strategies import set_trainable, unfreeze_all
 from ._team import Alone, Phase
 from ._time_limit import TimeLimit, seconds_of
@@ -179,7 +179,7 @@ class TrainingLoop:
         """Make one step of the optimizer on a batch."""
         # 1. loss and gradient
         self.team.share_weights(state.model, parameters)
-        state.optimizer.zero_grad()
+        clear_gradients(parameters)
         with drawing(state.model_draws, state.randomness):
             loss, predictions = backpropagate(state.model, batch, parameters, totals, self.team)
         # The first step has shown whether the model draws random numbers of its own.
@@ -189,7 +189,7 @@ class TrainingLoop:
         # 2. all of the gradient, clipped
         self.team.collect_gradients(parameters)
         if self.settings.gradient_clip is not None:
-            torch.nn.utils.clip_grad_norm_(parameters, self.settings.gradient_clip)
+            clip_gradients(parameters, self.settings.gradient_clip)
         if self.net.callbacks_:
             named = TeeGenerator(self.net.get_all_learnable_params())
             self.net.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)

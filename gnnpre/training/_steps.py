@@ -13,7 +13,7 @@ from ._average import LossTotals
 from ._randomness import PrivateRandomness
 from ._team import Alone
 
-__all__ = ["backpropagate", "drawing", "evaluate"]
+__all__ = ["backpropagate", "clear_gradients", "clip_gradients", "drawing", "evaluate"]
 
 _Batch = tuple[CrystalBatch, dict[str, Tensor]]
 
@@ -48,3 +48,19 @@ def drawing(model_draws: bool | None, randomness: PrivateRandomness) -> Abstract
     The first step shows whether the model does: watching every operation of torch takes time.
     """
     return nullcontext() if model_draws is False else randomness
+
+
+def clear_gradients(parameters: list[torch.nn.Parameter]) -> None:
+    """Forget the gradients of the last step."""
+    for parameter in parameters:
+        parameter.grad = None
+
+
+def clip_gradients(parameters: list[torch.nn.Parameter], largest: float) -> None:
+    """Scale all gradients down where the norm of all of them is above ``largest``."""
+    gradients = [parameter.grad for parameter in parameters if parameter.grad is not None]
+    # One norm of everything: that of torch makes one of each tensor first.
+    norm = torch.cat([gradient.reshape(-1) for gradient in gradients]).norm()
+    if norm.device.type == "cpu" and norm <= largest:  # on a GPU, to look would mean to wait
+        return
+    torch._foreach_mul_(gradients, (largest / (norm + 1e-6)).clamp(max=1.0))

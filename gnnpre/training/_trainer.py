@@ -281,6 +281,8 @@ def _make_net(
     return CrystalNet(
         module=spec,
         optimizer__weight_decay=settings.weight_decay,
+        # One call for all weights: tensor by tensor, AdamW takes a tenth of a small step.
+        optimizer__fused=True,
         optimizer__param_groups=list(param_groups),
         lr=settings.learning_rate,
         max_epochs=settings.max_epochs,

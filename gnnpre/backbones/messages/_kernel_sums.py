@@ -119,12 +119,14 @@ class KernelSums(NamedTuple):
         dense = [[None if x is None else x.contiguous() for x in group] for group in groups]
         target, source = self.pairs.target.contiguous(), self.pairs.source.contiguous()
 
-        # 2. Ranges of pairs. Gradients to which all edges add get a tensor for each range.
+        # 2. Ranges of pairs. Gradients to which all edges add get a tensor for each of several.
         k, n = target.shape
         n_threads = max(1, min(torch.get_num_threads(), n // MIN_PAIRS_PER_THREAD))
         ranges = cut_pairs(target, source, n_threads)
         per_range = [
-            x.new_zeros(len(ranges), *x.shape) if x is not None and role == SHARED else None
+            x.new_zeros(len(ranges), *x.shape)
+            if x is not None and role == SHARED and len(ranges) > 1
+            else None
             for role, x in zip(self.roles, gradients, strict=False)
         ]
         outputs = [
@@ -159,9 +161,11 @@ def kernel_inputs(inputs: Sequence[Tensor | LinearMap]) -> list[Tensor]:
     tensors = [x.features if isinstance(x, LinearMap) else x for x in inputs]
     for x in inputs:
         if isinstance(x, LinearMap):
-            padding = (0, -len(x.weight) % PADDING)
+            padding = -len(x.weight) % PADDING
             bias = x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias
-            tensors += [nn.functional.pad(y, padding) for y in (x.weight.t(), bias)]
+            rows = (x.weight.t(), bias)
+            # A pad of nothing would be a copy.
+            tensors += [nn.functional.pad(y, (0, padding)) for y in rows] if padding else rows
     return tensors
 
 
@@ -177,22 +181,31 @@ def find_kernel(
         return None
     # 2. sizes of rows, which are compiled in: a kernel reads beyond the end of shorter ones
     widths = tuple(_width(x) for x in inputs)
-    spec = message.kernel(widths)
-    if spec is None:
+    mapped = tuple(number for number, x in enumerate(inputs) if isinstance(x, LinearMap))
+    kernel = _kernel_of(message, widths, mapped, REAL_BITS[dtype])
+    if kernel is None:
         return None
-    mapped = [number for number, x in enumerate(inputs) if isinstance(x, LinearMap)]
-    if widths != spec.widths or mapped != [n for n in (spec.mapped,) if n is not None]:
-        raise ValueError(
-            f"Rows of {spec.source} have {widths} numbers, linear maps are {mapped}; expected "
-            f"{spec.widths}, and {spec.mapped}."
-        )
-    # 3. the library, compiled now unless it has been before
-    library = _library(spec, REAL_BITS[dtype])
-    if library is None:
-        return None
+    library, spec = kernel
     roles = (*message.roles, *(SHARED, SHARED) * len(mapped))
     n_features = sum(x.features.shape[1] for x in inputs if isinstance(x, LinearMap))
     return KernelSums(library, spec, roles, n_features, pairs, n_atoms)
+
+
+@lru_cache
+def _kernel_of(
+    message: EdgeMessage, widths: tuple[int, ...], mapped: tuple[int, ...], real_bits: int
+) -> tuple[ctypes.CDLL, KernelSpec] | None:
+    """Return the library for a message with rows of these widths, and its description."""
+    spec = message.kernel(widths)
+    if spec is None:
+        return None
+    if widths != spec.widths or mapped != tuple(n for n in (spec.mapped,) if n is not None):
+        raise ValueError(
+            f"Rows of {spec.source} have {widths} numbers, linear maps are {list(mapped)}; "
+            f"expected {spec.widths}, and {spec.mapped}."
+        )
+    library = _library(spec, real_bits)
+    return None if library is None else (library, spec)
 
 
 def _width(x: Tensor | LinearMap) -> int:
