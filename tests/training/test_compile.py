@@ -73,9 +73,11 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(fit, monkeypatch):
     monkeypatch.setattr(_kernel_sums, "load_kernel", broken)
     monkeypatch.setattr(_blocks, "compile_function", None)
     _kernel_sums._library.cache_clear()
+    _kernel_sums._kernel_of.cache_clear()
     with pytest.warns(UserWarning, match="No compiled kernel: there is no C compiler") as caught:
         compiled = fit(compile=True)
     _kernel_sums._library.cache_clear()
+    _kernel_sums._kernel_of.cache_clear()
     assert len([w for w in caught if "No compiled kernel" in str(w.message)]) == 1
     same_weights(compiled, fit(compile=False))
 
