@@ -1,6 +1,6 @@
 """Batches of crystals and targets, by count or by edges."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,6 +17,8 @@ from ._assembly import assemble, shuffled
 from ._shares import Share
 
 __all__ = ["BatchLoader", "CrystalDataset", "TrainingData", "plan_batches"]
+
+_Batch = tuple[CrystalBatch, dict[str, Tensor]]
 
 
 def plan_batches(
@@ -101,6 +103,15 @@ class TrainingData:
     valid: CrystalDataset | None
 
 
+def assemble(
+    dataset: CrystalDataset, batches: Sequence[np.ndarray], dtype: torch.dtype
+) -> Iterator[_Batch]:
+    """Yield each batch of crystals with its labels in float64; no labels if there are none."""
+    for indices in batches:
+        labels = dataset.targets.batch(indices, torch.float64) if dataset.labelled else {}
+        yield dataset.graphs.batch(indices, dtype), labels
+
+
 class BatchLoader:
     """Iterate over the batches of a data set, shuffled by ``generator`` if there is one.
 
@@ -149,33 +160,48 @@ class BatchLoader:
             order = shuffled(self.dataset, generator)
         batches = self._plan(order)
         self.sizes = [len(batch) for batch in batches]
-        perturbs = self.dataset.labelled and self.model.perturbs
-        for indices in batches:
-            rows = None if self.share is None else self._share_of(indices)
-            if perturbs:  # the whole batch: noise must not depend on the number of processes
-                batch, targets = self.model.perturb(*self._assemble(indices), generator)
-                if rows is not None and len(rows):
-                    batch, targets = self.model.select(batch, targets, self._mask(indices, rows))
-            elif rows is None or len(rows):
-                batch, targets = self._assemble(indices if rows is None else indices[rows])
-            yield (batch, targets) if rows is None or len(rows) else None
+        if self.dataset.labelled and self.model.perturbs:
+            yield from self._perturbed(batches, generator)
+        else:
+            yield from self._plain(batches)
 
-    def _share_of(self, indices: np.ndarray) -> np.ndarray:
+    def _plain(self, batches: list[np.ndarray]) -> Iterator[_Batch | None]:
+        """Yield this process's share of each batch; nothing else is assembled."""
+        shares = [indices[self._rows(indices)] for indices in batches]
+        assembled = assemble(self.dataset, [share for share in shares if len(share)], self.dtype)
+        for share in shares:
+            yield self._standardized(*next(assembled)) if len(share) else None
+
+    def _perturbed(
+        self, batches: list[np.ndarray], generator: torch.Generator
+    ) -> Iterator[_Batch | None]:
+        """Yield this process's share of each batch, perturbed as a whole.
+
+        Noise must not depend on the number of processes.
+        """
+        assembled = assemble(self.dataset, batches, self.dtype)
+        for indices, unperturbed in zip(batches, assembled, strict=True):
+            batch = self.model.perturb(*self._standardized(*unperturbed), generator)
+            if self.share is None:
+                yield batch
+                continue
+            rows = self._rows(indices)
+            mask = torch.zeros(len(indices), dtype=torch.bool)
+            mask[rows] = True
+            mask = mask.to(self.dataset.graphs.device)
+            yield self.model.select(*batch, mask) if len(indices[rows]) else None
+
+    def _rows(self, indices: np.ndarray) -> Any:
+        """Return what selects this process's share of a batch."""
+        if self.share is None:
+            return slice(None)
         graphs = self.dataset.graphs
-        assert self.share is not None
         return self.share.rows(graphs.edge_counts[indices], graphs.atom_counts[indices])
 
-    def _mask(self, indices: np.ndarray, rows: np.ndarray) -> Tensor:
-        mask = torch.zeros(len(indices), dtype=torch.bool)
-        mask[torch.from_numpy(rows)] = True
-        return mask.to(self.dataset.graphs.device)
-
-    def _assemble(self, indices: np.ndarray) -> tuple[CrystalBatch, dict[str, Tensor]]:
-        """Return crystals and their targets as a batch."""
-        batch = self.dataset.graphs.batch(indices, self.dtype)
+    def _standardized(self, batch: CrystalBatch, labels: dict[str, Tensor]) -> _Batch:
+        """Return a batch with its targets in the precision of the network."""
         if not self.dataset.labelled:
             return batch, {}
-        labels = self.dataset.targets.batch(indices, torch.float64)
         # Offsets are subtracted before the cast: single precision has seven digits.
         standardized = self.model.standardize(labels, batch)
         return batch, {name: values.to(self.dtype) for name, values in standardized.items()}
