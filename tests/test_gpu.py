@@ -20,6 +20,7 @@ from gnnpre import (
     StructureToGraph,
 )
 from gnnpre.datasets import make_emt_frames
+from gnnpre.training import _loop
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
@@ -147,3 +148,36 @@ def test_classes(data):
     classifier = PropertyClassifier(CGCNN(8, 1), max_epochs=1, random_state=0, device="cuda")
     y = labels.energy > np.median(labels.energy)
     assert classifier.fit(graphs, y).predict_proba(graphs.to("cuda")).shape == (24, 2)
+
+
+def test_a_step_never_waits_for_the_gpu(data, monkeypatch):
+    batches = _loop._batches
+
+    def strict(loader, state):
+        for number, batch in enumerate(batches(loader, state)):
+            if number == 1:  # the first step may compile, measure and allocate
+                torch.cuda.set_sync_debug_mode("error")
+            yield batch
+        torch.cuda.set_sync_debug_mode("default")  # losses are read once per epoch
+
+    monkeypatch.setattr(_loop, "_batches", strict)
+    graphs, labels = data
+    try:
+        make_pretrainer("cuda", validation_fraction=0.0).fit(graphs.to("cuda"), labels)
+    finally:
+        torch.cuda.set_sync_debug_mode("default")
+
+
+@pytest.mark.skipif(torch.cuda.device_count() < 2, reason="torch sees one GPU")
+def test_another_gpu(data):
+    graphs, labels = data
+    model = make_pretrainer("cuda:1").fit(graphs, labels)
+    assert next(model.net_.module_.parameters()).device == torch.device("cuda:1")
+    assert np.isfinite(model.predict(graphs).energy).all()
+
+
+def test_a_gpu_that_is_not_there_is_an_error_that_says_how_many_there_are(data):
+    graphs, labels = data
+    count = torch.cuda.device_count()
+    with pytest.raises(ValueError, match=rf"device='cuda:{count}', but torch sees {count} GPUs"):
+        make_pretrainer(f"cuda:{count}").fit(graphs, labels)

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ._batch import CrystalBatch
+from ._gather import take_rows
 
 if TYPE_CHECKING:
     from ._crystal_graphs import CrystalGraphs
@@ -32,13 +33,13 @@ def assemble_batch(
     )
     # 3. edges count atoms from the first one of the batch instead of that of their crystal
     first = (n_atoms.cumsum(0) - n_atoms).index_select(0, edge_crystal)
-    edge_index = graphs.edge_index[:, edges] + first  # (2, E)
+    edge_index = take_rows(graphs.edge_index, 1, edges) + first  # (2, E)
     # 4. vectors in float64: differences of coordinates lose digits in single precision
-    positions, cell = graphs.positions[atoms], graphs.cell[crystals]
-    edge_shift = graphs.edge_shift[edges]
+    positions, cell = take_rows(graphs.positions, 0, atoms), graphs.cell[crystals]
+    edge_shift = take_rows(graphs.edge_shift, 0, edges)
     vectors = _edge_vectors(positions, cell, edge_index, edge_shift, edge_crystal)
-    return CrystalBatch(
-        atomic_numbers=graphs.atomic_numbers[atoms].long(),
+    batch = CrystalBatch(
+        atomic_numbers=take_rows(graphs.atomic_numbers, 0, atoms).long(),
         positions=positions.to(dtype),
         cell=cell.to(dtype),
         pbc=graphs.pbc[crystals],
@@ -48,6 +49,8 @@ def assemble_batch(
         edge_vectors=vectors.to(dtype),
         batch=atom_crystal,
     )
+    batch.remember_pairs(graphs._mirrored, rows)
+    return batch
 
 
 def _edge_vectors(

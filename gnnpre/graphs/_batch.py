@@ -1,13 +1,15 @@
 """A batch of crystals as tensors: the input of a backbone."""
 
 from dataclasses import dataclass, fields, replace
+from functools import partial
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gnnpre._exporting import lazy_property
 
-from ._pairs import EdgePairs, find_pairs
+from ._pairs import EdgePairs, MirroredCrystals, find_pairs
 
 __all__ = ["CrystalBatch"]
 
@@ -112,7 +114,21 @@ class CrystalBatch:
         Edge vectors of a pair have to be opposite too. The gradient of an energy then lies on one
         edge of each pair, which leaves forces and stress unchanged.
         """
-        return find_pairs(self.edge_index, self.edge_shift)
+        find = self.__dict__.get("_find_pairs", find_pairs)
+        pairs: EdgePairs = find(self.edge_index, self.edge_shift)
+        return pairs
+
+    def remember_pairs(self, mirrored: MirroredCrystals, rows: slice | np.ndarray) -> None:
+        """Spare the search for pairs what earlier batches of the same crystals have shown.
+
+        Parameters
+        ----------
+        mirrored : MirroredCrystals
+            What has been shown of the crystals of a data set.
+        rows : slice or ndarray
+            Crystals of this batch.
+        """
+        self.__dict__["_find_pairs"] = partial(mirrored.find_pairs, rows)
 
     @lazy_property
     def volume(self) -> Tensor:
@@ -223,8 +239,9 @@ class CrystalBatch:
     def _replace(self, **changes: Tensor) -> "CrystalBatch":
         changed = replace(self, **changes)
         # cached_property keeps its value in __dict__.
-        if "pairs" in self.__dict__:  # the edges are the same ones
-            changed.__dict__["pairs"] = self.pairs
+        for name in ("pairs", "_find_pairs"):  # the edges are the same ones
+            if name in self.__dict__:
+                changed.__dict__[name] = self.__dict__[name]
         return changed
 
     def to(self, device: torch.device | str) -> "CrystalBatch":

@@ -17,6 +17,7 @@ from ._gather import BlockRows
 from ._graph_checks import FIELDS, check_graphs
 from ._graph_files import load_graphs, save_graphs
 from ._indexing import resolve_rows
+from ._pairs import MirroredCrystals
 from ._settings import GraphSettings
 from ._tensors import share_memory
 
@@ -149,6 +150,7 @@ class CrystalGraphs:
         self.edge_counts = self.n_edges.cpu().numpy()
         self._atom_rows = BlockRows(self.atom_counts, self.device)
         self._edge_rows = BlockRows(self.edge_counts, self.device)
+        self._mirrored = MirroredCrystals(len(self.n_atoms))
 
     def _fields(self) -> dict[str, Tensor]:
         return {name: getattr(self, name) for name in FIELDS}
@@ -236,7 +238,11 @@ class CrystalGraphs:
         return assemble_batch(self, rows, dtype)
 
     def _crystal_picker(self, rows: slice | np.ndarray) -> Any:
-        return rows if isinstance(rows, slice) else torch.from_numpy(rows).to(self.device)
+        return (
+            rows
+            if isinstance(rows, slice)
+            else torch.from_numpy(rows).to(self.device, non_blocking=True)
+        )
 
     def to(self, device: torch.device | str) -> "CrystalGraphs":
         """Return the graphs on a device: a copy, or the same object if they are there already.

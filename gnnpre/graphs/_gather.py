@@ -8,7 +8,7 @@ from torch import Tensor
 
 from ._indexing import offsets_from_counts
 
-__all__ = ["BlockRows"]
+__all__ = ["BlockRows", "take_rows"]
 
 # Rows gathered at a time: the indices of more would take more memory than the rows themselves.
 GATHERED_ROWS = 2**20
@@ -39,14 +39,25 @@ class BlockRows:
         """Return the slice or indices that select the rows of crystals from a tensor."""
         if isinstance(rows, slice):
             return slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
+        device = self.device_offsets.device
+        if device.type == "cpu":
+            return torch.from_numpy(self._on_host(rows))
         total = self.total(rows)
-        blocks = torch.from_numpy(rows).to(self.device_offsets.device)
+        blocks = torch.from_numpy(rows).to(device, non_blocking=True)
         starts = self.device_offsets[blocks]
         lengths = self.device_offsets[blocks + 1] - starts
         # Row k of the result is at starts + (k - rows before its block).
         starts -= lengths.cumsum(0) - lengths
         index = torch.repeat_interleave(starts, lengths, output_size=total)
         index += torch.arange(total, device=index.device)
+        return index
+
+    def _on_host(self, rows: np.ndarray) -> np.ndarray:
+        """Return the same indices by NumPy, whose operations start faster than those of torch."""
+        starts = self.offsets[rows]
+        lengths = self.offsets[rows + 1] - starts
+        index = np.repeat(starts + lengths - lengths.cumsum(), lengths)
+        index += np.arange(len(index))
         return index
 
     def take(self, tensors: list[tuple[Tensor, int]], rows: slice | np.ndarray) -> list[Tensor]:
@@ -62,6 +73,13 @@ class BlockRows:
             for (tensor, axis), target in zip(tensors, taken, strict=True):
                 target.narrow(axis, start, length).copy_(tensor.index_select(axis, index))
         return taken
+
+
+def take_rows(tensor: Tensor, axis: int, picker: slice | Tensor) -> Tensor:
+    """Return what a picker selects along an axis; a slice selects a view."""
+    if isinstance(picker, slice):
+        return tensor[:, picker] if axis else tensor[picker]
+    return tensor.index_select(axis, picker)
 
 
 def _empty_like(tensor: Tensor, axis: int, length: int) -> Tensor:

@@ -2,12 +2,13 @@
 
 from typing import NamedTuple
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from gnnpre._exporting import is_exporting
 
-__all__ = ["EdgePairs", "find_pairs"]
+__all__ = ["EdgePairs", "MirroredCrystals", "find_pairs"]
 
 # Odd numbers of 62 random bits: they spread each component of an edge over all bits of its hash.
 _FACTORS = (
@@ -46,7 +47,31 @@ class EdgePairs(NamedTuple):
     source: Tensor
 
 
-def find_pairs(edge_index: Tensor, edge_shift: Tensor) -> EdgePairs:
+class MirroredCrystals:
+    """Crystals of a data set of which a batch has shown that each edge has its reverse.
+
+    The proof takes most of the time of :func:`find_pairs`, and holds for every later batch.
+
+    Parameters
+    ----------
+    n_crystals : int
+        Number of crystals in the data set.
+    """
+
+    def __init__(self, n_crystals: int) -> None:
+        self.proven = np.zeros(n_crystals, dtype=bool)
+
+    def find_pairs(
+        self, rows: slice | np.ndarray, edge_index: Tensor, edge_shift: Tensor
+    ) -> EdgePairs:
+        """Pair the edges of a batch of the crystals ``rows``."""
+        pairs = find_pairs(edge_index, edge_shift, proven=bool(self.proven[rows].all()))
+        if len(pairs.target) == 2:
+            self.proven[rows] = True
+        return pairs
+
+
+def find_pairs(edge_index: Tensor, edge_shift: Tensor, proven: bool = False) -> EdgePairs:
     """Pair each edge with its reverse, or leave all edges single if some have no reverse."""
     source, target = edge_index
     # On a GPU, waiting for the number of pairs costs more than computing each edge twice.
@@ -54,8 +79,9 @@ def find_pairs(edge_index: Tensor, edge_shift: Tensor) -> EdgePairs:
     if edge_index.device.type == "cpu" and not is_exporting():
         forward = _is_forward(source, target, edge_shift)
         (edges,) = torch.nonzero(forward, as_tuple=True)
-        if 2 * len(edges) == len(source) and _mirrored(source, target, edge_shift, forward):
-            first, second = target[edges], source[edges]
+        is_half = 2 * len(edges) == len(source)
+        if is_half and (proven or _mirrored(source, target, edge_shift, forward)):
+            first, second = target.index_select(0, edges), source.index_select(0, edges)
             return EdgePairs(edges, torch.stack([first, second]), torch.stack([second, first]))
     edges = torch.arange(source.shape[0], device=source.device)
     return EdgePairs(edges, target[None], source[None])

@@ -139,4 +139,5 @@ class Targets:
 
 
 def _take(values: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    return values[rows.to(values.device)].to(dtype)
+    # Not to wait: a step on a GPU only ever queues work.
+    return values[rows.to(values.device, non_blocking=True)].to(dtype)

@@ -1,4 +1,7 @@
-"""How much work a training is, and how many processes it is worth."""
+"""How much work a training is, and how many processes and threads it is worth."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 
@@ -6,14 +9,19 @@ from gnnpre._devices import resolve_device
 
 from ._work import TrainingWork
 
-__all__ = ["suitable_n_processes"]
+__all__ = ["suitable_n_processes", "suitable_threads"]
 
 #: Seconds of one thread for an edge and 64 channels, in the fastest case (CGCNN, no forces).
 SECONDS_PER_EDGE = 1.5e-6
+#: Forces and stress take a second derivative of all layers.
+FACTOR_OF_DERIVATIVES = 3.0
 #: A process takes several seconds to start; a shorter training is over before that pays off.
 SHORTEST_TRAINING = 120.0
 #: Work of each process in a step beside which the exchange of gradients is small.
 SHORTEST_STEP = 0.01
+#: Work of a step below which threads cost more than they save: two of them made one of 20 ms a
+#: fifth slower.
+SHORTEST_THREADED_STEP = 0.05
 
 
 def suitable_n_processes(work: TrainingWork) -> int:
@@ -28,12 +36,43 @@ def suitable_n_processes(work: TrainingWork) -> int:
         available = torch.cuda.device_count() if str(device) == "cuda" else 1
     else:
         available = torch.get_num_threads()
-    edges = work.dataset.graphs.edge_counts[work.train].sum()
-    channels = getattr(work.spec.backbone, "hidden_channels", 64)
-    epoch = float(edges) * channels / 64 * SECONDS_PER_EDGE
+    epoch, step = _seconds(work)
     if epoch * work.settings.max_epochs < SHORTEST_TRAINING:
         return 1
-    n_batches = max(1.0, len(work.train) / work.settings.batch_size)
-    if work.settings.max_edges is not None:
-        n_batches = max(n_batches, float(edges) / work.settings.max_edges)
-    return max(1, min(available, int(epoch / n_batches / SHORTEST_STEP)))
+    return max(1, min(available, int(step / SHORTEST_STEP)))
+
+
+@contextmanager
+def suitable_threads(work: TrainingWork, *, derivatives: bool) -> Iterator[None]:
+    """Run a training on a CPU with one thread where more would slow its small steps down.
+
+    Parameters
+    ----------
+    work : TrainingWork
+        The training.
+    derivatives : bool
+        Whether a step differentiates energies first.
+    """
+    before = torch.get_num_threads()
+    factor = FACTOR_OF_DERIVATIVES if derivatives else 1.0
+    is_small = _seconds(work)[1] * factor < SHORTEST_THREADED_STEP
+    if before == 1 or not is_small or resolve_device(work.settings.device).type != "cpu":
+        yield
+        return
+    torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def _seconds(work: TrainingWork) -> tuple[float, float]:
+    """Return the least seconds of one thread for an epoch, and for a step."""
+    settings = work.settings
+    edges = float(work.dataset.graphs.edge_counts[work.train].sum())
+    channels = getattr(work.spec.backbone, "hidden_channels", 64)
+    epoch = edges * channels / 64 * SECONDS_PER_EDGE
+    n_batches = max(1.0, len(work.train) / settings.batch_size)
+    if settings.max_edges is not None:
+        n_batches = max(n_batches, edges / settings.max_edges)
+    return epoch, epoch / n_batches

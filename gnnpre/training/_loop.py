@@ -17,6 +17,7 @@ from ._average import LossTotals
 from ._epochs import EpochCheckpoints
 from ._interrupt import CtrlC
 from ._loader import BatchLoader, TrainingData
+from ._memory import with_half_batches
 from ._net import CrystalNet
 from ._progress import Progress
 from ._resume import StateFile
@@ -43,7 +44,7 @@ class TrainingLoop:
     data : TrainingData
         Crystals and targets to train on and to validate on.
     settings : TrainingSettings
-        The user's settings.
+        The user's settings; batches become smaller where memory does not suffice.
     ctrl_c : CtrlC
         Whether the user has pressed Ctrl-C.
     state_file : StateFile or None
@@ -54,6 +55,8 @@ class TrainingLoop:
         The user's ``max_time``.
     team : Alone or Leader
         The processes that share the batches.
+    is_halved : bool
+        Whether the batches have been halved for want of memory.
     """
 
     net: CrystalNet
@@ -64,6 +67,7 @@ class TrainingLoop:
     epoch_checkpoints: EpochCheckpoints | None = None
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
     team: Alone = field(default_factory=Alone)
+    is_halved: bool = False
 
     def run(self, state: TrainingState) -> None:
         """Train until the last epoch, until it no longer helps, or until a callback stops it."""
@@ -75,7 +79,7 @@ class TrainingLoop:
             while state.epoch < settings.max_epochs and not (state.stopped or state.diverged):
                 if state.best.has_stalled(state.epoch, self._patience):
                     break
-                self._run_epoch(state, progress)
+                self._run_epoch_in_memory(state, progress)
         except KeyboardInterrupt:
             self._finish(state)
             raise
@@ -106,6 +110,19 @@ class TrainingLoop:
             if self.epoch_checkpoints is not None:
                 self.epoch_checkpoints.resume(state)
             net.checkpoints_ = state.checkpoints
+
+    def _run_epoch_in_memory(self, state: TrainingState, progress: Progress) -> None:
+        """Run an epoch; where a GPU has too little memory, halve the batches, once."""
+        try:
+            return self._run_epoch(state, progress)
+        except torch.cuda.OutOfMemoryError as error:
+            may_halve = not self.is_halved and type(self.team) is Alone
+            self.settings = with_half_batches(self.settings, self.data, error, may_halve)
+            self.is_halved = True
+        # Not in the block above: the error holds on to the tensors of the step.
+        torch.cuda.empty_cache()
+        state.history.pop()  # the epoch begins anew, with the weights of its steps so far
+        self._run_epoch(state, progress)
 
     def _run_epoch(self, state: TrainingState, progress: Progress) -> None:
         net, data = self.net, self.data

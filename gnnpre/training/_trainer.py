@@ -19,6 +19,7 @@ from ._epochs import EpochCheckpoints, WriteEpoch
 from ._follower import Follower
 from ._interrupt import TrainingInterrupted, ignore_ctrl_c, watch_ctrl_c
 from ._launch import join_processes
+from ._load import suitable_threads
 from ._loader import CrystalDataset, TrainingData
 from ._loop import TrainingLoop
 from ._model_spec import ModelSpec
@@ -143,7 +144,8 @@ def _train(work: TrainingWork, leading: Leading, team: Alone) -> CrystalNet:
             key = run_key({**description, **(leading.run or {})}, data)
             _add_files(loop, Path(settings.checkpoint_dir), key, leading.write_epoch)
         # 3. loop
-        _run(loop, state)
+        with suitable_threads(work, derivatives=model.differentiates):
+            _run(loop, state)
     return net
 
 

@@ -12,11 +12,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from skorch.callbacks import Callback
 
 from gnnpre import CGCNN, Pretrainer
 from gnnpre.backbones import Readout
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
-from gnnpre.training import load_checkpoint
+from gnnpre.training import _load, load_checkpoint
 from gnnpre.training._ranks import ProcessFailedError, process_timeout
 from gnnpre.training._shares import Share, split_by_edges
 
@@ -281,3 +282,22 @@ def test_a_timeout_that_cannot_be_is_an_error(monkeypatch, text):
     monkeypatch.setenv("GNNPRE_PROCESS_TIMEOUT", text)
     with pytest.raises(ValueError, match="GNNPRE_PROCESS_TIMEOUT"):
         process_timeout()
+
+
+@pytest.mark.parametrize(("shortest", "n_threads"), [(1e9, 1), (0.0, 2)])
+def test_small_steps_run_in_one_thread(fit, monkeypatch, shortest, n_threads):
+    seen = []
+
+    class Threads(Callback):
+        def on_batch_begin(self, net, **kwargs):
+            seen.append(torch.get_num_threads())
+
+    monkeypatch.setattr(_load, "SHORTEST_THREADED_STEP", shortest)
+    before = torch.get_num_threads()
+    torch.set_num_threads(2)
+    try:
+        fit(callbacks=[Threads()], max_epochs=1)
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(before)
+    assert set(seen) == {n_threads}

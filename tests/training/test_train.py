@@ -22,7 +22,7 @@ from gnnpre import (
     PropertyClassifier,
     PropertyRegressor,
 )
-from gnnpre.exceptions import TrainingWarning
+from gnnpre.exceptions import PerformanceWarning, TrainingWarning
 from gnnpre.training import _progress
 from training.killed_runs import NoisyVolume
 
@@ -443,3 +443,40 @@ def test_no_data_stays_in_the_fitted_estimator(fit, graphs, labels, tmp_path):
     small, large = (len(pickle.dumps(fit(data, **settings))) for data in ((graphs, labels), many))
     assert len(pickle.dumps(many)) > 5 * small
     assert large == pytest.approx(small, abs=200)
+
+
+class Greedy(ForceField):
+    """A force field that needs more memory than there is for more than ``limit`` crystals."""
+
+    def __init__(self, limit: int = 100):
+        super().__init__()
+        self.limit = limit
+
+    def build(self, backbone, layout):
+        model = super().build(backbone, layout)
+        model.register_forward_pre_hook(self._check)
+        return model
+
+    def _check(self, model, inputs):
+        if len(inputs[0]) > self.limit:
+            raise torch.cuda.OutOfMemoryError("CUDA out of memory.")
+
+
+def fit_greedy(graphs, labels, limit, **settings):
+    chosen = {"max_epochs": 2, "batch_size": 8, "validation_fraction": 0.0, **settings}
+    return Pretrainer(CGCNN(8, 1), Greedy(limit), random_state=0, **chosen).fit(graphs, labels)
+
+
+def test_batches_that_do_not_fit_in_memory_are_halved_once(graphs, labels):
+    with pytest.warns(PerformanceWarning, match=r"batches of 8 crystals.*Set max_edges=\d+"):
+        model = fit_greedy(graphs, labels, limit=4)
+    assert [row["train_batch_count"] for row in model.history_] == [5, 5]
+    assert [row["epoch"] for row in model.history_] == [1, 2]
+
+
+def test_half_batches_that_do_not_fit_either_are_an_error_with_advice(graphs, labels):
+    with (
+        pytest.warns(PerformanceWarning, match="half of that"),
+        pytest.raises(torch.cuda.OutOfMemoryError, match=r"out of memory.*Set max_edges=\d+"),
+    ):
+        fit_greedy(graphs, labels, limit=3)
