@@ -11,6 +11,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument(
         "--before", default=",".join(REVISIONS), help="revisions to compare small batches with"
     )
+    parser.add_argument("--only", default="", help="trainings whose names contain this")
     parser.add_argument("--no-small", action="store_true", help="leave out small batches")
     parser.add_argument("--no-processes", action="store_true", help="leave out two processes")
 

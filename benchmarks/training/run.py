@@ -26,9 +26,9 @@ def run(arguments: argparse.Namespace) -> None:
     result: dict = {"rounds": arguments.rounds, **where_and_when()}
     if not arguments.no_small:
         before = [name for name in arguments.before.split(",") if name]
-        result["small"] = small_batches(before, arguments.rounds)
+        result["small"] = small_batches(before, arguments.rounds, arguments.only)
     if not arguments.no_processes:
-        result["processes"] = two_processes(arguments.rounds)
+        result["processes"] = two_processes(arguments.rounds, arguments.only)
     lines = report(result)
     print("\n".join(lines))
     RESULTS.mkdir(parents=True, exist_ok=True)
@@ -36,11 +36,11 @@ def run(arguments: argparse.Namespace) -> None:
     (RESULTS / "training.md").write_text("\n".join([*lines, ""]))
 
 
-def small_batches(before: list[str], rounds: int) -> dict[str, dict[str, list[float]]]:
+def small_batches(before: list[str], rounds: int, only: str) -> dict[str, dict[str, list[float]]]:
     """Return the seconds per step of each revision, taking turns."""
     with ExitStack() as stack:
         peers = {name: stack.enter_context(revision(name)) for name in (*before, NOW)}
-        names = ask(next(iter(peers.values())), "names")
+        names = [name for name in ask(peers[NOW], "names") if only in name]
         seconds = {name: {peer: [] for peer in peers} for name in names}
         for number in range(rounds + 1):
             for name in names:
@@ -79,7 +79,7 @@ def revision(name: str):
                 subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
-def two_processes(rounds: int) -> dict[str, dict[str, list[float]]]:
+def two_processes(rounds: int, only: str) -> dict[str, dict[str, list[float]]]:
     """Return the seconds per step on the clock of one process and of two, taking turns."""
     import torch
 
@@ -90,7 +90,10 @@ def two_processes(rounds: int) -> dict[str, dict[str, list[float]]]:
     seconds: dict[str, dict[str, list[float]]] = {}
     for name, fit in fits.items():
         for size in (32, 128):
-            row = seconds.setdefault(f"{name}, batch {size}", {"1": [], "2": []})
+            label = f"{name}, batch {size}"
+            if only not in label:
+                continue
+            row = seconds.setdefault(label, {"1": [], "2": []})
             for _ in range(rounds):
                 for n in (1, 2):
                     value = steps.seconds_per_step(fit, size, time.perf_counter, n_processes=n)

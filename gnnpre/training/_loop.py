@@ -113,16 +113,16 @@ class TrainingLoop:
 
     def _run_epoch_in_memory(self, state: TrainingState, progress: Progress) -> None:
         """Run an epoch; where a GPU has too little memory, halve the batches, once."""
-        try:
-            return self._run_epoch(state, progress)
-        except torch.cuda.OutOfMemoryError as error:
-            may_halve = not self.is_halved and type(self.team) is Alone
-            self.settings = with_half_batches(self.settings, self.data, error, may_halve)
-            self.is_halved = True
-        # Not in the block above: the error holds on to the tensors of the step.
-        torch.cuda.empty_cache()
-        state.history.pop()  # the epoch begins anew, with the weights of its steps so far
-        self._run_epoch(state, progress)
+        while True:
+            try:
+                return self._run_epoch(state, progress)
+            except torch.cuda.OutOfMemoryError as error:
+                may_halve = not self.is_halved and type(self.team) is Alone
+                self.settings = with_half_batches(self.settings, self.data, error, may_halve)
+                self.is_halved = True
+            # Not in the block above: the error holds on to the tensors of the step.
+            torch.cuda.empty_cache()
+            state.history.pop()  # the epoch begins anew, with the weights of its steps so far
 
     def _run_epoch(self, state: TrainingState, progress: Progress) -> None:
         net, data = self.net, self.data
