@@ -4,6 +4,7 @@ A backbone, objective or readout that is added to a list here is covered by ``te
 the estimator contract without a further line.
 """
 
+import os
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -32,6 +33,8 @@ from gnnpre.objectives import (
     TwoViews,
 )
 
+#: Where the tests of physics compute: benchmarks/gpu/run.sh sets it to "cuda".
+DEVICE = os.environ.get("GNNPRE_TEST_DEVICE", "cpu")
 #: Cutoff (Å) of the graphs in tests of physics; small, so that graphs are too.
 CUTOFF = 4.0
 MEAN_NEIGHBORS = 12.5
@@ -185,7 +188,7 @@ def make_model(
             if not parameter.any():
                 parameter.data.normal_(0.0, 0.03)
             parameter.data *= 3.0
-    return model.to(dtype).eval()
+    return model.to(device=DEVICE, dtype=dtype).eval()
 
 
 def evaluate(
@@ -198,8 +201,8 @@ def evaluate(
 ) -> dict[str, np.ndarray]:
     """Predict for structures, from their graphs on: ``settings`` are StructureToGraph's."""
     graphs = StructureToGraph(cutoff, **settings).transform(structures)
-    predictions = model.predict(graphs.batch(dtype=dtype))
-    return {name: values.numpy() for name, values in predictions.items()}
+    predictions = model.predict(graphs.batch(dtype=dtype).to(DEVICE))
+    return {name: values.cpu().numpy() for name, values in predictions.items()}
 
 
 def perfect_crystals() -> dict[str, Atoms]:

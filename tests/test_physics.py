@@ -15,6 +15,7 @@ from cases import (
     BACKBONES,
     CUTOFF,
     DERIVATIVE_OBJECTIVES,
+    DEVICE,
     JUMPS_AT_CUTOFF,
     READOUTS,
     ReadoutCase,
@@ -25,6 +26,7 @@ from cases import (
     random_structures,
 )
 from gnnpre import StructureToGraph
+from gnnpre.graphs import CrystalBatch
 from gnnpre.objectives import ObjectiveModel
 
 STRUCTURES = random_structures()
@@ -105,21 +107,25 @@ def strained_copies(atoms: Atoms) -> list[Atoms]:
     return copies
 
 
+def batch_of(structures: list[Atoms]) -> CrystalBatch:
+    return StructureToGraph(CUTOFF).transform(structures).batch(dtype=torch.float64).to(DEVICE)
+
+
 @pytest.fixture(scope="module")
 def moved_batch():
     copies = [copy for atoms in STRUCTURES.values() for copy in moved_copies(atoms)]
-    return StructureToGraph(CUTOFF).transform(copies).batch(dtype=torch.float64)
+    return batch_of(copies)
 
 
 @pytest.fixture(scope="module")
 def strained_batch():
     copies = [copy for atoms in PERIODIC.values() for copy in strained_copies(atoms)]
-    return StructureToGraph(CUTOFF).transform(copies).batch(dtype=torch.float64)
+    return batch_of(copies)
 
 
 def energies(model: ObjectiveModel, batch) -> np.ndarray:
     with torch.no_grad():
-        return model(batch)["energy"].numpy()
+        return model(batch)["energy"].cpu().numpy()
 
 
 class TestDerivatives:
@@ -141,7 +147,7 @@ class TestDerivatives:
 
     def test_training_gives_the_same_and_keeps_the_graph(self, case):
         graphs = StructureToGraph(CUTOFF).transform(list(STRUCTURES.values()))
-        batch = graphs.batch(dtype=torch.float64)
+        batch = graphs.batch(dtype=torch.float64).to(DEVICE)
         expected = {name: values.detach() for name, values in case.model(batch).items()}
         model = copy.deepcopy(case.model).train()
         for module in model.modules():
@@ -149,7 +155,7 @@ class TestDerivatives:
                 module.eval()  # which would normalise over the batch
         for name, values in model(batch).items():
             assert values.grad_fn is not None
-            assert_close(values.detach().numpy(), expected[name].numpy())
+            assert_close(values.detach().cpu().numpy(), expected[name].cpu().numpy())
 
 
 class TestStress:
@@ -252,7 +258,9 @@ class TestSupercells:
         cell = STRUCTURES["random"]
         values = []
         for atoms in (cell, make_supercell(cell, self.MATRIX)):
-            batch = StructureToGraph(CUTOFF).transform([atoms]).batch(dtype=torch.float64)
+            batch = (
+                StructureToGraph(CUTOFF).transform([atoms]).batch(dtype=torch.float64).to(DEVICE)
+            )
             with torch.no_grad():
                 values.append(head(backbone(batch).scalars, batch).item())
         ratio = values[1] / values[0]
@@ -374,7 +382,12 @@ class TestBatches:
 @pytest.mark.parametrize("name", BACKBONES)
 def test_there_are_layer_features_for_each_layer_pattern(name):
     module = make_model(BACKBONES[name], DERIVATIVE_OBJECTIVES["force_field"]).backbone
-    batch = StructureToGraph(CUTOFF).transform([STRUCTURES["random"]]).batch(dtype=torch.float64)
+    batch = (
+        StructureToGraph(CUTOFF)
+        .transform([STRUCTURES["random"]])
+        .batch(dtype=torch.float64)
+        .to(DEVICE)
+    )
     features = list(module.layer_features(batch))
     assert len(features) == len(module.layer_patterns()) == module.n_layers + 1
     for layer in features:

@@ -85,6 +85,11 @@ def test_all_processes_draw_the_same_seed(joint):
     assert joint[0]["seed"] == joint[1]["seed"]
 
 
+def test_the_time_ends_a_training_in_all_processes(joint):
+    assert joint[0]["timed"] == joint[1]["timed"]
+    assert joint[0]["timed"]["epochs"] < 10**6
+
+
 def test_a_diverging_training_is_an_error_of_all_processes(joint):
     for results in joint:
         assert results["errors"]["diverging"].startswith("FloatingPointError: The training loss")
