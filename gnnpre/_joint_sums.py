@@ -1,7 +1,7 @@
 """Sums over all crystals of a batch, wherever they are: on this process or on several.
 
 A batch of one training may be split between processes. Most of a model treats crystals one by one;
-what does not (the statistics of batch norm, for example) adds up with these functions.
+statistics over crystals (those of batch norm, for example) add up with these functions.
 """
 
 from collections.abc import Callable, Iterator

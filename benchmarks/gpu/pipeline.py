@@ -68,10 +68,10 @@ def search(job: Job, structures: list, y: np.ndarray) -> str:
         random_state=0,
         device=job.device,
     )
-    found = PruningSearchCV(estimator, n_trials=job.size(6, 1), cv=KFold(2), random_state=0).fit(
+    fitted = PruningSearchCV(estimator, n_trials=job.size(6, 1), cv=KFold(2), random_state=0).fit(
         StructureToGraph(5.0).transform(structures), y
     )
-    return str(found.best_params_)
+    return str(fitted.best_params_)
 
 
 @contextmanager

@@ -42,8 +42,8 @@ def cases(job: Job) -> Iterator[Case]:
     batches = BATCHES[:1] if job.rehearse else BATCHES
     yield from (Case(m, t, b, "float32", False) for t in TASKS for b in batches for m in BACKBONES)
     largest = batches[-1]
-    others = PRECISIONS[1:2] if job.rehearse else PRECISIONS[1:]
-    yield from (Case(m, t, largest, p, False) for p in others for t in TASKS for m in BACKBONES)
+    reduced = PRECISIONS[1:2] if job.rehearse else PRECISIONS[1:]
+    yield from (Case(m, t, largest, p, False) for p in reduced for t in TASKS for m in BACKBONES)
     if not job.rehearse:  # half a minute each
         yield from (Case(m, "E+F+S", largest, "float32", True) for m in BACKBONES)
 
@@ -72,15 +72,15 @@ def limits(job: Job) -> dict[str, float]:
     size, length = job.size(8192, 256), job.size(2**28, 2**20)
     source = torch.rand(length, device=job.device)
     target = torch.empty_like(source)
-    found = {"TB/s": 2 * source.nbytes / job.seconds(lambda: target.copy_(source)) / 1e12}
+    rates = {"TB/s": 2 * source.nbytes / job.seconds(lambda: target.copy_(source)) / 1e12}
     for precision in PRECISIONS:
         set_precision(precision)
         dtype = torch.bfloat16 if precision == "bf16" else torch.float32
-        left, right = (torch.rand(size, size, device=job.device, dtype=dtype) for _ in range(2))
-        rate = 2 * size**3 / job.seconds(lambda left=left, right=right: left @ right)
-        found[f"TFLOP/s, {precision}"] = rate / 1e12
+        matrix = torch.rand(size, size, device=job.device, dtype=dtype)
+        rate = 2 * size**3 / job.seconds(lambda matrix=matrix: matrix @ matrix)
+        rates[f"TFLOP/s, {precision}"] = rate / 1e12
     set_precision("float32")
-    return found
+    return rates
 
 
 def set_precision(precision: str) -> None:

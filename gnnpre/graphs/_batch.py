@@ -119,12 +119,12 @@ class CrystalBatch:
         return pairs
 
     def remember_pairs(self, mirrored: MirroredCrystals, rows: slice | np.ndarray) -> None:
-        """Spare the search for pairs what earlier batches of the same crystals have shown.
+        """Skip the proof that edges come in pairs, for crystals of earlier batches.
 
         Parameters
         ----------
         mirrored : MirroredCrystals
-            What has been shown of the crystals of a data set.
+            Crystals of the data set for which it is known.
         rows : slice or ndarray
             Crystals of this batch.
         """

@@ -20,8 +20,8 @@ def combine(terms: Mapping[str, LossTerm], *, step: bool = False) -> Tensor:
 
 def sum_of(values: list[Tensor]) -> Tensor:
     """Return the sum of at least one tensor."""
-    total, *others = values
-    for value in others:
+    total, *rest = values
+    for value in rest:
         total = total + value
     return total
 

@@ -192,7 +192,7 @@ class BatchLoader:
             yield self.model.select(*batch, mask) if len(indices[rows]) else None
 
     def _rows(self, indices: np.ndarray) -> Any:
-        """Return what selects this process's share of a batch."""
+        """Return the rows of this process's share of a batch: indices, or a slice of all."""
         if self.share is None:
             return slice(None)
         graphs = self.dataset.graphs

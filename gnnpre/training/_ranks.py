@@ -1,4 +1,4 @@
-"""The processes of one training, and what they say to each other (through torch.distributed).
+"""The processes of one training, and their messages (through torch.distributed).
 
 Process 0 leads: it runs the training loop. The others compute the gradients of their shares of its
 batches. A process that fails leaves its error in the store that all of them can read, and closes

@@ -1,4 +1,4 @@
-"""What every process of a training does with its share of a batch."""
+"""Losses and gradients of the share that a process has in a batch."""
 
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any

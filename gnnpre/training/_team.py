@@ -25,7 +25,7 @@ __all__ = ["Alone", "Leader", "Phase", "SharedStep"]
 
 @dataclass(frozen=True)
 class Phase:
-    """What the followers do next, as the leader tells them.
+    """The next task of the followers, as the leader announces it.
 
     Attributes
     ----------
@@ -66,7 +66,7 @@ class Alone:
     share: Share | None = None
 
     def begin(self, phase: Phase, model: ObjectiveModel) -> None:
-        """Tell the other processes what comes next."""
+        """Announce the next phase to the other processes."""
 
     @contextmanager
     def batch(self, n_crystals: int) -> Iterator[None]:
@@ -86,7 +86,7 @@ class Alone:
         return True
 
     def end_early(self) -> None:
-        """Tell the other processes that there is no further step in this phase."""
+        """Announce to the other processes that this phase has no further step."""
 
     def collect_gradients(self, parameters: list[nn.Parameter]) -> None:
         """Add up the gradients of all processes."""
@@ -178,7 +178,7 @@ class SharedStep(Alone):
         return True
 
     def end_early(self) -> None:
-        """Tell the other processes that there is no further step in this phase."""
+        """Announce to the other processes that this phase has no further step."""
         self._goes_on(False)
 
     def _goes_on(self, value: bool) -> bool:
@@ -213,7 +213,7 @@ class Leader(SharedStep):
     """Steps of the process that runs the training loop."""
 
     def begin(self, phase: Phase, model: ObjectiveModel) -> None:
-        """Tell the followers what comes next, and pass on the weights to do it with."""
+        """Announce the next phase to the followers, and pass on its weights."""
         self.ranks.broadcast(phase)
         self.trainable, self.may_end_early = phase.trainable, phase.may_end_early
         self.share_state(model)

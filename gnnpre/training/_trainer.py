@@ -114,7 +114,7 @@ def train(
 
 @dataclass(frozen=True)
 class Leading:
-    """What the process that leads a training has beside the others; see :func:`train`."""
+    """Arguments of :func:`train` that only the process that leads has a use for."""
 
     prepare: Callable[[ObjectiveModel], None] | None
     callbacks: list[Any]
