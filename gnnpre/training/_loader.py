@@ -1,6 +1,6 @@
 """Batches of crystals and targets, by count or by edges."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -101,15 +101,6 @@ class TrainingData:
 
     train: CrystalDataset
     valid: CrystalDataset | None
-
-
-def assemble(
-    dataset: CrystalDataset, batches: Sequence[np.ndarray], dtype: torch.dtype
-) -> Iterator[_Batch]:
-    """Yield each batch of crystals with its labels in float64; no labels if there are none."""
-    for indices in batches:
-        labels = dataset.targets.batch(indices, torch.float64) if dataset.labelled else {}
-        yield dataset.graphs.batch(indices, dtype), labels
 
 
 class BatchLoader:
