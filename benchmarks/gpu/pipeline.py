@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
+from optuna.distributions import FloatDistribution
 from sklearn.model_selection import KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -68,9 +69,15 @@ def search(job: Job, structures: list, y: np.ndarray) -> str:
         random_state=0,
         device=job.device,
     )
-    fitted = PruningSearchCV(estimator, n_trials=job.size(6, 1), cv=KFold(2), random_state=0).fit(
-        StructureToGraph(5.0).transform(structures), y
-    )
+    fitted = PruningSearchCV(
+        estimator,
+        {"learning_rate": FloatDistribution(5e-4, 5e-3, log=True)},
+        n_trials=job.size(6, 1),
+        cv=KFold(2),
+        scoring="neg_mean_absolute_error",
+        refit=False,
+        random_state=0,
+    ).fit(StructureToGraph(5.0).transform(structures), y)
     return str(fitted.best_params_)
 
 
