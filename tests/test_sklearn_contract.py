@@ -61,6 +61,16 @@ TRAINED = [name for name in ESTIMATORS if name != "StructureToGraph"]
             pretraining=Pretrainer(CGCNN(8, 1), Denoising(), **ONE_EPOCH), **ONE_EPOCH
         ),
         "PropertyClassifier": PropertyClassifier(CGCNN(8, 1), **ONE_EPOCH),
+        "PropertyRegressor with a kernel machine": PropertyRegressor(
+            pretraining=Pretrainer(CGCNN(8, 2), Denoising(), **ONE_EPOCH),
+            strategy="kernel",
+            random_state=0,
+        ),
+        "PropertyClassifier with a kernel machine": PropertyClassifier(
+            pretraining=Pretrainer(CGCNN(8, 2), Denoising(), **ONE_EPOCH),
+            strategy="kernel",
+            random_state=0,
+        ),
         "graphs and a network": make_pipeline(
             StructureToGraph(cutoff=4.0), PropertyRegressor(CGCNN(8, 1), **ONE_EPOCH)
         ),

@@ -30,7 +30,7 @@ from gnnpre.training import (
 )
 
 from ._embedding import EMBEDDING_POOLINGS, check_layer, embed_graphs, embedding_names
-from ._files import read_model, saved_parameters, write_model
+from ._files import ModelFile, read_model, saved_parameters, write_model
 from ._history import history_frame, history_rows
 from ._hub_card import hub_readme
 from ._inputs import UnseenElements, as_graphs, check_elements
@@ -330,6 +330,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
             parameters=saved_parameters(self.get_params(deep=False)),
             network=self._network(),
             learnt=self._learnt_state(),
+            arrays=self._learnt_arrays(),
             readme=readme,
         )
 
@@ -361,11 +362,12 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
             If there is no such file or model; the message lists the names.
         """
         path = resolve_model(path)
-        parameters, network, learnt = read_model(path, cls, classes, cls._loadable)
-        estimator = cls(**parameters)
-        estimator._set_network(network)
+        model = read_model(path, cls, classes, cls._loadable)
+        estimator = cls(**model.parameters)
+        estimator._set_network(model.network)
         try:
-            estimator._set_learnt_state(learnt)
+            estimator._set_learnt_state(model.learnt)
+            estimator._set_learnt_arrays(model)
         except (KeyError, TypeError, AttributeError, ValueError) as error:
             raise ValueError(
                 f"{str(path)!r} lacks what a fitted {cls.__name__} has learnt ({error}): it was "
@@ -379,6 +381,13 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
 
     def _set_learnt_state(self, state: dict[str, Any]) -> None:
         """Set the fitted attributes that :meth:`_learnt_state` returned."""
+
+    def _learnt_arrays(self) -> dict[str, np.ndarray]:
+        """Return the arrays that a file keeps beside the weights of the network."""
+        return {}
+
+    def _set_learnt_arrays(self, model: ModelFile) -> None:
+        """Set the fitted attributes that :meth:`_learnt_arrays` returned."""
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

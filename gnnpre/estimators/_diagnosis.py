@@ -325,7 +325,7 @@ def _failures(diagnosis: dict[str, Any], n_epochs: int) -> Iterator[str]:
         yield (
             f"{len(unmoved)} weights have not moved from where they started ({unmoved[0]}, ...): "
             "their learning rate is too small for the precision. Raise learning_rate or "
-            "backbone_lr_scale, or freeze them with strategy='head'."
+            "backbone_lr_scale, or freeze them with strategy='kernel'."
         )
 
 
@@ -334,8 +334,7 @@ def _worse_than_before(final: float, probe: float, before: float) -> Iterator[st
         yield (
             f"Fine-tuning ended with a validation error of {final:.4g}; a kernel machine on the "
             f"frozen embeddings has {probe:.4g}: the labels are too few for the weights that were "
-            "trained. Try strategy='head' or 'frozen_then_full', a lower learning_rate, or "
-            "make_pipeline(FrozenEstimator(pretrainer), KernelRegressor())."
+            "trained. Try strategy='kernel' or 'frozen_then_full', or a lower learning_rate."
         )
     if final > before:
         yield (

@@ -19,6 +19,7 @@ __all__ = [
     "check_embedding",
     "check_layer",
     "embed_graphs",
+    "embed_middle_and_end",
     "embedding_names",
     "layer_scalars",
 ]
@@ -66,6 +67,34 @@ def embed_graphs(
         return table
     counts = graphs.atom_counts if rows is None else graphs.atom_counts[rows]
     return np.split(table, np.cumsum(counts)[:-1])
+
+
+def embed_middle_and_end(
+    model: ObjectiveModel, graphs: CrystalGraphs, rows: np.ndarray | None = None
+) -> list[np.ndarray]:
+    """Return cumulants of the features after the middle layer and of the final ones.
+
+    Parameters
+    ----------
+    model : ObjectiveModel
+        The model.
+    graphs : CrystalGraphs
+        The crystals.
+    rows : ndarray of int, optional
+        Crystals to embed; all by default.
+
+    Returns
+    -------
+    list of ndarray of shape (n, 3 C)
+        The embeddings, in float64; only the final ones of a backbone without single layers.
+    """
+    backbone = model.backbone
+    has_layers = type(backbone).layer_features is not BackboneModule.layer_features
+    middle = (backbone.n_layers + 1) // 2
+    layers = [middle, -1] if has_layers and middle < backbone.n_layers else [-1]
+    return [
+        embed_graphs(model, graphs, layer, "cumulants", rows).astype(np.float64) for layer in layers
+    ]
 
 
 def check_embedding(layer: Any, pooling: Any) -> None:

@@ -2,13 +2,17 @@
 
 import platform
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import torch
 from sklearn.base import BaseEstimator
 from torch import Tensor
 
+from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._registry import registered_classes
 from gnnpre._storage import reading
 from gnnpre._version import __version__
@@ -37,6 +41,8 @@ __all__ = [
     "write_model",
 ]
 
+# Prefix of the arrays that are no weights of the network.
+ARRAYS = "arrays"
 REMEDY = "It was written by another version of gnnpre, or changed: save it again."
 # Parameters that name files of whoever saved the model; nested ones (pretraining__...) too.
 PATH_PARAMETERS = ("checkpoint_dir", "pretrained", "replay")
@@ -48,6 +54,31 @@ class RecordedPath(str):
     __slots__ = ()
 
 
+@dataclass(frozen=True)
+class ModelFile:
+    """Contents of the file of a fitted estimator.
+
+    Parameters
+    ----------
+    parameters : dict
+        Parameters of the estimator.
+    network : TrainedNetwork
+        The trained network.
+    learnt : dict
+        Further fitted attributes.
+    arrays : dict of str to ndarray
+        Arrays of a kernel machine.
+    classes : mapping of str to type
+        Classes that the file may name.
+    """
+
+    parameters: dict[str, Any]
+    network: TrainedNetwork
+    learnt: dict[str, Any]
+    arrays: dict[str, np.ndarray]
+    classes: Mapping[str, type]
+
+
 def write_model(
     path: str | Path,
     *,
@@ -55,6 +86,7 @@ def write_model(
     parameters: Mapping[str, Any],
     network: TrainedNetwork,
     learnt: Mapping[str, Any],
+    arrays: Mapping[str, np.ndarray],
     readme: str | None = None,
 ) -> None:
     """Write a fitted estimator.
@@ -71,12 +103,18 @@ def write_model(
         The trained network.
     learnt : mapping
         Further fitted attributes, JSON-serializable.
+    arrays : mapping of str to ndarray
+        Arrays of a kernel machine, beside the weights of the network.
     readme : str, optional
         Text of the README.md of a folder for a model hub.
     """
     config = _config(class_name, parameters, network.record)
     config |= {"extra": dict(learnt), "history": history_rows(network.net.history)}
-    save_checkpoint(path, network.net.module_.state_dict(), config, readme)
+    tensors = {
+        name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+    }
+    weights = network.net.module_.state_dict()
+    save_checkpoint(path, {**weights, **add_prefix(ARRAYS, tensors)}, config, readme)
 
 
 def epoch_writer(class_name: str, parameters: Mapping[str, Any], record: ModelRecord) -> WriteEpoch:
@@ -107,7 +145,7 @@ def _config(class_name: str, parameters: Mapping[str, Any], record: ModelRecord)
 
 def read_model(
     path: str | Path, cls: type, classes: Iterable[type], loadable: Iterable[type]
-) -> tuple[dict[str, Any], TrainedNetwork, dict[str, Any]]:
+) -> ModelFile:
     """Read a file that :func:`write_model` wrote.
 
     Parameters
@@ -123,12 +161,8 @@ def read_model(
 
     Returns
     -------
-    parameters : dict
-        Parameters of the estimator.
-    network : TrainedNetwork
-        The trained network.
-    learnt : dict
-        Further fitted attributes.
+    ModelFile
+        The contents.
 
     Raises
     ------
@@ -151,11 +185,14 @@ def read_model(
                 f"the cutoff of its model is {spec.cutoff}, that of its graphs "
                 f"{graph_settings.cutoff}"
             )
+        arrays = {name: value.numpy() for name, value in select_prefix(ARRAYS, weights).items()}
+        weights = {name: w for name, w in weights.items() if not name.startswith(f"{ARRAYS}.")}
         net = restore_net(spec, weights, settings)
         net.history.extend(config["history"])
         _check_record(config)
         record = ModelRecord(spec, graph_settings, config["elements"], config["data"])
-        return mark_paths(parameters), TrainedNetwork(net, record), config["extra"]
+        network = TrainedNetwork(net, record)
+        return ModelFile(mark_paths(parameters), network, config["extra"], arrays, allowed)
 
 
 def _checked_classes(classes: Any) -> list[type]:

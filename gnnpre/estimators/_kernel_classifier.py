@@ -171,7 +171,15 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         return labels
 
     def to_state(self) -> MachineState:
-        """Return the fitted attributes, but for the classes, as JSON and arrays."""
+        """Return the fitted attributes, but for the classes, as JSON and arrays.
+
+        Returns
+        -------
+        values : dict
+            JSON-serializable values.
+        arrays : dict of str to ndarray
+            Arrays.
+        """
         kernel, regression = self.kernel_, self.regression_
         state = {"n_features": self.n_features_in_, "gamma": float(kernel.gamma)}
         arrays = add_prefix("features", self.features_.to_state())
@@ -181,7 +189,17 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     def set_state(
         self, state: dict[str, Any], arrays: dict[str, np.ndarray], classes: np.ndarray
     ) -> None:
-        """Set the fitted attributes that :meth:`to_state` returned, and the classes."""
+        """Set the fitted attributes that :meth:`to_state` returned, and the classes.
+
+        Parameters
+        ----------
+        state : dict
+            Its values.
+        arrays : dict of str to ndarray
+            Its arrays.
+        classes : ndarray of shape (n_classes,)
+            The classes.
+        """
         self.n_features_in_, self.classes_ = int(state["n_features"]), classes
         self.features_ = KernelFeatures.from_state(select_prefix("features", arrays))
         landmarks = arrays["landmarks"]

@@ -83,6 +83,10 @@ class KernelFeatures:
         features = cls()
         features.columns = arrays["columns"]
         features.sizes = tuple(int(size) for size in arrays["sizes"])
+        if len(features.columns) != sum(features.sizes) or min(features.sizes, default=0) < 1:
+            raise ValueError(f"features have blocks {features.sizes} that do not add up")
+        if arrays["quantiles"].shape[1:] != features.columns.shape or features.columns.min() < 0:
+            raise ValueError("features have quantiles or columns that do not fit")
         features._set_quantiles(arrays["quantiles"])
         return features
 

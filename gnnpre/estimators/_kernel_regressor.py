@@ -238,7 +238,15 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return y, weights / weights[weights > 0].mean()
 
     def to_state(self) -> MachineState:
-        """Return the fitted attributes as JSON and arrays."""
+        """Return the fitted attributes as JSON and arrays.
+
+        Returns
+        -------
+        values : dict
+            JSON-serializable values.
+        arrays : dict of str to ndarray
+            Arrays.
+        """
         state: dict[str, Any] = {
             "n_features": self.n_features_in_,
             "one_dimensional": self._one_dimensional,
@@ -253,7 +261,15 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         return state, arrays
 
     def set_state(self, state: dict[str, Any], arrays: dict[str, np.ndarray]) -> None:
-        """Set the fitted attributes that :meth:`to_state` returned."""
+        """Set the fitted attributes that :meth:`to_state` returned.
+
+        Parameters
+        ----------
+        state : dict
+            Its values.
+        arrays : dict of str to ndarray
+            Its arrays.
+        """
         self.n_features_in_ = int(state["n_features"])
         self._one_dimensional = bool(state["one_dimensional"])
         self._bounds = Bounds.of(state["bounds"])

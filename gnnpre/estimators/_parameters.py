@@ -35,6 +35,12 @@ frozen_epochs : float
     Fraction of the epochs over which the layers join, for ``"frozen_then_full"``.
 layer_decay : float
     Learning rate of each layer as a fraction of the next one's, for ``"layerwise"``.""",
+    "kernel": """\
+kernel_features : sequence of {"composition", "fingerprint"} or transformers
+    Features beside the embeddings, for ``strategy="kernel"``: statistics of the elements
+    (:class:`~gnnpre.fingerprints.Composition`), cumulants of
+    :class:`~gnnpre.fingerprints.EAD`, or your own transformers from crystals to a table, such as
+    ``FoundationFeatures("chgnet")``.""",
     "diagnosis": """\
 backbone_lr_scale : float
     Learning rate of the backbone as a fraction of that of the readout.

@@ -1,5 +1,6 @@
 """The estimator that learns classes of crystals, from scratch or from a pre-trained model."""
 
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -7,9 +8,11 @@ from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
 from gnnpre.backbones import Backbone
+from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ClassTargets
 
 from ._inputs import check_classes, warn_of_other_order
+from ._kernel_head import KernelHead
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
@@ -27,9 +30,10 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
     Parameters
     ----------
     {starts}
-    strategy : {"full", "head", "frozen_then_full", "layerwise"}
+    strategy : {"full", "head", "frozen_then_full", "layerwise", "kernel"}
         How a pre-trained backbone takes part in training; see :class:`PropertyRegressor`.
     {strategies}
+    {kernel}
     {diagnosis}
     class_weight : {"balanced"}, dict or None
         Weights of the classes in the loss: one each by label (1 for those that the dict lacks),
@@ -47,6 +51,8 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
     {fitted}
     history_ : list of dict
         Cross entropies of each epoch.
+    kernel_ : KernelHead or None
+        The kernel machine of ``strategy="kernel"``, as ``kernel_.machine``.
     transferred_ : list of str
         Names of the weights that were copied from a pre-trained model.
     diagnosis_ : dict
@@ -84,6 +90,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         strategy: str = "full",
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
+        kernel_features: Sequence[Any] = ("composition", "fingerprint"),
         backbone_lr_scale: float = 1.0,
         diagnose: bool = True,
         class_weight: Any = None,
@@ -123,6 +130,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         self.strategy = strategy
         self.frozen_epochs = frozen_epochs
         self.layer_decay = layer_decay
+        self.kernel_features = kernel_features
         self.backbone_lr_scale = backbone_lr_scale
         self.diagnose = diagnose
         self.class_weight = class_weight
@@ -204,6 +212,9 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
             head_channels=self.head_channels,
             head_layers=self.head_layers,
         )
+
+    def _predict_by_kernel(self, kernel: KernelHead, graphs: CrystalGraphs) -> np.ndarray:
+        return kernel.predict_proba(self._model(), graphs, len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probabilities of the classes.

@@ -3,11 +3,18 @@
 from collections.abc import Mapping
 from typing import Any, ClassVar
 
+import numpy as np
+from sklearn.utils.validation import check_is_fitted
+
+from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective
 
 from ._base import CrystalEstimator
-from ._files import check_recorded_paths
-from ._finetuning import FineTuned, FineTuningSettings, finetune
+from ._files import ModelFile, check_recorded_paths
+from ._finetuning import FineTuned, finetune
+from ._finetuning_settings import FineTuningSettings
+from ._kernel_head import KernelHead
+from ._kernel_strategy import fit_kernel
 from ._network import FitInterrupted
 from ._pretrainer import Pretrainer
 
@@ -19,6 +26,7 @@ class PropertyEstimator(CrystalEstimator):
 
     transferred_: list[str]
     diagnosis_: dict[str, Any]
+    kernel_: KernelHead | None
 
     # Used by scikit-learn's metadata routing where it is enabled: requested by default.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
@@ -38,8 +46,11 @@ class PropertyEstimator(CrystalEstimator):
         check_recorded_paths(self.get_params())
         settings = FineTuningSettings.from_parameters(self.get_params(deep=False))
         try:
-            classes = learnt.get("classes_")
-            fitted = finetune(settings, X, y, objective, groups, sample_weight, classes)
+            if settings.strategy == "kernel":
+                fitted = fit_kernel(settings, X, y, objective, groups, sample_weight)
+            else:
+                classes = learnt.get("classes_")
+                fitted = finetune(settings, X, y, objective, groups, sample_weight, classes)
         except FitInterrupted as interrupt:
             self._keep(FineTuned(interrupt.network, [], {}, {}), learnt)
             raise
@@ -49,11 +60,38 @@ class PropertyEstimator(CrystalEstimator):
         """Set the fitted attributes."""
         self._set_network(fitted.network)
         self.transferred_, self.diagnosis_ = fitted.transferred, fitted.diagnosis
+        self.kernel_ = fitted.kernel
         for name, value in learnt.items():
             setattr(self, name, value)
 
+    def _predict(self, X: Any) -> Any:
+        """Return predictions of the network, or of the kernel machine in its place."""
+        check_is_fitted(self, "net_")
+        if self.kernel_ is None:
+            return super()._predict(X)
+        kernel = self.kernel_
+        tables = [self._predict_by_kernel(kernel, graphs) for graphs in self._stream_to_predict(X)]
+        return np.concatenate(tables)
+
+    def _predict_by_kernel(self, kernel: KernelHead, graphs: CrystalGraphs) -> np.ndarray:
+        """Return properties, or probabilities of classes, ``(n, k)``."""
+        raise NotImplementedError
+
     def _learnt_state(self) -> dict[str, Any]:
-        return {"transferred_": self.transferred_, "diagnosis_": self.diagnosis_}
+        state: dict[str, Any] = {"transferred_": self.transferred_, "diagnosis_": self.diagnosis_}
+        if self.kernel_ is not None:
+            state["kernel_"], _ = self.kernel_.to_state()
+        return state
+
+    def _learnt_arrays(self) -> dict[str, np.ndarray]:
+        return {} if self.kernel_ is None else self.kernel_.to_state()[1]
+
+    def _set_learnt_arrays(self, model: ModelFile) -> None:
+        self.kernel_ = None
+        if "kernel_" in model.learnt:
+            self.kernel_ = KernelHead.from_state(
+                model.learnt["kernel_"], model.arrays, model.classes
+            )
 
     def _set_learnt_state(self, state: dict[str, Any]) -> None:
         self.transferred_, self.diagnosis_ = state["transferred_"], state["diagnosis_"]

@@ -1,32 +1,30 @@
 """The estimator that learns properties of crystals, from scratch or from a pre-trained model."""
 
-from collections.abc import Mapping
-from typing import Any, cast
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
-from sklearn.utils.validation import check_is_fitted
 
-from gnnpre._validation import check_number
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs, index_of
-from gnnpre.objectives import Bounds, PropertyTargets
+from gnnpre.objectives import PropertyTargets
 
-from ._diagnosis import predict_rows
 from ._finetuning import FineTuned
 from ._inputs import add_sample_weight, warn_of_other_order
+from ._kernel_head import KernelHead
 from ._outlier_check import warn_of_outlying_labels
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
 from ._property_forms import form_of_objective, form_of_target
-from ._uncertainty import Calibration, LastLayer, TrainingCloud, last_layer_features
+from ._uncertain_predictions import UncertainPredictions
 
 __all__ = ["PropertyRegressor"]
 
 
 @document
-class PropertyRegressor(RegressorMixin, PropertyEstimator):
+class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator):
     """Learn one or many properties of crystals, from scratch or from a pre-trained backbone.
 
     Numbers of crystals are the default; ``target`` chooses numbers of atoms, vectors or tensors.
@@ -34,14 +32,17 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
     Parameters
     ----------
     {starts}
-    strategy : {"full", "head", "frozen_then_full", "layerwise", "replay"}
+    strategy : {"full", "head", "frozen_then_full", "layerwise", "replay", "kernel"}
         How a pre-trained backbone takes part in training; the notes say which is best when.
         ``"full"``: like all other weights, as in the papers. ``"head"``: not at all, only the
         readout is trained. ``"frozen_then_full"``: not at first, then its layers join one by one,
         from the last to the first, so that a random readout does not disturb it. ``"layerwise"``:
         all of it, the slower the nearer a layer is to the input. ``"replay"``: all of it, with
         the objective of pre-training as a second loss on frames of its own, so that little is
-        forgotten.
+        forgotten. ``"kernel"``: not at all, and a Gaussian process (:class:`KernelRegressor`) on
+        the embeddings takes the readout's place: seconds for a thousand crystals, and standard
+        deviations without ``calibration_fraction``. Of the readout's parameters it reads
+        ``pooling`` alone: with ``"sum"`` it learns values per atom.
     {strategies}
     replay : str or Path, optional
         Frames for ``strategy="replay"``: an extended XYZ file, or a folder with
@@ -51,6 +52,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         Weight of that second loss.
     replay_ratio : float
         Maximum number of frames, drawn once, for each crystal of ``fit``.
+    {kernel}
     target : {"crystal", "atom", "vector", "tensor"}
         Form of the property, and of y: numbers of a crystal ``(n,)`` or ``(n, k)``; one number
         for each atom, such as charges and magnetic moments, as a list of n arrays; a vector
@@ -95,8 +97,11 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         (``"training"``), and the names of weights that training did not move (``"unmoved"``).
         Errors are in the unit of the property, or, of several, in standard deviations. They are
         missing if fewer than ten crystals validate; all is empty without a pre-trained model.
+    kernel_ : KernelHead or None
+        The kernel machine of ``strategy="kernel"``, as ``kernel_.machine``.
     uncertainty_ : dict
-        Scales and scores of errors on the crystals of ``calibration_fraction``.
+        Scales and scores of errors on the crystals of ``calibration_fraction``; with
+        ``strategy="kernel"`` and none of these, of each training crystal predicted from the others.
     y_ndim_ : int
         Whether ``fit`` got one property as ``(n,)`` (1), or columns (2).
     target_names_ : list of str or None
@@ -112,10 +117,11 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
     MatBench's phonons, ``"full"`` was best at each size (a sixth to a quarter below training from
     scratch), ``"frozen_then_full"`` and ``"layerwise"`` came near it at 50 labels, and ``"head"``
     stayed behind. On jdft2d, where that pre-training did not help, the two gentler ones did no
-    worse (``benchmarks/strategies.py``). So begin with ``"full"`` at any size; take ``"head"``,
-    which is cheaper, where :attr:`diagnosis_` says that a frozen probe is better; one of the
-    gentler ones where fine-tuning is worse than training from scratch; ``"replay"`` where the
-    model has to keep its forces, or meets crystals unlike those of ``fit``.
+    worse (``benchmarks/strategies.py``). So begin with ``"full"``, and compare it with
+    ``"kernel"``, which costs seconds; take that where it, or :attr:`diagnosis_`, says that a
+    machine on frozen embeddings is better; one of the gentler ones where fine-tuning is worse than
+    training from scratch; ``"replay"`` where the model has to keep its forces, or meets crystals
+    unlike those of ``fit``.
 
     Examples
     --------
@@ -140,6 +146,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         replay: Any = None,
         replay_weight: float = 1.0,
         replay_ratio: float = 1.0,
+        kernel_features: Sequence[Any] = ("composition", "fingerprint"),
         target: str = "crystal",
         backbone_lr_scale: float = 1.0,
         diagnose: bool = True,
@@ -187,6 +194,7 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         self.replay = replay
         self.replay_weight = replay_weight
         self.replay_ratio = replay_ratio
+        self.kernel_features = kernel_features
         self.target = target
         self.backbone_lr_scale = backbone_lr_scale
         self.diagnose = diagnose
@@ -277,7 +285,8 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             The crystals; structures become graphs as those of the training did.
         return_std : bool
             Whether to return standard deviations too: those of a Bayesian linear model on the
-            last layer's features, scaled to the errors on the crystals of ``calibration_fraction``.
+            last layer's features, scaled to the errors on the crystals of ``calibration_fraction``;
+            with ``strategy="kernel"`` those of the Gaussian process, scaled likewise.
 
         Returns
         -------
@@ -299,63 +308,6 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
             values, std = self._values_and_std(X, return_std)
             return self._like_y(values, X), self._like_y(std, X)
         return self._like_y(self._predict(X), X)
-
-    def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[Any, Any]:
-        """Predict intervals that contain the property with some probability (split conformal).
-
-        The probability holds on average over crystals drawn as those of ``fit`` were,
-        whatever the model (V. Vovk, A. Gammerman and G. Shafer, "Algorithmic Learning in a Random
-        World", 2005). Intervals are wider where standard deviations are larger.
-
-        Parameters
-        ----------
-        X : CrystalGraphs of shape (n,), or n structures
-            The crystals.
-        confidence : float
-            The probability, between 0 and 1.
-
-        Returns
-        -------
-        lower, upper : ndarray of shape (n,) or (n, k), or DataFrame
-            Ends of the intervals, in the form that :meth:`predict` returns.
-
-        Raises
-        ------
-        ValueError
-            If there was no ``calibration_fraction``, or too few crystals in it for this
-            confidence.
-        """
-        check_number("confidence", confidence, high=1.0, high_included=False)
-        quantiles = Calibration(**self._uncertainty("calibration")).quantiles(confidence)
-        with_std = "last_layer" in self.uncertainty_
-        values, std = self._values_and_std(X, with_std)
-        half = quantiles * (std if with_std else np.ones_like(values))
-        # Only properties of crystals are calibrated.
-        bounds = Bounds.of(cast(PropertyTargets, self.spec_.objective).bounds)
-        lower, upper = bounds.clip(values - half), bounds.clip(values + half)
-        return self._like_y(lower, X), self._like_y(upper, X)
-
-    def distance(self, X: Any) -> np.ndarray:
-        """Return how far crystals are from those of the training, in the space of embeddings.
-
-        Parameters
-        ----------
-        X : CrystalGraphs of shape (n,), or n structures
-            The crystals.
-
-        Returns
-        -------
-        ndarray of shape (n,)
-            Mahalanobis distances in units of the median over the training crystals: about 1 for
-            crystals like those, above 2 or 3 where a prediction is an extrapolation.
-
-        Raises
-        ------
-        ValueError
-            If there was no ``calibration_fraction``.
-        """
-        cloud = TrainingCloud(**self._uncertainty("cloud"))
-        return cloud.distance(self.embed(X))
 
     def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
         """Return the coefficient of determination, averaged over properties.
@@ -381,19 +333,10 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
         return form_of_objective(objective).score(targets, self._predict(graphs))
 
-    def _values_and_std(self, X: Any, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
-        """Return predictions ``(n, k)``, and their standard deviations where they are asked for."""
-        layer = LastLayer(**self._uncertainty("last_layer")) if with_std else None
-        values, stds = [], []
-        for graphs in self._stream_to_predict(X):
-            values.append(self._predict_values(graphs))
-            if layer is not None:
-                stds.append(layer.std(last_layer_features(self._model(), graphs)))
-        return np.concatenate(values), np.concatenate(stds or values)
-
-    def _predict_values(self, graphs: CrystalGraphs) -> np.ndarray:
-        everything = np.arange(len(graphs))
-        return predict_rows(self._model(), self.spec_.objective, graphs, everything)
+    def _predict_by_kernel(self, kernel: KernelHead, graphs: CrystalGraphs) -> np.ndarray:
+        values, _ = kernel.predict(self._model(), graphs)
+        clipped: np.ndarray = self._bounds().clip(values)
+        return clipped
 
     def _like_y(self, values: np.ndarray, X: Any) -> Any:
         """Return predictions of crystals in the form of y; those of atoms are in it already."""
@@ -404,22 +347,6 @@ class PropertyRegressor(RegressorMixin, PropertyEstimator):
         import pandas as pd
 
         return pd.DataFrame(values, columns=self.target_names_, index=index_of(X))
-
-    def _uncertainty(self, name: str) -> dict[str, Any]:
-        """Return one entry of ``uncertainty_``, or raise ValueError with the way to get it."""
-        check_is_fitted(self, "net_")
-        if not self.uncertainty_:
-            raise ValueError(
-                "This model was fitted with calibration_fraction=0 and does not know how sure it "
-                "is: set calibration_fraction, to 0.1 for example, and fit it again."
-            )
-        if name not in self.uncertainty_:
-            raise ValueError(
-                "pooling='max' of a late readout is not linear in its last layer, which standard "
-                "deviations need. Use another pooling, readout='early', or predict_interval."
-            )
-        entry: dict[str, Any] = self.uncertainty_[name]
-        return entry
 
     def _learnt_state(self) -> dict[str, Any]:
         names = ("uncertainty_", "y_ndim_", "target_names_")

@@ -93,7 +93,19 @@ class TargetProcess:
             noise=float(values["noise"]),
             blocks=tuple(int(size) for size in values["blocks"]),
         )
+        _check_kernel(kernel, arrays["table" if state["form"] == "exact" else "landmarks"])
         return cls(transform, PROCESSES[state["form"]].from_state(kernel, arrays))
+
+
+def _check_kernel(kernel: ProcessKernel, table: np.ndarray) -> None:
+    """Raise ValueError unless a kernel from a file fits its table."""
+    values = [kernel.amplitude, kernel.noise, *kernel.lengths]
+    if not all(np.isfinite(value) and value > 0 for value in values):
+        raise ValueError(f"a kernel has {values}; expected numbers above 0")
+    if len(kernel.blocks) != len(kernel.lengths) or min(kernel.blocks, default=0) < 1:
+        raise ValueError(f"a kernel has {len(kernel.lengths)} lengths for blocks {kernel.blocks}")
+    if table.ndim != 2 or table.shape[1] != sum(kernel.blocks):
+        raise ValueError(f"a kernel with blocks {kernel.blocks} has a table {table.shape}")
 
 
 def labelled_rows(y: np.ndarray, weights: np.ndarray) -> np.ndarray:

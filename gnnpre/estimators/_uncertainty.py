@@ -17,7 +17,14 @@ from ._diagnosis import predict_rows
 from ._embedding import embed_graphs
 from ._network import TrainedNetwork
 
-__all__ = ["Calibration", "LastLayer", "TrainingCloud", "calibrate", "last_layer_features"]
+__all__ = [
+    "Calibration",
+    "LastLayer",
+    "TrainingCloud",
+    "calibrate",
+    "last_layer_features",
+    "spread_factors",
+]
 
 
 def calibrate(
@@ -157,7 +164,10 @@ class Calibration:
     @classmethod
     def fit(cls, residuals: np.ndarray, std: np.ndarray | None) -> "Calibration":
         """Compute the scores of residuals ``(n, k)``, NaN where a label is missing."""
-        scores = np.abs(residuals) if std is None else np.abs(residuals) / std
+        scores = np.abs(residuals)
+        if std is not None:
+            # A constant target has no deviations, and no residuals.
+            scores = np.divide(scores, std, out=np.where(scores > 0, np.inf, scores), where=std > 0)
         return cls([np.sort(column[np.isfinite(column)]).tolist() for column in scores.T])
 
     def quantiles(self, confidence: float) -> np.ndarray:
@@ -177,6 +187,13 @@ class Calibration:
     def to_dict(self) -> dict[str, Any]:
         """Return the fields, JSON-serializable."""
         return asdict(self)
+
+
+def spread_factors(residuals: np.ndarray, std: np.ndarray) -> np.ndarray:
+    """Return factors of deviations that bring 68.3 % of residuals within one of them, ``(k,)``."""
+    scores = Calibration.fit(residuals, std).scores
+    factors = [float(np.quantile(column, 0.683)) if column else 1.0 for column in scores]
+    return np.where(np.isfinite(factors), factors, 1.0)
 
 
 @dataclass(frozen=True)

@@ -23,6 +23,7 @@ from ._settings import resolve_compile as resolve_compile
 from ._specs import from_spec as from_spec
 from ._specs import to_spec as to_spec
 from ._split import split_train_valid as split_train_valid
+from ._trainer import hold_pretrained as hold_pretrained
 from ._trainer import restore_net as restore_net
 from ._trainer import train as train
 

@@ -24,7 +24,7 @@ from ._time_limit import seconds_of
 __all__ = ["DTYPES", "STRATEGIES", "TrainingSettings", "draw_seed"]
 
 #: How the backbone takes part in training; replay adds data and losses, and trains all of it.
-STRATEGIES = ("full", "head", "frozen_then_full", "layerwise", "replay")
+STRATEGIES = ("full", "head", "frozen_then_full", "layerwise", "replay", "kernel")
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

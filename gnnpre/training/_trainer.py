@@ -270,6 +270,43 @@ def restore_net(
     return _make_net(spec, settings, device).hold(model)
 
 
+def hold_pretrained(
+    spec: ModelSpec,
+    dataset: CrystalDataset,
+    settings: TrainingSettings,
+    load_weights: Callable[[ObjectiveModel], None],
+) -> CrystalNet:
+    """Return a net without training: loaded weights, and a readout that predicts the mean.
+
+    Parameters
+    ----------
+    spec : ModelSpec
+        Description of the model.
+    dataset : CrystalDataset
+        Crystals whose labels have that mean.
+    settings : TrainingSettings
+        Device and options of the net.
+    load_weights : callable
+        Copies weights into the model.
+
+    Returns
+    -------
+    CrystalNet
+        The net.
+    """
+    device = resolve_device(settings.device)
+    randomness = PrivateRandomness(0, device)
+
+    def prepare(model: ObjectiveModel) -> None:
+        load_weights(model)
+        for name, parameter in model.named_parameters():
+            if not name.startswith("backbone."):
+                parameter.detach().zero_()
+
+    model = _build_model(spec, dataset.to(device), settings, randomness, prepare)
+    return _make_net(spec, settings, device).hold(model)
+
+
 def _make_net(
     spec: ModelSpec,
     settings: TrainingSettings,

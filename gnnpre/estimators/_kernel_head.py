@@ -1,0 +1,224 @@
+"""A kernel machine on the embeddings of a frozen network and on other features of crystals."""
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+from sklearn.base import clone
+
+from gnnpre._prefixes import add_prefix, select_prefix
+from gnnpre._registry import Registered
+from gnnpre.fingerprints import EAD, Composition
+from gnnpre.graphs import CrystalGraphs, as_crystals
+from gnnpre.objectives import ObjectiveModel
+from gnnpre.training import from_spec, to_spec
+
+from ._embedding import embed_middle_and_end
+from ._kernel_classifier import KernelClassifier
+from ._kernel_regressor import KernelRegressor
+from ._target_process import MachineState
+
+__all__ = ["FeatureBlocks", "KernelHead", "make_features"]
+
+NAMES = ("composition", "fingerprint")
+CUTOFF = 5.0  # Å, of the fingerprint
+
+
+def make_features(names: Any) -> dict[str, Any]:
+    """Return the transformers that the parameter ``kernel_features`` asks for, by name.
+
+    Parameters
+    ----------
+    names : sequence of {"composition", "fingerprint"} or transformers
+        The parameter.
+
+    Returns
+    -------
+    dict of str to transformer
+        New transformers from crystals to tables.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If an entry is neither a name nor a transformer, or occurs twice.
+    """
+    if isinstance(names, str) or not isinstance(names, (list, tuple)):
+        raise TypeError(
+            f"kernel_features={names!r}; expected a sequence of {', '.join(map(repr, NAMES))} or "
+            "transformers of crystals, such as ('composition', FoundationFeatures('chgnet'))."
+        )
+    transformers: dict[str, Any] = {}
+    for entry in names:
+        if isinstance(entry, str) and entry not in NAMES:
+            raise ValueError(f"kernel_features has {entry!r}; expected {' or '.join(NAMES)}.")
+        if not isinstance(entry, str) and not hasattr(entry, "transform"):
+            raise TypeError(
+                f"kernel_features has an object of type {type(entry).__name__}, which has no "
+                "transform method."
+            )
+        name = entry if isinstance(entry, str) else type(entry).__name__
+        if name in transformers:
+            raise ValueError(f"kernel_features has {name} twice: leave one out.")
+        transformers[name] = _make(entry)
+    return transformers
+
+
+def _make(entry: Any) -> Any:
+    if entry == "composition":
+        return Composition()
+    if entry == "fingerprint":
+        return EAD(cutoff=CUTOFF, pooling="cumulants")
+    return clone(entry)
+
+
+def _check_table(name: str, table: Any, crystals: Any) -> np.ndarray:
+    """Return a table as float64; raise ValueError unless it has one row for each crystal."""
+    if isinstance(table, list):
+        raise ValueError(
+            f"The features {name!r} are a list, one entry for each crystal; expected a table. Set "
+            "pooling='cumulants', for example."
+        )
+    values = np.asarray(table, dtype=np.float64)
+    if values.ndim != 2 or len(values) != len(crystals):
+        raise ValueError(
+            f"The features {name!r} are of shape {values.shape}; expected ({len(crystals)}, "
+            "n_features)."
+        )
+    return values
+
+
+class FeatureBlocks:
+    """Blocks of features of crystals: embeddings of a frozen network, and tables of transformers.
+
+    Parameters
+    ----------
+    transformers : mapping of str to transformer
+        Transformers from crystals to tables, by name.
+    """
+
+    def __init__(self, transformers: Mapping[str, Any]) -> None:
+        self.transformers = dict(transformers)
+
+    def fit(self, graphs: Any) -> "FeatureBlocks":
+        """Fit the transformers; those of gnnpre learn nothing from crystals."""
+        crystals = as_crystals(graphs)
+        for transformer in self.transformers.values():
+            transformer.fit(crystals)
+        return self
+
+    def compute(
+        self, model: ObjectiveModel | None, crystals: Any, rows: np.ndarray | None = None
+    ) -> list[np.ndarray]:
+        """Compute the features of crystals, or of some rows of them.
+
+        Parameters
+        ----------
+        model : ObjectiveModel or None
+            The network; None for none, with crystals in any container.
+        crystals : CrystalGraphs or Crystals
+            The crystals.
+        rows : ndarray of int, optional
+            Rows to compute; all by default.
+
+        Returns
+        -------
+        list of ndarray of shape (n, d)
+            The blocks.
+        """
+        blocks = [] if model is None else embed_middle_and_end(model, crystals, rows)
+        without_edges = as_crystals(crystals)
+        if rows is not None and len(rows) < len(crystals):
+            without_edges = without_edges[rows]
+        for name, transformer in self.transformers.items():
+            blocks.append(_check_table(name, transformer.transform(without_edges), without_edges))
+        return blocks
+
+    def to_spec(self) -> list[Any]:
+        """Return the transformers as JSON."""
+        for name, transformer in self.transformers.items():
+            if not isinstance(transformer, Registered):
+                raise TypeError(
+                    f"The features {name!r} cannot be written to a file: only transformers of "
+                    "gnnpre can, which learn nothing from crystals. Pickle the estimator instead."
+                )
+        return [
+            [name, to_spec(transformer, name)] for name, transformer in self.transformers.items()
+        ]
+
+    @classmethod
+    def from_spec(cls, spec: list[Any], classes: Mapping[str, type]) -> "FeatureBlocks":
+        """Return the blocks that :meth:`to_spec` described."""
+        return cls({str(name): from_spec(item, classes) for name, item in spec})
+
+
+class KernelHead:
+    """A fitted kernel machine in the place of a network's readout.
+
+    Parameters
+    ----------
+    features : FeatureBlocks
+        Its features.
+    machine : KernelRegressor or KernelClassifier
+        The machine, which predicts values per atom if ``extensive``, else of a crystal.
+    extensive : bool
+        Whether predictions are multiplied by the number of atoms.
+    """
+
+    def __init__(self, features: FeatureBlocks, machine: Any, extensive: bool = False) -> None:
+        self.features = features
+        self.machine = machine
+        self.extensive = extensive
+
+    def sizes(self, graphs: CrystalGraphs) -> np.ndarray:
+        """Return the factors of predictions per atom, ``(n, 1)``; ones for intensive properties."""
+        counts = np.asarray(graphs.atom_counts, dtype=np.float64)
+        return (counts if self.extensive else np.ones(len(counts)))[:, None]
+
+    def predict(
+        self, model: ObjectiveModel, graphs: CrystalGraphs
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict properties and their standard deviations, each ``(n, k)``."""
+        table = np.hstack(self.features.compute(model, graphs))
+        sizes = self.sizes(graphs)
+        mean, std = self.machine.predict(table, return_std=True)
+        return mean.reshape(len(sizes), -1) * sizes, std.reshape(len(sizes), -1) * sizes
+
+    def predict_proba(
+        self, model: ObjectiveModel, graphs: CrystalGraphs, n_classes: int
+    ) -> np.ndarray:
+        """Predict the probabilities of classes, ``(n, n_classes)``; 0 for those never seen."""
+        table = np.hstack(self.features.compute(model, graphs))
+        probabilities = np.zeros((len(table), n_classes))
+        probabilities[:, self.machine.classes_] = self.machine.predict_proba(table)
+        return probabilities
+
+    def to_state(self) -> MachineState:
+        """Return everything as JSON and arrays."""
+        state, arrays = self.machine.to_state()
+        values: dict[str, Any] = {
+            "features": self.features.to_spec(),
+            "machine": state,
+            "extensive": self.extensive,
+        }
+        if isinstance(self.machine, KernelClassifier):
+            values["classes"] = self.machine.classes_.tolist()
+        return values, add_prefix("kernel", arrays)
+
+    @classmethod
+    def from_state(
+        cls,
+        values: Mapping[str, Any],
+        arrays: Mapping[str, np.ndarray],
+        classes: Mapping[str, type],
+    ) -> "KernelHead":
+        """Return the head that :meth:`to_state` described."""
+        arrays = select_prefix("kernel", arrays)
+        features = FeatureBlocks.from_spec(values["features"], classes)
+        machine: Any
+        if "classes" in values:
+            machine = KernelClassifier()
+            machine.set_state(values["machine"], arrays, np.array(values["classes"]))
+        else:
+            machine = KernelRegressor()
+            machine.set_state(values["machine"], arrays)
+        return cls(features, machine, bool(values["extensive"]))
