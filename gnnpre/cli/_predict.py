@@ -1,5 +1,6 @@
 """``gnnpre predict``: properties, or energies and forces, of new crystals."""
 
+import json
 from typing import Any
 
 import click
@@ -24,8 +25,9 @@ def command(
 ) -> int:
     """Predict with the file MODEL for the crystals of SOURCE.
 
-    Models of properties write a table. Pre-trained force fields write energies (eV per cell), or
-    with --output FILE.extxyz frames with energies, forces (eV/Å) and stress (eV/Å^3).
+    Models of properties write a table; values of atoms are lists there, or a column of --output
+    FILE.extxyz. Pre-trained force fields write energies (eV per cell), or with --output FILE.extxyz
+    frames with energies, forces (eV/Å) and stress (eV/Å^3).
     """
     check_writable(output)
     estimator = estimator_of(model)
@@ -55,7 +57,7 @@ def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
     values, deviations = values if std else (values, None)
     if isinstance(values, FrameLabels):
         return pd.DataFrame({"energy_eV": values.energy})
-    if not isinstance(values, (np.ndarray, pd.DataFrame)):  # mixtures and values of atoms
+    if not isinstance(values, (np.ndarray, pd.DataFrame)):  # mixtures and displacements
         raise click.UsageError("MODEL predicts no table; write --output FILE.extxyz, or use embed.")
     # A model that knows the names of its properties predicts a DataFrame.
     _add(columns, "predicted" if isinstance(values, pd.DataFrame) else "prediction", values)
@@ -72,13 +74,16 @@ def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
 
 
 def _add(columns: dict[str, Any], name: str, values: Any) -> None:
-    """Add one column, or one for each property."""
+    """Add one column, or one for each property or component of a tensor."""
     if hasattr(values, "columns"):
         columns.update({f"{target}_{name}": values[target].to_numpy() for target in values})
+    elif values.ndim == 1 and values.dtype.kind == "O" and hasattr(values[0], "tolist"):
+        columns[name] = [json.dumps(row.tolist()) for row in values]  # values of atoms
     elif values.ndim == 1:
         columns[name] = values
     else:
-        columns.update({f"{name}_{number}": column for number, column in enumerate(values.T)})
+        table = values.reshape(len(values), -1)
+        columns.update({f"{name}_{number}": column for number, column in enumerate(table.T)})
 
 
 def _write_frames(estimator: Any, source: Any, output: str) -> None:
@@ -86,9 +91,12 @@ def _write_frames(estimator: Any, source: Any, output: str) -> None:
     from gnnpre.graphs import FrameLabels
 
     labels = estimator.predict(source.crystals)
+    if str(getattr(labels, "dtype", "")) == "object":  # arrays of the atoms of each crystal
+        labels = FrameLabels(source.crystals.n_atoms, atom_info={"prediction": list(labels)})
     if not isinstance(labels, FrameLabels):
         raise click.UsageError(
-            f"--output {output}: MODEL predicts no energies and forces; write a .csv file."
+            f"--output {output}: MODEL predicts no energies and forces, nor values of atoms; write "
+            "a .csv file."
         )
     to_extxyz(output, source.crystals, labels)
     click.echo(f"Wrote {len(labels)} frames to {output}.", err=True)

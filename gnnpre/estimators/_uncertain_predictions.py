@@ -110,6 +110,8 @@ class UncertainPredictions(CrystalEstimator):
     def _uncertainty(self, name: str) -> dict[str, Any]:
         """Return one entry of ``uncertainty_``, or raise ValueError with the way to get it."""
         check_is_fitted(self, "net_")
+        if not isinstance(self.spec_.objective, PropertyTargets):
+            raise ValueError("Uncertainties are there for models with target='crystal' alone.")
         if not self.uncertainty_:
             raise ValueError(
                 "This model was fitted with calibration_fraction=0 and does not know how sure it "

@@ -17,6 +17,7 @@ from gnnpre import (
     Pretrainer,
     PropertyRegressor,
     SchNet,
+    TorchMDNet,
 )
 from gnnpre.cli import main
 from gnnpre.cli._main import COMMANDS
@@ -179,6 +180,47 @@ def test_predictions_equal_those_of_the_estimator(folder, model, tmp_path):
     np.testing.assert_allclose(table["K_predicted"], regressor.predict(crystals)["K"], rtol=1e-5)
     assert (table["K_lower"] < table["K_upper"]).all()
     assert (table["K_std"] > 0).all()
+
+
+@pytest.fixture
+def small_sets(folder):
+    crystals, _ = read_structures(str(folder / "*.cif"))
+    return crystals, [np.arange(float(count)) for count in crystals.n_atoms]
+
+
+def test_values_of_atoms(folder, small_sets, tmp_path):
+    crystals, y = small_sets
+    model = PropertyRegressor(CGCNN(8, 1), target="atom", max_epochs=1, random_state=0)
+    model.fit(crystals, y).save(tmp_path / "atoms.gnnpre")
+    expected = model.predict(crystals)
+    command = ["predict", str(tmp_path / "atoms.gnnpre"), str(folder / "*.cif"), "-o"]
+    assert main([*command, str(tmp_path / "atoms.csv")]) == 0
+    table = pd.read_csv(tmp_path / "atoms.csv")
+    np.testing.assert_allclose(json.loads(table["prediction"][0]), expected[0], rtol=1e-6)
+    assert main([*command, str(tmp_path / "atoms.extxyz")]) == 0
+    _, labels = read_frames(tmp_path / "atoms.extxyz")
+    np.testing.assert_allclose(labels.per_atom("prediction")[1], expected[1], rtol=1e-6)
+
+
+def test_columns_of_tables_and_tensors(folder, small_sets, tmp_path):
+    crystals, _ = small_sets
+    rng = np.random.default_rng(0)
+    y = pd.DataFrame(rng.normal(size=(len(crystals), 2)), columns=["gap", "K"])
+    model = PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0)
+    model.fit(crystals, y).save(tmp_path / "two.gnnpre")
+    command = ["predict", str(tmp_path / "two.gnnpre"), str(folder / "*.cif"), "-o"]
+    assert main([*command, str(tmp_path / "two.csv")]) == 0
+    table = pd.read_csv(tmp_path / "two.csv", index_col="id")
+    assert list(table.columns) == ["gap_predicted", "K_predicted"]
+    np.testing.assert_allclose(table, model.predict(crystals), rtol=1e-6)
+    y = np.broadcast_to(np.eye(3), (len(crystals), 3, 3)) * rng.normal(size=(len(crystals), 1, 1))
+    model = PropertyRegressor(TorchMDNet(8, 1), target="tensor", max_epochs=1, random_state=0)
+    model.fit(crystals, y).save(tmp_path / "tensor.gnnpre")
+    command = ["predict", str(tmp_path / "tensor.gnnpre"), str(folder / "*.cif"), "-o"]
+    assert main([*command, str(tmp_path / "tensor.csv")]) == 0
+    table = pd.read_csv(tmp_path / "tensor.csv", index_col="id")
+    expected = model.predict(crystals).reshape(len(crystals), 9)
+    np.testing.assert_allclose(table, expected, rtol=1e-4, atol=1e-6)
 
 
 def test_a_broken_file_is_reported_and_the_others_are_predicted(folder, model, tmp_path, capsys):

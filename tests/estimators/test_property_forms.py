@@ -126,6 +126,12 @@ class TestContract:
             "unmoved",
         }
 
+    def test_there_are_no_uncertainties(self, data, target):
+        model = make(target).fit(data.graphs, labels_of(target, data.structures))
+        for call in (model.predict_interval, model.distance, lambda X: model.predict(X, True)):
+            with pytest.raises(ValueError, match="target='crystal' alone"):
+                call(data.graphs)
+
     @pytest.mark.parametrize(
         ("parameters", "match"),
         [
