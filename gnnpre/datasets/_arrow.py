@@ -6,7 +6,15 @@ import numpy as np
 
 from ._structure_dicts import atomic_number
 
-__all__ = ["RaggedVectors", "flat_symbols", "list_counts", "matrices", "plain_column", "vectors"]
+__all__ = [
+    "RaggedVectors",
+    "flat_numbers",
+    "flat_symbols",
+    "list_counts",
+    "matrices",
+    "plain_column",
+    "vectors",
+]
 
 
 class RaggedVectors(NamedTuple):
@@ -97,6 +105,41 @@ def vectors(column: Any, n_atoms: np.ndarray) -> RaggedVectors:
     numbers = _numbers(inner.flatten())[is_good_number]
     values[np.repeat(is_good, n_atoms)] = numbers.reshape(-1, 3)
     return RaggedVectors(values, is_missing, ~is_good & ~is_missing)
+
+
+def flat_numbers(column: Any, n_atoms: np.ndarray, name: str) -> np.ndarray:
+    """Return the numbers in a column of lists of one number per atom, row after row.
+
+    Parameters
+    ----------
+    column : pyarrow.ListArray
+        Type ``list<float>``.
+    n_atoms : ndarray of shape (n,)
+        Length that each row should have.
+    name : str
+        Name of the column, for errors.
+
+    Returns
+    -------
+    ndarray of shape (N,)
+        The numbers, NaN for rows that are null or empty, and in place of infinity.
+
+    Raises
+    ------
+    ValueError
+        If a row has another number of values.
+    """
+    counts = list_counts(column)
+    wrong = np.flatnonzero((counts != n_atoms) & (counts != 0))
+    if wrong.size:
+        row = int(wrong[0])
+        raise ValueError(
+            f"{name!r} has {counts[row]} values in its row {row}; expected {n_atoms[row]}, one for "
+            "each atom"
+        )
+    values = np.full(int(n_atoms.sum()), np.nan)
+    values[np.repeat(counts != 0, n_atoms)] = _numbers(column.flatten())
+    return np.where(np.isinf(values), np.nan, values)
 
 
 def matrices(column: Any) -> RaggedVectors:

@@ -41,7 +41,9 @@ def read_parquet(
         Columns to return as table of targets. By default labels of a force field are returned.
     columns : list of str, optional
         Further columns for ``info``: scalars such as ``"functional"``. By default all scalars but
-        those that repeat the structure.
+        those that repeat the structure. Lists of one number per atom, such as
+        ``"magnetic_moments"``, are read into ``atom_info`` of the labels; by default those of
+        files that :func:`to_parquet` wrote.
 
     Returns
     -------

@@ -1,5 +1,6 @@
 """Rows of Parquet files with LeMat's columns, piece by piece."""
 
+import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -9,12 +10,13 @@ from typing import Any
 import numpy as np
 
 from ..graphs import Crystals, FrameLabels
-from ._arrow import flat_symbols, list_counts, matrices, plain_column, vectors
+from ._arrow import flat_numbers, flat_symbols, list_counts, matrices, plain_column, vectors
 from ._extras import import_extra
 from ._parameters import check_paths
 from ._parquet_types import check_types
 
 __all__ = [
+    "ATOM_COLUMNS",
     "KBAR_OF_VASP",
     "ParquetPiece",
     "Selection",
@@ -26,6 +28,8 @@ __all__ = [
 
 # VASP prints a stress in kbar that is positive in compression.
 KBAR_OF_VASP = -1 / 1602.1766208  # eV/Å^3, positive in tension
+#: Entry of the metadata of our own files that names the columns of atoms.
+ATOM_COLUMNS = b"gnnpre.atom_info"
 _GEOMETRY = ("species_at_sites", "lattice_vectors", "cartesian_site_positions")
 _LABELS = ("energy", "forces", "stress_tensor")
 _IDS = ("immutable_id", "id")
@@ -149,11 +153,12 @@ class Selection:
     pbc: bool
     info: tuple[str, ...]
     targets: tuple[str, ...]
+    atoms: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """All columns, each once."""
-        names = (*_GEOMETRY, *self.labels, *self.info, *self.targets)
+        names = (*_GEOMETRY, *self.labels, *self.info, *self.targets, *self.atoms)
         extra = [name for name in (self.ids, "dimension_types" if self.pbc else None) if name]
         return list(dict.fromkeys([*names, *extra]))
 
@@ -188,7 +193,10 @@ def select_columns(
     check_types(schema, path)
     # 2. the columns to read; by default all that hold one value for each crystal
     ids = next((name for name in _IDS if name in available), None)
-    if columns is None:
+    atoms = _columns_of_atoms(schema, columns or ()) if labels else []
+    if columns is not None:
+        columns = [name for name in columns if name not in atoms]
+    else:
         columns = [
             field.name
             for field in schema
@@ -206,7 +214,26 @@ def select_columns(
         pbc="dimension_types" in available,
         info=tuple(columns),
         targets=tuple(targets or ()),
+        atoms=tuple(atoms),
     )
+
+
+def _columns_of_atoms(schema: Any, columns: Sequence[str]) -> list[str]:
+    """Return the columns of one number per atom: those of our own files, and those asked for."""
+    import pyarrow as pa
+
+    stated = (schema.metadata or {}).get(ATOM_COLUMNS, b"[]")
+    try:
+        own_names = [str(name) for name in json.loads(stated)]
+    except (TypeError, ValueError):  # another program's metadata under this name
+        own_names = []
+    return [
+        field.name
+        for field in schema
+        if field.name in {*own_names, *columns}
+        and pa.types.is_list(field.type)
+        and pa.types.is_floating(field.type.value_type)
+    ]
 
 
 def convert_rows(batch: Any, selection: Selection, file: str, first_row: int) -> ParquetPiece:
@@ -256,7 +283,11 @@ def convert_rows(batch: Any, selection: Selection, file: str, first_row: int) ->
     # 2. labels
     labels = None
     if selection.labels or not selection.targets:
-        labels = _convert_labels(batch, selection, n_atoms, info, n_malformed)
+        try:
+            labels = _convert_labels(batch, selection, n_atoms, info, n_malformed)
+        except ValueError as error:
+            last = first_row + len(n_atoms) - 1
+            raise ValueError(f"Rows {first_row} to {last} of {file}: {error}.") from error
     targets = {name: plain_column(batch.column(name)) for name in selection.targets}
     return ParquetPiece(file, first_row, crystals, labels, targets, n_malformed)
 
@@ -288,4 +319,7 @@ def _convert_labels(
         rows = matrices(batch.column("stress_tensor"))
         stress = rows.values * KBAR_OF_VASP
         n_malformed["stress_tensor"] = int(rows.is_malformed.sum())
-    return FrameLabels(n_atoms, energy=energy, forces=forces, stress=stress, info=info)
+    atom_info = {name: flat_numbers(batch.column(name), n_atoms, name) for name in selection.atoms}
+    return FrameLabels(
+        n_atoms, energy=energy, forces=forces, stress=stress, info=info, atom_info=atom_info
+    )

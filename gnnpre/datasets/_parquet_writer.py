@@ -14,7 +14,7 @@ from gnnpre._validation import check_path
 from ..graphs import Crystals, FrameLabels
 from ._composition import composition_keys, formula_column
 from ._extras import import_extra
-from ._parquet_pieces import KBAR_OF_VASP
+from ._parquet_pieces import ATOM_COLUMNS, KBAR_OF_VASP
 from ._written_columns import check_labels_of, written_columns
 
 __all__ = ["plain_values", "rows_table", "to_parquet", "write_rows"]
@@ -52,7 +52,7 @@ def to_parquet(
     crystals : Crystals or list of structures
         The crystals. ``ids`` become ``immutable_id``; columns of ``info`` keep their names.
     labels : FrameLabels, optional
-        Energies, forces, stresses, and columns of ``info``.
+        Energies, forces, stresses, and columns of ``info`` and ``atom_info``.
     targets : Series, DataFrame or dict of arrays, optional
         Columns of targets.
 
@@ -101,6 +101,12 @@ def write_rows(
     )
     if "immutable_id" in extra:
         extra["immutable_id"] = extra["immutable_id"].astype(str)
+    for name in () if labels is None else labels.atom_info:
+        if name in {*_RESERVED, *_DERIVED, *extra}:
+            raise ValueError(
+                f"A column of atom_info is named {name!r}, as another column of the file is: "
+                "rename it."
+            )
     with replace_file(path) as new:
         schema: Any = None
         writer: Any = None
@@ -168,8 +174,16 @@ def rows_table(
             "forces": _vectors(labels.forces, offsets, no_forces),
             "stress_tensor": _vectors(stress.reshape(-1, 3), 3 * np.arange(n + 1), no_stress),
         }
+        for name, values in labels.atom_info.items():
+            without = np.logical_and.reduceat(np.isnan(values), offsets[:-1])
+            columns[name] = _lists(pa.array(values), offsets, without)
     columns |= {name: plain_values(values) for name, values in extra.items()}
-    return pa.table(columns, metadata={b"gnnpre.units": json.dumps(_UNITS).encode()})
+    atom_columns = [] if labels is None else list(labels.atom_info)
+    metadata = {
+        b"gnnpre.units": json.dumps(_UNITS).encode(),
+        ATOM_COLUMNS: json.dumps(atom_columns).encode(),
+    }
+    return pa.table(columns, metadata=metadata)
 
 
 def _lists(values: Any, offsets: np.ndarray, missing: np.ndarray | None = None) -> Any:

@@ -331,3 +331,41 @@ def test_crystals_that_were_read_can_be_written_again(tmp_path):
     assert read_parquet(tmp_path / "b.parquet")[0].info.keys() == crystals.info.keys()
     with pytest.raises(ValueError, match="chemical_formula_reduced"):
         to_parquet(tmp_path / "c.parquet", crystals, targets={"chemical_formula_reduced": [0] * 3})
+
+
+class TestColumnsOfAtoms:
+    def test_round_trip(self, tmp_path):
+        structures, labels = make_emt_frames(6, random_state=0)
+        moments = np.arange(float(labels.n_atoms.sum()))
+        moments[: labels.n_atoms[0]] = moments[-1] = np.nan
+        labels.atom_info["magmom"] = moments
+        to_parquet(tmp_path / "a.parquet", structures, labels)
+        read_labels = read_parquet(tmp_path / "a.parquet")[1]
+        np.testing.assert_array_equal(read_labels.atom_info["magmom"], moments)
+        np.testing.assert_array_equal(read_labels.forces, labels.forces)
+
+    def write(self, tmp_path, moments):
+        rows = [lemat_row(number, magnetic_moments=m) for number, m in enumerate(moments)]
+        table = pa.Table.from_pylist(rows, schema=pa.schema(list(LEMAT_TYPES.items())))
+        pq.write_table(table, tmp_path / "lemat.parquet")
+        return tmp_path / "lemat.parquet"
+
+    def test_those_of_other_files_are_read_if_they_are_named(self, tmp_path):
+        path = self.write(tmp_path, [[0.5, 1.5], None, [np.inf, 2.0]])
+        assert read_parquet(path)[1].atom_info == {}
+        _, labels = read_parquet(path, columns=["magnetic_moments", "functional"])
+        expected = [0.5, 1.5, np.nan, np.nan, np.nan, 2.0]
+        np.testing.assert_array_equal(labels.atom_info["magnetic_moments"], expected)
+        assert sorted(labels.info) == ["functional"]
+
+    def test_other_lengths_are_refused_by_row(self, tmp_path):
+        path = self.write(tmp_path, [[0.5, 1.5], [0.5]])
+        with pytest.raises(ValueError, match=r"'magnetic_moments' has 1 values in its row 1"):
+            read_parquet(path, columns=["magnetic_moments"])
+
+    def test_names_of_other_columns_are_refused(self, tmp_path):
+        for name in ("forces", "group"):
+            structures, labels = make_emt_frames(2, random_state=0)
+            labels.atom_info[name] = np.zeros(labels.n_atoms.sum())
+            with pytest.raises(ValueError, match=f"atom_info is named '{name}'"):
+                to_parquet(tmp_path / "a.parquet", structures, labels)
