@@ -38,6 +38,7 @@ def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None
         to_extxyz(output, crystals, labels)
     elif suffix == ".parquet":
         to_parquet(output, crystals, labels)
+    # A name with another suffix is a mistake rather than a folder.
     elif suffix:
         raise click.UsageError(
             f"--output {output}: expected a name that ends in .extxyz or .parquet, or a folder."

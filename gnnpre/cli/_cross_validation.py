@@ -62,14 +62,17 @@ def cross_validate(
     constant, folds = predicted.copy(), np.empty(len(y), dtype=int)
     for fold, (train, test) in enumerate(splitter.split(np.zeros(len(y)), labels, groups)):
         click.echo(f"Fold {fold + 1} of {cv}: {len(train)} crystals.", err=True)
+        # The validation part inside a fold holds whole groups, too.
         inner = None if groups is None else groups.iloc[train]
         with progress_label(f"fold {fold + 1} of {cv}"):
             model = clone(estimator).fit(X[train], labels.iloc[train], groups=inner)
         predicted.iloc[test] = np.asarray(model.predict(X[test])).reshape(len(test), -1)
+        # The constant with the least error: the median minimises absolute errors.
         best = y.iloc[train].mode().iloc[0] if classes else y.iloc[train].median()
         constant.iloc[test] = np.tile(best.to_numpy(dtype=object), (len(test), 1))
         folds[test] = fold
     table = pd.concat([y, predicted.add_suffix("_predicted")], axis=1)
+    # Each prediction stands beside its label.
     table = table[[name + end for name in y.columns for end in ("", "_predicted")]].infer_objects()
     table["fold"] = folds
     return table, _errors(y, predicted, constant, classes)
@@ -89,6 +92,7 @@ def _errors(y: Any, predicted: Any, constant: Any, classes: bool) -> dict[str, f
 
     errors: dict[str, float] = {}
     for name in y.columns:
+        # Rows without a label count in no error.
         rows = y[name].notna()
         true, values, guess = (table.loc[rows, name].tolist() for table in (y, predicted, constant))
         if classes:
@@ -102,6 +106,7 @@ def _errors(y: Any, predicted: Any, constant: Any, classes: bool) -> dict[str, f
                 "mean_absolute_error_of_median": mean_absolute_error(true, guess),
                 "r2": r2_score(true, values),
             }
+        # Several targets: the name of each begins the names of its errors.
         start = f"{name} " if len(y.columns) > 1 else ""
         errors |= {f"{start}{key}": float(value) for key, value in scores.items()}
     return errors

@@ -13,6 +13,7 @@ def network_options(backbone: str | None) -> Any:
     """Return the options of a network; ``backbone`` is the default, None for the library's."""
 
     def decorate(function: Any) -> Any:
+        # --help lists the option first that is applied last.
         for option in reversed(
             [
                 click.option(

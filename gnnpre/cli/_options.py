@@ -24,6 +24,7 @@ source_argument: Decorator = click.argument("source")
 
 def source_options(function: Any) -> Any:
     """Add the options that say how a source is read."""
+    # --help lists the option first that is applied last.
     for option in reversed(
         [
             click.option("--structure-column", help="Column of a table with the structures."),

@@ -41,6 +41,7 @@ def command(
 
     from ._convert import write_crystals
 
+    # A file is tried before the relaxations, which may take hours.
     if Path(output).suffix:
         check_writable(output)
     crystals = read_source(source, **reading)

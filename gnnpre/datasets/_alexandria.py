@@ -174,6 +174,7 @@ def _scale_stress(crystals: Crystals, labels: FrameLabels, stress: str, file: st
     factor = _UNITS.get(stress.lower(), np.nan)
     if stress == "auto":
         factor = _measure_factor(crystals, labels)
+        # Missing is better than a guess: a wrong sign trains the network against its forces.
         if np.isnan(factor):
             warn_user(
                 f"The unit and sign of the stress in {file} cannot be told from its volumes, and "

@@ -243,6 +243,7 @@ class _Columns:
             pbc=np.array(self.pbc, dtype=bool).reshape(-1, 3),
             ids=self.ids,
         )
+        # Columns in the order of their first row; rows without one get a missing value.
         names = dict.fromkeys(name for values in self.info for name in values)
         info = {name: info_column([row.get(name) for row in self.info]) for name in names}
         labels = FrameLabels(

@@ -139,6 +139,7 @@ def parse_properties(properties: str) -> tuple[tuple[str, str, int], ...]:
             f"Properties={properties!r:.60} should be name:type:width, again and again"
         )
     fields = []
+    # isdigit alone is true for '²', which int does not read.
     for name, letter, width in zip(words[::3], words[1::3], words[2::3], strict=True):
         letter = letter.upper()
         if letter not in _TYPES or not (width.isascii() and width.isdigit() and len(width) < 9):

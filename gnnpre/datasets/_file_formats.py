@@ -126,8 +126,10 @@ def _text_format(head: bytes, name: str) -> str | None:
     # Editors on Windows begin a file with a byte-order mark.
     lines = head.decode("utf-8", "replace").lstrip("\ufeff").lstrip().split("\n")
     first = lines[0].strip()
+    # POSCAR first: its comment line may look like any of the others.
     if _is_poscar(lines, name):
         return "vasp"
+    # The number of atoms alone on the first line.
     if first.isascii() and first.isdigit():
         return "extxyz"
     if first[:1] in {"{", "["}:
@@ -136,6 +138,7 @@ def _text_format(head: bytes, name: str) -> str | None:
         return "vasp-xml"
     if re.match(r"vasp\.\d", first):
         return "vasp-out"
+    # CIF may begin with comments, so its tags are searched in all of the head.
     if name.endswith((".cif", ".mcif")) or re.search(rb"(?m)^\s*(data_|_cell_length_a)", head):
         return "cif"
     return "extxyz" if name.endswith((".xyz", ".extxyz")) else None

@@ -145,6 +145,7 @@ def _check_names(
     for name in names:
         if any(_has(name, label, block) for block in blocks):
             continue
+        # The error lists what there is, which is often the same name in another spelling.
         available = sorted(
             {name for block in blocks for entries in block.entries for name in entries}
             | {name for block in blocks for name in (*block.columns, *block.other_columns)}
@@ -223,6 +224,7 @@ def _report(
     n_elsewhere, spelt = 0, chosen
     for block, rows in zip(blocks, usable, strict=True):
         for row, names in enumerate(rows):
+            # Not under the chosen name: the frame has no such label, unless it is elsewhere.
             if chosen is None or all(folded != chosen for folded, _ in names):
                 if names:
                     n_elsewhere += 1

@@ -22,6 +22,7 @@ def check_types(schema: Any, path: Path) -> None:
     for name, (is_item, depth, expected) in checks.items():
         if name not in schema.names:
             continue
+        # Down the nested lists to the type of their items.
         item, levels = schema.field(name).type, depth
         while levels and _is_list(item):
             item, levels = item.value_type, levels - 1

@@ -239,6 +239,7 @@ def _sort_out(
 
     bad = [row for row, result in enumerate(results) if result.content is None]
     good = [row for row, result in enumerate(results) if result.content is not None]
+    # Nothing at all could be read: an empty result would only fail later.
     if bad and (errors == "raise" or not good):
         row = bad[0]
         more = f" ({len(bad)} of {len(results)} cannot be read.)" if len(bad) > 1 else ""

@@ -114,6 +114,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
             yield self._graphs_to_predict(X)
             return
         if isinstance(X, LazyGraphs):  # of a pipeline that begins with StructureToGraph
+            # Settings are checked; the graphs themselves are built batch by batch below.
             as_graphs(X, self.graph_settings_)
             X = X.crystals
         unseen = UnseenElements(self.elements_)
@@ -128,6 +129,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         predictions, n_atoms = [], []
         for graphs in self._stream_to_predict(X):
             predictions += predict_batches(model, graphs)
+            # Objectives that predict for atoms cut the rows into crystals by these.
             n_atoms.append(graphs.atom_counts)
         return self.spec_.objective.collect(predictions, np.concatenate(n_atoms))
 
@@ -144,6 +146,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
             max_edges=self.max_edges,
             dtype=next(model.parameters()).dtype,
         )
+        # No batch statistics and no dropout in a score.
         model.eval()
         totals = LossTotals()
         with torch.no_grad():
@@ -361,8 +364,10 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         FileNotFoundError
             If there is no such file or model; the message lists the names.
         """
+        # A name of a shipped model counts as a path, too.
         path = resolve_model(path)
         model = read_model(path, cls, classes, cls._loadable)
+        # No fit: parameters first, then what was learnt.
         estimator = cls(**model.parameters)
         estimator._set_network(model.network)
         try:
@@ -391,6 +396,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        # Crystals are no table: scikit-learn then checks no columns.
         tags.input_tags.two_d_array = False
         tags.non_deterministic = False
         return tags

@@ -174,12 +174,14 @@ def read_model(
     classes = _checked_classes(classes)
     weights, config = load_checkpoint(path, cls.__name__)
     with reading(path, REMEDY):
+        # Only registered and passed classes are made: no code comes from the file.
         extra = {item.__name__: item for item in (*loadable, *classes)}
         allowed = {**registered_classes(), **extra}
         parameters = {key: from_spec(item, allowed) for key, item in config["parameters"].items()}
         spec = ModelSpec.from_dict(config["spec"], allowed)
         settings = TrainingSettings.from_parameters(cls(**parameters).get_params(deep=False))
         graph_settings = GraphSettings.from_dict(config["graphs"])
+        # A damaged or altered config would build graphs that the weights never saw.
         if spec.cutoff != graph_settings.cutoff:
             raise ValueError(
                 f"the cutoff of its model is {spec.cutoff}, that of its graphs "

@@ -93,6 +93,7 @@ class FineTuningSettings:
                 f"pretraining is of type {type(self.pretraining).__name__}; expected an unfitted "
                 "Pretrainer."
             )
+        # Pre-training inside fit sees the crystals of fit alone, and y is the property.
         objective = self.pretraining._checked_settings().objective
         if objective.needs_labels:
             raise ValueError(

@@ -188,6 +188,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         random = as_random_state("random_state", self.random_state)
         self.features_ = KernelFeatures(self.blocks).fit(X)
         table = self.features_.transform(X)
+        # Each target has a process of its own: lengths and noise differ.
         self.processes_ = [
             fit_column(table, column, weights, self, self.features_.sizes, random)
             for column in np.atleast_2d(y.T)

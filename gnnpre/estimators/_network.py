@@ -155,6 +155,7 @@ def train_network(
     try:
         net = train(
             record.spec,
+            # Rows in task.train and task.valid count in the whole set, which is not copied.
             CrystalDataset(task.graphs, task.targets, np.arange(len(task.graphs)), task.labels),
             task.train,
             task.valid,
@@ -197,6 +198,7 @@ def split_rows(
     first, second : ndarray of int
         The rows of both sets; the second may be empty.
     """
+    # The splitter counts within the rows; its answer is translated back.
     subset = None if groups is None else groups[rows]
     first, second = split_train_valid(len(rows), fraction, subset, seed, name)
     return rows[first], rows[second]

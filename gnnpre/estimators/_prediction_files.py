@@ -47,10 +47,12 @@ def write_in_pieces(
 
     check_path("path", path)
     writer: Any = None
+    # The name stands for a whole file or the old one, never for a part.
     with replace_file(Path(path)) as new:
         try:
             for piece in _pieces(X):
                 table = prediction_columns(piece, compute(piece), name)
+                # The types of the first piece are those of the file.
                 if writer is None:
                     writer = pq.ParquetWriter(new, table.schema, compression="zstd")
                 writer.write_table(table.cast(writer.schema), row_group_size=PIECE_ROWS)

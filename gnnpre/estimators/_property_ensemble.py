@@ -273,6 +273,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
             raise TypeError(
                 f"members={self.members!r}; expected (name, estimator) pairs."
             ) from error
+        # 'blend' is the name of the weighted mean in errors_ and predictions.
         names = [name for name, _ in members]
         if not names or len(set(names)) < len(names) or "blend" in names:
             raise ValueError(

@@ -261,6 +261,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         ValueError, TypeError
             If a parameter, a crystal or a property is not as expected; the message names it.
         """
+        # The containers still have their indexes here; arrays made of them have not.
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         form = form_of_target(self.target)
         objective = form.make_objective(self.get_params(deep=False))
@@ -330,6 +331,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
             R^2; 1 is perfect, 0 as good as the mean.
         """
         graphs, objective = self._graphs_to_predict(X), self.spec_.objective
+        # y is checked as in fit, and rows without a label are known as such.
         targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
         return form_of_objective(objective).score(targets, self._predict(graphs))
 
@@ -359,5 +361,6 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
+        # Columns of y are properties, learnt by one network.
         tags.target_tags.multi_output = True
         return tags

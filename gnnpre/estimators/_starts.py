@@ -140,6 +140,7 @@ class PretrainedWithinFit(Start):
     ) -> FromPretrained:
         """Fit a clone of the pre-trainer; the parameter itself stays unfitted."""
         pretrainer = clone(self.pretraining)
+        # Repeatable if the fit is: the seed comes from its random_state.
         if pretrainer.random_state is None:
             pretrainer.set_params(random_state=seed)
         with progress_label("pre-training"):
@@ -184,6 +185,7 @@ class WithReplay(Start):
                 "Read it first: fit(store.load(), y)."
             )
         source = self.source.within_fit(graphs, rows, groups, seed)
+        # Frames in proportion to the crystals: neither loss drowns the other.
         limit = int(np.ceil(self.ratio * len(rows.used)))
         frames = read_frames(self.path, source.weights, limit, seed)
         return replace(self, source=source, frames=frames)
@@ -198,6 +200,7 @@ class WithReplay(Start):
         frames, task = self._frames(), self._source().make_task(graphs, targets, rows, objective)
         mixture: Mixture = frames.mixture(_as_property(objective), self.weight)
         joint, joint_targets = join_property(frames, mixture, graphs, targets)
+        # Frames lie behind the crystals, whose row numbers stay as they were.
         added = np.arange(len(graphs), len(joint))
         return replace(
             task,
@@ -226,6 +229,7 @@ class WithReplay(Start):
         """Return a network that predicts the property alone."""
         record = network.record
         spec = replace(record.spec, objective=objective, layout=objective.layout(targets))
+        # The heads of the frames are dropped; the history keeps their losses.
         net = restore_net(spec, property_weights(network.net.module_.state_dict()), settings)
         net.history.extend(network.net.history)
         return TrainedNetwork(net, replace(record, spec=spec))

@@ -80,6 +80,7 @@ def _check_types(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     n_edges = read("n_edges", (n,))
     numbers = read("atomic_numbers", (-1,))
     shift = read("edge_shift", (-1, 3))
+    # A crystal has at least one atom, and may have no edge.
     check_counts("n_atoms", n_atoms, len(numbers), 1, "atoms")
     check_counts("n_edges", n_edges, len(shift), 0, "edges")
     return {

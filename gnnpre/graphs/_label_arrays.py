@@ -79,6 +79,7 @@ def check_atom_columns(columns: Any, n_atoms: np.ndarray) -> dict[str, np.ndarra
             f"atom_info is of type {type(columns).__name__}; expected a dict of columns with one "
             "value for each atom."
         )
+    # Names become columns of files, where 1 and "1" would be one name.
     for name in columns:
         if not isinstance(name, str):
             raise TypeError(f"atom_info has a column named {name!r}; expected a string.")

@@ -53,6 +53,7 @@ def check_bounds(name: str, bounds: Any) -> None:
             "no bound, such as (0, None)."
         )
     for value in bounds:
+        # True would pass as 1.
         is_number = isinstance(value, Real) and not isinstance(value, (bool, np.bool_))
         if value is not None and not (is_number and np.isfinite(value)):
             raise ValueError(f"{name}={bounds!r}; expected finite numbers, or None for no bound.")

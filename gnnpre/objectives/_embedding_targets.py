@@ -139,6 +139,7 @@ class EmbeddingTargets(FeatureObjective):
         output = self.teacher.transform(crystals)
         rows = [np.asarray(values) for values in output]
         sizes = np.asarray(crystals.n_atoms)
+        # A table (n, D) has rows of one dimension, a list of atoms rows of two.
         per_crystal = len(rows) == len(crystals) and all(row.ndim == 1 for row in rows)
         per_atom = len(rows) == len(crystals) and all(
             row.ndim == 2 and len(row) == size for row, size in zip(rows, sizes, strict=True)

@@ -34,6 +34,7 @@ def check_frame_labels(graphs: CrystalGraphs, y: Any) -> None:
         )
     if len(y) != len(graphs):
         raise ValueError(f"y has {len(y)} frames; X has {len(graphs)} crystals.")
+    # Labels in another order than the crystals show in the numbers of atoms.
     different = np.flatnonzero(y.n_atoms != graphs.atom_counts)
     if len(different):
         index = different[0]

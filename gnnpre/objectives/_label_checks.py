@@ -168,12 +168,14 @@ def _warn_of_stress_sign(crystals: Crystals, stress: np.ndarray, rows: np.ndarra
     from gnnpre.datasets._stress_sign import warn_of_stress_sign
 
     periodic = np.asarray(crystals.pbc.all(axis=1))
+    # Slabs and molecules have a volume only in name.
     rows = rows[periodic[rows] & np.isfinite(stress[rows]).all(axis=(1, 2))]
     if len(rows) < FEWEST_PAIRS:
         return
     subset = crystals[rows]
     volumes = np.abs(np.linalg.det(subset.cell))
     counts = element_counts(subset, 118).toarray().astype(np.int64)
+    # Reduced formulas: a supercell is of the composition of its cell.
     divisors = np.gcd.reduce(counts, axis=1)[:, None]
     warn_of_stress_sign(
         np.log(volumes / subset.n_atoms),

@@ -62,6 +62,7 @@ def summarize_labels(
     counts, energies, sources = [], [], []
     force = RunningMeanSquare()
     for crystals, chunk in iterate_chunks(graphs.to_crystals(), targets, train):
+        # Sums of squares, so that forces of all chunks need not fit in memory.
         values = chunk.atom["forces"].cpu().numpy()
         force.add(values[np.isfinite(values)])
         energy = chunk.crystal["energy"].cpu().numpy()

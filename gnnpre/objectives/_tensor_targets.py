@@ -183,6 +183,7 @@ def _check_tensors(y: Any, n: int, target: str) -> tuple[np.ndarray, TensorForm]
             f"y has shape {values.shape}; X has {n} crystals: target={target!r} expects "
             f"{EXPECTED[target]}.{hint}"
         )
+    # A tensor with holes cannot be turned, so its other components are unusable.
     gaps = np.isnan(values).reshape(n, -1)
     partial = np.flatnonzero(gaps.any(axis=1) & ~gaps.all(axis=1))
     if len(partial):

@@ -49,6 +49,7 @@ def check_two_processes(estimator: Any, data: CheckData) -> None:
         )
         expect(np.isfinite(result).all(), f"cross_val_score gives {result}.")
     else:
+        # A transformer has no score: it is sent to processes by joblib itself.
         halves = [data.take(range(start, len(data), 2)) for start in (0, 1)]
         result, expected = (
             Parallel(n_jobs=n)(delayed(_fit_and_apply)(seeded(estimator), half) for half in halves)

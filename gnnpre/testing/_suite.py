@@ -217,6 +217,7 @@ def _report(estimator: Any, name: str, error: Exception, on_fail: str | None) ->
     if on_fail == "raise":
         error.add_note(f"This is {name} of gnnpre.testing, on {estimator!r}.")
         raise error
+    # The warning of scikit-learn's own suite, so that one filter takes both.
     if on_fail == "warn":
         warn_user(
             EstimatorCheckFailedWarning(

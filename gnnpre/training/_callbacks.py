@@ -132,6 +132,7 @@ def load_callback_states(callbacks: list[tuple[str, Callback]], states: dict[str
         if hasattr(callback, "load_state"):
             callback.load_state(state)
         elif any(isinstance(callback, cls) for cls in _SKORCH_STATES):
+            # The scheduler holds the optimizer, which is restored apart.
             scheduler = state.pop("scheduler", None)
             if scheduler is not None:
                 callback.lr_scheduler_.load_state_dict(scheduler)

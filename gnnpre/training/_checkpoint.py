@@ -94,6 +94,7 @@ def load_checkpoint(path: str | Path, class_name: str) -> tuple[dict[str, Tensor
     """
     check_path("path", path)
     path = Path(path)
+    # A save that was interrupted left the old folder or the new one under another name.
     finish_folder_swap(path)
     remove_stale(path.parent, path.name)
     if not path.exists():
@@ -102,6 +103,7 @@ def load_checkpoint(path: str | Path, class_name: str) -> tuple[dict[str, Tensor
         files = _read(path)
         config = json.loads(files[CONFIG])
         _check_config(config, class_name)
+        # Weights of one save beside the config of another would load without an error.
         if hashlib.sha256(files[WEIGHTS]).hexdigest() != config.get("weights_sha256"):
             raise ValueError(f"{WEIGHTS} differs from what was saved (checksum)")
         weights = _parse_weights(files[WEIGHTS])

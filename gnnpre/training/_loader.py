@@ -32,6 +32,7 @@ def plan_batches(
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     starts, edges = [0], 0
     for position, count in enumerate(edge_counts[order].tolist()):
+        # Memory grows with the edges, not with the crystals.
         full = position - starts[-1] >= batch_size or edges + count > max_edges
         if full and position > starts[-1]:
             starts.append(position)
@@ -145,11 +146,13 @@ class BatchLoader:
 
     def __iter__(self) -> Iterator[Any]:
         order, generator = self.dataset.indices, self.generator
+        # One seed at each pass: losses of two epochs differ by the weights alone.
         if generator is None:
             generator = torch.Generator().manual_seed(0)
         else:
             order = shuffled(self.dataset, generator)
         batches = self._plan(order)
+        # These change from epoch to epoch, since edges fill the batches in another order.
         self.sizes = [len(batch) for batch in batches]
         if self.dataset.labelled and self.model.perturbs:
             yield from self._perturbed(batches, generator)
@@ -161,6 +164,7 @@ class BatchLoader:
         shares = [indices[self._rows(indices)] for indices in batches]
         assembled = assemble(self.dataset, [share for share in shares if len(share)], self.dtype)
         for share in shares:
+            # A small last batch may have fewer crystals than there are processes.
             yield self._standardized(*next(assembled)) if len(share) else None
 
     def _perturbed(

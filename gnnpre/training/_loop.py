@@ -77,9 +77,11 @@ class TrainingLoop:
         progress = Progress(settings.verbose, settings.max_epochs, state, self.limit)
         try:
             while state.epoch < settings.max_epochs and not (state.stopped or state.diverged):
+                # A resumed training may stand at its end already, so this comes before the epoch.
                 if state.best.has_stalled(state.epoch, self._patience):
                     break
                 self._run_epoch_in_memory(state, progress)
+        # Ctrl-C keeps the best weights so far.
         except KeyboardInterrupt:
             self._finish(state)
             raise

@@ -162,6 +162,7 @@ class CrystalNet(NeuralNet):
                 for name, value in self.module_.state_dict().items()
             }
             state["compiled"] = bool(self.module_.backbone.compiled)
+            # Losses of single batches would make the file grow with the data.
             state["history"] = [{**row, "batches": []} for row in self.history]
             state["checkpoints"] = self.checkpoints_
         return state

@@ -58,6 +58,7 @@ class CosineSchedule(Registered, BaseEstimator):
         """
         if progress < self.warmup:
             return progress / self.warmup
+        # warmup=1 leaves nothing after it: no division by zero.
         rest = (progress - self.warmup) / max(1.0 - self.warmup, 1e-12)
         return self.final + (1.0 - self.final) * 0.5 * (1.0 + math.cos(math.pi * min(rest, 1.0)))
 
@@ -128,6 +129,7 @@ def resolve_schedule(schedule: Any) -> CosineSchedule | PlateauSchedule | None:
             f"schedule={schedule!r}; expected 'cosine', 'plateau', None, a CosineSchedule or a "
             "PlateauSchedule."
         )
+    # Parameters of a config are checked here, not in __init__, as in scikit-learn.
     if config is not None:
         config.validate()
     return config

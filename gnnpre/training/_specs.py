@@ -29,6 +29,7 @@ def to_spec(value: Any, name: str = "value") -> Any:
             "class": type(value).__name__,
             "params": {key: to_spec(item, f"{name}.{key}") for key, item in params.items()},
         }
+    # numpy and paths have no JSON of their own; grids of searches pass numpy scalars.
     if isinstance(value, np.ndarray) and value.ndim == 1:
         value = tuple(value.tolist())
     if isinstance(value, np.generic):
@@ -50,6 +51,7 @@ def from_spec(spec: Any, classes: Mapping[str, type]) -> Any:
     """Build a config from the JSON of :func:`to_spec`, with the classes that are allowed."""
     if not isinstance(spec, dict):
         return spec
+    # JSON has lists only: to_spec notes which of the two it was.
     if "list" in spec or "tuple" in spec:
         items = [from_spec(item, classes) for item in spec["tuple" if "tuple" in spec else "list"]]
         return tuple(items) if "tuple" in spec else items

@@ -28,6 +28,7 @@ def split_train_valid(
     _check_fraction(validation, name)
     if validation == 0:
         return np.arange(n), np.empty(0, dtype=np.int64)
+    # Groups are held out whole, so what counts is how many there are.
     units = n if groups is None else len(np.unique(groups))
     if units - np.ceil(units * validation) < 1 or units * validation < 1:
         noun = "crystals" if groups is None else "groups"
@@ -39,6 +40,7 @@ def split_train_valid(
         return np.arange(n), np.empty(0, dtype=np.int64)
     splitter_class = ShuffleSplit if groups is None else GroupShuffleSplit
     splitter = splitter_class(n_splits=1, test_size=float(validation), random_state=seed)
+    # Sorted rows: a store reads its blocks in order.
     train, valid = next(splitter.split(np.zeros((n, 1)), None, groups))
     return np.sort(train), np.sort(valid)
 

@@ -141,6 +141,7 @@ class Neighbors(NamedTuple):
                 f"each input, {TARGET!r} or {SOURCE!r} among them."
             )
         for number, (x, role) in enumerate(zip(inputs, roles, strict=True)):
+            # A LinearMap is multiplied inside the kernel; its rows are those of its features.
             n_rows = len(x.features) if isinstance(x, LinearMap) else len(x)
             expected = self.n_atoms if role in (TARGET, SOURCE) else self.n_pairs
             if n_rows != expected:

@@ -26,6 +26,7 @@ def iterate_tasks(batches: Iterable[Any], rows: int) -> Iterator[Task]:
     """
     waiting: Task = []
     for number, batch in enumerate(batches):
+        # A function reads its own batch inside a worker: it is a task by itself.
         if callable(batch):
             if waiting:
                 yield waiting

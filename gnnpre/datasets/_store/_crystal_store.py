@@ -87,6 +87,7 @@ def open_crystals(
             "more were to come. Call write_crystals again with the same batches, which goes on "
             "from there."
         )
+    # Sizes are compared at once, checksums when a shard is first read.
     for shard in manifest.shards:
         check_size(path / shard.file, shard)
     return CrystalStore(StoreReader(path, manifest), None, int(shuffle_rows), int(n_threads))

@@ -101,6 +101,7 @@ class StoreReader:
         for index in range(len(self.manifest.shards)):
             path = self._path(index)
             try:
+                # The footer is kept, not parsed again for each column.
                 with pq.ParquetFile(path, metadata=self._footer(index)) as file:
                     if name not in file.schema_arrow.names:
                         raise ValueError(
@@ -124,6 +125,7 @@ class StoreReader:
 
                 path = self._path(index)
                 check_size(path, self.manifest.shards[index])
+                # Once for each shard and process.
                 if file_sha256(path) != self.manifest.shards[index].sha256:
                     raise _altered(path, "its checksum differs")
                 try:

@@ -68,6 +68,7 @@ def _paired(baseline: Any, model: Any) -> tuple[list[str], list[Any], list[Any]]
                 f"{argument} is of type {type(errors).__name__}; expected a mapping from names of "
                 "data sets to errors, or a sequence of errors."
             )
+    # A mapping beside a sequence: nothing tells which error belongs to which name.
     if named[0] != named[1]:
         raise TypeError(
             f"baseline is a {type(baseline).__name__} and model a {type(model).__name__}: expected "

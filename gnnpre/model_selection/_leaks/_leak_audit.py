@@ -127,6 +127,7 @@ def leak_audit(
                 f"pretraining_ids with the model {str(pretraining_structures)!r}, which has ids of "
                 "its own: leave pretraining_ids out."
             )
+        # A path is that of a model, which carries keys of its crystals in place of them.
         keys = read_leak_keys(pretraining_structures)
         return audit_by_keys(keys, _read_evaluation(evaluation_structures, evaluation_ids), match)
     pretraining, evaluation = _read(

@@ -231,6 +231,7 @@ def choose_by_validation(results: StudyResults, backbone: str) -> Choice:
         if method.backbone != backbone or method.strategy == SCRATCH:
             continue
         errors = _validation_maes(results, method)
+        # A method with fewer runs than scratch may owe its mean to easy folds.
         whole = all(len(results.of(n, method)) >= len(results.of(n, start)) for n in scratch)
         if scratch and whole and scratch.keys() <= errors.keys():
             scores[method] = average_improvement(scratch, {name: errors[name] for name in scratch})

@@ -97,6 +97,7 @@ def _submission(plan: Plan, records: Sequence[Mapping[str, Any]], name: str) -> 
         **benchmark,
         "datestamp": _datestamp(records),
     }
+    # The hash is that of all else in the file.
     return {**submission, "hash": _hash(submission)}
 
 
