@@ -56,6 +56,7 @@ def make_features(names: Any) -> dict[str, Any]:
                 f"kernel_features has an object of type {type(entry).__name__}, which has no "
                 "transform method."
             )
+        # The name is that of the block in files and errors, so it has to be unique.
         name = entry if isinstance(entry, str) else type(entry).__name__
         if name in transformers:
             raise ValueError(f"kernel_features has {name} twice: leave one out.")
@@ -125,7 +126,9 @@ class FeatureBlocks:
         list of ndarray of shape (n, d)
             The blocks.
         """
+        # Embeddings first: the order of the blocks is that of the fitted lengths.
         blocks = [] if model is None else embed_middle_and_end(model, crystals, rows)
+        # Transformers build their own graphs, of another cutoff than that of the network.
         without_edges = as_crystals(crystals)
         if rows is not None and len(rows) < len(crystals):
             without_edges = without_edges[rows]
@@ -179,6 +182,7 @@ class KernelHead:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Predict properties and their standard deviations, each ``(n, k)``."""
         table = np.hstack(self.features.compute(model, graphs))
+        # The machine predicts per atom; deviations grow with the crystal as values do.
         sizes = self.sizes(graphs)
         mean, std = self.machine.predict(table, return_std=True)
         return mean.reshape(len(sizes), -1) * sizes, std.reshape(len(sizes), -1) * sizes
@@ -188,6 +192,7 @@ class KernelHead:
     ) -> np.ndarray:
         """Predict the probabilities of classes, ``(n, n_classes)``; 0 for those never seen."""
         table = np.hstack(self.features.compute(model, graphs))
+        # The training part may lack a class that the validation part has.
         probabilities = np.zeros((len(table), n_classes))
         probabilities[:, self.machine.classes_] = self.machine.predict_proba(table)
         return probabilities
@@ -215,6 +220,7 @@ class KernelHead:
         arrays = select_prefix("kernel", arrays)
         features = FeatureBlocks.from_spec(values["features"], classes)
         machine: Any
+        # Only a classifier has classes, which tells the two machines apart.
         if "classes" in values:
             machine = KernelClassifier()
             machine.set_state(values["machine"], arrays, np.array(values["classes"]))

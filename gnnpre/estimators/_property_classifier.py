@@ -191,6 +191,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         """
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         labels = check_classes(y)
+        # The network learns numbers; the labels come back in predict.
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
@@ -245,10 +246,12 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
             Labels.
         """
         check_is_fitted(self, "net_")
+        # Equal probabilities go to the class that comes first in classes_.
         labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
 
     def _learnt_state(self) -> dict[str, Any]:
+        # JSON has no dtypes: int8 classes come back as int8.
         classes = {"dtype": self.classes_.dtype.str, "labels": self.classes_.tolist()}
         return {**super()._learnt_state(), "classes_": classes}
 

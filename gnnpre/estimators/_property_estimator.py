@@ -52,6 +52,7 @@ class PropertyEstimator(CrystalEstimator):
                 classes = learnt.get("classes_")
                 fitted = finetune(settings, X, y, objective, groups, sample_weight, classes)
         except FitInterrupted as interrupt:
+            # The best weights so far are kept, without diagnosis and uncertainty.
             self._keep(FineTuned(interrupt.network, [], {}, {}), learnt)
             raise
         self._keep(fitted, learnt)
@@ -70,6 +71,7 @@ class PropertyEstimator(CrystalEstimator):
         if self.kernel_ is None:
             return super()._predict(X)
         kernel = self.kernel_
+        # Batch by batch: embeddings of all crystals are small, their graphs are not.
         tables = [self._predict_by_kernel(kernel, graphs) for graphs in self._stream_to_predict(X)]
         return np.concatenate(tables)
 
@@ -87,6 +89,7 @@ class PropertyEstimator(CrystalEstimator):
         return {} if self.kernel_ is None else self.kernel_.to_state()[1]
 
     def _set_learnt_arrays(self, model: ModelFile) -> None:
+        # Files of models without a kernel machine have no such entry.
         self.kernel_ = None
         if "kernel_" in model.learnt:
             self.kernel_ = KernelHead.from_state(

@@ -54,6 +54,7 @@ class UncertainPredictions(CrystalEstimator):
         quantiles = Calibration(**self._uncertainty("calibration")).quantiles(confidence)
         has_std = not self.uncertainty_.keys().isdisjoint(("last_layer", "kernel_std"))
         values, std = self._values_and_std(X, has_std)
+        # Quantiles are of errors over deviations, or of bare errors, where std is one.
         half = quantiles * std
         bounds = self._bounds()
         lower, upper = bounds.clip(values - half), bounds.clip(values + half)
@@ -99,6 +100,7 @@ class UncertainPredictions(CrystalEstimator):
         model = self._model()
         if self.kernel_ is not None:
             values, std = self.kernel_.predict(model, graphs)
+            # Factors measured on crystals left out bring the deviations to the size of errors.
             factors = np.array(self._uncertainty("kernel_std")["factors"])
             return self._bounds().clip(values), std * factors
         values = predict_rows(model, self.spec_.objective, graphs, np.arange(len(graphs)))

@@ -35,6 +35,7 @@ def learning_plot(results: StudyResults, data: str, name: str) -> str | None:
 def _losses(records: Sequence[Record]) -> np.ndarray | None:
     """Return the validation losses (runs, epochs), up to the end of the shortest run."""
     runs = [_loss_of(record, "valid_loss") for record in records if record.history]
+    # A mean over fewer runs from some epoch on would jump there.
     length = min((len(run) for run in runs), default=0)
     losses = np.array([run[:length] for run in runs])
     return losses if length > 1 and np.isfinite(losses).any() else None
@@ -68,15 +69,9 @@ def pretraining_plot(results: StudyResults, name: str) -> str | None:
             style = look[method.strategy]
             label = plain(method.strategy) if column == "valid_loss" else None
             epochs = np.arange(1, len(losses) + 1)
-            axes.plot(
-                # Over the first: losses of different objectives have different units.
-                epochs,
-                losses / losses[0],
-                style.line,
-                color=style.color,
-                lw=width,
-                label=label,
-            )
+            # Over the first: losses of different objectives have different units.
+            ratio = losses / losses[0]
+            axes.plot(epochs, ratio, style.line, color=style.color, lw=width, label=label)
 
     return _panels(
         list(records), paint_one, name, "Loss of the pre-trainings by epoch", "loss / first"
@@ -93,6 +88,7 @@ def _panels(
     backbones = list(dict.fromkeys(method.backbone for method in methods))
 
     def paint(figure: "Figure") -> None:
+        # One panel for each backbone, on the same axes.
         panels = figure.subplots(1, len(backbones), squeeze=False, sharex=True, sharey=True)[0]
         for axes, backbone in zip(panels, backbones, strict=True):
             for method in methods:

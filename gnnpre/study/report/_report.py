@@ -102,6 +102,7 @@ def write_report(folder: str | Path) -> list[Path]:
     ...     [path.name for path in write_report(folder)]
     ['report.md', 'report.html']
     """
+    # Numbers are computed once; the Markdown and the page both show these.
     results = read_results(folder)
     compared = improvements(results)
     findings = Findings(
@@ -135,6 +136,7 @@ def _markdown(findings: Findings) -> str:
 
 def _sections_without_plots(findings: Findings) -> list[Section]:
     results = findings.results
+    # Results first, then where they come from.
     error = _tables.error_table(results, findings.cells)
     improvement = _tables.improvement_table(
         results, findings.improvements, findings.averages, findings.cells
@@ -172,6 +174,7 @@ def _introduction(findings: Findings) -> list[str]:
 
 
 def _verdict(findings: Findings, backbone: str) -> str:
+    # Chosen by validation errors, judged by those of the test crystals.
     method, unranked = findings.choices[backbone]
     average = findings.averages.get(method) if method is not None else None
     if method is None or average is None:
@@ -197,6 +200,7 @@ def _notes(results: StudyResults) -> list[str]:
 
 def _sections(findings: Findings) -> list[Section]:
     plots = list(_study_plots(findings))
+    # Data sets that were declared but have no record yet have no plots.
     names = [name for name in findings.results.data_names if name in findings.results.data]
     by_data = [
         Section(f"Plots: {name}", plots=list(_data_plots(findings, name, f"d{number}")))
@@ -204,6 +208,7 @@ def _sections(findings: Findings) -> list[Section]:
     ]
     introduction, *tables = _sections_without_plots(findings)
     overview = Section("Plots: all data sets", plots=plots)
+    # Plots stand between the three tables of results and those of their origin.
     return [introduction, *tables[:3], *filter(_has_plots, [overview, *by_data]), *tables[3:]]
 
 
