@@ -42,7 +42,7 @@ def main(job: Job) -> None:
         callbacks=[("report", Report(job))],
         verbose=1,
     )
-    pretrainer.fit(graphs, {"properties": values})
+    pretrainer.fit(graphs, values)
     pretrainer.save(job.out / "base.gnnpre")
     job.record("model", "base.gnnpre: the training is complete")
 
