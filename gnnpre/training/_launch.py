@@ -24,6 +24,8 @@ __all__ = ["agreed_seed", "closing", "is_launched", "join_processes", "joins_lau
 
 #: Held while this process trains together with others: torch knows one such group at a time.
 _lock = threading.Lock()
+#: The thread whose training has started the processes of torch's group, if one has.
+_threads: list[int] = []
 
 
 def is_launched() -> bool:
@@ -31,7 +33,8 @@ def is_launched() -> bool:
     if not dist.is_available():
         return False
     if dist.is_initialized():
-        return dist.get_world_size() > 1
+        # Another training, in a thread or around this one, may have started processes of its own.
+        return dist.get_world_size() > 1 and not _threads
     # Workers of joblib inherit the variables of the process that started them.
     is_main = multiprocessing.current_process().name == "MainProcess"
     names = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
@@ -83,12 +86,29 @@ def join_processes(work: TrainingWork) -> Iterator[tuple[Ranks | None, TrainingS
         yield None, settings
         return
     with (
-        _lock,
+        _only_one_here(n_processes),
         Workers(work, n_processes) as workers,
         closing(Ranks(workers.describe_exit)) as ranks,
     ):
         yield ranks, replace(settings, device=device_of(settings, 0))
         workers.wait()
+
+
+@contextmanager
+def _only_one_here(n_processes: int) -> Iterator[None]:
+    """Wait until no other thread trains in processes that it has started."""
+    thread = threading.get_ident()
+    if thread in _threads:
+        raise RuntimeError(
+            f"n_processes={n_processes} within a training that has started processes itself, from "
+            "a callback for example: set n_processes=1 here."
+        )
+    with _lock:
+        _threads.append(thread)
+        try:
+            yield
+        finally:
+            _threads.clear()
 
 
 @contextmanager

@@ -230,7 +230,17 @@ def weights(estimator) -> dict[str, torch.Tensor]:
 def test_started_processes_end_with_the_weights_of_one(graphs, tmp_path, monkeypatch):
     monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(tmp_path))
     threads = torch.get_num_threads()
-    alone, joint = fit_width(graphs), fit_width(graphs, n_processes=2)
+
+    class Nested(Callback):
+        """Trains another model meanwhile, as a thread might."""
+
+        def on_epoch_end(self, net, **kwargs):
+            assert len(fit_width(graphs, max_epochs=1).history_) == 1
+            with pytest.raises(RuntimeError, match="set n_processes=1 here"):
+                fit_width(graphs, n_processes=2)
+
+    alone = fit_width(graphs)
+    joint = fit_width(graphs, n_processes=2, callbacks=[Nested()])
     for name, value in weights(alone).items():
         torch.testing.assert_close(weights(joint)[name], value, rtol=0, atol=1e-8)
     assert not children()
