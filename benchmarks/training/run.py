@@ -7,9 +7,11 @@ import statistics
 import subprocess
 import sys
 import time
+from collections.abc import Callable
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
+from typing import Any
 
 import numpy as np
 from common import ROOT, Peer, origin_lines, where_and_when
@@ -85,6 +87,28 @@ def both_clocks() -> np.ndarray:
     return np.array([time.perf_counter(), time.process_time()])
 
 
+def seconds_of_epochs(fit: Callable, batch_size: int, n_processes: int) -> list[float]:
+    """Return the seconds of a step within epochs: processes take a while to start."""
+    from gnnpre.training import _loop
+
+    from .steps import LONG, N_CRYSTALS
+
+    seconds, run_epoch = [], _loop.TrainingLoop._run_epoch
+
+    def timed(*arguments: Any) -> None:
+        start = both_clocks()
+        run_epoch(*arguments)
+        seconds.append(both_clocks() - start)
+
+    _loop.TrainingLoop._run_epoch = timed
+    try:
+        fit(batch_size, LONG, n_processes=n_processes)
+    finally:
+        _loop.TrainingLoop._run_epoch = run_epoch
+    # The first epoch warms up.
+    return (np.median(seconds[1:], axis=0) / -(-N_CRYSTALS // batch_size)).tolist()
+
+
 def two_processes(rounds: int, only: str) -> dict[str, dict[str, list[list[float]]]]:
     """Return the seconds per step of one process and of two, taking turns.
 
@@ -106,8 +130,7 @@ def two_processes(rounds: int, only: str) -> dict[str, dict[str, list[list[float
             row = seconds.setdefault(label, {"1": [], "2": []})
             for _ in range(rounds):
                 for n in (1, 2):
-                    value = steps.seconds_per_step(fit, size, both_clocks, n_processes=n)
-                    row[str(n)].append(value.tolist())
+                    row[str(n)].append(seconds_of_epochs(fit, size, n))
     return seconds
 
 
