@@ -1,5 +1,6 @@
-"""Leak keys of a model: its own training structures, and those of the model that it starts from."""
+"""Leak keys of the structures and frames that the models are trained on."""
 
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -9,31 +10,29 @@ from gnnpre.graphs import as_crystals
 from gnnpre.model_selection._leaks._key_audit import make_leak_keys
 from gnnpre.pretrained import LeakKeys
 
-from .recipes import RECIPES, Recipe
+from .recipes import Recipe
 from .structures import LABELS
 
 __all__ = ["keys_of"]
 
 KEYS_FOLDER = "keys"
+# The model that holds the keys of the structures; the others were trained on, or start from, them.
+FIRST = "gnnpre-1"
 
 
 def keys_of(recipe: Recipe, graphs: CrystalGraphs, labels: FrameLabels, folder: Path) -> LeakKeys:
-    """Return the keys, which are computed once for each set of structures."""
+    """Return the keys; those of structures are stored once, with the first model."""
+    if recipe.data == "frames":
+        return replace(_keys_of_data(recipe.data, graphs, labels, folder), also=FIRST)
     keys = _keys_of_data(recipe.data, graphs, labels, folder)
-    if recipe.start is None:
+    if recipe.name == FIRST:
         return keys
-    before = RECIPES[recipe.start]
-    return join_keys(keys, _keys_of_data(before.data, None, None, folder))
+    return replace(_take(keys, np.arange(0)), also=FIRST)
 
 
-def _keys_of_data(
-    data: str, graphs: CrystalGraphs | None, labels: FrameLabels | None, folder: Path
-) -> LeakKeys:
+def _keys_of_data(data: str, graphs: CrystalGraphs, labels: FrameLabels, folder: Path) -> LeakKeys:
     path = folder / KEYS_FOLDER / f"{data}.safetensors"
     if not path.exists():
-        if graphs is None or labels is None:
-            graphs = CrystalGraphs.load(folder / f"{data}.graphs")
-            labels = FrameLabels.load(folder / f"{data}.labels")
         path.parent.mkdir(exist_ok=True)
         print(f"computing keys of {len(graphs)} {data}", flush=True)
         path.write_bytes(_make_keys(data, as_crystals(graphs), labels).to_bytes())
@@ -76,17 +75,3 @@ def _take(keys: LeakKeys, rows: np.ndarray) -> LeakKeys:
         keys.masks[rows],
         keys.labels,
     )
-
-
-def join_keys(first: LeakKeys, second: LeakKeys) -> LeakKeys:
-    """Return the keys of two trainings in one, with the labels of both."""
-    shift = len(first.labels)
-    joined = LeakKeys(
-        np.concatenate([first.compositions, second.compositions]),
-        np.concatenate([first.ids, second.ids]),
-        np.concatenate([first.periodic, second.periodic]),
-        np.concatenate([first.fingerprints, second.fingerprints]),
-        np.concatenate([first.masks, (second.masks.astype(np.uint32) << shift).astype(np.uint16)]),
-        [*first.labels, *second.labels],
-    )
-    return _take(joined, np.argsort(joined.compositions, kind="stable"))

@@ -77,6 +77,9 @@ class LeakKeys:
         Bit j is set where the structure was trained on with label j.
     labels : sequence of str
         Names of the labels.
+    also : str
+        Name of a model of the package whose keys count as well, because this one was trained on
+        the same structures or started from its weights; empty for none.
 
     See Also
     --------
@@ -89,6 +92,7 @@ class LeakKeys:
     fingerprints: np.ndarray
     masks: np.ndarray
     labels: Sequence[str]
+    also: str = ""
 
     def __len__(self) -> int:
         return len(self.compositions)
@@ -126,7 +130,8 @@ class LeakKeys:
                 f"its leak keys are of format {header['format']}; this version reads {FORMAT}: "
                 "upgrade gnnpre"
             )
-        keys = cls(**{name: arrays[name] for name in ARRAYS}, labels=json.loads(header["labels"]))
+        columns = {name: arrays[name] for name in ARRAYS}
+        keys = cls(**columns, labels=json.loads(header["labels"]), also=header["also"])
         keys._check()
         return keys
 
@@ -151,9 +156,43 @@ class LeakKeys:
         from safetensors.numpy import save
 
         arrays = {name: np.ascontiguousarray(getattr(self, name)) for name in ARRAYS}
-        metadata = {"format": str(FORMAT), "labels": json.dumps(list(self.labels))}
+        labels = json.dumps(list(self.labels))
+        metadata = {"format": str(FORMAT), "labels": labels, "also": self.also}
         content: bytes = save(arrays, metadata=metadata)
         return content
+
+    def join(self, second: "LeakKeys") -> "LeakKeys":
+        """Return the keys of two trainings in one.
+
+        Parameters
+        ----------
+        second : LeakKeys
+            Keys of the other training.
+
+        Returns
+        -------
+        LeakKeys
+            All keys, with the labels of both.
+        """
+        labels = list(dict.fromkeys([*self.labels, *second.labels]))
+        columns = {
+            name: np.concatenate([getattr(self, name), getattr(second, name)])
+            for name in ARRAYS
+            if name != "masks"
+        }
+        masks = np.concatenate([_renumbered(keys, labels) for keys in (self, second)])
+        order = np.argsort(columns["compositions"], kind="stable")
+        columns = {name: column[order] for name, column in columns.items()}
+        return LeakKeys(**columns, masks=masks[order], labels=labels)
+
+
+def _renumbered(keys: LeakKeys, labels: list[str]) -> np.ndarray:
+    """Return the masks of keys with the bits that other ``labels`` have, ``(n,)``."""
+    masks = np.zeros(len(keys), dtype=np.uint16)
+    for bit, label in enumerate(keys.labels):
+        present = (keys.masks >> bit) & 1
+        masks |= (present << labels.index(label)).astype(np.uint16)
+    return masks
 
 
 def read_leak_keys(model: str | Path) -> LeakKeys:
@@ -189,4 +228,5 @@ def read_leak_keys(model: str | Path) -> LeakKeys:
     path = resolve_model(model)
     content = read_member(path, KEYS, "leak keys")
     with reading(path, REMEDY):
-        return LeakKeys.from_bytes(content)
+        keys = LeakKeys.from_bytes(content)
+    return keys.join(read_leak_keys(keys.also)) if keys.also else keys

@@ -14,15 +14,17 @@ __all__ = ["N_FEATURES", "TOLERANCE", "fingerprint_distances", "structure_finger
 
 # Å^3 that each atom gets, so that the volume does not count.
 VOLUME = 15.0
-# Å, after that scaling: about 46 neighbours.
-CUTOFF = 5.5
-CENTRES = torch.linspace(1.8, 5.2, 9)  # (9,) Å
-WIDTH = 0.35
+# Å, after that scaling: about 96 neighbours.
+CUTOFF = 7.0
+CENTRES = torch.linspace(1.8, 6.3, 16)  # (16,) Å
+WIDTH = 0.22
 N_FEATURES = 2 * len(CENTRES)
-# Numbers are stored as bytes: in steps of 1/40, up to 3.2.
-STEPS = 40.0
-#: Root-mean-square difference up to which two fingerprints are of one structure.
-TOLERANCE = 0.12
+# Numbers are stored as bytes: in steps of 1/50, up to 2.5.
+STEPS = 50.0
+#: Root-mean-square difference up to which two fingerprints are of one structure. Of 707 pairs of
+#: crystals of one composition in the Materials Project, 99 % of those that StructureMatcher takes
+#: for one structure are below, and half of the others: distortions and other orderings.
+TOLERANCE = 0.08
 ATOMS_AT_ONCE = 20_000
 
 
@@ -40,8 +42,8 @@ def structure_fingerprints(crystals: Crystals) -> tuple[np.ndarray, np.ndarray]:
 
     Returns
     -------
-    fingerprints : ndarray of int8 of shape (n, 18)
-        The fingerprints, in steps of 1/40.
+    fingerprints : ndarray of int8 of shape (n, 32)
+        The fingerprints, in steps of 1/50.
     periodic : ndarray of uint8 of shape (n,)
         Number of periodic directions without a vacuum.
     """
@@ -86,17 +88,17 @@ def _scaled(crystals: Crystals) -> tuple[Crystals, np.ndarray]:
 
 
 def _radial_distributions(batch: CrystalBatch) -> torch.Tensor:
-    """Return the two radial distributions of each crystal side by side, ``(n, 18)``."""
+    """Return the two radial distributions of each crystal side by side, ``(n, 32)``."""
     source, target = batch.edge_index.long()
     distances = batch.distances  # (E,)
-    shape = torch.exp(-0.5 * ((distances[:, None] - CENTRES) / WIDTH).square())  # (E, 9)
+    shape = torch.exp(-0.5 * ((distances[:, None] - CENTRES) / WIDTH).square())  # (E, 16)
     # To zero at the cutoff, so that no neighbour enters with a jump.
     shape *= 0.5 * (1 + torch.cos(torch.pi * distances / CUTOFF))[:, None]
     numbers = _element_numbers(batch)  # (N,)
     weighted = shape * (numbers[source] * numbers[target])[:, None]
     sums = torch.zeros(len(batch), N_FEATURES)
     sums.index_add_(0, batch.batch[target].long(), torch.cat([shape, weighted], dim=1))
-    uniform = 4 * torch.pi * CENTRES.square() * WIDTH * (2 * torch.pi) ** 0.5 / VOLUME  # (9,)
+    uniform = 4 * torch.pi * CENTRES.square() * WIDTH * (2 * torch.pi) ** 0.5 / VOLUME  # (16,)
     n_atoms = torch.bincount(batch.batch.long(), minlength=len(batch))
     return sums / n_atoms[:, None] / uniform.repeat(2)
 
