@@ -71,7 +71,7 @@ def make(model: str | None, source: str, seed: int, epochs: int) -> PropertyRegr
 
 
 def measure(name: str, source: str, seeds: list[int], labels: list[str], epochs: int) -> None:
-    """Fit what is not in the results yet."""
+    """Fit the models that are not in the results yet."""
     path = RESULTS / "pretrained_gain.json"
     crystals, y = read_set(name)
     graphs = None

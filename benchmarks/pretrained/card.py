@@ -10,11 +10,10 @@ from ase.data import chemical_symbols
 from gnnpre import CrystalGraphs, FrameLabels, Pretrainer
 from gnnpre.graphs import as_crystals
 
-from .frames import FILES
 from .recipes import Recipe
 from .structures import DRAWN, LABELS, MOST_ATOMS, WHOLE
 
-__all__ = ["make_card"]
+__all__ = ["git_commit", "make_card"]
 
 MATERIALS_PROJECT = (
     "The Materials Project (A. Jain et al., APL Materials 1, 011002 (2013)), release 2025-02; "
@@ -22,6 +21,7 @@ MATERIALS_PROJECT = (
 )
 MATTERSIM = "benchmark frames of MatterSim (H. Yang et al., arXiv:2405.04967), MIT"
 ATTRIBUTIONS = {
+    "mp_155k": ("CC-BY-4.0", MATERIALS_PROJECT),
     "mptrj": (
         "CC-BY-4.0",
         "MPtrj (B. Deng et al., Nat. Mach. Intell. 5, 1031 (2023)), among the " + MATTERSIM,
@@ -52,8 +52,8 @@ LIMITS = {
         "energies, phase stability, phonons, elastic constants, barriers.",
         "Molecules, surfaces with adsorbates, charged cells or magnetism: none was trained on.",
         "Dynamics at high temperature without checks against DFT.",
-        "Energies of elements in another setting than the Materials Project's PBE(+U) energies "
-        "without corrections.",
+        "Total energies of DFT: its energies are formation energies, from which the elements' "
+        "energies are missing. Differences at one composition are those of DFT.",
         "Crystals with elements that it has never seen (see below); a warning names them.",
     ],
 }
@@ -89,8 +89,8 @@ def make_card(
             f"{pretrainer.data_['n_valid']:,} to validate (whole formulas)",
             "epochs": len(pretrainer.history_),
             "command": f"python -m benchmarks pretrained --only {recipe.name}",
-            "commit": run_record.get("commit") or _commit(),
-            "CPU hours": round(run_record["cpu_hours"], 2),
+            "commit": run_record["commit"],
+            "CPU hours": run_record["cpu_hours"],
         },
         "data": _sources(recipe, labels),
         "excluded": _excluded(recipe),
@@ -106,7 +106,8 @@ def _one_line(value: Any) -> str:
     return " ".join(repr(value).split())
 
 
-def _commit() -> str:
+def git_commit() -> str:
+    """Return the commit of this checkout."""
     command = ["git", "rev-parse", "--short", "HEAD"]
     return subprocess.run(command, capture_output=True, text=True, check=True).stdout.strip()
 
@@ -124,7 +125,7 @@ def _sources(recipe: Recipe, labels: FrameLabels) -> list[dict[str, Any]]:
             }
         ]
     entries = []
-    for name in FILES:
+    for name in dict.fromkeys(labels.info["file"].tolist()):
         rows = labels.info["file"] == name
         license_name, attribution = ATTRIBUTIONS[name.split("-")[0]]
         entries.append(
@@ -133,7 +134,11 @@ def _sources(recipe: Recipe, labels: FrameLabels) -> list[dict[str, Any]]:
                 "n": int(rows.sum()),
                 "labels": {
                     "energies": int(np.isfinite(labels.energy[rows]).sum()),
-                    "atoms with forces": int(labels.n_atoms[rows].sum()),
+                    "atoms with forces": int(
+                        np.isfinite(labels.forces[np.repeat(rows, labels.n_atoms)])
+                        .all(axis=1)
+                        .sum()
+                    ),
                     "stresses": int(np.isfinite(labels.stress[rows]).all(axis=(1, 2)).sum()),
                 },
                 "license": license_name,
@@ -154,7 +159,7 @@ def _excluded(recipe: Recipe) -> list[str]:
         ]
     return [
         "frames with a force of 20 eV/Å or a stress of 100 GPa or more",
-        "energies of emmet, snap and mlearn: their references cannot be aligned",
+        "energies of emmet, snap and mlearn: their scale is not known",
         "phononDB (PBEsol; its forces nearly determine the target of MatBench's phonons)",
         "polymlp (its functional is not stated frame by frame)",
     ]
@@ -170,8 +175,8 @@ def _errors_note(recipe: Recipe) -> str:
         "Mean absolute errors on the validation frames: whole formulas that were not trained on, "
         "but decided which epoch was kept. Those of the model that it starts from were trained "
         "without forces on other structures, perhaps of the same formulas. The constant is the "
-        "sum of the elements' energies, and zero for forces and stress. For forces, the last "
-        "column counts atoms."
+        "median energy of the training frames, and zero for forces and stress. For forces, the "
+        "last column counts atoms."
     )
 
 

@@ -7,6 +7,7 @@ import numpy as np
 from gnnpre import CrystalGraphs, FrameLabels, Pretrainer
 from gnnpre._labels import label_codes
 from gnnpre.estimators._network import split_rows
+from gnnpre.estimators._settings import draw_seed
 
 from .recipes import Recipe
 from .structures import LABELS
@@ -25,7 +26,8 @@ UNITS = {
 def validation_rows(recipe: Recipe, labels: FrameLabels) -> tuple[np.ndarray, np.ndarray]:
     """Return the rows that were trained and validated on: the split that ``fit`` makes."""
     codes = label_codes("groups", labels.groups(recipe.groups), n_rows=len(labels))
-    fraction, seed = recipe.settings["validation_fraction"], recipe.settings["random_state"]
+    fraction = recipe.settings["validation_fraction"]
+    seed = draw_seed(recipe.settings["random_state"], resume=True)
     return split_rows(np.arange(len(labels)), fraction, codes, seed)
 
 
@@ -44,34 +46,25 @@ def held_out_errors(
                    np.nanmedian(labels.info[name][train]))
             for name in LABELS
         ]  # fmt: skip
-    return _frame_errors(pretrainer, graphs[valid], labels[valid], predictions)
+    constant = float(np.nanmedian((labels.energy / labels.n_atoms)[train]))
+    return _frame_errors(labels[valid], predictions, constant)
 
 
 def _frame_errors(
-    pretrainer: Pretrainer, graphs: CrystalGraphs, labels: FrameLabels, predictions: FrameLabels
+    labels: FrameLabels, predictions: FrameLabels, constant: float
 ) -> list[dict[str, Any]]:
     """Return errors of all held-out frames, and of each file."""
-    model = pretrainer.net_.module_
-    batch = graphs.batch()
-    references = model._references(batch)
-    source = model.config.sources.index
-    codes = np.array([source(name) for name in labels.info["source"]])
-    offsets = model.source_offsets[codes[batch.batch.numpy()], batch.atomic_numbers - 1]
-    shifts = offsets.new_zeros(len(graphs)).index_add(0, batch.batch, offsets)
     entries = []
     frame = np.repeat(np.arange(len(labels)), labels.n_atoms)
+    true, predicted = labels.energy / labels.n_atoms, predictions.energy / labels.n_atoms
     for name in ("all", *dict.fromkeys(labels.info["file"].tolist())):
         rows = np.ones(len(labels), bool) if name == "all" else labels.info["file"] == name
-        # Energies of each source are compared on its own scale.
-        true = (labels.energy - shifts.numpy()) / labels.n_atoms
-        predicted = predictions.energy / labels.n_atoms
-        constant = references.detach().numpy() / labels.n_atoms
+        atoms = rows[frame]
         entries += [
-            _error(f"energy, {name}", "eV/atom", true[rows], predicted[rows], constant[rows]),
-            _error(f"forces, {name}", "eV/Å", labels.forces[rows[frame]],
-                   predictions.forces[rows[frame]], 0.0),
+            _error(f"energy, {name}", "eV/atom", true[rows], predicted[rows], constant),
+            _error(f"forces, {name}", "eV/Å", labels.forces[atoms], predictions.forces[atoms], 0.0),
             _error(f"stress, {name}", "eV/Å^3", labels.stress[rows], predictions.stress[rows], 0.0),
-        ]  # fmt: skip
+        ]
     return [entry for entry in entries if entry["n"]]
 
 

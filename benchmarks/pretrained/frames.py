@@ -1,41 +1,51 @@
-"""Frames that gnnpre-1-forces is trained on."""
+"""Frames that gnnpre-1-forces is trained on, with all energies on one scale.
+
+The sources differ in the energies of the elements, and have too few frames to fit these to total
+energies: that leaves 0.6 eV/atom. Formation energies that gnnpre-1 predicts take up most of it, so
+that the elements' energies are fitted to the rest. The network learns formation energies.
+"""
 
 from pathlib import Path
 
 import numpy as np
 
-from gnnpre import Crystals, FrameLabels
+from gnnpre import CrystalGraphs, Crystals, FrameLabels, Pretrainer
 from gnnpre.datasets import filter_frames, read_frames
 from gnnpre.model_selection import structure_groups
+from gnnpre.objectives._references import element_counts, fit_reference_energies
 
-__all__ = ["ENERGY_SOURCES", "FILES", "read_training_frames"]
+from .structures import read_training_set
 
-#: For each file the source whose reference energies its energies have, the column with the group,
-#: and the largest number of frames. None: other pseudopotentials or settings, and too few
-#: compositions to align them, so that forces and stress alone are used.
+__all__ = ["FILES", "align_energies", "read_training_frames"]
+
+#: For each file the one near equilibrium that its elements' energies are fitted to, the column with
+#: the group, and the largest number of frames. None: other pseudopotentials or settings, and too
+#: few compositions, so that forces and stress alone are used.
 FILES: dict[str, tuple[str | None, str, int | None]] = {
-    "mptrj-random-1k": ("mptrj", "mptrj_traj_id", None),
-    "mptrj-highest-stress-1k": ("mptrj", "mptrj_traj_id", None),
-    "alexandria-random-1k": ("alexandria", "alexandria_id", None),
-    "mpf-TP": ("mpf", "formula", None),
-    "mpf-alkali-TP": ("mpf", "formula", None),
+    "mptrj-random-1k": ("mptrj-random-1k", "mptrj_traj_id", None),
+    "mptrj-highest-stress-1k": ("mptrj-random-1k", "mptrj_traj_id", None),
+    "alexandria-random-1k": ("alexandria-random-1k", "alexandria_id", None),
+    "mpf-TP": ("mptrj-random-1k", "formula", None),
+    "mpf-alkali-TP": ("mptrj-random-1k", "formula", None),
     "emmet": (None, "group", None),
     "snap": (None, "group", 1500),
     "mlearn": (None, "group", 400),
 }
-ENERGY_SOURCES = ("mptrj", "alexandria", "mpf")
+# Relaxed structures with their formation energies alone, so that the network does not forget them.
+STRUCTURES, N_STRUCTURES, MOST_ATOMS = "mp_155k", 6000, 16
 SEED = 0
 
 
 def read_training_frames(data: Path) -> tuple[Crystals, FrameLabels]:
-    """Return the frames and their labels; ``info`` has source, file, group and formula."""
+    """Return the frames and their labels; ``info`` has file, group and formula."""
     pairs = [_read_file(data / "upstream" / f"{name}.extxyz.gz", name) for name in FILES]
+    pairs.append(_read_structures(data))
     crystals = Crystals.concatenate([frames for frames, _ in pairs])
     return crystals, FrameLabels.concatenate([labels for _, labels in pairs])
 
 
 def _read_file(path: Path, name: str) -> tuple[Crystals, FrameLabels]:
-    source, group, limit = FILES[name]
+    reference, group, limit = FILES[name]
     crystals, labels = filter_frames(*read_frames(path))
     rows = np.arange(len(labels))
     if limit is not None and limit < len(rows):
@@ -43,15 +53,46 @@ def _read_file(path: Path, name: str) -> tuple[Crystals, FrameLabels]:
     crystals, labels = crystals[rows], labels[rows]
     formulas = structure_groups(crystals)
     groups = formulas if group == "formula" else labels.groups(group)
-    n = len(rows)
     info = {
-        # Frames without an energy do not enter the reference energies.
-        "source": np.full(n, source or ENERGY_SOURCES[0]),
-        "file": np.full(n, name),
+        "file": np.full(len(rows), name),
         "group": np.array([f"{name.split('-')[0]}:{value}" for value in groups]),
         "formula": formulas,
     }
-    energy = labels.energy if source else np.full(n, np.nan)
+    energy = labels.energy if reference else np.full(len(rows), np.nan)
     return crystals, FrameLabels(
         labels.n_atoms, energy=energy, forces=labels.forces, stress=labels.stress, info=info
+    )
+
+
+def _read_structures(data: Path) -> tuple[Crystals, FrameLabels]:
+    crystals, labels = read_training_set(data)
+    energy = labels.info["formation_energy_eV_per_atom"] * labels.n_atoms
+    rows = np.flatnonzero(np.isfinite(energy) & (labels.n_atoms <= MOST_ATOMS))
+    rows = np.sort(np.random.default_rng(SEED).permutation(rows)[:N_STRUCTURES])
+    formulas = labels.info["formula"][rows]
+    info = {"file": np.full(len(rows), STRUCTURES), "group": formulas, "formula": formulas}
+    return crystals[rows], FrameLabels(labels.n_atoms[rows], energy=energy[rows], info=info)
+
+
+def align_energies(graphs: CrystalGraphs, labels: FrameLabels, base: Pretrainer) -> FrameLabels:
+    """Return labels with formation energies in place of total energies."""
+    predicted = np.ravel(base.predict(graphs)["formation_energy_eV_per_atom"]) * labels.n_atoms
+    counts = element_counts(graphs, 100)
+    files, energy = labels.info["file"], labels.energy.copy()
+    for name, (reference, _, _) in FILES.items():
+        if reference is None:
+            continue
+        fitted = (files == reference) & np.isfinite(labels.energy)
+        elements = fit_reference_energies(counts[fitted], (labels.energy - predicted)[fitted])
+        rows = files == name
+        energy[rows] -= counts[rows] @ elements
+        # Elements that the reference lacks have no energy on this scale.
+        unknown = counts[:, ~counts[fitted].any(axis=0)].any(axis=1)
+        energy[rows & unknown] = np.nan
+    return FrameLabels(
+        labels.n_atoms,
+        energy=energy,
+        forces=labels.forces,
+        stress=labels.stress,
+        info=labels.info,
     )

@@ -46,8 +46,13 @@ def _make_keys(data: str, crystals: Crystals, labels: FrameLabels) -> LeakKeys:
         everything = {"structure": np.ones(len(labels), dtype=bool), **present}
         return make_leak_keys(crystals, everything, labels.info["id"].tolist())
     n = len(labels)
-    stress = np.isfinite(labels.stress.reshape(n, -1)).all(axis=1)
-    present = {"energy": np.isfinite(labels.energy), "forces": np.ones(n, bool), "stress": stress}
+    frame = np.repeat(np.arange(n), labels.n_atoms)
+    no_forces = np.isin(np.arange(n), frame[np.isnan(labels.forces).any(axis=1)])
+    present = {
+        "energy": np.isfinite(labels.energy),
+        "forces": ~no_forces,
+        "stress": np.isfinite(labels.stress).all(axis=(1, 2)),
+    }
     keys = make_leak_keys(crystals, present)
     return _unique(keys)
 

@@ -14,7 +14,6 @@ from gnnpre import (
     TorchMDNet,
 )
 
-from .frames import ENERGY_SOURCES
 from .start import StartFrom
 
 __all__ = ["RECIPES", "Recipe"]
@@ -93,11 +92,17 @@ RECIPES = {
         ),
         Recipe(
             name="gnnpre-1-forces",
-            summary="A force field (energy, forces, stress) for first relaxations.",
+            summary="A rough force field (formation energy, forces, stress) for first relaxations.",
             data="frames",
             backbone=TorchMDNet(64, 2),
-            objective=ForceField(1.0, 1.0, 10.0, sources=ENERGY_SOURCES),
-            settings={**OPTIMISER, "batch_size": 8, "max_epochs": 20, "validation_fraction": 0.1},
+            objective=ForceField(2.0, 1.0, 10.0, reference_energies=None),
+            settings={
+                **OPTIMISER,
+                "batch_size": 16,
+                "learning_rate": 5e-4,
+                "max_epochs": 6,
+                "validation_fraction": 0.1,
+            },
             groups="formula",
             start="gnnpre-1-small",
         ),

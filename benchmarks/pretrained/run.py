@@ -12,9 +12,9 @@ from gnnpre import CrystalGraphs, FrameLabels, Pretrainer, StructureToGraph
 from gnnpre.pretrained import write_release
 from gnnpre.pretrained._catalogue import CHECKSUMS, FOLDER, SUFFIX
 
-from .card import make_card
+from .card import git_commit, make_card
 from .evaluate import held_out_errors
-from .frames import read_training_frames
+from .frames import align_energies, read_training_frames
 from .keys import keys_of
 from .recipes import CUTOFF, RECIPES, Recipe
 from .structures import read_training_set
@@ -43,7 +43,11 @@ def training_data(recipe: Recipe, folder: Path) -> tuple[CrystalGraphs, FrameLab
         print(f"building graphs of {recipe.data}", flush=True)
         read = {"structures": read_training_set, "frames": read_training_frames}[recipe.data]
         crystals, columns = read(Path(os.environ["GNNPRE_DATA"]))
-        StructureToGraph(CUTOFF).fit_transform(crystals).save(graphs)
+        built = StructureToGraph(CUTOFF).fit_transform(crystals)
+        built.save(graphs)
+        if recipe.data == "frames":
+            base = Pretrainer.load(folder / f"gnnpre-1{SUFFIX}")
+            columns = align_energies(built, columns, base)
         columns.save(labels)
     return CrystalGraphs.load(graphs), FrameLabels.load(labels)
 
@@ -57,7 +61,8 @@ def train(
     pretrainer = recipe.pretrainer(folder)
     pretrainer.fit(graphs, labels, groups=labels.groups(recipe.groups))
     hours = (time.process_time() - start) / 3600
-    (folder / f"{recipe.name}.json").write_text(json.dumps({"cpu_hours": hours}))
+    record = {"cpu_hours": round(hours, 3), "commit": git_commit()}
+    (folder / f"{recipe.name}.json").write_text(json.dumps(record))
     pretrainer.set_params(checkpoint_dir=None, resume=False, callbacks=None, verbose=0)
     pretrainer.save(path)
 
@@ -68,7 +73,7 @@ def release(recipe: Recipe, graphs: CrystalGraphs, labels: FrameLabels, folder: 
     target = folder / "released" / source.name
     target.parent.mkdir(exist_ok=True)
     pretrainer = Pretrainer.load(source)
-    # What is not known from the files: hours, and the commit if it was not this one.
+    # Hours and commit of the training.
     run_record = json.loads((folder / f"{recipe.name}.json").read_text())
     errors = held_out_errors(recipe, pretrainer, graphs, labels)
     card = make_card(recipe, pretrainer, graphs, labels, errors, run_record)

@@ -175,7 +175,7 @@ class LeakKeys:
             All keys, with the labels of both.
         """
         labels = list(dict.fromkeys([*self.labels, *second.labels]))
-        columns = {
+        columns: dict[str, Any] = {
             name: np.concatenate([getattr(self, name), getattr(second, name)])
             for name in ARRAYS
             if name != "masks"

@@ -1,13 +1,15 @@
 """Leak keys: training crystals are found again, in any cell, and damaged keys are refused."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
 from pymatgen.core import Lattice, Structure
 
+from gnnpre import describe_pretrained
 from gnnpre.model_selection import leak_audit
-from gnnpre.pretrained import LeakKeys, read_leak_keys
+from gnnpre.pretrained import LeakKeys, read_leak_keys, write_release
 
 
 def test_training_crystals_are_found_with_their_labels(released_file, training_set):
@@ -118,7 +120,7 @@ def test_keys_survive_a_file(released_file):
     ("changes", "message"),
     [
         ({"masks": np.zeros(20, np.int64)}, "masks of another type"),
-        ({"fingerprints": np.zeros((19, 18), np.int8)}, "fingerprints of another type or length"),
+        ({"fingerprints": np.zeros((19, 32), np.int8)}, "fingerprints of another type or length"),
         ({"compositions": np.arange(20, dtype=np.uint64)[::-1].copy()}, "not sorted"),
         ({"labels": ["x"] * 17}, "more than 16 labels"),
     ],
@@ -127,3 +129,24 @@ def test_damaged_keys_are_refused(released_file, changes, message):
     keys = dataclasses.replace(read_leak_keys(released_file), **changes)
     with pytest.raises(ValueError, match=message):
         LeakKeys.from_bytes(keys.to_bytes())
+
+
+def test_keys_of_two_trainings_are_joined(released_file, training_set):
+    structures, _ = training_set
+    keys = read_leak_keys(released_file)
+    half = dataclasses.replace(keys, labels=["forces", "K"])
+    joined = keys.join(half)
+    assert len(joined) == 40
+    assert joined.labels == ["structure", "K", "forces"]
+    audit = audit_of(joined, structures)
+    assert audit.seen_labels["forces"].all()
+    assert audit.seen_labels["K"][::2].all()
+
+
+def test_keys_of_a_second_model_of_the_package_count_too(tiny, training_set, tmp_path):
+    structures, _ = training_set
+    path = shutil.copy(tiny, tmp_path / "other.gnnpre")
+    keys = make_keys(structures[:1])
+    card = describe_pretrained(tiny).metadata
+    write_release(path, card, dataclasses.replace(keys, also="tiny"))
+    assert len(read_leak_keys(path)) == 21
