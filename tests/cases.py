@@ -19,6 +19,7 @@ from gnnpre.backbones import CGCNN, Backbone, SchNet, TorchMDNet
 from gnnpre.fingerprints import EAD, GMP, WACSF
 from gnnpre.graphs import CrystalBatch, CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.objectives import (
+    AtomTargets,
     Denoising,
     ElementMasking,
     EmbeddingTargets,
@@ -94,6 +95,7 @@ READOUTS = {
 OBJECTIVES: dict[str, Objective] = {
     "force_field": ForceField(),
     "properties": PropertyTargets(),
+    "atoms": AtomTargets(),
     "denoising": Denoising(),
     "denoising_head": Denoising(through="head", scale="running"),
     "ead": FingerprintTargets(EAD(L=1, rs=(1.5, 2.5, 3.5))),
@@ -125,6 +127,8 @@ def make_labels(objective: Objective, graphs: CrystalGraphs, seed: int = 0) -> A
         return None
     if isinstance(objective, (ForceField, Mixture)):
         return make_frame_labels(graphs.atom_counts, seed)
+    if isinstance(objective, AtomTargets):
+        return [rng.normal(size=count) for count in graphs.atom_counts]
     return rng.normal(size=len(graphs))
 
 

@@ -76,7 +76,7 @@ def export_model(estimator: Any) -> "torch.export.ExportedProgram":
     Raises
     ------
     ValueError
-        If the model predicts forces, stresses or several labels.
+        If the model predicts forces, stresses or several labels, or by a kernel machine.
     NotFittedError
         If the estimator is not fitted.
 
@@ -101,6 +101,11 @@ def export_model(estimator: Any) -> "torch.export.ExportedProgram":
     if not hasattr(torch.compiler, "is_exporting"):
         raise ImportError(f"export_model needs PyTorch 2.7 or later; this is {torch.__version__}.")
     _check_objective(estimator.spec_.objective)
+    if getattr(estimator, "kernel_", None) is not None:
+        raise ValueError(
+            "The model was fitted with strategy='kernel': a kernel machine predicts, which no "
+            "program of the network holds. Export one of another strategy."
+        )
     model = estimator.net_.module_
     dynamic = {"atomic_numbers": 0, "n_atoms": 0, "edge_index": 1, "edge_vectors": 0}
     sizes = {name: {axis: torch.export.Dim.DYNAMIC} for name, axis in dynamic.items()}

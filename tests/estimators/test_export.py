@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 import torch
+from sklearn.frozen import FrozenEstimator
 
 from gnnpre import (
     CGCNN,
@@ -66,4 +67,11 @@ def test_scores_of_classes(data):
 def test_force_fields_are_refused(data):
     model = Pretrainer(CGCNN(8, 1), ForceField(), **SMALL).fit(data.graphs, data.labels)
     with pytest.raises(ValueError, match="learnt ForceField, which has no single label"):
+        export_model(model)
+
+
+def test_kernel_machines_are_refused(data, pretrained):
+    model = PropertyRegressor(pretrained=FrozenEstimator(pretrained), strategy="kernel")
+    model.set_params(random_state=0).fit(data.graphs, data.y)
+    with pytest.raises(ValueError, match="strategy='kernel': a kernel machine predicts"):
         export_model(model)
