@@ -14,6 +14,9 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--frames", type=int, default=10_000, help="of extended XYZ and aselmdb")
     parser.add_argument("--no-graphs", action="store_true", help="leave the graphs of 155k out")
+    parser.add_argument(
+        "--store-crystals", type=int, default=8000, help="in the store; 0 leaves it out"
+    )
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -15,6 +15,7 @@ from common import ROOT, origin_lines, pin_to_one_core, stopwatch, where_and_whe
 from gnnpre.datasets import read_aselmdb, read_frames, read_parquet
 
 from .files import DATA, frames_of_twenty_atoms, write_aselmdb, write_extxyz
+from .stores import measure_apart
 
 __all__ = ["run"]
 
@@ -53,6 +54,8 @@ def run(arguments: argparse.Namespace) -> None:
         rows += _frame_rows(Path(folder), arguments)
     if not arguments.no_graphs:
         rows += _graph_rows()
+    if arguments.store_crystals:
+        rows += _store_rows(arguments.store_crystals)
     result = {"rows": rows, "arguments": vars(arguments), **where_and_when()}
     lines = _lines(result)
     print("\n".join(lines))
@@ -102,6 +105,17 @@ def _graph_rows() -> list[dict]:
     return [
         _row(f"{name}, processor time", float(seconds), "s", "< 20"),
         _row(f"{name}, peak memory", float(peak), "GB", "< 2.5"),
+    ]
+
+
+def _store_rows(n_crystals: int) -> list[dict]:
+    measured = measure_apart(n_crystals, n_epochs=4)
+    return [
+        _row("Crystals to a store", measured["written"], "crystals/s", ""),
+        _row("a store to Crystals", measured["read"], "crystals/s", ""),
+        _row("training epoch from a store, of one from memory", measured["ratio"], "x", "< 1.05"),
+        _row("largest difference of the weights", measured["difference"], "", "0"),
+        _row(f"training on {n_crystals:,} from a store, peak memory", measured["peak"], "GB", ""),
     ]
 
 
