@@ -106,9 +106,9 @@ class ForceFieldCalculator(Calculator):
         atoms : ase.Atoms, optional
             The atoms.
         properties : list of str
-            What is asked for.
+            Names of the properties to compute.
         system_changes : list of str
-            What has changed since the last call.
+            Attributes of the atoms that changed since the last call.
         """
         super().calculate(atoms, properties, system_changes)
         crystals = as_crystals([self.atoms])  # ASE has made a copy of the atoms

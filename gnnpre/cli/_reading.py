@@ -12,7 +12,7 @@ __all__ = ["Source", "estimator_of", "read_source"]
 
 @dataclass(frozen=True)
 class Source:
-    """What was read: crystals, a table with the same rows, and what was skipped."""
+    """Crystals that were read, a table with the same rows, and a count of those skipped."""
 
     crystals: Any
     table: Any

@@ -16,7 +16,7 @@ def import_extra(package: str, extra: str, purpose: str) -> Any:
     extra : str
         The extra of gnnpre that has it.
     purpose : str
-        What needs it, for the error.
+        The function or class that needs it, for the error.
 
     Returns
     -------

@@ -34,7 +34,7 @@ def report_warnings(counts: WarningCounts, source: str) -> None:
     counts : Counter of str
         The warnings.
     source : str
-        What was read.
+        The file or folder that was read.
     """
     if not counts:
         return

@@ -78,7 +78,7 @@ def read_factors(
     block : FrameBlock
         The frames.
     quantity : {"energy", "forces", "stress", "virial", "length"}
-        What to convert.
+        Labels to convert.
     keys : sequence of str or None
         The entry that each frame has it in: ``REF_energy_unit`` belongs to ``REF_energy`` only.
         None: the frame does not have it, and its unit does not matter.

@@ -220,7 +220,7 @@ class PropertyModel(ObjectiveModel):
         return next(self.parameters()).dtype == torch.float32
 
     def _sizes(self, n_atoms: np.ndarray) -> np.ndarray | None:
-        """Return what a property is proportional to: the number of atoms, or nothing."""
+        """Return the numbers of atoms if a property is proportional to them, else None."""
         return n_atoms.astype(np.float64) if self.config.pooling == "sum" else None
 
     def _offset(self, batch: CrystalBatch) -> Tensor:

@@ -19,7 +19,7 @@ class CosineSchedule(Registered, BaseEstimator):
     warmup : float
         Part of the training (0 to 1) that the learning rate rises in.
     final : float
-        What is left of the learning rate at the end, as a part of it.
+        The learning rate at the end, as a part of the largest.
 
     Examples
     --------
@@ -69,7 +69,7 @@ class PlateauSchedule(Registered, BaseEstimator):
     Parameters
     ----------
     factor : float
-        What the learning rate is multiplied with.
+        Number that the learning rate is multiplied with.
     patience : int
         Epochs without improvement that are borne.
     threshold : float

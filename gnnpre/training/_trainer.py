@@ -82,7 +82,7 @@ def train(
     callbacks : list of skorch.callbacks.Callback, optional
         The user's callbacks.
     run : mapping, optional
-        What else decides how the training goes: it enters the name of the state to resume from.
+        Further inputs that decide the training: they enter the name of the state to resume from.
     write_epoch : callable, optional
         Writes the models of ``settings.checkpoint_epochs``.
 
