@@ -13,6 +13,7 @@ from ._info_columns import info_columns, is_missing, join_atom_columns
 from ._label_keys import LABELS, choose_names, find_keys
 from ._stated_units import check_unit_entries, read_factors
 from ._stress_matrix import to_matrices
+from ._virial_check import warn_of_contradicting_virials
 
 __all__ = ["LabelledBlock", "labels_from_blocks"]
 
@@ -67,6 +68,13 @@ def labels_from_blocks(
         label_keys |= {key for row_keys in block_keys.values() for key in row_keys if key}
         labelled.append(_label_block(block, block_keys, stress_order, units, unstated))
     _warn_of_missing_units(unstated)
+    if names["stress"] and not any("virial" in name.lower() for name in names["stress"]):
+        warn_of_contradicting_virials(
+            blocks,
+            [block.stress for block in labelled],
+            [block.cells for block in labelled],
+            lambda block, keys, cells: _stress(block, keys, stress_order, units, cells)[0],
+        )
     # 3. one set of labels
     labels = FrameLabels(
         np.concatenate([block.n_atoms for block in blocks]),

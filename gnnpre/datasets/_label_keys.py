@@ -13,7 +13,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from ._frame_blocks import FrameBlock
 from ._stated_units import is_unit_entry
 
-__all__ = ["LABELS", "choose_names", "find_keys"]
+__all__ = ["LABELS", "choose_names", "find_keys", "virial_name"]
 
 LABELS = ("energy", "forces", "stress")
 # Names in order of preference, without case and with "-" as "_". One name serves all frames of a
@@ -32,8 +32,8 @@ _TIERS: dict[str, tuple[tuple[str, ...], ...]] = {
 }
 # Other names that may be such a label: not read, but reported where the label is missing.
 _LOOKALIKES = {
-    "energy": re.compile(r"(^|_)(energy|energies|toten|etot)(_|$)"),
-    "forces": re.compile(r"(^|_)forces?(_|$)"),
+    "energy": re.compile(r"(^|_)(energy|energies|toten|etot|e_?tot|e_?pot)(_|$)|^(e|e0|u|u0)$"),
+    "forces": re.compile(r"(^|_)(forces?|grad|gradients?)(_|$)|^f$"),
     "stress": re.compile(r"(^|_)(stress|stresses|virials?)(_|$)"),
 }
 _NO_LABEL = re.compile(r"weight|cutoff|conv|tol|std|var|err|loss|rms|max|mean|pred|hull")
@@ -110,6 +110,12 @@ def find_keys(label: str, names: Sequence[str], block: FrameBlock) -> list[str |
             key = _first_match(names, (*columns, *present))
         keys.append(key)
     return keys
+
+
+@lru_cache(maxsize=4096)
+def virial_name(names: tuple[str, ...]) -> str | None:
+    """Return the first common name of a virial among the entries of a frame."""
+    return next((name for name in names if fold(name) in _TIERS["stress"][1]), None)
 
 
 def fold(name: str) -> str:
@@ -257,6 +263,8 @@ def _warn_elsewhere(
     keys = [*([] if chosen is None else [chosen]), *names][:3]
     cure = f"{label}_key={keys[0]!r}" if len(keys) == 1 else f"{label}_key={keys!r}"
     without, total = n_frames
+    if label == "forces" and any("grad" in fold(name) for name in names):
+        cure += " (a gradient of the energy is minus the forces: change its sign in the file)"
     warn_user(
         f"The {label} of {without} of {total} frames was not read (the first is {first}): they "
         f"have it under another name, {listed}{read}. If these hold the {label} that you mean, "

@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._array_likes import plain
+
 __all__ = [
     "as_column",
     "as_columns",
@@ -47,6 +49,8 @@ def as_column(name: str, values: Any, n: int, noun: str = "crystals") -> np.ndar
     """
     if np.ma.isMaskedArray(values) and values.mask.any():
         values = values.filled(np.nan) if values.dtype.kind == "f" else values.tolist()
+    else:
+        values = plain(values)
     try:
         column = np.asarray(values)
     except ValueError:  # values of unequal length

@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._array_likes import plain
+
 from ._indexing import offsets_from_counts
 
 __all__ = [
@@ -23,10 +25,10 @@ def number_array(name: str, values: Any, dtype: Any, shape: tuple[int, ...]) -> 
     """Return ``values`` as a contiguous array, after a check of its type and shape.
 
     A conversion that changes the numbers (floats to integers, complex numbers to floats) is an
-    error; -1 in ``shape`` stands for any length.
+    error, and so is a masked entry; -1 in ``shape`` stands for any length.
     """
     try:
-        array = np.asarray(values)
+        array = np.asarray(plain(values))
     except ValueError as error:  # rows of unequal length
         raise ValueError(f"{name} cannot be read as an array: {error}") from error
     # NumPy makes float64 of an empty list, whatever it is meant to hold.

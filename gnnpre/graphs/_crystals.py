@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from gnnpre._array_likes import plain
 from gnnpre._validation import check_number
 
 from ._columns import as_columns, as_ids, as_index, check_blocks, join_columns, join_indices
@@ -343,7 +344,7 @@ class Crystals:
 
 
 def _as_pbc(pbc: Any, n: int) -> np.ndarray:
-    array = np.asarray(pbc)
+    array = np.asarray(plain(pbc))
     # Files hold 0 and 1.
     if array.dtype.kind in "iu" and np.isin(array, (0, 1)).all():
         array = array.astype(bool)

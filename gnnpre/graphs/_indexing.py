@@ -4,6 +4,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._array_likes import plain
+
 __all__ = ["flat_indices", "flat_rows", "normalise_key", "offsets_from_counts", "resolve_rows"]
 
 
@@ -58,7 +60,7 @@ def normalise_key(key: Any, n: int, owner: str) -> np.ndarray:
     if isinstance(key, slice):
         return np.ascontiguousarray(np.arange(n)[key])  # torch takes no negative strides
     try:
-        indices = np.asarray(key)
+        indices = np.asarray(plain(key))
     except (TypeError, ValueError, RuntimeError) as error:  # ragged, on a GPU, ...
         raise TypeError(f"{owner} cannot be indexed with {type(key).__name__}: {error}.") from error
     if indices.shape == (0,) and indices.dtype != bool:

@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._array_likes import plain
 from gnnpre._atom_labels import join_atom_labels
 from gnnpre._labels import as_floats
 
@@ -17,7 +18,7 @@ LARGEST_FRAME = 10_000_000
 def check_counts_of_frames(n_atoms: Any) -> np.ndarray:
     """Return the numbers of atoms as int64, after a check that they are positive integers."""
     try:
-        counts = np.asarray(n_atoms)
+        counts = np.asarray(plain(n_atoms))
     except ValueError as error:  # rows of unequal length
         raise ValueError(f"n_atoms cannot be read as an array: {error}") from error
     if counts.size == 0 and counts.dtype.kind in "fiu":

@@ -79,7 +79,8 @@ def test_virials_that_are_read(frames_of, name):
 
 
 def test_a_stress_goes_before_a_virial(frames_of):
-    labels = frames_of(f'virial={UNIT_VIRIAL} stress="2 0 0 0 2 0 0 0 2"')
+    with pytest.warns(UserWarning, match="contradict"):
+        labels = frames_of(f'virial={UNIT_VIRIAL} stress="2 0 0 0 2 0 0 0 2"')
     np.testing.assert_allclose(labels.stress[0], 2 * np.eye(3))
     with pytest.warns(UserWarning, match="stress of 1 of 2 frames .*'virial'"):
         labels = frames_of(f"virial={UNIT_VIRIAL}", 'stress="2 0 0 0 2 0 0 0 2"')
@@ -114,6 +115,36 @@ def test_what_is_no_label_is_not_reported(frames_of):
         warnings.simplefilter("error")
         frames_of("energy_weight=2.0 stress_weight=1 energy_cutoff=520 e_above_hull=0.1")
         frames_of('energy=nan stress="nan nan nan nan nan nan"')
+
+
+@pytest.mark.parametrize("name", ["E", "e0", "Etot", "E_tot", "E_pot", "U"])
+def test_short_names_of_an_energy_are_reported(frames_of, name):
+    with pytest.warns(UserWarning, match=f"energy of 1 of 1 frames was not read.*'{name}'"):
+        assert np.isnan(frames_of(f"{name}=-1.5").energy[0])
+
+
+@pytest.mark.parametrize("name", ["F", "gradient", "gradients", "energy_grad"])
+def test_short_names_of_forces_and_gradients_are_reported(write_frames, name):
+    text = extxyz("energy=1").replace("forces:R:3", f"{name}:R:3")
+    with pytest.warns(UserWarning, match=f"forces of 1 of 1 frames was not read.*'{name}'") as seen:
+        _, labels = read_frames(write_frames(text))
+    assert np.isnan(labels.forces).all()
+    assert ("minus the forces" in str(seen[0].message)) == ("grad" in name)
+
+
+def test_a_stress_and_a_virial_that_contradict_each_other(frames_of):
+    stress = 'energy=1 stress="{0} 0 0 0 {0} 0 0 0 {0}"'
+    virial = ' virial="6.4 0 0 0 6.4 0 0 0 6.4"'  # -0.1 eV/Å^3
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        frames_of(stress.format(-0.1) + virial, stress.format(-0.101) + virial, stress.format(0.1))
+    with pytest.warns(
+        UserWarning,
+        match=r"contradict each other in 2 of 3 frames, in 1 of them by the sign \(the first is "
+        r"frame 1 of",
+    ):
+        labels = frames_of(*(stress.format(value) + virial for value in (-0.1, 0.1, -0.2)))
+    np.testing.assert_allclose(labels.stress[:, 0, 0], [-0.1, 0.1, -0.2])  # as before
 
 
 def test_an_empty_list_of_names(frames_of):

@@ -6,6 +6,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from pymatgen.core import Element, Structure
@@ -176,6 +177,27 @@ def test_blocks_of_other_types_are_refused(crystals, blocks):
             block.concatenate(block)
         with pytest.raises(TypeError, match=r"blocks\[1\] is of type list"):
             block.concatenate([block, [1]])
+
+
+def test_masks_and_tensors_of_the_arrays(crystals, arrays):
+    tensors = {name: torch.as_tensor(np.asarray(arrays[name])) for name in ("positions", "cell")}
+    tensors["positions"].requires_grad_(True)
+    joined = Crystals(**{**arrays, **tensors})
+    np.testing.assert_array_equal(joined.positions, np.asarray(arrays["positions"]))
+    # A masked entry is none: its fill value is not to become a coordinate.
+    for name, message in [
+        ("positions", "not finite"),
+        ("cell", "NaN or infinity"),
+        ("atomic_numbers", "has dtype float64"),
+        ("n_atoms", "has dtype float64"),
+    ]:
+        mask = np.zeros(np.shape(arrays[name]), dtype=bool)
+        mask.flat[0] = True
+        with pytest.raises(ValueError, match=message):
+            Crystals(**{**arrays, name: np.ma.masked_array(arrays[name], mask)})
+    n = len(crystals)
+    with pytest.raises(TypeError, match="boolean mask as index"):
+        crystals[np.ma.masked_array(np.ones(n, bool), np.arange(n) == 0)]
 
 
 def test_split(crystals):
