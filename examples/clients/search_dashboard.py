@@ -1,4 +1,4 @@
-"""A pruning search in a database, and what the server of optuna-dashboard says about its trials.
+"""A pruning search in a database, and the answers of optuna-dashboard about its trials.
 
 Look at it in a browser with ``optuna-dashboard sqlite:///search.db``.
 """

@@ -1,6 +1,7 @@
-"""A check of properties that grow with the cell although the readout is a mean over atoms."""
+"""A check of properties that grow with the cell under a mean over atoms, or do not under a sum."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 import numpy as np
 
@@ -8,7 +9,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, LazyCrystals
 from gnnpre.objectives import Mixture, Objective, PropertyTargets, Targets
 
-__all__ = ["grows_with_cell", "warn_of_extensive_targets"]
+__all__ = ["grows_with_cell", "is_of_material", "warn_of_extensive_targets"]
 
 # Fewer labelled crystals say little about any model of the composition.
 LEAST_CRYSTALS = 15
@@ -26,7 +27,7 @@ LARGEST_CERTAIN_RATIO, LEAST_SIGNIFICANCE = 0.95, 4.0
 def warn_of_extensive_targets(
     objective: Objective, graphs: CrystalGraphs, targets: Targets, rows: np.ndarray
 ) -> None:
-    """Warn of properties per cell that a readout without ``pooling="sum"`` cannot learn.
+    """Warn of properties per cell that a mean over atoms cannot learn, or of others under a sum.
 
     Parameters
     ----------
@@ -43,9 +44,20 @@ def warn_of_extensive_targets(
     for name, learnt in _property_targets(objective):
         values = targets.crystal[name].cpu().numpy()[sample]
         fractions, n_atoms = _compositions(graphs, sample)
-        columns = [k for k, v in enumerate(values.T) if grows_with_cell(v, fractions, n_atoms)]
-        if columns:
-            which = "y" if values.shape[1] == 1 else f"y, in column {columns[0]},"
+        is_sum = learnt.pooling == "sum"
+        is_wrong = is_of_material if is_sum else grows_with_cell
+        columns = [k for k, v in enumerate(values.T) if is_wrong(v, fractions, n_atoms)]
+        if not columns:
+            continue
+        which = "y" if values.shape[1] == 1 else f"y, in column {columns[0]},"
+        if is_sum:
+            warn_user(
+                f"{which} does not grow with the number of atoms of the cell, but pooling='sum' "
+                "predicts twice the value for a doubled cell. Use pooling='mean' for a property "
+                "of the material, or learn that of the cell: y * n_atoms.",
+                DataQualityWarning,
+            )
+        else:
             warn_user(
                 f"{which} grows with the number of atoms of the cell, but "
                 f"pooling={learnt.pooling!r} predicts the same for a crystal and its supercell. "
@@ -55,13 +67,16 @@ def warn_of_extensive_targets(
 
 
 def _property_targets(objective: Objective) -> Iterator[tuple[str, PropertyTargets]]:
-    """Yield names of targets, and the objectives that learn them by a readout that is no sum."""
+    """Yield names of targets, and the objectives that learn them.
+
+    A sum of features that a perceptron reads afterwards may be of either kind.
+    """
     if isinstance(objective, Mixture):
         items = [(f"{name}.properties", item) for name, item, _ in objective.parts]
     else:
         items = [("properties", objective)]
     for name, item in items:
-        if isinstance(item, PropertyTargets) and item.pooling != "sum":
+        if isinstance(item, PropertyTargets) and (item.pooling, item.readout) != ("sum", "early"):
             yield name, item
 
 
@@ -86,24 +101,77 @@ def grows_with_cell(values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarr
     bool
         Whether it grows with the cell.
     """
+    compared = _compare_models(values, fractions, n_atoms)
+    if compared is None:
+        return False
+    follows_size = abs(compared.correlation) >= LEAST_CORRELATION
+    if follows_size and _ratio(compared.cell, compared.material) < compared.largest_ratio:
+        return True
+    return compared.is_large_set and _is_certainly_better(compared.cell, compared.material)
+
+
+def is_of_material(values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarray) -> bool:
+    """Return whether a property belongs to the material rather than to the cell.
+
+    Parameters
+    ----------
+    values, fractions, n_atoms : ndarray
+        As for :func:`grows_with_cell`.
+
+    Returns
+    -------
+    bool
+        Whether the linear model of atomic fractions is better than that of numbers of atoms, and
+        not by chance.
+    """
+    compared = _compare_models(values, fractions, n_atoms)
+    if compared is None:
+        return False
+    if _ratio(compared.material, compared.cell) < compared.largest_ratio:
+        return True
+    return compared.is_large_set and _is_certainly_better(compared.material, compared.cell)
+
+
+class _Comparison(NamedTuple):
+    """Absolute leave-one-out errors of two models, and how much they can tell."""
+
+    material: np.ndarray  # (n,)
+    cell: np.ndarray  # (n,)
+    correlation: float  # of the property with the number of atoms
+    largest_ratio: float  # of squared errors that is a large effect in a set of this size
+    is_large_set: bool
+
+
+def _compare_models(
+    values: np.ndarray, fractions: np.ndarray, n_atoms: np.ndarray
+) -> _Comparison | None:
     labelled = np.isfinite(values)
     y, x, sizes = values[labelled], fractions[labelled], n_atoms[labelled].astype(np.float64)
     if len(y) < LEAST_CRYSTALS or len(np.unique(sizes)) < 2 or np.ptp(y) == 0:
-        return False
+        return None
     y = y / np.abs(y).max()  # so that squares of a tiny or huge unit do not vanish or overflow
     cell_counts, ones = x * sizes[:, None], np.ones((len(y), 1))
-    material = _best(_leave_one_out(ones, y), _leave_one_out(x, y))
-    cell = _best(_leave_one_out(sizes[:, None], y), _leave_one_out(cell_counts, y))
-    squares = np.square(cell).mean() / np.square(material).mean()
-    limit = LARGEST_RATIO * min(1.0, len(y) / FULL)
-    if squares < limit and abs(np.corrcoef(y, sizes)[0, 1]) >= LEAST_CORRELATION:
-        return True
-    if len(y) < CRYSTALS_PER_ELEMENT * np.count_nonzero(x.any(axis=0)):
-        return False
-    gain = material - cell
+    return _Comparison(
+        material=_best(_leave_one_out(ones, y), _leave_one_out(x, y)),
+        cell=_best(_leave_one_out(sizes[:, None], y), _leave_one_out(cell_counts, y)),
+        correlation=float(np.corrcoef(y, sizes)[0, 1]),
+        largest_ratio=LARGEST_RATIO * min(1.0, len(y) / FULL),
+        is_large_set=len(y) >= CRYSTALS_PER_ELEMENT * np.count_nonzero(x.any(axis=0)),
+    )
+
+
+def _ratio(errors: np.ndarray, of_rival: np.ndarray) -> float:
+    """Return the ratio of the mean squared errors."""
+    return float(np.square(errors).mean() / np.square(of_rival).mean())
+
+
+def _is_certainly_better(errors: np.ndarray, of_rival: np.ndarray) -> bool:
+    gain = of_rival - errors
     standard_error = gain.std() / np.sqrt(len(gain))
-    smaller = max(squares, cell.mean() / material.mean()) < LARGEST_CERTAIN_RATIO
-    return bool(smaller and gain.mean() > LEAST_SIGNIFICANCE * standard_error)
+    ratios = _ratio(errors, of_rival), errors.mean() / of_rival.mean()
+    return bool(
+        max(ratios) < LARGEST_CERTAIN_RATIO and gain.mean() > LEAST_SIGNIFICANCE * standard_error
+    )
 
 
 def _best(*errors: np.ndarray) -> np.ndarray:

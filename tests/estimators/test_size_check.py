@@ -55,6 +55,25 @@ def test_energies_per_cell_are_noticed_with_any_mean(crystals, pooling):
         fit(graphs, per_atom * n_atoms, pooling=pooling)
 
 
+@pytest.mark.parametrize("n", [20, 60])
+@pytest.mark.parametrize("spread", [0.0, 0.02, 0.3])
+def test_a_property_of_the_material_under_a_sum_is_noticed(crystals, n, spread):
+    graphs, _, _ = crystals
+    y = 3.0 + 1e-3 * np.arange(n) + spread * np.random.default_rng(0).normal(size=n)
+    with pytest.warns(DataQualityWarning, match="does not grow with .* pooling='mean'") as caught:
+        fit(graphs[:n], y, pooling="sum")
+    assert caught[0].filename == __file__
+    quiet(fit, graphs[:n], y)
+    # A perceptron behind the sum may learn either.
+    quiet(fit, graphs[:n], y, pooling="sum", readout="early")
+
+
+def test_a_bulk_modulus_under_a_sum_is_noticed(crystals):
+    graphs, y, _ = crystals
+    with pytest.warns(DataQualityWarning, match="does not grow with the number of atoms"):
+        fit(graphs, y, pooling="sum")
+
+
 def test_a_sum_over_atoms_is_what_they_need(crystals):
     graphs, _, n_atoms = crystals
     quiet(fit, graphs, 24.94 * n_atoms, pooling="sum")
