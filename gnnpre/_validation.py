@@ -19,6 +19,8 @@ __all__ = [
 ]
 
 LARGEST_SEED = 2**32 - 1
+# No machine has as many cores; joblib overflows at larger numbers.
+MOST_PROCESSES = 2**16
 
 
 def check_choice(name: str, value: Any, choices: Iterable[Any]) -> None:
@@ -105,10 +107,10 @@ def check_n_jobs(value: Any) -> int | None:
     Raises
     ------
     ValueError
-        If it is neither None nor an int other than 0.
+        If it is neither None nor an int other than 0, of at most 65536 processes.
     """
     whole = isinstance(value, Integral) and not isinstance(value, (bool, np.timedelta64))
-    if value is not None and (not whole or value == 0):
+    if value is not None and (not whole or not 0 < abs(int(value)) <= MOST_PROCESSES):
         raise ValueError(
             f"n_jobs={value!r}; expected None or an int: 1, 2, ... or -1 for all cores."
         )

@@ -6,6 +6,7 @@ import torch
 from sklearn.base import clone
 
 from gnnpre import CGCNN, CrystalGraphs, FrameLabels, PropertyRegressor, StructureToGraph
+from gnnpre._validation import check_n_jobs
 from gnnpre.datasets import make_emt_frames, make_emt_property
 
 
@@ -46,3 +47,10 @@ def test_a_number_is_no_container(value):
 def test_sizes_of_frames_are_numbers(name):
     with pytest.raises(ValueError, match=f"{name} .* must be between 0"):
         make_emt_frames(2, **{name: np.zeros((2, 2))})
+
+
+@pytest.mark.parametrize("value", [2**63, -(2**63), 10**400, 0, 1.5, True, "2"])
+def test_numbers_of_processes_out_of_range(value):
+    with pytest.raises(ValueError, match=r"n_jobs=.*; expected None or an int"):
+        check_n_jobs(value)
+    assert check_n_jobs(-1) == -1

@@ -156,7 +156,7 @@ def _compare_models(
         cell=_best(_leave_one_out(sizes[:, None], y), _leave_one_out(cell_counts, y)),
         correlation=float(np.corrcoef(y, sizes)[0, 1]),
         largest_ratio=LARGEST_RATIO * min(1.0, len(y) / FULL),
-        is_large_set=len(y) >= CRYSTALS_PER_ELEMENT * np.count_nonzero(x.any(axis=0)),
+        is_large_set=len(y) >= CRYSTALS_PER_ELEMENT * int(np.count_nonzero(x.any(axis=0))),
     )
 
 
