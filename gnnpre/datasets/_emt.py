@@ -23,6 +23,9 @@ _BULK_STRAIN = 0.01  # in ln V, either side: the third-order error is below 0.1 
 _FORCE_TOLERANCE = 0.01  # eV/Å, of relaxed cells
 _RELAXATION_STEPS = 200
 
+#: Frames and atoms that are drawn at most: a larger number is a mistake.
+MOST = 10**7
+
 
 def make_emt_frames(
     n_frames: int = 200,
@@ -248,8 +251,11 @@ def _to_structure(atoms: "Atoms") -> "Structure":
 
 
 def _check_count(name: str, value: Any, least: int) -> None:
-    if not isinstance(value, (int, np.integer)) or isinstance(value, bool) or value < least:
+    is_int = isinstance(value, (int, np.integer)) and not isinstance(value, bool)
+    if not is_int or value < least:
         raise ValueError(f"{name} must be an int of at least {least}; got {value!r}.")
+    if value > MOST:
+        raise ValueError(f"{name} must be at most {MOST}; got {value!r}.")
 
 
 def _check_size(name: str, value: Any, unit: str, most: float) -> None:

@@ -225,6 +225,15 @@ def test_no_warnings():
         make_emt_property(1, random_state=0)
 
 
+@pytest.mark.parametrize("value", [2**64, 10**9])
+def test_absurd_numbers_are_refused(value):
+    for arguments in ({"n_frames": value}, {"n_frames": 1, "max_atoms": value}):
+        with pytest.raises(ValueError, match="must be at most 10000000"):
+            make_emt_frames(**arguments)
+    with pytest.raises(ValueError, match="n_structures must be at most"):
+        make_emt_property(value)
+
+
 @pytest.mark.parametrize("seed", [-1, 2**63, 1.5, "a", True])
 def test_seeds_out_of_range_are_named(seed):
     for make in (make_emt_frames, make_emt_property):

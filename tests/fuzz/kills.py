@@ -25,7 +25,15 @@ import numpy as np
 import torch
 
 from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
-from gnnpre.datasets import make_emt_property
+from gnnpre.datasets import (
+    make_emt_frames,
+    make_emt_property,
+    read_frames,
+    read_parquet,
+    to_extxyz,
+    to_parquet,
+)
+from gnnpre.graphs import Crystals
 
 #: Trainings of one run that go on at the same time, in one folder of states.
 PROCESSES, THREADS = 3, 3
@@ -35,7 +43,7 @@ def main() -> int:
     """Kill, and return 1 if anything was lost or left behind."""
     parser = argparse.ArgumentParser(prog="python -m tests.fuzz.kills", description=__doc__)
     parser.add_argument(
-        "--saves", type=int, default=500, help="kills of a save, to each kind of path"
+        "--saves", type=int, default=500, help="kills of a save or write, to each kind of path"
     )
     parser.add_argument(
         "--trainings", type=int, default=100, help="kills of a training, of each kind"
@@ -49,6 +57,8 @@ def main() -> int:
         folder = Path(name)
         for path in ("model.gnnpre", "model"):
             results[f"save to {path}"] = kill_saves(folder / f"saves-{path}", path, options.saves)
+        for path in ("frames.extxyz", "frames.parquet"):
+            results[f"write {path}"] = kill_writes(folder / f"writes-{path}", path, options.saves)
         for together in (in_processes, in_threads):
             results[f"training {together.__name__}"] = kill_trainings(
                 folder / together.__name__, together, options.trainings
@@ -87,6 +97,41 @@ def kill_saves(folder: Path, name: str, kills: int) -> dict[str, Any]:
         faults += _lost(number, path, graphs, allowed)
     # What killed processes left is removed by the next save.
     models[0].save(path)
+    left_behind = sorted({entry.name for entry in folder.iterdir()} - {name})
+    return {"kills": kills, "faults": faults + [f"left behind: {entry}" for entry in left_behind]}
+
+
+def kill_writes(folder: Path, name: str, kills: int) -> dict[str, Any]:
+    """Kill a process that writes two sets of frames in turn to one path; one must be there."""
+    folder.mkdir()
+    path = folder / name
+    write, read = (
+        (to_parquet, read_parquet) if name.endswith("parquet") else (to_extxyz, read_frames)
+    )
+    sets = [make_emt_frames(40, max_atoms=4, random_state=seed) for seed in (0, 1)]
+    sets = [(Crystals.from_structures(frames), labels) for frames, labels in sets]
+    write(path, *sets[0])
+    duration = _seconds(lambda: write(path, *sets[1]))
+
+    def write_forever() -> None:
+        while True:
+            for crystals, labels in sets:
+                write(path, crystals, labels)
+
+    faults = []
+    for number in range(kills):
+        child = _fork(write_forever)
+        time.sleep(random.uniform(0, 4 * duration))
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        try:
+            energy = read(path)[1].energy
+        except Exception as error:
+            faults.append(f"kill {number}: {type(error).__name__}: {error}"[:200])
+            continue
+        if not any(np.allclose(energy, labels.energy) for _, labels in sets):
+            faults.append(f"kill {number}: the frames are of neither set")
+    write(path, *sets[0])
     left_behind = sorted({entry.name for entry in folder.iterdir()} - {name})
     return {"kills": kills, "faults": faults + [f"left behind: {entry}" for entry in left_behind]}
 
