@@ -77,7 +77,7 @@ def main(folder, kills):
     while codes != [0, 0]:
         children = fork_pair(graphs, folder / "killed.gnnpre", **resume)
         if log["kills"] < kills:
-            time.sleep(duration * random.uniform(0.1, 0.6))
+            time.sleep(duration * random.uniform(0.1, 0.4))
             victim = random.randrange(3)  # 2: both
             for rank, pid in enumerate(children):
                 if victim in (rank, 2):

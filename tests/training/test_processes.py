@@ -121,7 +121,7 @@ def test_killed_processes_resume_to_the_weights_of_the_uninterrupted_training(tm
     )
     assert done.returncode == 0, done.stderr
     log = json.loads((tmp_path / "log.json").read_text())
-    assert log["kills"] == 4
+    assert log["kills"] >= 2  # of 4, unless the training is over before
     # Whoever survives ends by itself (7), and soon; 0 if it was done already.
     assert all(code in (0, 7, -signal.SIGKILL) for pair in log["codes"] for code in pair), log
     whole, killed = (

@@ -359,7 +359,9 @@ def test_a_line_per_epoch_where_there_is_no_terminal(fit, capfd):
     assert out == ""
     lines = err.splitlines()
     assert len(lines) == 3
-    pattern = r"epoch 2/3: train_loss [\d.e+-]+, valid_loss [\d.e+-]+, \d:\d\d left"
+    terms = r"\(energy [\d.e+-]+ eV/atom, forces [\d.e+-]+ eV/Å, stress [\d.e+-]+ eV/Å³\)"
+    losses = rf"train_loss [\d.e+-]+, valid_loss [\d.e+-]+ {terms}"
+    pattern = rf"epoch 2/3: {losses}, \d:\d\d left"
     assert re.fullmatch(pattern, lines[1])
 
 
