@@ -48,6 +48,9 @@ LIMITS = {
         "Benchmark results on crystals that it has seen: run `leak_audit` first.",
     ],
     "frames": [
+        "Crystals near their equilibrium: there its forces err by more than the forces are large "
+        "(see the rows of mptrj-random-1k and alexandria-random-1k), so that a relaxation ends in "
+        "a place that DFT has to correct.",
         "Anything that needs an accuracy better than the errors above: small differences of "
         "energies, phase stability, phonons, elastic constants, barriers.",
         "Molecules, surfaces with adsorbates, charged cells or magnetism: none was trained on.",
@@ -70,7 +73,11 @@ def make_card(
     """Return the metadata of the card."""
     n_weights = sum(weight.numel() for weight in pretrainer.net_.module_.parameters())
     settings = ", ".join(f"{name}={value}" for name, value in recipe.settings.items())
-    starting = {} if recipe.start is None else {"start": f"the backbone of {recipe.start}"}
+    starting = (
+        {}
+        if recipe.start is None
+        else {"start": f"backbone and readout of the formation energy of {recipe.start}"}
+    )
     return {
         "name": recipe.name,
         "summary": recipe.summary,

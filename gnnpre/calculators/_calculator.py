@@ -23,7 +23,8 @@ class ForceFieldCalculator(Calculator):
     Parameters
     ----------
     model : str, Path or Pretrainer
-        The file of a pre-trained model, or the fitted estimator. Its objective is a
+        The name ``"gnnpre-1-forces"``, the file of a pre-trained model, or the fitted estimator.
+        Its objective is a
         :class:`gnnpre.ForceField`, or a :class:`gnnpre.Mixture` with one.
     skin : float, default=0.5
         Additional reach of the neighbour list in Å. More skin means fewer searches and more

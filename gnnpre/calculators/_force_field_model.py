@@ -28,8 +28,8 @@ class ForceFieldFunction:
     Parameters
     ----------
     model : str, Path or Pretrainer
-        A file of, or the fitted, :class:`gnnpre.Pretrainer` whose objective is a
-        :class:`gnnpre.ForceField`, or a :class:`gnnpre.Mixture` with one.
+        The name ``"gnnpre-1-forces"``, or a file of, or the fitted, :class:`gnnpre.Pretrainer`
+        whose objective is a :class:`gnnpre.ForceField`, or a :class:`gnnpre.Mixture` with one.
     skin : float
         Additional reach of the neighbour list in Å.
     dtype : {"float32", "float64"}
