@@ -29,6 +29,7 @@ from gnnpre import (
     ForceField,
     Pretrainer,
     PropertyClassifier,
+    PropertyEnsemble,
     PropertyRegressor,
     StructureToGraph,
 )
@@ -64,6 +65,11 @@ TRAINED = [name for name in ESTIMATORS if name != "StructureToGraph"]
         "PropertyRegressor with a kernel machine": PropertyRegressor(
             pretraining=Pretrainer(CGCNN(8, 2), Denoising(), **ONE_EPOCH),
             strategy="kernel",
+            random_state=0,
+        ),
+        "PropertyEnsemble": PropertyEnsemble(
+            members=[("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1))],
+            cv=2,
             random_state=0,
         ),
         "PropertyClassifier with a kernel machine": PropertyClassifier(

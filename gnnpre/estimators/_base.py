@@ -1,6 +1,6 @@
 """The base class of all estimators: predictions, embeddings and files of a trained network."""
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
@@ -9,7 +9,9 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
+from torch import Tensor
 
+from gnnpre._storage import reading
 from gnnpre._validation import check_choice
 from gnnpre.graphs import (
     CrystalGraphs,
@@ -26,11 +28,20 @@ from gnnpre.training import (
     CrystalNet,
     LossTotals,
     ModelSpec,
+    load_checkpoint,
     predict_batches,
+    save_checkpoint,
 )
 
 from ._embedding import EMBEDDING_POOLINGS, check_layer, embed_graphs, embedding_names
-from ._files import ModelFile, read_model, saved_parameters, write_model
+from ._files import (
+    REMEDY,
+    ModelFile,
+    checked_classes,
+    model_contents,
+    parse_model,
+    saved_parameters,
+)
 from ._history import history_frame, history_rows
 from ._hub_card import hub_readme
 from ._inputs import UnseenElements, as_graphs, check_elements
@@ -327,14 +338,17 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
 
     def _write(self, path: str | Path, readme: str | None = None) -> None:
         check_is_fitted(self, "net_")
-        write_model(
-            path,
+        weights, config = self._contents()
+        save_checkpoint(path, weights, config, readme)
+
+    def _contents(self) -> tuple[dict[str, Tensor], dict[str, Any]]:
+        """Return the tensors and the config of a file."""
+        return model_contents(
             class_name=type(self).__name__,
             parameters=saved_parameters(self.get_params(deep=False)),
             network=self._network(),
             learnt=self._learnt_state(),
             arrays=self._learnt_arrays(),
-            readme=readme,
         )
 
     @classmethod
@@ -366,18 +380,22 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
         """
         # A name of a shipped model counts as a path, too.
         path = resolve_model(path)
-        model = read_model(path, cls, classes, cls._loadable)
+        classes = checked_classes(classes)
+        weights, config = load_checkpoint(path, cls.__name__)
+        with reading(path, REMEDY):
+            return cls._from_contents(weights, config, classes)
+
+    @classmethod
+    def _from_contents(
+        cls, weights: dict[str, Tensor], config: Mapping[str, Any], classes: Iterable[type]
+    ) -> Any:
+        """Return the estimator that :meth:`_contents` described."""
+        model = parse_model(weights, config, cls, classes, cls._loadable)
         # No fit: parameters first, then what was learnt.
         estimator = cls(**model.parameters)
         estimator._set_network(model.network)
-        try:
-            estimator._set_learnt_state(model.learnt)
-            estimator._set_learnt_arrays(model)
-        except (KeyError, TypeError, AttributeError, ValueError) as error:
-            raise ValueError(
-                f"{str(path)!r} lacks what a fitted {cls.__name__} has learnt ({error}): it was "
-                "written by another version, or changed."
-            ) from error
+        estimator._set_learnt_state(model.learnt)
+        estimator._set_learnt_arrays(model)
         return estimator
 
     def _learnt_state(self) -> dict[str, Any]:

@@ -1,10 +1,10 @@
-"""Weights with which the predictions of several models are averaged."""
+"""Weights with which the predictions of several models are averaged, and their spread."""
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack, vstack
 
-__all__ = ["blend_weights"]
+__all__ = ["blend_weights", "conformal_quantile", "spread_of_members"]
 
 
 def blend_weights(predictions: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
@@ -52,3 +52,22 @@ def blend_weights(predictions: np.ndarray, y: np.ndarray, sample_weight: np.ndar
         raise ValueError(f"The weights of the members cannot be fitted: {result.message}")
     weights = np.clip(result.x[:m], 0, None)
     return np.asarray(weights / weights.sum())
+
+
+def spread_of_members(predictions: np.ndarray, shares: np.ndarray) -> np.ndarray:
+    """Return the weighted standard deviation of the members, ``(n,)``."""
+    blend = predictions @ shares
+    spread: np.ndarray = np.sqrt(np.square(predictions - blend[:, None]) @ shares)
+    return spread
+
+
+def conformal_quantile(scores: np.ndarray, confidence: float) -> float:
+    """Return the conformal quantile: the smallest score that covers n + 1 crystals in n."""
+    rank = int(np.ceil(confidence * (len(scores) + 1)))
+    if rank > len(scores):
+        needed = int(np.ceil(confidence / (1.0 - confidence)))
+        raise ValueError(
+            f"confidence={confidence} needs at least {needed} crystals to calibrate with; the "
+            f"ensemble was trained on {len(scores)}. Lower confidence, or add crystals."
+        )
+    return float(scores[rank - 1])

@@ -4,7 +4,6 @@ import platform
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from importlib.metadata import version
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,7 +13,6 @@ from torch import Tensor
 
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._registry import registered_classes
-from gnnpre._storage import reading
 from gnnpre._version import __version__
 from gnnpre._warnings import StorageWarning, warn_user
 from gnnpre.graphs import GraphSettings
@@ -24,7 +22,6 @@ from gnnpre.training import (
     TrainingSettings,
     WriteEpoch,
     from_spec,
-    load_checkpoint,
     restore_net,
     save_checkpoint,
     to_spec,
@@ -34,11 +31,14 @@ from ._history import history_rows
 from ._network import ModelRecord, TrainedNetwork
 
 __all__ = [
+    "REMEDY",
+    "ModelFile",
     "check_recorded_paths",
+    "checked_classes",
     "epoch_writer",
-    "read_model",
+    "model_contents",
+    "parse_model",
     "saved_parameters",
-    "write_model",
 ]
 
 # Prefix of the arrays that are no weights of the network.
@@ -79,22 +79,18 @@ class ModelFile:
     classes: Mapping[str, type]
 
 
-def write_model(
-    path: str | Path,
+def model_contents(
     *,
     class_name: str,
     parameters: Mapping[str, Any],
     network: TrainedNetwork,
     learnt: Mapping[str, Any],
     arrays: Mapping[str, np.ndarray],
-    readme: str | None = None,
-) -> None:
-    """Write a fitted estimator.
+) -> tuple[dict[str, Tensor], dict[str, Any]]:
+    """Return the tensors and the config that the file of a fitted estimator holds.
 
     Parameters
     ----------
-    path : str or Path
-        The file, or a folder where the name has no suffix.
     class_name : str
         Name of the estimator's class.
     parameters : mapping
@@ -105,8 +101,13 @@ def write_model(
         Further fitted attributes, JSON-serializable.
     arrays : mapping of str to ndarray
         Arrays of a kernel machine, beside the weights of the network.
-    readme : str, optional
-        Text of the README.md of a folder for a model hub.
+
+    Returns
+    -------
+    tensors : dict of str to Tensor
+        Weights and arrays.
+    config : dict
+        All else, JSON-serializable.
     """
     config = _config(class_name, parameters, network.record)
     config |= {"extra": dict(learnt), "history": history_rows(network.net.history)}
@@ -114,7 +115,7 @@ def write_model(
         name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
     }
     weights = network.net.module_.state_dict()
-    save_checkpoint(path, {**weights, **add_prefix(ARRAYS, tensors)}, config, readme)
+    return {**weights, **add_prefix(ARRAYS, tensors)}, config
 
 
 def epoch_writer(class_name: str, parameters: Mapping[str, Any], record: ModelRecord) -> WriteEpoch:
@@ -143,15 +144,21 @@ def _config(class_name: str, parameters: Mapping[str, Any], record: ModelRecord)
     }
 
 
-def read_model(
-    path: str | Path, cls: type, classes: Iterable[type], loadable: Iterable[type]
+def parse_model(
+    weights: dict[str, Tensor],
+    config: Mapping[str, Any],
+    cls: type,
+    classes: Iterable[type],
+    loadable: Iterable[type],
 ) -> ModelFile:
-    """Read a file that :func:`write_model` wrote.
+    """Build the contents of a file from its tensors and its config.
 
     Parameters
     ----------
-    path : str or Path
-        File or folder.
+    weights : dict of str to Tensor
+        Its tensors.
+    config : mapping
+        Its config.
     cls : type
         Class of the estimator, which the file must hold.
     classes : iterable of type
@@ -166,38 +173,32 @@ def read_model(
 
     Raises
     ------
-    TypeError
-        If ``classes`` holds anything but classes.
-    ValueError
-        If the file is truncated, of another format, or holds another estimator.
+    ValueError, TypeError, KeyError
+        If an entry is missing or not as expected.
     """
-    classes = _checked_classes(classes)
-    weights, config = load_checkpoint(path, cls.__name__)
-    with reading(path, REMEDY):
-        # Only registered and passed classes are made: no code comes from the file.
-        extra = {item.__name__: item for item in (*loadable, *classes)}
-        allowed = {**registered_classes(), **extra}
-        parameters = {key: from_spec(item, allowed) for key, item in config["parameters"].items()}
-        spec = ModelSpec.from_dict(config["spec"], allowed)
-        settings = TrainingSettings.from_parameters(cls(**parameters).get_params(deep=False))
-        graph_settings = GraphSettings.from_dict(config["graphs"])
-        # A damaged or altered config would build graphs that the weights never saw.
-        if spec.cutoff != graph_settings.cutoff:
-            raise ValueError(
-                f"the cutoff of its model is {spec.cutoff}, that of its graphs "
-                f"{graph_settings.cutoff}"
-            )
-        arrays = {name: value.numpy() for name, value in select_prefix(ARRAYS, weights).items()}
-        weights = {name: w for name, w in weights.items() if not name.startswith(f"{ARRAYS}.")}
-        net = restore_net(spec, weights, settings)
-        net.history.extend(config["history"])
-        _check_record(config)
-        record = ModelRecord(spec, graph_settings, config["elements"], config["data"])
-        network = TrainedNetwork(net, record)
-        return ModelFile(mark_paths(parameters), network, config["extra"], arrays, allowed)
+    # Only registered and passed classes are made: no code comes from the file.
+    extra = {item.__name__: item for item in (*loadable, *classes)}
+    allowed = {**registered_classes(), **extra}
+    parameters = {key: from_spec(item, allowed) for key, item in config["parameters"].items()}
+    spec = ModelSpec.from_dict(config["spec"], allowed)
+    settings = TrainingSettings.from_parameters(cls(**parameters).get_params(deep=False))
+    graph_settings = GraphSettings.from_dict(config["graphs"])
+    # A damaged or altered config would build graphs that the weights never saw.
+    if spec.cutoff != graph_settings.cutoff:
+        raise ValueError(
+            f"the cutoff of its model is {spec.cutoff}, that of its graphs {graph_settings.cutoff}"
+        )
+    arrays = {name: value.numpy() for name, value in select_prefix(ARRAYS, weights).items()}
+    weights = {name: w for name, w in weights.items() if not name.startswith(f"{ARRAYS}.")}
+    net = restore_net(spec, weights, settings)
+    net.history.extend(config["history"])
+    _check_record(config)
+    record = ModelRecord(spec, graph_settings, config["elements"], config["data"])
+    network = TrainedNetwork(net, record)
+    return ModelFile(mark_paths(parameters), network, config["extra"], arrays, allowed)
 
 
-def _checked_classes(classes: Any) -> list[type]:
+def checked_classes(classes: Any) -> list[type]:
     items = list(classes) if isinstance(classes, Iterable) else [classes]
     for item in items:
         if not isinstance(item, type) or item is classes:

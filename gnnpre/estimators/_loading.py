@@ -10,12 +10,16 @@ from gnnpre.pretrained import resolve_model
 
 from ._pretrainer import Pretrainer
 from ._property_classifier import PropertyClassifier
+from ._property_ensemble import PropertyEnsemble
 from ._property_regressor import PropertyRegressor
 
 __all__ = ["load_estimator"]
 
 CONFIG = "config.json"
-ESTIMATORS = {cls.__name__: cls for cls in (Pretrainer, PropertyClassifier, PropertyRegressor)}
+ESTIMATORS = {
+    cls.__name__: cls
+    for cls in (Pretrainer, PropertyClassifier, PropertyRegressor, PropertyEnsemble)
+}
 # Bytes; the largest configs, with calibration and history, have some MB.
 LARGEST_CONFIG = 2**28
 
@@ -32,7 +36,7 @@ def load_estimator(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
 
     Returns
     -------
-    Pretrainer, PropertyRegressor or PropertyClassifier
+    Pretrainer, PropertyRegressor, PropertyClassifier or PropertyEnsemble
         The estimator.
 
     Raises

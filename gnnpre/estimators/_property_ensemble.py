@@ -1,14 +1,14 @@
 """Several kinds of models, blended by their errors on crystals that they have not seen."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+from pathlib import Path
 from time import monotonic
 from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.model_selection import GroupKFold, KFold
-from sklearn.pipeline import Pipeline
-from sklearn.utils.validation import check_is_fitted, has_fit_parameter
+from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._labels import as_floats, flatten_column, label_codes
 from gnnpre._progress_label import progress_label
@@ -17,10 +17,11 @@ from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import Bounds, refuse_labels_outside
 
-from ._blending import blend_weights
-from ._ensemble_members import default_members
+from ._blending import blend_weights, conformal_quantile, spread_of_members
+from ._ensemble_files import read_ensemble, write_ensemble
+from ._ensemble_members import default_members, fit_member, is_network, last_step, seeded
+from ._files import check_recorded_paths
 from ._inputs import check_sample_weight, warn_of_other_order
-from ._property_regressor import PropertyRegressor
 from ._settings import draw_seed
 
 __all__ = ["PropertyEnsemble"]
@@ -41,8 +42,11 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         A pre-trained model, as :class:`PropertyRegressor` takes it.
     members : list of (str, estimator), optional
         Named regressors on crystals. By default a network fine-tuned from `pretrained`
-        (``"network"``), and Gaussian processes on its frozen embeddings (``"embedding"``) and on
-        EAD fingerprints (``"fingerprint"``), both with the composition.
+        (``"network"``), ``strategy="kernel"`` on its embeddings (``"embedding"``), and a kernel
+        machine without a network (``"fingerprint"``).
+    kernel_features : sequence of {"composition", "fingerprint"} or transformers
+        Features of both kernel machines beside the embeddings, such as
+        ``("composition", "fingerprint", FoundationFeatures("chgnet"))``.
     cv : int, default=5
         Number of folds, 2 or more. Each member is trained as many times.
     max_epochs : int, default=100
@@ -69,6 +73,8 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         of y.
     members_ : dict of str to list
         The fitted models of each member, one for each fold.
+    uncertainty_ : dict
+        Scores of the out-of-fold errors, and the constant and the bounds of intervals.
 
     See Also
     --------
@@ -100,6 +106,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         pretrained: Any = None,
         *,
         members: Sequence[tuple[str, Any]] | None = None,
+        kernel_features: Sequence[Any] = ("composition", "fingerprint"),
         cv: int = 5,
         max_epochs: int = 100,
         time_budget: float | None = None,
@@ -110,6 +117,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
     ) -> None:
         self.pretrained = pretrained
         self.members = members
+        self.kernel_features = kernel_features
         self.cv = cv
         self.max_epochs = max_epochs
         self.time_budget = time_budget
@@ -146,6 +154,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         """
         started = monotonic()
         # 1. Check parameters and labels.
+        check_recorded_paths(self.get_params())
         members = self._checked_members()
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         crystals = as_crystals(X)
@@ -153,29 +162,35 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         y = as_floats("y", flatten_column("y", y), n_rows=len(crystals), n_dims=(1,))
         self._check_labels(y)
         refuse_labels_outside(y, self.bounds, labels_of_user)
-        self._bounds = Bounds.of(self.bounds)
+        bounds = Bounds.of(self.bounds)
         weights = np.ones(len(y))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(y))
         labels = None if groups is None else label_codes("groups", groups, n_rows=len(y))
+        if not weights.all():  # of no weight is as good as not there, in folds too
+            counted = np.flatnonzero(weights)
+            crystals, y, weights = crystals[counted], y[counted], weights[counted]
+            labels = None if labels is None else labels[counted]
         random = np.random.RandomState(draw_seed(self.random_state, resume=False))
         folds = self._folds(len(y), labels, random)
 
         # 2. Train each member on all folds but one, and predict the one left out.
         # Kernel machines first: the time that they leave is for the networks.
-        order = sorted(members, key=lambda member: _is_network(member[1]))
+        order = sorted(members, key=lambda member: is_network(member[1]))
         predictions = np.empty((len(y), len(order)))
         self.members_ = {}
         for column, (name, member) in enumerate(order):
-            member = _seeded(clone(member), random)
-            if self.time_budget is not None and _is_network(member):
+            member = seeded(clone(member), random)
+            if self.time_budget is not None and is_network(member):
                 seconds = 60 * self.time_budget - (monotonic() - started)
                 member = self._cut_epochs(member, seconds, crystals, y, folds)
             models = []
             for number, (train, test) in enumerate(folds):
                 rows = None if labels is None else labels[train]
                 with progress_label(f"{name}, fold {number + 1} of {self.cv}"):
-                    model = _fit(clone(member), crystals[train], y[train], rows, weights[train])
+                    model = fit_member(
+                        clone(member), crystals[train], y[train], rows, weights[train]
+                    )
                 predictions[test, column] = model.predict(crystals[test])
                 models.append(model)
                 self._report(name, number, y[test], predictions[test, column])
@@ -184,19 +199,24 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         # 3. Weigh the members, and keep what uncertainties need.
         shares = blend_weights(predictions, y, weights)
         self.weights_ = {name: float(share) for (name, _), share in zip(order, shares, strict=True)}
-        blend = self._bounds.clip(predictions @ shares)
+        blend = bounds.clip(predictions @ shares)
         columns = [*predictions.T, blend]
         names = [*self.weights_, "blend"]
         self.errors_ = {
             name: float(np.average(np.abs(column - y), weights=weights))
             for name, column in zip(names, columns, strict=True)
         }
-        spread = _spread(predictions, shares)
+        spread = spread_of_members(predictions, shares)
         residuals = np.abs(blend - y)
         # More than half of the residuals may vanish, where most crystals have one value.
-        self._floor = float(np.median(residuals) or residuals.mean())
-        widths = spread + self._floor
-        self._scores = np.sort(residuals / np.where(widths > 0, widths, np.inf))
+        floor = float(np.median(residuals) or residuals.mean())
+        widths = spread + floor
+        scores = np.sort(residuals / np.where(widths > 0, widths, np.inf))
+        self.uncertainty_ = {
+            "floor": floor,
+            "scores": scores.tolist(),
+            "bounds": [bounds.low, bounds.high],
+        }
         return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
@@ -218,7 +238,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         if not return_std:
             return blend
         # For normal errors 68.3 % are within one standard deviation.
-        return blend, width * _quantile(self._scores, 0.683)
+        return blend, width * conformal_quantile(self.uncertainty_["scores"], 0.683)
 
     def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Predict an interval for the property of each crystal.
@@ -241,19 +261,70 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         """
         check_number("confidence", confidence, high=1.0, high_included=False)
         blend, width = self._blend_and_width(X)
-        half = width * _quantile(self._scores, confidence)
-        return self._bounds.clip(blend - half), self._bounds.clip(blend + half)
+        half = width * conformal_quantile(self.uncertainty_["scores"], confidence)
+        return self._bounds().clip(blend - half), self._bounds().clip(blend + half)
 
     def _blend_and_width(self, X: Any) -> tuple[np.ndarray, np.ndarray]:
         check_is_fitted(self, "members_")
         crystals = as_crystals(X)
+        # A member without a share decides nothing, and is not asked.
+        shares_by_name = {name: share for name, share in self.weights_.items() if share > 0}
         columns = [
-            np.mean([model.predict(crystals) for model in models], axis=0)
-            for models in self.members_.values()
+            np.mean([model.predict(crystals) for model in self.members_[name]], axis=0)
+            for name in shares_by_name
         ]
-        predictions, shares = np.stack(columns, axis=1), np.array(list(self.weights_.values()))
-        blend: np.ndarray = self._bounds.clip(predictions @ shares)
-        return blend, _spread(predictions, shares) + self._floor
+        predictions, shares = np.stack(columns, axis=1), np.array(list(shares_by_name.values()))
+        blend: np.ndarray = self._bounds().clip(predictions @ shares)
+        return blend, spread_of_members(predictions, shares) + self.uncertainty_["floor"]
+
+    def _bounds(self) -> Bounds:
+        return Bounds(*self.uncertainty_["bounds"])
+
+    def save(self, path: str | Path) -> None:
+        """Write the fitted ensemble to disk: safetensors and JSON, nothing executable.
+
+        Parameters
+        ----------
+        path : str or Path
+            One zip file where it has a suffix (``model.gnnpre``), else a folder.
+
+        Raises
+        ------
+        sklearn.exceptions.NotFittedError
+            If the ensemble is not fitted.
+        TypeError
+            If a member of your own cannot be written; the message names it.
+        """
+        check_is_fitted(self, "members_")
+        write_ensemble(self, path)
+
+    @classmethod
+    def load(cls, path: str | Path, *, classes: Iterable[type] = ()) -> "PropertyEnsemble":
+        """Read a fitted ensemble that :meth:`save` wrote.
+
+        Parameters
+        ----------
+        path : str or Path
+            File or folder.
+        classes : iterable of type
+            Classes that the file may name besides those of gnnpre.
+
+        Returns
+        -------
+        PropertyEnsemble
+            The fitted ensemble.
+
+        Raises
+        ------
+        ValueError
+            If the file is truncated, of another format, or holds another estimator.
+        FileNotFoundError
+            If there is no such file.
+        """
+        parameters, fitted = read_ensemble(path, cls.__name__, classes)
+        ensemble = cls(**parameters)
+        vars(ensemble).update(fitted)
+        return ensemble
 
     def _checked_members(self) -> list[tuple[str, Any]]:
         check_number("cv", self.cv, integer=True, low=2, low_included=True)
@@ -262,7 +333,9 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         if self.time_budget is not None:
             check_number("time_budget", self.time_budget)
         if self.members is None:
-            return default_members(self.pretrained, self.max_epochs, self.device)
+            return default_members(
+                self.pretrained, self.kernel_features, self.max_epochs, self.device
+            )
         if self.pretrained is not None:
             raise ValueError(
                 "pretrained and members are both given: pass the pre-trained model to the members."
@@ -306,13 +379,13 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
 
     def _cut_epochs(self, member: Any, seconds: float, crystals: Any, y: Any, folds: Any) -> Any:
         """Return the network with as many epochs as the folds have time for."""
-        network = _last_step(member)
+        network = last_step(member)
         train = folds[0][0]
         started = monotonic()
         # One epoch on one fold tells the time of an epoch, with its compilation.
         trial = clone(member)
-        _last_step(trial).set_params(max_epochs=1)
-        _fit(trial, crystals[train], y[train], None, np.ones(len(train)))
+        last_step(trial).set_params(max_epochs=1)
+        fit_member(trial, crystals[train], y[train], None, np.ones(len(train)))
         per_epoch = monotonic() - started
         epochs = int((seconds - per_epoch) / (len(folds) * per_epoch))
         if epochs < network.max_epochs:
@@ -333,50 +406,3 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.input_tags.two_d_array = False
         return tags
-
-
-def _last_step(member: Any) -> Any:
-    return member.steps[-1][1] if isinstance(member, Pipeline) else member
-
-
-def _is_network(member: Any) -> bool:
-    return isinstance(_last_step(member), PropertyRegressor)
-
-
-def _seeded(member: Any, random: Any) -> Any:
-    """Set every random_state that is None, so that the ensemble's seed decides all."""
-    for name, value in sorted(member.get_params().items()):
-        if name.split("__")[-1] == "random_state" and value is None:
-            member.set_params(**{name: random.randint(2**31)})
-    return member
-
-
-def _fit(member: Any, X: Any, y: np.ndarray, groups: Any, weights: np.ndarray) -> Any:
-    """Fit a member, with groups and weights where its last step takes them."""
-    last = _last_step(member)
-    prefix = f"{member.steps[-1][0]}__" if isinstance(member, Pipeline) else ""
-    parameters = {}
-    if groups is not None and has_fit_parameter(last, "groups"):
-        parameters[f"{prefix}groups"] = groups
-    if not (weights == weights[0]).all() and has_fit_parameter(last, "sample_weight"):
-        parameters[f"{prefix}sample_weight"] = weights
-    return member.fit(X, y, **parameters)
-
-
-def _spread(predictions: np.ndarray, shares: np.ndarray) -> np.ndarray:
-    """Return the weighted standard deviation of the members, ``(n,)``."""
-    blend = predictions @ shares
-    spread: np.ndarray = np.sqrt(np.square(predictions - blend[:, None]) @ shares)
-    return spread
-
-
-def _quantile(scores: np.ndarray, confidence: float) -> float:
-    """Return the conformal quantile: the smallest score that covers n + 1 crystals in n."""
-    rank = int(np.ceil(confidence * (len(scores) + 1)))
-    if rank > len(scores):
-        needed = int(np.ceil(confidence / (1.0 - confidence)))
-        raise ValueError(
-            f"confidence={confidence} needs at least {needed} crystals to calibrate with; the "
-            f"ensemble was trained on {len(scores)}. Lower confidence, or add crystals."
-        )
-    return float(scores[rank - 1])

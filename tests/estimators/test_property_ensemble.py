@@ -1,15 +1,27 @@
 """Ensembles: weights, folds, groups, intervals, seeds."""
 
+import json
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.dummy import DummyRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import cross_val_score
 
-from gnnpre import CGCNN, EAD, FingerprintTargets, Pretrainer, PropertyEnsemble, PropertyRegressor
+from gnnpre import (
+    CGCNN,
+    EAD,
+    FingerprintTargets,
+    Pretrainer,
+    PropertyEnsemble,
+    PropertyRegressor,
+    load_estimator,
+)
 from gnnpre.datasets import make_emt_property
 from gnnpre.estimators._blending import blend_weights
+from gnnpre.estimators._ensemble_files import pack_models
 from gnnpre.graphs import as_crystals
 
 
@@ -112,7 +124,7 @@ def test_intervals_have_the_unit_of_the_property(data, unit):
     assert (widths[0] > 0).all()
     np.testing.assert_allclose(widths[1] / unit, widths[0], rtol=1e-9)
     # Beside the disagreement of members, which there is none of here, the constant decides.
-    assert other._floor == pytest.approx(unit * one._floor)
+    assert other.uncertainty_["floor"] == pytest.approx(unit * one.uncertainty_["floor"])
 
 
 def test_groups_and_weights_reach_the_members(data):
@@ -148,6 +160,70 @@ def test_default_members_with_and_without_a_pretrained_model(data, tmp_path):
     ensemble = PropertyEnsemble(str(path), max_epochs=1, cv=2, random_state=0).fit(structures, y)
     assert set(ensemble.members_) == {"network", "embedding", "fingerprint"}
     assert np.isfinite(ensemble.predict(structures)).all()
+
+
+@pytest.mark.parametrize("name", ["ensemble.gnnpre", "ensemble"])
+def test_files(data, tmp_path, name):
+    structures, y = data[0][:24], data[1][:24]
+    pretrainer = Pretrainer(CGCNN(8, 1), FingerprintTargets(EAD()), max_epochs=1, random_state=0)
+    pretrainer.fit(structures).save(tmp_path / "ead.gnnpre")
+    ensemble = PropertyEnsemble(
+        str(tmp_path / "ead.gnnpre"), max_epochs=1, cv=2, random_state=0, bounds=(0, None)
+    )
+    ensemble.fit(structures, y).save(tmp_path / name)
+    loaded = load_estimator(tmp_path / name)
+    assert loaded.weights_ == ensemble.weights_
+    assert loaded.errors_ == ensemble.errors_
+    pairs = zip(
+        loaded.predict_interval(structures, 0.8),
+        ensemble.predict_interval(structures, 0.8),
+        strict=True,
+    )
+    for again, first in pairs:
+        np.testing.assert_allclose(again, first, rtol=1e-6)
+    with pytest.raises(ValueError, match="pretrained='"):  # a path of whoever saved the file
+        loaded.fit(structures, y)
+
+
+def test_a_backbone_that_folds_share_is_written_once(data, tmp_path):
+    structures, y = data[0][:24], data[1][:24]
+    pretrainer = Pretrainer(CGCNN(8, 1), FingerprintTargets(EAD()), max_epochs=1, random_state=0)
+    source = FrozenEstimator(pretrainer.fit(structures))
+    kernel = PropertyRegressor(pretrained=source, strategy="kernel")
+    ensemble = PropertyEnsemble(members=[("kernel", kernel)], cv=2, random_state=0)
+    tensors, configs = pack_models(ensemble.fit(structures, y).members_)
+    first, second = (entry["tensors"] for entry in configs["kernel"])
+    shared = {key for key in first if key.startswith("backbone.") and first[key] == second[key]}
+    assert shared == {key for key in first if key.startswith("backbone.")}
+    assert len(tensors) < len(first) + len(second) - len(shared) + 1
+
+
+def test_members_that_cannot_be_written(data, tmp_path):
+    ensemble = PropertyEnsemble(members=two_members(), cv=3, random_state=0).fit(*data)
+    with pytest.raises(TypeError, match="member 'good' is a Atoms"):
+        ensemble.save(tmp_path / "ensemble.gnnpre")
+
+
+def test_a_damaged_file_is_refused(data, tmp_path):
+    member = [("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1))]
+    ensemble = PropertyEnsemble(members=member, cv=2, random_state=0)
+    ensemble.fit(data[0][:16], data[1][:16]).save(tmp_path / "ensemble")
+    config = json.loads((tmp_path / "ensemble" / "config.json").read_text())
+    for key in ("members", "weights", "uncertainty", "errors"):
+        for value in ({}, [], {"network": [{"config": {"kind": "Other"}, "tensors": {}}]}):
+            changed = json.dumps({**config, key: value})
+            (tmp_path / "ensemble" / "config.json").write_text(changed)
+            if key != "errors" or value == []:
+                with pytest.raises(ValueError, match="cannot be read"):
+                    PropertyEnsemble.load(tmp_path / "ensemble")
+
+
+def test_crystals_of_weight_zero_are_left_out(data):
+    X, y = data
+    weights = np.where(np.arange(60) < 40, 1.0, 0.0)
+    ensemble = PropertyEnsemble(members=two_members(), cv=3, random_state=0)
+    weighted = clone(ensemble).fit(X, y, sample_weight=weights).predict(X)
+    np.testing.assert_allclose(weighted, ensemble.fit(X[:40], y[:40]).predict(X))
 
 
 def test_a_time_budget_cuts_the_epochs_with_a_warning(data):
