@@ -166,7 +166,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         weight_decay: float = 0.01,
         schedule: Any = "cosine",
         gradient_clip: float | None = 10.0,
-        ema_decay: float | None = None,
+        ema_decay: float | None = 0.99,
         calibration_fraction: Any = 0.0,
         validation_fraction: Any = 0.1,
         patience: int | None = None,

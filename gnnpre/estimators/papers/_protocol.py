@@ -130,6 +130,7 @@ def assemble(
             standardize=False,
             readout="early",
             validation_fraction=FINETUNING_VALIDATION,
+            ema_decay=None,  # the papers average no weights
             **common,
             **scratch,
         ),
