@@ -18,6 +18,7 @@ from gnnpre import (
     Mixture,
     Pretrainer,
     PropertyRegressor,
+    PropertyTargets,
     StructureToGraph,
     TorchMDNet,
     jia2024_cgcnn,
@@ -42,7 +43,10 @@ def count(module):
 def scratch_model(protocol):
     """Return the network of the baseline, which fine-tuning has too."""
     regressor = protocol.scratch
-    return regressor._objective().build(regressor.backbone.build(8.0), {"n_outputs": 1})
+    objective = PropertyTargets(
+        **{name: getattr(regressor, name) for name in PropertyTargets().get_params()}
+    )
+    return objective.build(regressor.backbone.build(8.0), {"n_outputs": 1})
 
 
 def pretraining_model(protocol):
@@ -292,7 +296,7 @@ class TestProtocol:
         assert frozen.estimator is pretrained
         assert protocol.finetune(frozen).pretrained is frozen
         assert protocol.finetune(tmp_path).pretrained == tmp_path
-        with pytest.raises(TypeError, match="expected the path of a saved Pretrainer"):
+        with pytest.raises(TypeError, match=r"expected a name of .* the path of a saved estimator"):
             protocol.finetune(3).fit(data.graphs, data.y)
 
 
