@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from functools import partial
+from importlib import import_module
 from typing import Any, ClassVar
 
 import numpy as np
@@ -236,6 +237,38 @@ class Pretrainer(CrystalEstimator):
             If the graphs were built with other settings, or hold an element out of range.
         """
         return self._predict(X)
+
+    def calculator(
+        self, *, skin: float = 0.5, dtype: str = "float32", device: str = "auto", **kwargs: Any
+    ) -> Any:
+        """Return the fitted force field as a calculator of ASE.
+
+        Parameters
+        ----------
+        skin : float
+            Additional reach of the neighbour list in Å.
+        dtype : {"float32", "float64"}
+            Precision of the network.
+        device : str
+            Where it runs.
+        **kwargs : dict
+            Parameters of ASE's ``Calculator``.
+
+        Returns
+        -------
+        gnnpre.calculators.ForceFieldCalculator
+            The calculator, with weights of its own: a later ``fit`` does not change it.
+
+        Raises
+        ------
+        TypeError
+            If the objective has no forces.
+        """
+        # Calculators build on estimators: this is the one import the other way, at call time.
+        calculators = import_module("gnnpre.calculators")
+        return calculators.ForceFieldCalculator(
+            self, skin=skin, dtype=dtype, device=device, **kwargs
+        )
 
     def score(self, X: Any, y: Any = None, sample_weight: Any = None) -> float:
         """Return minus the loss on a data set, so that more is better.

@@ -8,12 +8,14 @@ from ase import units
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
 from ase.calculators.fd import FiniteDifferenceCalculator
+from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.stress import voigt_6_to_full_3x3_stress
+from sklearn.exceptions import NotFittedError
 
 from gnnpre import CGCNN, EAD, FingerprintTargets, ForceField, Mixture, Pretrainer, TorchMDNet
 from gnnpre.calculators import ForceFieldCalculator
-from gnnpre.datasets import make_emt_frames
+from gnnpre.datasets import make_emt_frames, read_matbench
 from gnnpre.exceptions import UnseenElementWarning
 
 
@@ -43,6 +45,39 @@ def test_values_equal_those_of_predict(pretrainer):
     np.testing.assert_allclose(atoms.get_forces(), labels.forces, atol=1e-5)
     stress = voigt_6_to_full_3x3_stress(atoms.get_stress())
     np.testing.assert_allclose(stress, labels.stress[0], atol=1e-6)
+
+
+def test_a_pretrainer_has_a_calculator_with_weights_of_its_own(frames):
+    pretrainer = Pretrainer(CGCNN(8, 1), ForceField(), max_epochs=1, random_state=0)
+    calculator = pretrainer.fit(*frames).calculator(skin=1.0, dtype="float64")
+    assert isinstance(calculator, ForceFieldCalculator)
+    atoms = rattled()
+    atoms.calc = calculator
+    expected = ForceFieldCalculator(pretrainer, dtype="float64").get_potential_energy(atoms)
+    pretrainer.set_params(random_state=1).fit(*frames)
+    assert atoms.get_potential_energy() == pytest.approx(expected, abs=1e-9)
+    with pytest.raises(NotFittedError):
+        Pretrainer().calculator()
+
+
+def test_twenty_real_crystals_descend_with_their_cells(frames, data_dir):
+    structures, _ = read_matbench(data_dir / "downstream" / "perovskites.json.gz", nrows=20)
+    network = TorchMDNet(16, 1, n_heads=2)
+    pretrainer = Pretrainer(network, ForceField(), max_epochs=1, random_state=0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UnseenElementWarning)
+        calculator = pretrainer.fit(*frames).calculator(dtype="float64")
+        for structure in structures.to_structures():
+            atoms = structure.to_ase_atoms()
+            atoms.calc = calculator
+            crystal = FrechetCellFilter(atoms)
+            before, forces = crystal.get_potential_energy(), crystal.get_forces()
+            step = 1e-5 / np.abs(forces).max()
+            crystal.set_positions(crystal.get_positions() + step * forces)
+            # To first order, the energy falls by force times displacement.
+            expected = -step * np.square(forces).sum()
+            change = crystal.get_potential_energy() - before
+            assert change == pytest.approx(expected, rel=0.02), structure.formula
 
 
 def test_forces_and_stress_are_derivatives(pretrainer):
