@@ -297,6 +297,22 @@ def test_audit_and_convert(folder, tmp_path, suffix):
     assert set(pd.read_csv(levels)["level"]) <= {"id", "structure"}
 
 
+def test_models_of_the_package_by_name(folder, tmp_path, capsys):
+    assert main(["info", "gnnpre-1"]) == 0
+    assert capsys.readouterr().out.startswith("# gnnpre-1\n")
+    assert main(["info", "gnnpre-9"]) == 2
+    assert "gnnpre-1-small" in capsys.readouterr().err
+    levels = tmp_path / "levels.csv"
+    assert main(["audit", "gnnpre-1", str(folder / "*.cif"), "-o", str(levels)]) == 0
+    table = pd.read_csv(levels)
+    assert len(table) == 24
+    assert {"level", "trained_on_band_gap_eV"} <= set(table)
+    training = ["--target", "K", "--cv", "0", *FAST, "--pretrained", "gnnpre-1-small"]
+    output = tmp_path / "tuned"
+    assert main(["train", str(folder / "labels.csv"), *training, "-o", str(output)]) == 0
+    assert PropertyRegressor.load(output / "model.gnnpre").transferred_
+
+
 def test_values_of_options_from_a_file(folder, tmp_path):
     config = tmp_path / "train.toml"
     config.write_text('target = "K"\ncv = 2\nmax_epochs = 1\n')
