@@ -109,10 +109,11 @@ class LazyGraphs:
             crystals.ids = np.arange(len(self))[rows]
         check_searchable(crystals)
         graphs = build_graphs(crystals, self.settings, _first_row(rows))
-        # Equal values are written again where a graph is built again: threads need no lock.
-        self._edge_counts[rows] = graphs.edge_counts
-        self._pbc[rows] = crystals.pbc
-        self._element_sets[rows] = _element_sets(crystals.atomic_numbers, crystals.offsets)
+        # In a process that shares a training, all is noted, and the arrays are read-only.
+        if (self._edge_counts[rows] < 0).any():
+            self._pbc[rows] = crystals.pbc
+            self._element_sets[rows] = _element_sets(crystals.atomic_numbers, crystals.offsets)
+            self._edge_counts[rows] = graphs.edge_counts
         return graphs.to(self.device)
 
     def pieces(self, rows: np.ndarray, size: int) -> Iterator[CrystalGraphs]:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
 
 __all__ = ["warn_of_cell_offset", "warn_of_implausible_labels"]
 
+# Frames looked at for an offset: enough to tell one, few enough to cost little memory.
+N_CHECKED = 50_000
 # Steps between frames for which the work, exact to second order, is exact enough.
 LARGEST_STEP = 0.3  # Å
 LARGEST_STRAIN = 0.05
@@ -222,6 +224,7 @@ def warn_of_cell_offset(counts: Any, energy: np.ndarray) -> None:
     energy : ndarray of shape (n,)
         Energies of the cells in eV.
     """
+    counts, energy = counts[:N_CHECKED], energy[:N_CHECKED]
     if len(np.unique(counts.sum(axis=1))) < 2:
         return
     counts = counts[:, np.unique(counts.indices)]

@@ -71,8 +71,10 @@ def summarize_labels(
         counts.append(element_counts(crystals, n_elements)[rows])
         if "source" in chunk.crystal:
             sources.append(chunk.crystal["source"].cpu().numpy()[rows])
+    table = sparse.vstack(counts, format="csr")
+    counts.clear()  # half of the memory
     return LabelSummary(
-        counts=sparse.vstack(counts, format="csr"),
+        counts=table,
         energy=np.concatenate(energies),
         sources=np.concatenate(sources) if sources else None,
         force=force.root(),

@@ -4,7 +4,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import pairwise
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import torch
@@ -88,11 +88,19 @@ class AtomFile:
         self.n_atoms = n_atoms
         self.offsets = offsets_from_counts(n_atoms)
         # Open as long as this object is there.
-        self.file = tempfile.TemporaryFile(prefix="gnnpre-")  # noqa: SIM115
+        self.file: Any = tempfile.TemporaryFile(prefix="gnnpre-")  # noqa: SIM115
         for chunk in chunks:
             self.dtype, self.width = chunk.dtype, chunk.shape[1]
             self.file.write(np.ascontiguousarray(chunk).data)
         self.file.flush()
+
+    def __getstate__(self) -> dict[str, Any]:
+        # The file has no name any more; processes of this machine reach it as long as this one
+        # runs.
+        return {**self.__dict__, "file": f"/proc/{os.getpid()}/fd/{self.file.fileno()}"}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        self.__dict__.update(state, file=open(state["file"], "rb"))  # noqa: SIM115
 
     def load(self, rows: np.ndarray) -> Targets:
         """Read the features of the atoms of some crystals."""
@@ -136,6 +144,21 @@ class LazyTargets(Targets):
         super().__init__(n_atoms, crystal or {}, atom)
         self.sources = dict(sources)
         self.device = device
+
+    def __getstate__(self) -> dict[str, Any]:
+        return {**super().__getstate__(), "sources": self.sources, "device": self.device}
+
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        in_memory = Targets.__new__(Targets)
+        in_memory.__setstate__(state)
+        LazyTargets.__init__(
+            self,
+            state["n_atoms"],
+            state["sources"],
+            in_memory.crystal,
+            in_memory.atom,
+            state["device"],
+        )
 
     def load(self, rows: np.ndarray) -> Targets:
         """Read the targets of some crystals into memory."""

@@ -32,7 +32,8 @@ def element_counts(crystals: Crystals, n_elements: int) -> Any:
     crystal = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
     entries = crystal * n_elements + (crystals.atomic_numbers.astype(np.int64) - 1)
     entries, counts = np.unique(entries, return_counts=True)
-    values = counts.astype(np.float64), (entries // n_elements, entries % n_elements)
+    rows, columns = (index.astype(np.int32) for index in np.divmod(entries, n_elements))
+    values = counts.astype(np.float64), (rows, columns)
     return sparse.csr_array(values, shape=(len(crystals), n_elements))
 
 

@@ -199,6 +199,16 @@ def test_an_interrupted_training_resumes(folder, tmp_path):
     assert len(list(tmp_path.glob("*.safetensors"))) == 2
 
 
+def test_two_processes_share_a_training(store):
+    """Targets that are read, and those in a temporary file, reach the other process."""
+    settings = {**SETTINGS, "dtype": "float64"}
+    one = Pretrainer(CGCNN(8, 1), OBJECTIVES["mixture"], **settings).fit(store)
+    two = Pretrainer(CGCNN(8, 1), OBJECTIVES["mixture"], **settings, n_processes=2).fit(store)
+    weights = [model.net_.module_.state_dict() for model in (one, two)]
+    for name, values in weights[0].items():
+        torch.testing.assert_close(weights[1][name], values, rtol=1e-8, atol=1e-8)
+
+
 def test_any_number_of_threads_reads_ahead(folder, store):
     one = Pretrainer(CGCNN(8, 1), ForceField(), **SETTINGS).fit(store)
     before = threading.active_count()
