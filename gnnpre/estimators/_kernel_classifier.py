@@ -9,13 +9,13 @@ from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
 from sklearn.model_selection import StratifiedKFold
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
 
 from ._inputs import check_classes, check_sample_weight
-from ._kernel_features import KernelFeatures
+from ._kernel_features import KernelFeatures, as_table
 from ._target_process import MachineState
 
 __all__ = ["KernelClassifier"]
@@ -112,7 +112,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         check_number("n_landmarks", self.n_landmarks, integer=True)
         check_number("max_tuning", self.max_tuning, integer=True)
         # 1. data
-        X = validate_data(self, X, dtype=np.float64)
+        X = as_table(self, X, reset=True)
         y = check_classes(y, len(X))
         self.classes_, labels = np.unique(y, return_inverse=True)
         if len(self.classes_) < 2:
@@ -147,7 +147,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             Probabilities, in the order of `classes_`.
         """
         check_is_fitted(self, "regression_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = as_table(self, X, reset=False)
         table = self.features_.transform(X).astype(np.float64)
         expanded = self.kernel_.transform(table)
         probabilities: np.ndarray = self.regression_.predict_proba(expanded)

@@ -5,8 +5,9 @@ from typing import Any
 
 import numpy as np
 from sklearn.preprocessing import QuantileTransformer
+from sklearn.utils.validation import validate_data
 
-__all__ = ["KernelFeatures"]
+__all__ = ["KernelFeatures", "as_table"]
 
 N_QUANTILES = 200
 # Normal quantiles beyond this come from one or two rows.
@@ -98,3 +99,32 @@ class KernelFeatures:
         mapping.references_ = np.linspace(0, 1, len(quantiles))
         mapping.n_features_in_ = quantiles.shape[1]
         self._mapping = mapping
+
+
+def as_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
+    """Return features as a table of floats, ``(n, d)``, after scikit-learn's checks of them.
+
+    Parameters
+    ----------
+    estimator : estimator
+        Whose number and names of features are set (``reset``) or compared.
+    X : array-like of shape (n, d)
+        The features.
+    reset : bool
+        Whether these are the features of a fit.
+
+    Returns
+    -------
+    ndarray of shape (n, d)
+        The table.
+
+    Raises
+    ------
+    ValueError, TypeError
+        If it is no table of finite numbers.
+    """
+    try:
+        table: np.ndarray = validate_data(estimator, X, dtype=np.float64, reset=reset)
+    except TypeError as error:  # of NumPy, which names no argument
+        raise TypeError(f"X cannot be read as a table of numbers (n, d): {error}") from error
+    return table

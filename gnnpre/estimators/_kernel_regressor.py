@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
-from sklearn.utils.validation import check_is_fitted, validate_data
+from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._labels import as_floats, flatten_column
 from gnnpre._prefixes import add_prefix, select_prefix
@@ -13,7 +13,7 @@ from gnnpre._validation import as_random_state, check_number
 from gnnpre.objectives import Bounds, refuse_labels_outside
 
 from ._inputs import check_sample_weight
-from ._kernel_features import KernelFeatures
+from ._kernel_features import KernelFeatures, as_table
 from ._target_process import MachineState, TargetProcess, fit_column
 from ._target_transforms import TRANSFORMS
 
@@ -172,7 +172,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             Predictions, and their standard deviations.
         """
         check_is_fitted(self, "processes_")
-        X = validate_data(self, X, dtype=np.float64, reset=False)
+        X = as_table(self, X, reset=False)
         table = self.features_.transform(X)
         mean, std = self._like_y([process.predict(table) for process in self.processes_])
         return (mean, std) if return_std else mean
@@ -181,7 +181,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         """Fit, and return mapped features, targets and weights."""
         self._check_parameters()
         self._bounds = Bounds.of(self.bounds)
-        X = validate_data(self, X, dtype=np.float64)
+        X = as_table(self, X, reset=True)
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
         y, weights = self._check_targets(X, y, sample_weight)

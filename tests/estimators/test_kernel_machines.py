@@ -1,6 +1,7 @@
 """Kernel machines: scikit-learn's own checks, known functions, units, odd targets."""
 
 import json
+from datetime import timedelta
 
 import numpy as np
 import pandas as pd
@@ -197,6 +198,13 @@ def test_negative_weights_are_refused():
     for model in (KernelRegressor(), KernelClassifier()):
         with pytest.raises(ValueError, match="sample_weight is -1 at"):
             model.fit(X, np.arange(10) % 2, np.r_[-1.0, np.ones(9)])
+
+
+@pytest.mark.parametrize("value", [pd.NaT, timedelta(1), object()])
+@pytest.mark.parametrize("model", [KernelRegressor(), KernelClassifier()])
+def test_what_is_no_table_is_refused_by_name(model, value):
+    with pytest.raises(TypeError, match=r"X cannot be read as a table of numbers \(n, d\)"):
+        model.fit(value, np.arange(10) % 2)
 
 
 def test_labels_and_weights_pass_the_one_door():
