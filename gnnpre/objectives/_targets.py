@@ -60,7 +60,7 @@ class Targets:
             {name: share_memory(values) for name, values in state[key].items()}
             for key in ("crystal", "atom")
         )
-        self.__init__(state["n_atoms"], crystal, atom)  # type: ignore[misc] # no constructor ran
+        Targets.__init__(self, state["n_atoms"], crystal, atom)
 
     def batch(self, indices: np.ndarray, dtype: torch.dtype) -> dict[str, Tensor]:
         """Gather the targets of some crystals.

@@ -14,8 +14,10 @@ import pytest
 import torch
 from skorch.callbacks import Callback
 
-from gnnpre import CGCNN, Pretrainer
+from gnnpre import CGCNN, ForceField, Pretrainer
 from gnnpre.backbones import Readout
+from gnnpre.datasets import write_crystals
+from gnnpre.graphs import as_crystals
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
 from gnnpre.training import _load, load_checkpoint
 from gnnpre.training._ranks import ProcessFailedError, process_timeout
@@ -247,6 +249,18 @@ def test_started_processes_end_with_the_weights_of_one(graphs, tmp_path, monkeyp
     assert not list(tmp_path.iterdir())
     assert torch.get_num_threads() == threads
     assert not torch.distributed.is_initialized()
+
+
+def test_started_processes_read_crystals_on_disk(frames, tmp_path):
+    structures, labels = frames
+    store = write_crystals(tmp_path / "store", [(as_crystals(structures), labels)], shard_rows=8)
+    settings = {"max_epochs": 2, "batch_size": 5, "random_state": 0, "dtype": "float64"}
+    alone, joint = (
+        Pretrainer(CGCNN(8, 1), ForceField(), n_processes=n, **settings).fit(store, store.labels)
+        for n in (1, 2)
+    )
+    for name, value in weights(alone).items():
+        torch.testing.assert_close(weights(joint)[name], value, rtol=0, atol=1e-8)
 
 
 @pytest.mark.parametrize(
