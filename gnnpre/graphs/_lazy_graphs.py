@@ -49,6 +49,11 @@ class LazyGraphs:
         self._element_sets = np.zeros((n, 2), dtype=np.uint64)
         self._pbc = np.zeros((n, 3), dtype=bool)
 
+    def __setstate__(self, state: dict[str, Any]) -> None:
+        # joblib maps large arrays as read-only memory, but sizes are noted as graphs are built.
+        noted = {name: np.array(state[name]) for name in ("_edge_counts", "_element_sets", "_pbc")}
+        self.__dict__.update({**state, **noted})
+
     def __len__(self) -> int:
         return len(self.crystals)
 
