@@ -19,6 +19,11 @@ def to_structure(
 
     if not pbc.all() and _is_singular(cell):
         cell = complete_cell(cell, pbc)
+    if np.linalg.matrix_rank(cell) < 3:
+        raise ValueError(
+            f"The cell {cell.tolist()} Å, pbc {pbc.tolist()}, is singular along its periodic "
+            "directions; expected linearly independent vectors."
+        )
     elements = _elements()
     return Structure(
         Lattice(cell, pbc=tuple(pbc.tolist())),

@@ -200,6 +200,12 @@ def test_masks_and_tensors_of_the_arrays(crystals, arrays):
         crystals[np.ma.masked_array(np.ones(n, bool), np.arange(n) == 0)]
 
 
+def test_a_singular_cell_becomes_no_structure(arrays):
+    singular = Crystals(**{**arrays, "cell": np.full((2, 3, 3), 7.0)})
+    with pytest.raises(ValueError, match="singular along its periodic directions"):
+        singular.to_structures()
+
+
 def test_split(crystals):
     pieces = crystals.split(3)
     assert [len(piece) for piece in pieces] == [3, 3, 2]
