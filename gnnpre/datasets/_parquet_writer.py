@@ -10,7 +10,6 @@ import numpy as np
 
 from gnnpre._atomic import replace_file
 from gnnpre._validation import check_path
-from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
 from ._composition import composition_keys, formula_column
@@ -18,7 +17,7 @@ from ._extras import import_extra
 from ._parquet_pieces import ATOM_COLUMNS, KBAR_OF_VASP
 from ._written_columns import check_labels_of, written_columns
 
-__all__ = ["plain_values", "rows_table", "to_parquet", "warn_of_lost_columns", "write_rows"]
+__all__ = ["plain_values", "rows_table", "to_parquet", "write_rows"]
 
 _GROUP_ROWS = 10_000  # of a row group, which readers load as a whole
 # Written anew from the structures, also where a reader has returned them as info.
@@ -87,18 +86,7 @@ def to_parquet(
     import_extra("pyarrow", "store", "to_parquet")
     if not isinstance(crystals, Crystals):
         crystals = Crystals.from_structures(crystals)
-    warn_of_lost_columns(labels)
     write_rows(check_path("path", path), crystals, labels, targets, _GROUP_ROWS)
-
-
-def warn_of_lost_columns(labels: FrameLabels | None) -> None:
-    """Warn of columns of atoms, which the format has no place for."""
-    if labels is not None and labels.atom_info:
-        warn_user(
-            f"labels.atom_info has {sorted(labels.atom_info)}, which Parquet files with LeMat's "
-            "columns do not hold: they are left out. to_extxyz writes them.",
-            DataQualityWarning,
-        )
 
 
 def write_rows(

@@ -94,7 +94,18 @@ class LazyCrystals(ABC):
         return (len(self),)
 
     def pieces(self, size: int) -> Iterator[Crystals]:
-        """Read consecutive pieces of at most ``size`` crystals, one after the other."""
+        """Read consecutive pieces of the crystals, one after the other.
+
+        Parameters
+        ----------
+        size : int
+            Crystals in a piece, at most.
+
+        Yields
+        ------
+        Crystals
+            The next piece.
+        """
         for start in range(0, len(self), size):
             yield self.load(slice(start, start + size), info=False)
 

@@ -52,6 +52,12 @@ def is_shipped(model: Any) -> bool:
     -------
     bool
         True for the names of :func:`list_pretrained` alone.
+
+    Examples
+    --------
+    >>> from gnnpre.pretrained import is_shipped
+    >>> is_shipped("gnnpre-1"), is_shipped("models/mine.gnnpre")
+    (True, False)
     """
     return isinstance(model, str) and model in _checksums()
 

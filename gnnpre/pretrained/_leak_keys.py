@@ -84,6 +84,13 @@ class LeakKeys:
     See Also
     --------
     gnnpre.model_selection.leak_audit : Compares crystals with the keys of a model.
+
+    Examples
+    --------
+    >>> from gnnpre.pretrained import read_leak_keys
+    >>> keys = read_leak_keys("gnnpre-1-forces")
+    >>> keys.labels[:2]
+    ['energy', 'forces']
     """
 
     compositions: np.ndarray

@@ -35,6 +35,18 @@ def write_release(path: str | Path, card: dict[str, Any], keys: LeakKeys | None 
     --------
     describe_pretrained : Reads the card.
     read_leak_keys : Reads the keys.
+
+    Examples
+    --------
+    >>> import pathlib, shutil, tempfile
+    >>> from gnnpre import describe_pretrained
+    >>> from gnnpre.pretrained import resolve_model, write_release
+    >>> path = pathlib.Path(tempfile.mkdtemp()) / "mine.gnnpre"
+    >>> _ = shutil.copy(resolve_model("gnnpre-1-small"), path)
+    >>> card = {**describe_pretrained(path).metadata, "name": "mine"}
+    >>> write_release(path, card)
+    >>> describe_pretrained(path)
+    ModelCard('mine')
     """
     path = Path(path)
     members = {CARD: json.dumps(card, indent=1, ensure_ascii=False).encode()}

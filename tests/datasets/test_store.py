@@ -25,7 +25,6 @@ from gnnpre.datasets import (
     write_crystals,
 )
 from gnnpre.datasets._store import _reader, _write
-from gnnpre.exceptions import DataQualityWarning
 from gnnpre.graphs import Crystals, FrameLabels, LazyCrystals, StructureToGraph
 
 ARRAYS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
@@ -163,14 +162,12 @@ def test_targets_and_crystals_alone(tmp_path, frames):
     assert len(plain) == 4
 
 
-def test_columns_of_atoms_are_lost_with_a_warning(tmp_path, frames):
+def test_columns_of_atoms_are_stored(tmp_path, frames):
     crystals, labels = frames
-    magmom = np.zeros(labels.n_atoms.sum())
+    magmom = np.arange(labels.n_atoms.sum(), dtype=float)
     with_atoms = FrameLabels(labels.n_atoms, energy=labels.energy, atom_info={"magmom": magmom})
-    with pytest.warns(DataQualityWarning, match=r"atom_info has \['magmom'\]"):
-        write_crystals(tmp_path / "store", [(crystals, with_atoms)])
-    with pytest.warns(DataQualityWarning, match=r"atom_info has \['magmom'\]"):
-        to_parquet(tmp_path / "a.parquet", crystals, with_atoms)
+    store = write_crystals(tmp_path / "store", [(crystals, with_atoms)])
+    np.testing.assert_array_equal(store.labels.load().atom_info["magmom"], magmom)
 
 
 def test_missing_labels_stay_missing(tmp_path, frames):

@@ -9,7 +9,6 @@ import numpy as np
 
 from ...graphs import Crystals, FrameLabels
 from .._info_columns import join_labels
-from .._parquet_writer import warn_of_lost_columns
 from .._written_columns import as_mapping, check_labels_of
 
 __all__ = ["Batch", "Task", "iterate_tasks", "read_task", "task_digest"]
@@ -62,7 +61,6 @@ def _as_batch(batch: Any) -> Batch:
         )
     if labels is None or isinstance(labels, FrameLabels):
         check_labels_of(crystals, labels)
-        warn_of_lost_columns(labels)
         return crystals, labels, {}
     targets = {key: np.asarray(values) for key, values in as_mapping(labels).items()}
     for key, values in targets.items():

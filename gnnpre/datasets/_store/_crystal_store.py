@@ -94,12 +94,23 @@ def open_crystals(
 
 
 class CrystalStore(LazyCrystals):
-    """n crystals on disk, which :func:`open_crystals` returns; accepted wherever Crystals are.
+    """Crystals on disk, which :func:`open_crystals` returns; accepted wherever Crystals are.
 
-    It is indexed like :class:`~gnnpre.Crystals`: an int reads one structure, everything else
+    The store is indexed like :class:`~gnnpre.Crystals`: an int reads one structure, everything else
     returns a store of some of the crystals and reads nothing. ``fit``, ``predict_to_parquet`` and
     fingerprints read it block by block. All else that needs the crystals at once (splits by
     similarity, leak audits, kernel machines) reads them into memory first.
+
+    Parameters
+    ----------
+    reader : StoreReader
+        Reader of the files.
+    rows : slice, ndarray of int or None
+        Crystals of this store among those of the files; None for all.
+    shuffle_rows : int
+        Crystals that a training shuffles together.
+    n_threads : int
+        Threads that read crystals and build graphs while a training step runs.
 
     Attributes
     ----------
@@ -111,6 +122,18 @@ class CrystalStore(LazyCrystals):
     See Also
     --------
     write_crystals : Write a store.
+
+    Examples
+    --------
+    >>> import tempfile
+    >>> from gnnpre.datasets import make_emt_property, open_crystals, write_crystals
+    >>> from gnnpre.graphs import Crystals
+    >>> structures, y = make_emt_property(4, random_state=0)
+    >>> folder = tempfile.mkdtemp()
+    >>> _ = write_crystals(folder, [(Crystals.from_structures(structures), {"modulus": y})])
+    >>> store = open_crystals(folder)
+    >>> len(store[1:3]), type(store[0]).__name__
+    (2, 'Structure')
     """
 
     index = None
