@@ -4,8 +4,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from sklearn.exceptions import ConvergenceWarning
 
+from gnnpre._labels import rows_text
 from gnnpre._validation import check_bool, check_number
+from gnnpre._warnings import warn_user
 from gnnpre.graphs import Crystals, as_crystals
 
 from ._fire import Fire
@@ -113,6 +116,9 @@ def relax_structures(
     -----
     UnseenElementWarning
         If the force field has never seen an element.
+    ConvergenceWarning
+        If crystals fall apart: atoms nearly meet, or the cell collapses, where a force field knows
+        nothing. They stop as they were one step before, and the others go on.
 
     References
     ----------
@@ -138,15 +144,27 @@ def relax_structures(
     function = ForceFieldFunction(model, skin, dtype, device)
     function.warn_of_unseen_elements(crystals)
     # Batches by atoms: one large cell takes the memory of many small ones.
-    batches = [
-        _Batch(crystals[rows], relax_cell).relax(function, fmax, smax, max_steps)
-        for rows in _batches(crystals.n_atoms, max_atoms)
-    ]
+    batches, broken = [], []
+    for rows in _batches(crystals.n_atoms, max_atoms):
+        batch = _Batch(crystals[rows], relax_cell)
+        batches.append(batch.relax(function, fmax, smax, max_steps))
+        broken.append(rows.start + np.flatnonzero(batch.is_broken))
+    _warn_of_broken(np.concatenate(broken), structures)
     columns = [
         np.concatenate(column) for column in zip(*(rest for _, rest in batches), strict=True)
     ]
     relaxed = Crystals.concatenate([batch for batch, _ in batches])
     return Relaxation(_with_columns(relaxed, crystals), *columns)
+
+
+def _warn_of_broken(rows: np.ndarray, structures: Any) -> None:
+    if len(rows):
+        warn_user(
+            f"{len(rows)} crystals fell apart and were stopped, {rows_text(rows, structures)}: the "
+            "force field does not hold there. They have converged=False and the geometry of the "
+            "step before.",
+            ConvergenceWarning,
+        )
 
 
 def _batches(n_atoms: np.ndarray, max_atoms: int) -> list[slice]:
@@ -193,6 +211,8 @@ class _Batch:
         self.moves_cell = periodic if relax_cell else np.zeros_like(periodic)  # (n,)
         self.deformation = np.tile(np.eye(3), (len(crystals), 1, 1))  # (n, 3, 3)
         self.reference = crystals.positions.copy()  # (N, 3)
+        self.is_broken = np.zeros(len(crystals), dtype=bool)
+        self._before = self.reference, self.deformation
 
     def relax(
         self, function: ForceFieldFunction, fmax: float, smax: float, max_steps: int
@@ -205,8 +225,11 @@ class _Batch:
         running = np.arange(n)
         fire = Fire(self._owners(running), n)
         for step in range(max_steps + 1):
-            active = self._current(running)
-            values = function(active)
+            active, values, intact = self._evaluate(function, running, first=step == 0)
+            if not intact.all():
+                fire, running = fire.keep(intact), running[intact]
+            if not len(running):
+                break
             energy[running] = values["energy"]
             lengths = np.linalg.norm(values["forces"], axis=1)
             force[running] = np.maximum.reduceat(lengths, active.offsets[:-1])
@@ -229,6 +252,42 @@ class _Batch:
         cell = self.crystals.cell @ self.deformation.transpose(0, 2, 1)
         relaxed = _crystals(self.crystals, positions, cell)
         return relaxed, (energy, force, stress, n_steps, converged)
+
+    def _evaluate(
+        self, function: ForceFieldFunction, running: np.ndarray, first: bool
+    ) -> tuple[Crystals, dict[str, np.ndarray], np.ndarray]:
+        """Return the intact crystals, their energies and derivatives, and which are intact.
+
+        Atoms that coincide and cells that collapse have no neighbours to search: such crystals
+        are stopped.
+        """
+        try:
+            active = self._current(running)
+            return active, function(active), np.ones(len(running), dtype=bool)
+        except ValueError:
+            # Before the first step the error is about the input.
+            intact = np.array([not first and self._is_intact(function, row) for row in running])
+            if first or intact.all():
+                raise
+        self._stop(running[~intact])
+        if not intact.any():
+            return self.crystals, {}, intact
+        return (*self._evaluate(function, running[intact], first=False)[:2], intact)
+
+    def _is_intact(self, function: ForceFieldFunction, row: int) -> bool:
+        try:
+            function(self._current(np.array([row])))
+        except ValueError:
+            return False
+        return True
+
+    def _stop(self, rows: np.ndarray) -> None:
+        """Put crystals back to where they were before the last step."""
+        self.is_broken[rows] = True
+        reference, deformation = self._before
+        atoms = self._rows(rows)
+        self.reference[atoms] = reference[atoms]
+        self.deformation[rows] = deformation[rows]
 
     def _owners(self, running: np.ndarray) -> np.ndarray:
         """Return the number of the crystal of each coordinate: its atoms, then three cell rows."""
@@ -266,6 +325,7 @@ class _Batch:
         return _interleave(atoms, cells, active.n_atoms)
 
     def _move(self, running: np.ndarray, moves: np.ndarray) -> None:
+        self._before = self.reference.copy(), self.deformation.copy()
         n_atoms = self.crystals.n_atoms[running]
         of_cell = _cell_rows(n_atoms)
         self.reference[self._rows(running)] += moves[~of_cell]

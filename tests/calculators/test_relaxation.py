@@ -6,9 +6,11 @@ from ase.build import bulk, fcc111
 from ase.filters import UnitCellFilter
 from ase.optimize import FIRE
 from pymatgen.io.ase import AseAtomsAdaptor
+from sklearn.exceptions import ConvergenceWarning
 
 from gnnpre import CGCNN, ForceField, Pretrainer
 from gnnpre.calculators import ForceFieldCalculator, relax_structures
+from gnnpre.calculators._force_field_model import ForceFieldFunction
 from gnnpre.datasets import make_emt_frames
 from gnnpre.exceptions import UnseenElementWarning
 
@@ -82,6 +84,36 @@ def test_inputs_stay_and_structures_come_back(pretrainer, crystals):
     assert [structure.as_dict() for structure in structures] == before
     assert relaxed.crystals[2].formula == structures[2].formula
     assert len(relaxed.crystals) == len(structures)
+
+
+def test_a_crystal_that_falls_apart_leaves_the_rest_alone(pretrainer, crystals, monkeypatch):
+    batch_of_three = [crystals[0], crystals[2], crystals[1]]
+    lost = len(crystals[2])  # the only one with so many atoms
+    evaluate, calls = ForceFieldFunction.__call__, []
+
+    def refuse_one(self, batch):
+        calls.append(len(batch))
+        if len(calls) > 3 and lost in batch.n_atoms:
+            raise ValueError("atoms coincide")
+        return evaluate(self, batch)
+
+    alone = relax_structures(crystals[:2], pretrainer, max_steps=6, dtype="float64")
+    three = relax_structures(batch_of_three, pretrainer, max_steps=2, dtype="float64")
+    monkeypatch.setattr(ForceFieldFunction, "__call__", refuse_one)
+    with pytest.warns(ConvergenceWarning, match="1 crystals fell apart and were stopped, row 1"):
+        relaxed = relax_structures(batch_of_three, pretrainer, max_steps=6, dtype="float64")
+    assert not relaxed.converged[1]
+    assert relaxed.n_steps[1] == 2
+    assert relaxed.energy[1] == pytest.approx(three.energy[1], abs=1e-10)
+    np.testing.assert_allclose(relaxed.crystals[1].cart_coords, three.crystals[1].cart_coords)
+    np.testing.assert_allclose(relaxed.energy[[0, 2]], alone.energy, atol=1e-8)
+
+
+def test_input_that_is_no_crystal_is_an_error(pretrainer, crystals):
+    twice = crystals[0].copy()
+    twice.positions[1:2] = twice.positions[0]
+    with pytest.raises(ValueError, match="apart"):
+        relax_structures([twice], pretrainer, max_steps=2)
 
 
 def test_no_step_evaluates_only(pretrainer, crystals):
