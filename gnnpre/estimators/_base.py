@@ -379,7 +379,7 @@ class CrystalEstimator(IndexedTransformerMixin, BaseEstimator):
             If there is no such file or model; the message lists the names.
         """
         # A name of a shipped model counts as a path, too.
-        path = resolve_model(path)
+        path = resolve_model(path, "path")
         classes = checked_classes(classes)
         weights, config = load_checkpoint(path, cls.__name__)
         with reading(path, REMEDY):

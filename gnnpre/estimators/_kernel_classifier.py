@@ -240,7 +240,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
 
     def _expansion(self, gamma: float, n_rows: int, random: Any) -> Nystroem:
         n_components = min(self.n_landmarks, n_rows)
-        return Nystroem("rbf", gamma=gamma, n_components=n_components, random_state=random)
+        expansion = Nystroem("rbf", gamma=gamma, n_components=n_components, random_state=random)
+        # Arrays, whatever sklearn.set_config(transform_output=...) asks of the user's transformers.
+        expansion.set_output(transform="default")
+        return expansion
 
     def _regression(self, strength: float) -> LogisticRegression:
         return LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=2000)

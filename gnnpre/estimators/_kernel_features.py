@@ -93,7 +93,8 @@ class KernelFeatures:
 
     def _set_quantiles(self, quantiles: np.ndarray) -> None:
         """Make the mapping from its quantiles, ``(n_quantiles, n_columns)``."""
-        mapping = QuantileTransformer(output_distribution="normal")
+        # Arrays, whatever sklearn.set_config(transform_output=...) asks of the user's transformers.
+        mapping = QuantileTransformer(output_distribution="normal").set_output(transform="default")
         mapping.quantiles_ = quantiles
         mapping.n_quantiles_ = len(quantiles)
         mapping.references_ = np.linspace(0, 1, len(quantiles))

@@ -62,7 +62,7 @@ def load_estimator(path: str | Path, *, classes: Iterable[type] = ()) -> Any:
     >>> type(load_estimator(path)).__name__
     'PropertyRegressor'
     """
-    path = resolve_model(path)
+    path = resolve_model(path, "path")
     name = _class_name(path)
     if name not in ESTIMATORS:
         raise ValueError(

@@ -137,6 +137,8 @@ class EmbeddingTargets(FeatureObjective):
         """Return the teacher's features of each crystal, in float32 or float64."""
         # An array (n, D) and a list of n arrays both iterate over crystals.
         output = self.teacher.transform(crystals)
+        if hasattr(output, "to_numpy"):  # a DataFrame, under sklearn.set_config or set_output
+            output = output.to_numpy()
         rows = [np.asarray(values) for values in output]
         sizes = np.asarray(crystals.n_atoms)
         # A table (n, D) has rows of one dimension, a list of atoms rows of two.

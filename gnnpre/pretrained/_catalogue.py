@@ -62,7 +62,7 @@ def is_shipped(model: Any) -> bool:
     return isinstance(model, str) and model in _checksums()
 
 
-def resolve_model(model: str | Path) -> Path:
+def resolve_model(model: str | Path, argument: str = "model") -> Path:
     """Return the file of a model: one of the package by its name, or the path that was passed.
 
     A name of the package comes first: a file of the same name is ``"./gnnpre-1"`` or a ``Path``.
@@ -71,6 +71,8 @@ def resolve_model(model: str | Path) -> Path:
     ----------
     model : str or Path
         Name, or path of a file or folder.
+    argument : str
+        Name of the caller's argument, for errors.
 
     Returns
     -------
@@ -90,7 +92,7 @@ def resolve_model(model: str | Path) -> Path:
     >>> resolve_model("gnnpre-1").name
     'gnnpre-1.gnnpre'
     """
-    check_path("model", model)
+    check_path(argument, model)
     if isinstance(model, str) and model in _checksums():
         return _shipped_file(model)
     path = Path(model)

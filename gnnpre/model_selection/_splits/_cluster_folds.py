@@ -87,7 +87,8 @@ class FingerprintClusterKFold(GroupFolds):
         # part, and k-means, which warns of more clusters than distinct rows, gets no noise.
         table = _rounded(self._table(X))
         distinct, row_of = np.unique(table, axis=0, return_inverse=True)
-        rows = StandardScaler().fit(table).transform(distinct)
+        scaler = StandardScaler().set_output(transform="default").fit(table)
+        rows = scaler.transform(distinct)
         n_clusters = min(self.n_clusters or CLUSTERS_PER_FOLD * self.n_splits, len(distinct))
         seed = 0 if self.random_state is None else self.random_state
         weights = np.bincount(row_of.ravel())
