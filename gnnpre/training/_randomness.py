@@ -52,8 +52,11 @@ class PrivateRandomness(TorchDispatchMode):
         if generator is None:  # tensors without memory ("meta")
             return func(*args, **arguments)
         self.was_used = True
-        if _takes_generator(func):
-            return func(*args, **{**arguments, "generator": generator})
+        seeded = _with_generator(func)
+        if seeded is not None:
+            return seeded(*args, **{**arguments, "generator": generator})
+        # Nothing but the lock keeps other trainings from drawing meanwhile, and nothing keeps
+        # threads that are no trainings of this package.
         with _as_global_state(generator):
             return func(*args, **arguments)
 
@@ -76,6 +79,18 @@ def _is_random(func: Any) -> bool:
 @cache
 def _takes_generator(func: Any) -> bool:
     return any(argument.name == "generator" for argument in func._schema.arguments)
+
+
+@cache
+def _with_generator(func: Any) -> Any:
+    """Return an operation that takes a generator: itself, or its overload that does, or None."""
+    if _takes_generator(func):
+        return func
+    # Such as randn.generator beside randn.default, and randint.low_generator beside randint.low.
+    name = func._overloadname
+    overload = "generator" if name == "default" else f"{name}_generator"
+    packet = func._overloadpacket
+    return getattr(packet, overload) if overload in packet.overloads() else None
 
 
 def _device_type(args: tuple[Any, ...], kwargs: dict[str, Any]) -> str:
