@@ -396,7 +396,8 @@ def test_remaining_time_is_that_of_the_epochs_of_this_run(monkeypatch):
     clock = iter([100.0, 110.0])
     monkeypatch.setattr(_progress.time, "perf_counter", lambda: next(clock))
     state = SimpleNamespace(epoch=50)
-    progress = _progress.Progress(0, 60, state)  # resumed after 50 of 60 epochs
+    limit = SimpleNamespace(remaining=lambda: np.inf)
+    progress = _progress.Progress(0, 60, state, limit)  # resumed after 50 of 60 epochs
     assert progress._remaining(52) == "0:40"  # two epochs in ten seconds
 
 
