@@ -282,7 +282,7 @@ class _Batch:
         return True
 
     def _stop(self, rows: np.ndarray) -> None:
-        """Put crystals back to where they were before the last step."""
+        """Restore crystals as they were before the last step."""
         self.is_broken[rows] = True
         reference, deformation = self._before
         atoms = self._rows(rows)
