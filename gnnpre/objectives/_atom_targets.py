@@ -16,6 +16,7 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from ._base import Objective
 from ._bounds import Bounds, check_bounds, refuse_labels_outside
 from ._collect import split_atoms
+from ._lazy_targets import iterate_chunks
 from ._losses import LOSS_CONSTRAINTS, LossTerm, loss_unit, masked_term
 from ._model import ObjectiveModel
 from ._readout import HEAD_CONSTRAINTS
@@ -155,11 +156,12 @@ class AtomModel(ObjectiveModel):
         """Compute the mean of each element and the spread around it over the training set."""
         if not self.config.standardize:
             return
-        in_train = np.zeros(len(graphs), dtype=bool)
-        in_train[train] = True
-        values = targets.atom["atom_values"].cpu().numpy()
-        present = np.isfinite(values) & np.repeat(in_train, graphs.atom_counts)
-        values, numbers = values[present], graphs.atomic_numbers.cpu().numpy()[present]
+        # Chunk by chunk, because the crystals may be on disk.
+        chunks = list(iterate_chunks(graphs.to_crystals(), targets, np.sort(train)))
+        values = np.concatenate([chunk.atom["atom_values"].cpu().numpy() for _, chunk in chunks])
+        numbers = np.concatenate([crystals.atomic_numbers for crystals, _ in chunks])
+        present = np.isfinite(values)
+        values, numbers = values[present], numbers[present]
         if not len(values):
             warn_user(
                 f"y is missing for all atoms of the {len(train)} crystals to train on: "

@@ -6,6 +6,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from sklearn.base import clone
 from sklearn.model_selection import cross_val_score
 from sklearn.pipeline import make_pipeline
 
@@ -22,6 +23,7 @@ from gnnpre import (
     PropertyRegressor,
     PropertyTargets,
     StructureToGraph,
+    TorchMDNet,
     TwoViews,
 )
 from gnnpre.datasets import make_emt_frames, open_crystals, read_parquet, write_crystals
@@ -99,6 +101,20 @@ def test_pretraining_leads_to_the_same_weights_as_from_memory(store, in_memory, 
         assert row["train_loss"] == expected["train_loss"]
         assert row["valid_loss"] == expected["valid_loss"]
     assert from_store.score(store) == from_memory.score(crystals, labels)
+
+
+@pytest.mark.parametrize("target", ["atom", "tensor"])
+def test_atoms_and_tensors_lead_to_the_same_weights_as_from_memory(store, in_memory, target):
+    crystals = in_memory[0]
+    values = np.linspace(-1.0, 1.0, int(crystals.n_atoms.sum()))
+    y = np.split(values, crystals.offsets[1:-1])
+    if target == "tensor":
+        y = np.stack([row[0] * np.eye(3) for row in y])
+    model = PropertyRegressor(TorchMDNet(8, 1), target=target, diagnose=False, **SETTINGS)
+    from_store, from_memory = clone(model).fit(store, y), clone(model).fit(crystals, y)
+    assert_same_weights(from_store, from_memory)
+    for first, second in zip(from_store.predict(store), from_memory.predict(crystals), strict=True):
+        np.testing.assert_array_equal(first, second)
 
 
 def test_the_same_order_by_blocks_leads_to_the_same_weights(folder, monkeypatch):

@@ -42,7 +42,7 @@ class Checker(HTMLParser):
 
 
 def check_self_contained(html):
-    """Refuse what is not closed, or would ask another host or file for something."""
+    """Check that all tags are closed and nothing is asked of another host or file."""
     checker = Checker(html)
     assert checker.loads == []
     assert not {"script", "link", "iframe", "object", "embed", "image", "img"} & set(checker.seen)
