@@ -33,8 +33,13 @@ def hub_readme(estimator: Any, card: Any, license: str | None) -> str:
     Raises
     ------
     TypeError
-        If the card is something else.
+        If the card or the licence is something else.
     """
+    if license is not None and not isinstance(license, str):
+        raise TypeError(
+            f"license is of type {type(license).__name__}; expected an identifier, such as "
+            "'cc-by-4.0'."
+        )
     if isinstance(card, ModelCard):
         license = license or card.metadata.get("license")
         body = card.to_markdown()

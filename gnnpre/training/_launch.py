@@ -146,7 +146,8 @@ def choose_n_processes(work: TrainingWork) -> int:
     Raises
     ------
     ValueError
-        If there are fewer GPUs than processes, or torch is built without torch.distributed.
+        If there are fewer GPUs or processors than processes, or torch is built without
+        torch.distributed.
     """
     n_processes = work.settings.n_processes
     if n_processes is None or n_processes == 1:
@@ -162,6 +163,13 @@ def choose_n_processes(work: TrainingWork) -> int:
         raise ValueError(
             f"n_processes={n_processes}, but torch sees {torch.cuda.device_count()} GPUs; each "
             "process needs its own."
+        )
+    # Two are allowed anywhere, so that a script can be tried on a small machine.
+    processors = max(2, os.cpu_count() or 1)
+    if not is_cuda and n_processes > processors:
+        raise ValueError(
+            f"n_processes={n_processes}, but this machine has {processors} processors; more "
+            "processes take memory and gain nothing. Use several machines through torchrun."
         )
     return int(n_processes)
 

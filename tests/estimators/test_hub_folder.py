@@ -74,6 +74,8 @@ def test_cards_are_the_text(model, tmp_path):
     assert "# Mine" in front_matter(tmp_path / "hub")[1]
     with pytest.raises(TypeError, match="card is of type int"):
         model.save_hub_folder(tmp_path / "hub", card=3)
+    with pytest.raises(TypeError, match="license is of type int"):
+        model.save_hub_folder(tmp_path / "hub", license=3)
 
 
 def test_folders_with_other_files_stay(model, tmp_path):

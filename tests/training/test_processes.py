@@ -19,7 +19,7 @@ from gnnpre.backbones import Readout
 from gnnpre.datasets import write_crystals
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
-from gnnpre.training import _load, load_checkpoint
+from gnnpre.training import _launch, _load, load_checkpoint
 from gnnpre.training._ranks import ProcessFailedError, process_timeout
 from gnnpre.training._shares import Share, split_by_edges
 
@@ -287,8 +287,14 @@ def test_settings_that_cannot_be_are_errors(fit):
             fit(n_processes=wrong)
 
 
+def test_more_processes_than_processors_are_an_error(fit, monkeypatch):
+    monkeypatch.setattr(_launch, "Workers", None)
+    with pytest.raises(ValueError, match=r"n_processes=1000000, but this machine has \d+ proc"):
+        fit(n_processes=10**6)
+
+
 def test_auto_starts_no_process_for_a_short_training(fit, monkeypatch):
-    monkeypatch.setattr(subprocess, "Popen", None)
+    monkeypatch.setattr(_launch, "Workers", None)
     fit(n_processes="auto")
 
 
