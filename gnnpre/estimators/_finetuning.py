@@ -12,8 +12,9 @@ from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel, PropertyTargets, Targets
 
 from ._diagnosis import diagnose, warn_of_failure
+from ._elements import UnseenElements
 from ._finetuning_settings import FineTuningSettings
-from ._inputs import UnseenElements, add_sample_weight, as_graphs, warn_of_isolated_atoms
+from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
 from ._kernel_head import KernelHead
 from ._network import FitInterrupted, TrainedNetwork, split_rows, train_network
 from ._pretrained import read_pretrained

@@ -20,7 +20,7 @@ from gnnpre.training import (
     train,
 )
 
-from ._inputs import check_elements, elements_of
+from ._elements import check_elements, elements_of
 
 __all__ = ["FitInterrupted", "ModelRecord", "Task", "TrainedNetwork", "split_rows", "train_network"]
 
