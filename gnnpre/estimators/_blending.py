@@ -1,10 +1,10 @@
-"""Weights with which the predictions of several models are averaged, and their spread."""
+"""The blend of several models: weights of their predictions, its errors and its intervals."""
 
 import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack, vstack
 
-__all__ = ["blend_weights", "conformal_quantile", "spread_of_members"]
+__all__ = ["blend_weights", "conformal_quantile", "conformal_scores", "spread_of_members"]
 
 
 def blend_weights(predictions: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
@@ -59,6 +59,29 @@ def spread_of_members(predictions: np.ndarray, shares: np.ndarray) -> np.ndarray
     blend = predictions @ shares
     spread: np.ndarray = np.sqrt(np.square(predictions - blend[:, None]) @ shares)
     return spread
+
+
+def conformal_scores(residuals: np.ndarray, spread: np.ndarray) -> tuple[float, np.ndarray]:
+    """Return how large residuals are beside the disagreement of the members.
+
+    Parameters
+    ----------
+    residuals : ndarray of shape (n,)
+        Absolute errors of the blend, out of fold.
+    spread : ndarray of shape (n,)
+        Result of :func:`spread_of_members`.
+
+    Returns
+    -------
+    floor : float
+        Constant that is added to the spread, so that members which agree are not sure.
+    scores : ndarray of shape (n,)
+        Residuals in units of ``spread + floor``, ascending.
+    """
+    # More than half of the residuals may vanish, where most crystals have one value.
+    floor = float(np.median(residuals) or residuals.mean())
+    widths = spread + floor
+    return floor, np.sort(residuals / np.where(widths > 0, widths, np.inf))
 
 
 def conformal_quantile(scores: np.ndarray, confidence: float) -> float:

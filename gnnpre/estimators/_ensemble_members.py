@@ -1,16 +1,21 @@
 """Members of an ensemble: the default ones, and how each kind is seeded and fitted."""
 
 from collections.abc import Sequence
+from time import monotonic
 from typing import Any
 
 import numpy as np
+from sklearn.base import clone
 from sklearn.pipeline import Pipeline
 from sklearn.utils.validation import has_fit_parameter
 
+from gnnpre._warnings import TrainingWarning, warn_user
+
 from ._crystal_kernel import CrystalKernel
+from ._ensemble_data import EnsembleData, Fold
 from ._property_regressor import PropertyRegressor
 
-__all__ = ["default_members", "fit_member", "is_network", "last_step", "seeded"]
+__all__ = ["checked_members", "cut_epochs", "default_members", "fit_member", "is_network", "seeded"]
 
 
 def default_members(
@@ -50,6 +55,37 @@ def default_members(
     return [*members, ("fingerprint", CrystalKernel(kernel_features))]
 
 
+def checked_members(members: Any) -> list[tuple[str, Any]]:
+    """Return the members that the user named, as (name, estimator) pairs.
+
+    Parameters
+    ----------
+    members : list of (str, estimator)
+        The members.
+
+    Returns
+    -------
+    list of (str, estimator)
+        The members.
+
+    Raises
+    ------
+    TypeError, ValueError
+        If they are no pairs, or their names are not all different.
+    """
+    try:
+        pairs = [(str(name), member) for name, member in members]
+    except (TypeError, ValueError) as error:
+        raise TypeError(f"members={members!r}; expected (name, estimator) pairs.") from error
+    # 'blend' is the name of the weighted mean in errors_ and predictions.
+    names = [name for name, _ in pairs]
+    if not names or len(set(names)) < len(names) or "blend" in names:
+        raise ValueError(
+            f"members are named {names}; expected one or more different names, and not 'blend'."
+        )
+    return pairs
+
+
 def last_step(member: Any) -> Any:
     """Return the estimator at the end of a pipeline, or the estimator itself."""
     return member.steps[-1][1] if isinstance(member, Pipeline) else member
@@ -69,13 +105,53 @@ def seeded(member: Any, random: np.random.RandomState) -> Any:
     return member
 
 
-def fit_member(member: Any, X: Any, y: np.ndarray, groups: Any, weights: np.ndarray) -> Any:
+def fit_member(member: Any, data: EnsembleData) -> Any:
     """Fit a member, with groups and weights where its last step takes them."""
     last = last_step(member)
     prefix = f"{member.steps[-1][0]}__" if isinstance(member, Pipeline) else ""
     parameters = {}
-    if groups is not None and has_fit_parameter(last, "groups"):
-        parameters[f"{prefix}groups"] = groups
+    if data.groups is not None and has_fit_parameter(last, "groups"):
+        parameters[f"{prefix}groups"] = data.groups
+    weights = data.weights
     if not (weights == weights[0]).all() and has_fit_parameter(last, "sample_weight"):
         parameters[f"{prefix}sample_weight"] = weights
-    return member.fit(X, y, **parameters)
+    return member.fit(data.crystals, data.y, **parameters)
+
+
+def cut_epochs(
+    member: Any, minutes: float, seconds: float, data: EnsembleData, folds: list[Fold]
+) -> None:
+    """Set as many epochs of a network as there is time for on all folds.
+
+    Parameters
+    ----------
+    member : estimator
+        The network, whose ``max_epochs`` is lowered where it has to be.
+    minutes : float
+        The whole ``time_budget``, for the warning.
+    seconds : float
+        Time that is left of it.
+    data : EnsembleData
+        All crystals.
+    folds : list of Fold
+        The folds.
+
+    Warns
+    -----
+    TrainingWarning
+        If epochs were cut.
+    """
+    network, started = last_step(member), monotonic()
+    # One epoch on one fold takes the time of an epoch, and of its compilation.
+    trial = clone(member)
+    last_step(trial).set_params(max_epochs=1)
+    fit_member(trial, data[folds[0][0]])
+    per_epoch = monotonic() - started
+    epochs = max(int((seconds - per_epoch) / (len(folds) * per_epoch)), 1)
+    if epochs < network.max_epochs:
+        warn_user(
+            f"time_budget={minutes:g} minutes leave {epochs} of {network.max_epochs} epochs for "
+            "the networks.",
+            TrainingWarning,
+        )
+        network.set_params(max_epochs=epochs)

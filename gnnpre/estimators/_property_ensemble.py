@@ -7,21 +7,26 @@ from typing import Any, ClassVar
 
 import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
-from sklearn.model_selection import GroupKFold, KFold
 from sklearn.utils.validation import check_is_fitted
 
-from gnnpre._labels import as_floats, flatten_column, label_codes
 from gnnpre._progress_label import progress_label
 from gnnpre._validation import check_number
-from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import as_crystals
-from gnnpre.objectives import Bounds, refuse_labels_outside
+from gnnpre.objectives import Bounds
 
-from ._blending import blend_weights, conformal_quantile, spread_of_members
+from ._blending import blend_weights, conformal_quantile, conformal_scores, spread_of_members
+from ._ensemble_data import EnsembleData, Fold, checked_data, make_folds
 from ._ensemble_files import read_ensemble, write_ensemble
-from ._ensemble_members import default_members, fit_member, is_network, last_step, seeded
+from ._ensemble_members import (
+    checked_members,
+    cut_epochs,
+    default_members,
+    fit_member,
+    is_network,
+    seeded,
+)
 from ._files import check_recorded_paths
-from ._inputs import check_sample_weight, warn_of_other_order
+from ._inputs import warn_of_other_order
 from ._settings import draw_seed
 
 __all__ = ["PropertyEnsemble"]
@@ -157,67 +162,60 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         check_recorded_paths(self.get_params())
         members = self._checked_members()
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
-        crystals = as_crystals(X)
-        labels_of_user = y
-        y = as_floats("y", flatten_column("y", y), n_rows=len(crystals), n_dims=(1,))
-        self._check_labels(y)
-        refuse_labels_outside(y, self.bounds, labels_of_user)
-        bounds = Bounds.of(self.bounds)
-        weights = np.ones(len(y))
-        if sample_weight is not None:
-            weights = check_sample_weight(sample_weight, len(y))
-        labels = None if groups is None else label_codes("groups", groups, n_rows=len(y))
-        if not weights.all():  # of no weight is as good as not there, in folds too
-            counted = np.flatnonzero(weights)
-            crystals, y, weights = crystals[counted], y[counted], weights[counted]
-            labels = None if labels is None else labels[counted]
+        data = checked_data(X, y, groups, sample_weight, self.bounds)
         random = np.random.RandomState(draw_seed(self.random_state, resume=False))
-        folds = self._folds(len(y), labels, random)
+        folds = make_folds(data, self.cv, random)
 
         # 2. Train each member on all folds but one, and predict the one left out.
         # Kernel machines first: the time that they leave is for the networks.
-        order = sorted(members, key=lambda member: is_network(member[1]))
-        predictions = np.empty((len(y), len(order)))
-        self.members_ = {}
-        for column, (name, member) in enumerate(order):
+        models, columns = {}, []
+        for name, member in sorted(members, key=lambda pair: is_network(pair[1])):
             member = seeded(clone(member), random)
             if self.time_budget is not None and is_network(member):
                 seconds = 60 * self.time_budget - (monotonic() - started)
-                member = self._cut_epochs(member, seconds, crystals, y, folds)
-            models = []
-            for number, (train, test) in enumerate(folds):
-                rows = None if labels is None else labels[train]
-                with progress_label(f"{name}, fold {number + 1} of {self.cv}"):
-                    model = fit_member(
-                        clone(member), crystals[train], y[train], rows, weights[train]
-                    )
-                predictions[test, column] = model.predict(crystals[test])
-                models.append(model)
-                self._report(name, number, y[test], predictions[test, column])
-            self.members_[name] = models
+                cut_epochs(member, self.time_budget, seconds, data, folds)
+            models[name], predictions = self._fit_folds(name, member, data, folds)
+            columns.append(predictions)
 
         # 3. Weigh the members, and keep what uncertainties need.
-        shares = blend_weights(predictions, y, weights)
-        self.weights_ = {name: float(share) for (name, _), share in zip(order, shares, strict=True)}
+        self._blend(list(models), np.stack(columns, axis=1), data)
+        self.members_ = models
+        return self
+
+    def _fit_folds(
+        self, name: str, member: Any, data: EnsembleData, folds: list[Fold]
+    ) -> tuple[list[Any], np.ndarray]:
+        """Return a model for each fold, and predictions of the crystals that it left out, (n,)."""
+        models, predictions = [], np.empty(len(data))
+        for number, (train, test) in enumerate(folds, 1):
+            with progress_label(f"{name}, fold {number} of {self.cv}"):
+                model = fit_member(clone(member), data[train])
+            predictions[test] = model.predict(data.crystals[test])
+            models.append(model)
+            if self.verbose:
+                error = np.abs(predictions[test] - data.y[test]).mean()
+                print(f"{name}: fold {number} of {self.cv}, mean absolute error {error:.4g}")
+        return models, predictions
+
+    def _blend(self, names: list[str], predictions: np.ndarray, data: EnsembleData) -> None:
+        """Fit weights of the members to out-of-fold predictions ``(n, m)``."""
+        bounds = Bounds.of(self.bounds)
+        shares = blend_weights(predictions, data.y, data.weights)
         blend = bounds.clip(predictions @ shares)
-        columns = [*predictions.T, blend]
-        names = [*self.weights_, "blend"]
-        self.errors_ = {
-            name: float(np.average(np.abs(column - y), weights=weights))
-            for name, column in zip(names, columns, strict=True)
-        }
-        spread = spread_of_members(predictions, shares)
-        residuals = np.abs(blend - y)
-        # More than half of the residuals may vanish, where most crystals have one value.
-        floor = float(np.median(residuals) or residuals.mean())
-        widths = spread + floor
-        scores = np.sort(residuals / np.where(widths > 0, widths, np.inf))
+        errors = [
+            float(np.average(np.abs(column - data.y), weights=data.weights))
+            for column in (*predictions.T, blend)
+        ]
+        floor, scores = conformal_scores(
+            np.abs(blend - data.y), spread_of_members(predictions, shares)
+        )
+        self.weights_ = dict(zip(names, shares.tolist(), strict=True))
+        self.errors_ = dict(zip([*names, "blend"], errors, strict=True))
         self.uncertainty_ = {
             "floor": floor,
             "scores": scores.tolist(),
             "bounds": [bounds.low, bounds.high],
         }
-        return self
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the property.
@@ -340,67 +338,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
             raise ValueError(
                 "pretrained and members are both given: pass the pre-trained model to the members."
             )
-        try:
-            members = [(str(name), member) for name, member in self.members]
-        except (TypeError, ValueError) as error:
-            raise TypeError(
-                f"members={self.members!r}; expected (name, estimator) pairs."
-            ) from error
-        # 'blend' is the name of the weighted mean in errors_ and predictions.
-        names = [name for name, _ in members]
-        if not names or len(set(names)) < len(names) or "blend" in names:
-            raise ValueError(
-                f"members are named {names}; expected one or more different names, and not 'blend'."
-            )
-        return members
-
-    def _check_labels(self, y: np.ndarray) -> None:
-        missing = np.flatnonzero(np.isnan(y))
-        if len(missing):
-            raise ValueError(
-                f"y is missing in {len(missing)} of {len(y)} rows, the first of them {missing[0]}: "
-                "leave these crystals out."
-            )
-        if len(y) < 2 * self.cv:
-            raise ValueError(
-                f"X has {len(y)} crystals; an ensemble with cv={self.cv} needs {2 * self.cv} at "
-                "least. Lower cv, or use PropertyRegressor."
-            )
-
-    def _folds(self, n: int, groups: Any, random: Any) -> list[tuple[np.ndarray, np.ndarray]]:
-        if groups is None:
-            splitter: Any = KFold(self.cv, shuffle=True, random_state=random.randint(2**31))
-        else:
-            n_groups = len(set(groups.tolist()))
-            if n_groups < self.cv:
-                raise ValueError(f"groups has {n_groups} groups; cv={self.cv} folds need as many.")
-            splitter = GroupKFold(self.cv)
-        return list(splitter.split(np.zeros(n), groups=groups))
-
-    def _cut_epochs(self, member: Any, seconds: float, crystals: Any, y: Any, folds: Any) -> Any:
-        """Return the network with as many epochs as the folds have time for."""
-        network = last_step(member)
-        train = folds[0][0]
-        started = monotonic()
-        # One epoch on one fold tells the time of an epoch, with its compilation.
-        trial = clone(member)
-        last_step(trial).set_params(max_epochs=1)
-        fit_member(trial, crystals[train], y[train], None, np.ones(len(train)))
-        per_epoch = monotonic() - started
-        epochs = int((seconds - per_epoch) / (len(folds) * per_epoch))
-        if epochs < network.max_epochs:
-            warn_user(
-                f"time_budget={self.time_budget:g} minutes leave {max(epochs, 1)} of "
-                f"{network.max_epochs} epochs for the networks.",
-                TrainingWarning,
-            )
-            network.set_params(max_epochs=max(epochs, 1))
-        return member
-
-    def _report(self, name: str, fold: int, y: np.ndarray, predicted: np.ndarray) -> None:
-        if self.verbose:
-            error = np.abs(predicted - y).mean()
-            print(f"{name}: fold {fold + 1} of {self.cv}, mean absolute error {error:.4g}")
+        return checked_members(self.members)
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
