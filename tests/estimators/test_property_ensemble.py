@@ -274,7 +274,7 @@ def test_bad_labels(data):
     with pytest.raises(ValueError, match="groups has 1 groups"):
         PropertyEnsemble(members=two_members()).fit(X, y, groups=np.zeros(60))
     weights = (np.arange(60) < 9).astype(float)
-    with pytest.raises(ValueError, match="9 crystals of a weight; .* cv=5 needs 10 at least"):
+    with pytest.raises(ValueError, match=r"9 crystals of a weight; .* cv=5 needs 10 at least"):
         PropertyEnsemble(members=two_members()).fit(X, y, sample_weight=weights)
 
 

@@ -5,7 +5,7 @@ from typing import Any
 from gnnpre.fingerprints import EAD, GMP, WACSF, Fingerprint
 from gnnpre.objectives import FingerprintTargets, Objective
 
-from ._jia2024 import published_torchmdnet
+from ._jia2024_torchmdnet import published_torchmdnet
 from ._protocol import Protocol, assemble, choose_objective, plateau
 
 __all__ = ["jia2025_torchmdnet"]
