@@ -62,6 +62,17 @@ class ElementEmbedding(nn.Module):
         return table.index_select(0, atomic_numbers - 1)  # (N, C)
 
 
+def _exp_of_negative(exponents: Tensor) -> Tensor:
+    """Return the exponentials of numbers below 0, none of them subnormal.
+
+    Many processors take a hundred times longer for numbers below the smallest normal one, and those
+    would go through all layers. The least result is 1e-30 in single precision: as good as zero, and
+    so large that its products with weights are normal, too.
+    """
+    least = 0.8 * math.log(torch.finfo(exponents.dtype).tiny)
+    return torch.exp(exponents.clamp_min(least))
+
+
 class GaussianSmearing(nn.Module):
     """Gaussians of the distance, centred on an even grid from 0 to the cutoff (Jia et al. 2024).
 
@@ -78,7 +89,7 @@ class GaussianSmearing(nn.Module):
 
     def forward(self, distances: Tensor) -> Tensor:
         offsets = distances[:, None] - self.centers  # (E, n_radial)
-        return torch.exp(self.coefficient * offsets * offsets)
+        return _exp_of_negative(self.coefficient * offsets * offsets)
 
     def components(self, like: Tensor) -> Tensor | None:
         """Return orthonormal columns V (n_radial, r): ``radial = radial V V^T`` but for rounding.
@@ -128,7 +139,7 @@ class ExpNormalSmearing(nn.Module):
         """Return some of the functions of the distances, (E, n_columns)."""
         means, betas = self.means[columns], self.betas[columns]
         offsets = torch.exp(-self.rate * distances)[:, None] - means
-        return torch.exp(-betas * offsets * offsets)
+        return _exp_of_negative(-betas * offsets * offsets)
 
     def columns(self, distances: Tensor) -> Tensor:
         """Return the indices of the functions that are not zero, but for rounding, everywhere.

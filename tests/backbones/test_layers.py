@@ -210,6 +210,19 @@ def test_radial_functions_left_out_are_zero_but_for_rounding(dtype):
     assert set(columns.tolist()) < set(nearer.tolist())
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+@pytest.mark.parametrize("kind", ["gaussian", "exponential"])
+def test_no_radial_function_is_subnormal(dtype, kind):
+    distances = torch.linspace(0.01, 8.0, 500, dtype=dtype)
+    if kind == "gaussian":
+        values = GaussianSmearing(8.0, 50, 0.02).to(dtype)(distances)
+    else:
+        radial = ExpNormalSmearing(8.0, 50, trainable=False).to(dtype)
+        values = radial(distances, torch.arange(50))
+    least = values.min().item()
+    assert 1e6 * torch.finfo(dtype).tiny < least < 1e-20
+
+
 def test_radial_functions_of_no_distances():
     radial = ExpNormalSmearing(5.0, 8, trainable=False)
     assert radial(torch.empty(0), radial.columns(torch.empty(0))).shape == (0, 8)

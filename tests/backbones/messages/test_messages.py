@@ -332,6 +332,16 @@ def test_extreme_numbers_in_a_kernel(activation, dtype):
                 )
 
 
+def test_subnormal_numbers_are_zero_in_a_kernel_and_nowhere_else():
+    pairs = EdgePairs(torch.arange(1), *torch.zeros(2, 1, 1, dtype=torch.long))
+    for small in (1e-30, 1e-39):  # a subnormal product, and a subnormal factor
+        filters, sources = torch.full((1, CHANNELS), small), torch.full((1, CHANNELS), 1e-9)
+        neighbors = Neighbors(pairs, 1, compiled=True)
+        (total,) = neighbors.sum(FilteredMessage(), filters, sources)
+        assert (total == 0).all()
+    assert (filters * 1).all()  # the setting of this thread is the old one
+
+
 def test_rows_of_the_wrong_width_do_not_reach_a_kernel(pairs):
     message = MESSAGES["gated-silu"][0]
     target, source, edge, weight, *linear = make_inputs("gated-silu")
