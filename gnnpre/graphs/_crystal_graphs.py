@@ -11,6 +11,7 @@ from torch import Tensor
 from ._assemble_batch import assemble_batch
 from ._batch import CrystalBatch
 from ._columns import as_index, check_blocks, join_indices
+from ._crystal_rows import CrystalRows
 from ._crystals import Crystals
 from ._data_list import fields_from_data, to_data
 from ._gather import BlockRows
@@ -29,7 +30,7 @@ __all__ = ["CrystalGraphs"]
 CRYSTAL_FIELDS = ("cell", "pbc", "n_atoms", "n_edges")
 
 
-class CrystalGraphs:
+class CrystalGraphs(CrystalRows):
     """Graphs of n crystals with N atoms and E edges in all, in flat tensors.
 
     :class:`StructureToGraph` builds it, and every estimator accepts it as ``X``. scikit-learn
@@ -159,11 +160,6 @@ class CrystalGraphs:
         return len(self.n_atoms)
 
     @property
-    def shape(self) -> tuple[int]:
-        """Shape ``(n,)``, which scikit-learn reads from an X."""
-        return (len(self),)
-
-    @property
     def cutoff(self) -> float:
         """Largest edge length in Å."""
         return self.settings.cutoff
@@ -179,26 +175,7 @@ class CrystalGraphs:
             f"edges={len(self.edge_shift)}, cutoff={self.cutoff} Å, {self.device})"
         )
 
-    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        raise TypeError(
-            "CrystalGraphs is not a table and cannot become an array. Estimators that need a "
-            "table take embeddings (Pretrainer.transform) or fingerprints; scikit-learn's "
-            "ensembles and resamplers (BaggingRegressor, ...) take structures as "
-            'pd.DataFrame({"structure": structures}), with StructureToGraph in the pipeline that '
-            "they fit."
-        )
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            if not -len(self) <= key < len(self):
-                raise IndexError(f"Index {key} is out of bounds for {len(self)} crystals.")
-            return self._data(int(key) % len(self))
-        return self._take(resolve_rows(key, len(self), "CrystalGraphs"))
-
-    def __iter__(self) -> Any:
-        return (self._data(row) for row in range(len(self)))
-
-    def _take(self, rows: slice | np.ndarray) -> "CrystalGraphs":
+    def _get_some(self, rows: slice | np.ndarray) -> "CrystalGraphs":
         """Return some of the crystals; those of a slice share memory with these."""
         crystals = self._crystal_picker(rows)
         numbers, positions = self._atom_rows.take(
@@ -355,8 +332,8 @@ class CrystalGraphs:
         """
         return list(self)
 
-    def _data(self, row: int) -> "Data":
-        one = self._take(slice(row, row + 1))
+    def _get_one(self, row: int) -> "Data":
+        one = self._get_some(slice(row, row + 1))
         return to_data(one._fields())
 
     @classmethod

@@ -1,6 +1,6 @@
 """Many crystals packed in flat arrays: structures without a Python object for each."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,7 +10,8 @@ from gnnpre._validation import check_number
 
 from ._columns import as_columns, as_ids, as_index, check_blocks, join_columns, join_indices
 from ._crystal_arrays import check_atoms, check_cells, check_counts, number_array
-from ._indexing import flat_rows, offsets_from_counts, resolve_rows
+from ._crystal_rows import CrystalRows
+from ._indexing import flat_rows, offsets_from_counts
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -21,7 +22,7 @@ __all__ = ["Crystals"]
 ARRAYS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
 
 
-class Crystals:
+class Crystals(CrystalRows):
     """Crystals packed in flat arrays: n of them, with N atoms in all.
 
     It is accepted wherever a list of structures is, takes about the memory of its arrays, and
@@ -168,11 +169,6 @@ class Crystals:
         return len(self.n_atoms)
 
     @property
-    def shape(self) -> tuple[int]:
-        """Shape ``(n,)``, which scikit-learn reads from an X."""
-        return (len(self),)
-
-    @property
     def nbytes(self) -> int:
         """Memory of all arrays in bytes, without the index."""
         arrays = [getattr(self, name) for name in (*ARRAYS, "offsets")]
@@ -189,25 +185,7 @@ class Crystals:
         )
         return f"Crystals(n={len(self)}, atoms={len(self.atomic_numbers)}{extras})"
 
-    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        raise TypeError(
-            "Crystals is not a table and cannot become an array. Estimators that need a table "
-            "take fingerprints (EAD(pooling='mean')) or embeddings (Pretrainer.transform); "
-            "scikit-learn's ensembles and resamplers take "
-            'pd.DataFrame({"structure": crystals.to_structures()}).'
-        )
-
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            if not -len(self) <= key < len(self):
-                raise IndexError(f"Index {key} is out of bounds for {len(self)} crystals.")
-            return self._structure(int(key) % len(self))
-        return self._take(resolve_rows(key, len(self), "Crystals"))
-
-    def __iter__(self) -> "Iterator[Structure]":
-        return (self._structure(row) for row in range(len(self)))
-
-    def _take(self, rows: slice | np.ndarray) -> "Crystals":
+    def _get_some(self, rows: slice | np.ndarray) -> "Crystals":
         atoms = flat_rows(self.offsets, rows)
         arrays = {
             "atomic_numbers": self.atomic_numbers[atoms],
@@ -289,7 +267,7 @@ class Crystals:
             )
         ]
 
-    def _structure(self, row: int) -> "Structure":
+    def _get_one(self, row: int) -> "Structure":
         from ._to_structure import to_structure
 
         atoms = slice(self.offsets[row], self.offsets[row + 1])

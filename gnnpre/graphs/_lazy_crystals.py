@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from ._crystal_rows import CrystalRows
 from ._crystals import Crystals
 from ._frame_labels import FrameLabels
 
@@ -49,7 +50,7 @@ class LazyLabels(ABC):
         return (len(self),)
 
 
-class LazyCrystals(ABC):
+class LazyCrystals(CrystalRows):
     """n crystals that are read when they are needed, block by block."""
 
     #: Crystals of several blocks that are shuffled together in training.
@@ -81,17 +82,8 @@ class LazyCrystals(ABC):
     def load(self, rows: Any = None, *, info: bool = True) -> Crystals:
         """Read some crystals, in this order, into memory; all by default."""
 
-    @abstractmethod
-    def __getitem__(self, key: Any) -> Any:
-        """Return one structure, or some of the crystals without reading them."""
-
     def __len__(self) -> int:
         return len(self.n_atoms)
-
-    @property
-    def shape(self) -> tuple[int]:
-        """Shape ``(n,)``, which scikit-learn reads from an X."""
-        return (len(self),)
 
     def pieces(self, size: int) -> Iterator[Crystals]:
         """Read consecutive pieces of the crystals, one after the other.

@@ -11,6 +11,7 @@ from torch import Tensor
 from ._batch import CrystalBatch
 from ._build_graphs import build_graphs
 from ._crystal_graphs import CrystalGraphs
+from ._crystal_rows import CrystalRows
 from ._indexing import resolve_rows
 from ._lazy_crystals import LazyCrystals
 from ._search_checks import check_searchable
@@ -23,7 +24,7 @@ PASS_ROWS = 512
 WORD = 64  # bits of a word in the sets of elements
 
 
-class LazyGraphs:
+class LazyGraphs(CrystalRows):
     """Graphs of n crystals that stay on disk; training and prediction use it as CrystalGraphs.
 
     Sizes, elements and periodic directions of a crystal are noted when its graph is built first:
@@ -56,11 +57,6 @@ class LazyGraphs:
 
     def __len__(self) -> int:
         return len(self.crystals)
-
-    @property
-    def shape(self) -> tuple[int]:
-        """Shape ``(n,)``."""
-        return (len(self),)
 
     @property
     def cutoff(self) -> float:
@@ -131,10 +127,11 @@ class LazyGraphs:
         key = slice(None) if indices is None else indices
         return self.load(resolve_rows(key, len(self), "LazyGraphs")).batch(dtype=dtype)
 
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            return self.load(np.array([int(key) % len(self)]))[0]
-        return self.load(resolve_rows(key, len(self), "LazyGraphs"))
+    def _get_one(self, row: int) -> Any:
+        return self.load(slice(row, row + 1))[0]
+
+    def _get_some(self, rows: slice | np.ndarray) -> CrystalGraphs:
+        return self.load(rows)
 
     def _note_all(self) -> None:
         """Build the graphs that have not been built yet, once, to note their sizes."""

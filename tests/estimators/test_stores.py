@@ -268,6 +268,17 @@ def test_graphs_of_a_store_know_what_crystals_hold(store, in_memory):
         StructureToGraph().fit(graphs)
 
 
+def test_graphs_of_a_store_are_indexed_like_an_array(store, in_memory):
+    graphs = StructureToGraph(cutoff=4.0).transform(store)
+    expected = StructureToGraph(cutoff=4.0).transform(in_memory[0])
+    assert torch.equal(graphs[-1].pos, expected[N - 1].pos)
+    for row in (N, -N - 1):  # not the row that it would be modulo N
+        with pytest.raises(IndexError, match=f"Index {row} is out of bounds for {N} crystals"):
+            graphs[row]
+    with pytest.raises(TypeError, match="LazyGraphs is not a table"):
+        np.asarray(graphs)
+
+
 def test_embeddings_and_fingerprints(store, in_memory):
     crystals = in_memory[0]
     model = Pretrainer(CGCNN(8, 1), Denoising(), **SETTINGS).fit(store)

@@ -1,100 +1,27 @@
 """Crystals in a folder of Parquet files, with the interface of Crystals."""
 
-import os
 from collections.abc import Mapping
-from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gnnpre._validation import check_number
-
 from ...graphs import Crystals, FrameLabels, LazyCrystals, resolve_rows
-from .._extras import import_extra
-from .._parameters import check_path
-from ._manifest import MANIFEST, Manifest, read_manifest
-from ._reader import StoreReader, check_size
+from ._manifest import Manifest
+from ._reader import StoreReader
 from ._stored_labels import StoredColumns, StoredLabels
 
 if TYPE_CHECKING:
     from ase import Atoms
     from pymatgen.core import Structure
 
-__all__ = ["CrystalStore", "open_crystals"]
+__all__ = ["CrystalStore"]
 
 LABELS = ("energy", "forces", "stress")
 
 
-def open_crystals(
-    folder: str | os.PathLike[str], *, shuffle_rows: int = 8192, n_threads: int = 1
-) -> "CrystalStore":
-    """Open a folder of crystals that :func:`write_crystals` wrote.
-
-    Parameters
-    ----------
-    folder : str or path-like
-        The folder.
-    shuffle_rows : int
-        Crystals that a training shuffles together. Blocks of 512 neighbouring crystals are drawn
-        at random, and as many of them as make up this number are read and mixed. A store of
-        fewer crystals is shuffled as a whole, exactly as crystals in memory are.
-    n_threads : int
-        Threads that read crystals and build graphs while a training step runs.
-
-    Returns
-    -------
-    CrystalStore
-        The crystals. Sizes of all files have been compared; a checksum is compared when a file is
-        first read.
-
-    Raises
-    ------
-    ValueError
-        If the store is incomplete, or a file is gone or altered; the message names it.
-    FileNotFoundError
-        If there is no store in the folder.
-    ImportError
-        If pyarrow, of the extra ``store``, is not installed.
-
-    Examples
-    --------
-    >>> import tempfile
-    >>> from gnnpre.datasets import make_emt_property, open_crystals, write_crystals
-    >>> from gnnpre.graphs import Crystals
-    >>> structures, y = make_emt_property(3, random_state=0)
-    >>> folder = tempfile.mkdtemp()
-    >>> _ = write_crystals(folder, [(Crystals.from_structures(structures), {"modulus": y})])
-    >>> store = open_crystals(folder)
-    >>> store
-    CrystalStore(n=3, shards=1, info=['modulus'])
-    >>> bool((store.info["modulus"] == y).all())
-    True
-    """
-    import_extra("pyarrow", "store", "open_crystals")
-    path = check_path("folder", folder).absolute()
-    check_number("shuffle_rows", shuffle_rows, integer=True)
-    check_number("n_threads", n_threads, integer=True)
-    manifest = read_manifest(path)
-    if manifest is None:
-        raise FileNotFoundError(
-            f"There is no store in {path}: it has no {MANIFEST}. write_crystals makes one; Parquet "
-            "files of another source are read by read_parquet."
-        )
-    if not manifest.complete:
-        raise ValueError(
-            f"The store in {path} is incomplete: {len(manifest.shards)} files are written, and "
-            "more were to come. Call write_crystals again with the same batches, which goes on "
-            "from there."
-        )
-    # Sizes are compared at once, checksums when a shard is first read.
-    for shard in manifest.shards:
-        check_size(path / shard.file, shard)
-    return CrystalStore(StoreReader(path, manifest), None, int(shuffle_rows), int(n_threads))
-
-
 class CrystalStore(LazyCrystals):
-    """Crystals on disk, which :func:`open_crystals` returns; accepted wherever Crystals are.
+    """Crystals on disk, opened by :func:`open_crystals`; accepted wherever Crystals are.
 
     The store is indexed like :class:`~gnnpre.Crystals`: an int reads one structure, everything else
     returns a store of some of the crystals and reads nothing. ``fit``, ``predict_to_parquet`` and
@@ -237,46 +164,23 @@ class CrystalStore(LazyCrystals):
     def _gather(
         self, rows: Any, *, labels: bool, info: bool
     ) -> tuple[Crystals, FrameLabels | None]:
-        """Read crystals and labels, block by block, and put them into the order of ``rows``."""
-        selected = self._select(slice(None) if rows is None else rows)
-        if isinstance(selected, slice):
-            selected = np.arange(selected.start, selected.stop)
-        if not len(selected):
-            raise ValueError("There are no crystals to read: the selection is empty.")
-        # 1. the blocks, in the order of the files
-        order = np.argsort(selected, kind="stable")
-        ascending = selected[order]
-        starts = self._reader.starts
-        numbers = np.searchsorted(starts, ascending, side="right") - 1
-        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
-        crystals, frames = [], []
-        for first, last in pairwise(bounds):
-            number = int(numbers[first])
-            block, block_labels = self._reader.block(number, labels=labels, info=info)
-            local = ascending[first:last] - starts[number]
-            crystals.append(block[local])
-            if block_labels is not None:
-                frames.append(block_labels[local])
-        joined = Crystals.concatenate(crystals)
-        joined_labels = FrameLabels.concatenate(frames) if frames else None
-        # 2. back into the order that was asked for
-        if (np.diff(order) == 1).all():
-            return joined, joined_labels
-        back = np.empty_like(order)
-        back[order] = np.arange(len(order))
-        return joined[back], None if joined_labels is None else joined_labels[back]
+        """Read crystals and labels in the order of ``rows``, an index into this store."""
+        key = slice(None) if rows is None else rows
+        selected = self._rows_of_files(resolve_rows(key, len(self), "CrystalStore"))
+        return self._reader.gather(selected, labels=labels, info=info)
 
-    def __getitem__(self, key: Any) -> Any:
-        if isinstance(key, (int, np.integer)) and not isinstance(key, bool):
-            if not -len(self) <= key < len(self):
-                raise IndexError(f"Index {key} is out of bounds for {len(self)} crystals.")
-            row = int(key) % len(self)
-            return self.load(slice(row, row + 1), info=False)[0]
-        return CrystalStore(self._reader, self._select(key), self.shuffle_rows, self.n_threads)
+    def _get_one(self, row: int) -> "Structure":
+        structure: Structure = self.load(slice(row, row + 1), info=False)[0]
+        return structure
 
-    def _select(self, key: Any) -> slice | np.ndarray:
-        """Return rows of the files for an index into this store."""
-        rows = resolve_rows(key, len(self), "CrystalStore")
+    def _get_some(self, rows: slice | np.ndarray) -> "CrystalStore":
+        """Return some of the crystals; nothing is read."""
+        return CrystalStore(
+            self._reader, self._rows_of_files(rows), self.shuffle_rows, self.n_threads
+        )
+
+    def _rows_of_files(self, rows: slice | np.ndarray) -> slice | np.ndarray:
+        """Return rows of the files for rows of this store."""
         if not isinstance(self._rows, slice):
             return self._rows[rows]
         start = self._rows.start
@@ -356,12 +260,6 @@ class CrystalStore(LazyCrystals):
             ]
         )
         return f"CrystalStore(n={len(self)}, shards={len(manifest.shards)}{extras})"
-
-    def __array__(self, *args: Any, **kwargs: Any) -> np.ndarray:
-        raise TypeError(
-            "CrystalStore is not a table and cannot become an array. Estimators that need a table "
-            "take fingerprints (EAD(pooling='mean')) or embeddings (Pretrainer.transform)."
-        )
 
     def __getstate__(self) -> dict[str, Any]:
         # The blocks that were read stay behind: another process reads its own.

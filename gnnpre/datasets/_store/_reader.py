@@ -3,6 +3,7 @@
 import threading
 from collections import OrderedDict
 from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -59,6 +60,56 @@ class StoreReader:
             while len(self._blocks) > 1 and sum(map(_nbytes, self._blocks.values())) > CACHE_BYTES:
                 self._blocks.popitem(last=False)
         return block
+
+    def gather(
+        self, rows: slice | np.ndarray, *, labels: bool, info: bool
+    ) -> tuple[Crystals, FrameLabels | None]:
+        """Return crystals, and labels if asked for, in the order of ``rows``.
+
+        Parameters
+        ----------
+        rows : slice, or ndarray of int of shape (m,)
+            Rows of the files.
+        labels, info : bool
+            Whether to read the labels and the columns, too.
+
+        Returns
+        -------
+        crystals : Crystals of shape (m,)
+            The crystals.
+        labels : FrameLabels or None
+            Their labels, if they were asked for and there are any.
+
+        Raises
+        ------
+        ValueError
+            If there are no rows, or a file is not as it was written.
+        """
+        if isinstance(rows, slice):
+            rows = np.arange(rows.start, rows.stop)
+        if not len(rows):
+            raise ValueError("There are no crystals to read: the selection is empty.")
+        # 1. Read block after block, in the order of the files.
+        order = np.argsort(rows, kind="stable")
+        ascending = rows[order]
+        numbers = np.searchsorted(self.starts, ascending, side="right") - 1
+        bounds = [0, *(np.flatnonzero(np.diff(numbers)) + 1).tolist(), len(numbers)]
+        crystals, frames = [], []
+        for first, last in pairwise(bounds):
+            number = int(numbers[first])
+            block, block_labels = self.block(number, labels=labels, info=info)
+            local = ascending[first:last] - self.starts[number]
+            crystals.append(block[local])
+            if block_labels is not None:
+                frames.append(block_labels[local])
+        joined = Crystals.concatenate(crystals)
+        joined_labels = FrameLabels.concatenate(frames) if frames else None
+        # 2. Go back to the order that was asked for.
+        if (np.diff(order) == 1).all():
+            return joined, joined_labels
+        back = np.empty_like(order)
+        back[order] = np.arange(len(order))
+        return joined[back], None if joined_labels is None else joined_labels[back]
 
     def _read(self, number: int, labels: bool, info: bool) -> Block:
         index = self._shard_of[number]

@@ -100,7 +100,7 @@ def write_crystals(
     >>> write_crystals(tempfile.mkdtemp(), batches)
     CrystalStore(n=4, shards=1, info=['modulus'])
     """
-    from ._crystal_store import open_crystals
+    from ._open import open_crystals
 
     import_extra("pyarrow", "store", "write_crystals")
     path = check_path("folder", folder)
