@@ -14,7 +14,7 @@ from ._json_frames import FrameRecord, gather_frames, numbers_of_atoms, vectors_
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
 from ._parameters import check_choice
-from ._parquet_pieces import KBAR_OF_VASP
+from ._parquet_rows import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
 from ._structure_dicts import arrays_from_dict
 

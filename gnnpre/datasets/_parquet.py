@@ -12,7 +12,8 @@ from ..graphs import Crystals, FrameLabels
 from ._info_columns import join_labels
 from ._label_checks import check_labels
 from ._parameters import check_names
-from ._parquet_pieces import ParquetPiece, iterate_parquet
+from ._parquet_pieces import iterate_parquet
+from ._parquet_rows import ParquetPiece
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -14,7 +14,8 @@ from gnnpre._validation import check_path
 from ..graphs import Crystals, FrameLabels
 from ._composition import composition_keys, formula_column
 from ._extras import import_extra
-from ._parquet_pieces import ATOM_COLUMNS, KBAR_OF_VASP
+from ._parquet_columns import ATOM_COLUMNS
+from ._parquet_rows import KBAR_OF_VASP
 from ._written_columns import check_labels_of, written_columns
 
 __all__ = ["plain_values", "rows_table", "to_parquet", "write_rows"]

@@ -11,7 +11,9 @@ import numpy as np
 
 from ...graphs import Crystals, FrameLabels
 from .._arrow import plain_column
-from .._parquet_pieces import Selection, convert_rows, iterate_group, select_columns
+from .._parquet_columns import Selection, select_columns
+from .._parquet_pieces import iterate_group
+from .._parquet_rows import convert_rows
 from ._manifest import Manifest, Shard, file_sha256
 
 __all__ = ["StoreReader"]
