@@ -8,6 +8,7 @@ import torch
 from ._crystal_graphs import CrystalGraphs
 from ._crystals import Crystals
 from ._neighbors import Edges, expected_edges, find_edges, join_edges
+from ._search import index_type
 from ._settings import GraphSettings
 from ._tensors import share_memory
 
@@ -45,7 +46,8 @@ def join_graphs(
     crystals: Crystals, edges: Iterable[Edges], settings: GraphSettings
 ) -> CrystalGraphs:
     """Join crystals and the edges of consecutive pieces of them."""
-    arrays = join_edges(edges, expected_edges(crystals, settings))
+    dtype = index_type(crystals.n_atoms)
+    arrays = join_edges(edges, expected_edges(crystals, settings), dtype)
     tensors = {
         "atomic_numbers": crystals.atomic_numbers,
         "positions": crystals.positions,

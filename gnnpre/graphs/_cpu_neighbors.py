@@ -5,7 +5,7 @@ import threading
 import numpy as np
 
 from ._crystals import Crystals
-from ._search import CUTOFF_TOLERANCE, NeighborPairs
+from ._search import CUTOFF_TOLERANCE, SHORTEST_DISTANCE, NeighborPairs, index_type
 from ._settings import GraphSettings
 
 __all__ = ["search_on_cpu"]
@@ -15,7 +15,7 @@ WIDENING = 1.4
 # The search sorts atoms into bins as wide as its radius, at 200 bytes each. Structures that are
 # wide for their number of atoms are searched with a larger radius, which takes fewer bins.
 FEW_BINS, BINS_PER_ATOM = 1e4, 64
-# Pairs that memory is kept for between searches: 28 MB.
+# Pairs that memory is kept for between searches: at most 22 MB.
 LARGEST_SCRATCH = 1_000_000
 
 
@@ -53,8 +53,9 @@ def search_on_cpu(crystals: Crystals, settings: GraphSettings) -> NeighborPairs:
         results.append(_within(pairs, radius) if radius < smallest[row] else pairs)
     targets, sources, shifts, distances = zip(*results, strict=True)
     counts = np.array([len(distance) for distance in distances])
-    # Narrow types while concatenating: the arrays of the search are 64 bits wide.
-    index, shift, distance = SCRATCH.arrays(int(counts.sum()))
+    # Narrow types while concatenating: the arrays of the search are 64 bits wide. The preparation
+    # of the search bounds shifts by some thousands.
+    index, shift, distance = SCRATCH.arrays(int(counts.sum()), index_type(crystals.n_atoms))
     np.concatenate(sources, out=index[0], casting="unsafe")
     np.concatenate(targets, out=index[1], casting="unsafe")
     np.concatenate(shifts, out=shift, casting="unsafe")
@@ -70,19 +71,22 @@ class _Scratch(threading.local):
 
     def __init__(self) -> None:
         self.capacity = 0
+        self.dtype: type[np.signedinteger] = np.int16
 
-    def arrays(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def arrays(
+        self, n: int, dtype: type[np.signedinteger]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return arrays for ``n`` pairs: index (2, n), shift (n, 3) and distance (n,)."""
         if n > LARGEST_SCRATCH:
-            return _empty(n)
-        if n > self.capacity:
-            self.capacity = min(2 * n, LARGEST_SCRATCH)
-            self.index, self.shift, self.distance = _empty(self.capacity)
+            return _empty(n, dtype)
+        if n > self.capacity or dtype is not self.dtype:
+            self.capacity, self.dtype = min(max(2 * n, self.capacity), LARGEST_SCRATCH), dtype
+            self.index, self.shift, self.distance = _empty(self.capacity, dtype)
         return self.index[:, :n], self.shift[:n], self.distance[:n]
 
 
-def _empty(n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    return np.empty((2, n), dtype=np.int32), np.empty((n, 3), dtype=np.int32), np.empty(n)
+def _empty(n: int, dtype: type[np.signedinteger]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    return np.empty((2, n), dtype=dtype), np.empty((n, 3), dtype=np.int16), np.empty(n)
 
 
 SCRATCH = _Scratch()
@@ -97,13 +101,19 @@ def _without_itself(
     index: np.ndarray, shift: np.ndarray, distance: np.ndarray, n_pairs: np.ndarray
 ) -> NeighborPairs:
     """Remove each atom itself, which the search returns once, at distance 0."""
-    near = np.flatnonzero(distance <= CUTOFF_TOLERANCE)
-    itself = (index[0, near] == index[1, near]) & ~shift[near].any(axis=1)
+    near = np.flatnonzero(distance < SHORTEST_DISTANCE)
+    itself = (distance[near] <= CUTOFF_TOLERANCE) & (index[0, near] == index[1, near])
+    itself &= ~shift[near].any(axis=1)
     is_pair = np.ones(len(distance), dtype=bool)
     is_pair[near[itself]] = False
     rows = np.flatnonzero(is_pair)
+    too_near = None if itself.all() else int(np.searchsorted(rows, near[~itself][0]))
     return NeighborPairs(
-        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_pairs
+        index.take(rows, axis=1),
+        shift.take(rows, axis=0),
+        distance.take(rows),
+        n_pairs,
+        too_near,
     )
 
 

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from ._crystals import Crystals
 from ._indexing import flat_indices, offsets_from_counts
-from ._search import CUTOFF_TOLERANCE, NeighborPairs
+from ._search import CUTOFF_TOLERANCE, SHORTEST_DISTANCE, NeighborPairs
 from ._settings import GraphSettings
 
 __all__ = ["check_installed", "search_on_device"]
@@ -151,7 +151,12 @@ def _join(results: list[NeighborPairs], order: np.ndarray) -> NeighborPairs:
     rows = flat_indices(offsets_from_counts(n_pairs), position)
     index = np.concatenate([pairs.index for pairs in results], axis=1)
     shift = np.concatenate([pairs.shift for pairs in results])
-    distance = np.concatenate([pairs.distance for pairs in results])
+    distance = np.concatenate([pairs.distance for pairs in results]).take(rows)
+    near = np.flatnonzero(distance < SHORTEST_DISTANCE)
     return NeighborPairs(
-        index.take(rows, axis=1), shift.take(rows, axis=0), distance.take(rows), n_pairs[position]
+        index.take(rows, axis=1),
+        shift.take(rows, axis=0),
+        distance,
+        n_pairs[position],
+        int(near[0]) if len(near) else None,
     )

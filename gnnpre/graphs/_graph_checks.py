@@ -9,6 +9,7 @@ from torch import Tensor
 
 from ._crystal_arrays import check_atoms, check_cells, check_counts, crystal_of_row, number_array
 from ._indexing import offsets_from_counts
+from ._search import index_type
 from ._tensors import share_memory
 
 __all__ = ["DTYPES", "FIELDS", "check_graphs"]
@@ -16,7 +17,7 @@ __all__ = ["DTYPES", "FIELDS", "check_graphs"]
 DTYPES = {
     "atomic_numbers": torch.int32,
     "positions": torch.float64,
-    "edge_index": torch.int32,
+    "edge_index": torch.int32,  # int16 unless a crystal has more atoms than that can count
     "edge_shift": torch.int8,
     "cell": torch.float64,
     "pbc": torch.bool,
@@ -47,8 +48,10 @@ def check_graphs(fields: Mapping[str, Any]) -> dict[str, Tensor]:
     check_cells(checked["cell"])
     check_atoms(checked["atomic_numbers"], checked["positions"], checked["n_atoms"])
     _check_edges(checked)
+    narrow = torch.from_numpy(np.empty(0, dtype=index_type(checked["n_atoms"]))).dtype
+    dtypes = {**DTYPES, "edge_index": narrow}
     return {
-        name: _as_tensor(array, DTYPES[name], fields[name], device)
+        name: _as_tensor(array, dtypes[name], fields[name], device)
         for name, array in checked.items()
     }
 
@@ -66,14 +69,17 @@ def _as_tensor(array: np.ndarray, dtype: torch.dtype, original: Any, device: Any
     # The tensor that came in is used as it is: memory of millions of edges is not copied.
     if isinstance(original, Tensor) and original.dtype == dtype:
         return original.detach()
-    return share_memory(array).to(device)
+    return share_memory(array).to(device, dtype)
 
 
 def _check_types(arrays: Mapping[str, Any]) -> dict[str, np.ndarray]:
     """Check types, shapes and counts, on which the assignment of rows to crystals relies."""
 
     def read(name: str, shape: tuple[int, ...]) -> np.ndarray:
-        return number_array(name, arrays[name], str(DTYPES[name]).removeprefix("torch."), shape)
+        dtype = str(DTYPES[name]).removeprefix("torch.")
+        if name == "edge_index" and getattr(arrays[name], "dtype", None) == np.int16:
+            dtype = "int16"  # as graphs hold them: not copied
+        return number_array(name, arrays[name], dtype, shape)
 
     n_atoms = read("n_atoms", (-1,))
     n = len(n_atoms)

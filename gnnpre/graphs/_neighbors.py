@@ -2,16 +2,18 @@
 
 from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import Any
 
 import numpy as np
 import torch
 
+from ._compiled_search import LEFT, find_search, search_compiled
 from ._cpu_neighbors import search_on_cpu
 from ._crystal_arrays import crystal_of_row
 from ._crystals import Crystals
 from ._gpu_neighbors import search_on_device
-from ._search import NeighborPairs
-from ._search_frame import prepare_search, restore_shifts
+from ._search import NeighborPairs, index_type
+from ._search_frame import SearchFrame, prepare_search, restore_shifts
 from ._search_work import LARGEST_SHIFT, MOST_EDGES
 from ._settings import GraphSettings
 
@@ -19,29 +21,28 @@ __all__ = ["Edges", "expected_edges", "find_edges", "join_edges"]
 
 # Below this number of edges a copy costs nothing.
 MANY_EDGES = 2**22
-# Two atoms nearer than this (Å) are one atom entered twice.
-SHORTEST_DISTANCE = 0.01
 
 
 @dataclass(frozen=True)
 class Edges:
     """Edges of n crystals; atoms are counted within their crystal, and sorted by target."""
 
-    index: np.ndarray  # (2, E) int32: source, target
+    index: np.ndarray  # (2, E) int16, or int32 for large crystals: source, target
     shift: np.ndarray  # (E, 3) int8: cells between source and its image
     n_edges: np.ndarray  # (n,)
     # Cells (3, 3) of the crystals whose shifts need another one.
     cells: dict[int, np.ndarray] = field(default_factory=dict)
 
 
-def join_edges(pieces: Iterable[Edges], expected: int) -> Edges:
+def join_edges(pieces: Iterable[Edges], expected: int, dtype: type[np.signedinteger]) -> Edges:
     """Concatenate the edges of consecutive pieces of crystals as they come.
 
     They are written into arrays for about ``expected`` edges, of which only what is written takes
-    memory: all pieces and their concatenation would take twice the memory of the graphs.
+    memory: all pieces and their concatenation would take twice the memory of the graphs. Atoms are
+    counted in integers of ``dtype``.
     """
     capacity = max(expected, 1)
-    index, shift = np.empty((2, capacity), dtype=np.int32), np.empty((capacity, 3), dtype=np.int8)
+    index, shift = np.empty((2, capacity), dtype=dtype), np.empty((capacity, 3), dtype=np.int8)
     n_edges: list[np.ndarray] = []
     cells: dict[int, np.ndarray] = {}
     n_crystals, start = 0, 0
@@ -88,18 +89,58 @@ def find_edges(
     device: torch.device | None = None,
 ) -> Edges:
     """Find the edges of ``crystals``; ``first`` is the row of the first one in the user's X."""
-    # 1. all pairs within the cutoff, found in compact cells
     frame = prepare_search(crystals, settings, first)
-    if device is None or device.type == "cpu":
-        pairs = search_on_cpu(frame.crystals, settings)
-    else:
+    if device is not None and device.type != "cpu":
         pairs = search_on_device(frame.crystals, settings, device)
+    else:
+        library = find_search() if settings.max_neighbors is None else None
+        if library is not None:
+            return _find_compiled(library, frame, crystals, settings, first)
+        pairs = search_on_cpu(frame.crystals, settings)
+    return _edges_of(pairs, frame, crystals, settings, first)
+
+
+def _find_compiled(
+    library: Any, frame: SearchFrame, crystals: Crystals, settings: GraphSettings, first: int
+) -> Edges:
+    """Find all edges by the kernel, and by pymatgen in the crystals that it leaves.
+
+    A crystal is left for what it is, whatever the others are: its edges always come in one order.
+    """
+    skipped = np.zeros(len(crystals), dtype=bool)
+    skipped[list(frame.reframed)] = True
+    room = expected_edges(frame.crystals, settings)
+    index, shift, n_edges = search_compiled(library, frame.crystals, settings.cutoff, room, skipped)
+    if (n_edges != LEFT).all():
+        return Edges(index, shift, n_edges)
+    start, pieces = 0, []
+    for row, count in enumerate(n_edges.tolist()):
+        if count == LEFT:
+            crystal = crystals[row : row + 1]
+            alone = prepare_search(crystal, settings, first + row)
+            pairs = search_on_cpu(alone.crystals, settings)
+            pieces.append(_edges_of(pairs, alone, crystal, settings, first + row))
+        else:
+            edges = slice(start, start + count)
+            pieces.append(Edges(index[:, edges], shift[edges], n_edges[row : row + 1]))
+            start += count
+    return join_edges(pieces, room, index_type(crystals.n_atoms))
+
+
+def _edges_of(
+    pairs: NeighborPairs,
+    frame: SearchFrame,
+    crystals: Crystals,
+    settings: GraphSettings,
+    first: int,
+) -> Edges:
+    """Return the edges for the pairs that a search in compact cells has found."""
     _check_distances(pairs, first)
-    # 2. shifts between the atoms as the user placed them
+    # 1. shifts between the atoms as the user placed them
     shift, cells = restore_shifts(frame, crystals, pairs.index, pairs.shift, pairs.n_pairs)
     _check_shifts(shift, pairs.n_pairs, first)
     shift = shift.astype(np.int8)
-    # 3. the nearest neighbours only, if asked for
+    # 2. the nearest neighbours only, if asked for
     if settings.max_neighbors is None:
         return Edges(pairs.index, shift, pairs.n_pairs, cells)
     crystal = np.repeat(np.arange(len(crystals)), pairs.n_pairs)
@@ -130,15 +171,15 @@ def _nearest(
 
 
 def _check_distances(pairs: NeighborPairs, first: int) -> None:
-    near = np.flatnonzero(pairs.distance < SHORTEST_DISTANCE)
-    if len(near):
-        crystal, _ = crystal_of_row(near[0], pairs.n_pairs)
-        source, target = pairs.index[:, near[0]]
-        raise ValueError(
-            f"Structure {first + crystal}: atoms {target} and {source} (or one of its images) are "
-            f"{pairs.distance[near[0]]:.2g} Å apart, at the same position. Remove one of them "
-            "(pymatgen's Structure.merge_sites)."
-        )
+    if pairs.too_near is None:
+        return
+    crystal, _ = crystal_of_row(pairs.too_near, pairs.n_pairs)
+    source, target = pairs.index[:, pairs.too_near]
+    raise ValueError(
+        f"Structure {first + crystal}: atoms {target} and {source} (or one of its images) are "
+        f"{pairs.distance[pairs.too_near]:.2g} Å apart, at the same position. Remove one of them "
+        "(pymatgen's Structure.merge_sites)."
+    )
 
 
 def _check_shifts(shift: np.ndarray, n_pairs: np.ndarray, first: int) -> None:

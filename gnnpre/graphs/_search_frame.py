@@ -121,7 +121,8 @@ def restore_shifts(
     if not frame.reframed:
         return shift, {}
     offsets = offsets_from_counts(n_edges)
-    shift, cells = shift.copy(), {}
+    # Wide integers: shifts between the atoms of a cell that is skewed a lot are large.
+    shift, cells = shift.astype(np.int64), {}
     for row, reframing in frame.reframed.items():
         edges = slice(offsets[row], offsets[row + 1])
         reduced = reframing.original_shifts(index[:, edges], shift[edges])

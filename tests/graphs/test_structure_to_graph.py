@@ -408,6 +408,6 @@ def test_edges_are_joined_whatever_their_number_was_expected_to_be(structures, e
 
     settings, crystals = GraphSettings(cutoff=4.0), as_crystals(structures)
     whole = find_edges(crystals, settings)
-    joined = join_edges((find_edges(c, settings) for c in crystals.split(2)), expected)
+    joined = join_edges((find_edges(c, settings) for c in crystals.split(2)), expected, np.int16)
     for name in ("index", "shift", "n_edges"):
         np.testing.assert_array_equal(getattr(joined, name), getattr(whole, name))

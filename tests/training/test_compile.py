@@ -7,8 +7,8 @@ import pytest
 import torch
 
 from gnnpre import CGCNN, PropertyRegressor, TorchMDNet
+from gnnpre._compiler import CompilerError
 from gnnpre.backbones.messages import _blocks, _kernel_sums, _neighbors, _torch_compile
-from gnnpre.backbones.messages._compiler import CompilerError
 from gnnpre.training import _settings
 
 

@@ -5,9 +5,10 @@ An :class:`EdgeMessage` is a formula for the message from one atom to another al
 (block by block, by a kernel in C, or compiled by torch) does not concern a backbone.
 """
 
+from gnnpre._compiler import has_compiler
+
 from ._activations import SILU, SOFTPLUS, Activation
 from ._attention import AttentionMessage
-from ._compiler import has_compiler
 from ._filtered import FilteredMessage
 from ._gated import GatedMessage
 from ._message import EdgeMessage, KernelSpec, LinearMap

@@ -10,12 +10,12 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
+from gnnpre._compiler import CompilerError
+from gnnpre._kernel_cache import load_kernel
 from gnnpre._warnings import PerformanceWarning, warn_user
 from gnnpre.graphs import EdgePairs
 
 from ._blocks import empty_gradients
-from ._compiler import CompilerError
-from ._kernel_cache import load_kernel
 from ._message import EdgeMessage, KernelSpec, LinearMap
 from ._roles import SHARED, Gradients
 
@@ -216,7 +216,8 @@ def _width(x: Tensor | LinearMap) -> int:
 def _library(spec: KernelSpec, real_bits: int) -> ctypes.CDLL | None:
     """Load the kernel; warn and return None if there is no compiler or it fails."""
     try:
-        library = load_kernel(spec.source, (("REAL_BITS", real_bits), *spec.constants))
+        constants = (("REAL_BITS", real_bits), *spec.constants)
+        library = load_kernel(spec.source, constants, __package__)
         declare_functions(library, spec, real_bits)
     except CompilerError as error:
         warn_user(

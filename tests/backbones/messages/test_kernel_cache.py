@@ -12,21 +12,20 @@ from pathlib import Path
 
 import pytest
 
-from gnnpre import _home
+from gnnpre import _compiler, _home, _kernel_cache
+from gnnpre._compiler import CompilerError
+from gnnpre._kernel_cache import load_kernel
 from gnnpre.backbones.messages import (
     KernelSpec,
-    _compiler,
-    _kernel_cache,
     _kernel_sums,
     has_compiler,
 )
-from gnnpre.backbones.messages._compiler import CompilerError
-from gnnpre.backbones.messages._kernel_cache import load_kernel
 
+PACKAGE = "gnnpre.backbones.messages"
 CONSTANTS = (("REAL_BITS", 32), ("CHANNELS", 3))
 LOAD = (
-    "from gnnpre.backbones.messages._kernel_cache import load_kernel\n"
-    f"load_kernel('filtered', {CONSTANTS!r}).value_of_ranges"
+    "from gnnpre._kernel_cache import load_kernel\n"
+    f"load_kernel('filtered', {CONSTANTS!r}, {PACKAGE!r}).value_of_ranges"
 )
 NOBODY = 65534
 
@@ -67,7 +66,7 @@ def give_away(monkeypatch):
 
 def load():
     forget()
-    return load_kernel("filtered", CONSTANTS)
+    return load_kernel("filtered", CONSTANTS, PACKAGE)
 
 
 def files_of(home):
@@ -98,11 +97,11 @@ def test_folder_and_files_are_private(home):
 
 def test_another_size_and_another_processor_are_other_files(home, monkeypatch):
     load()
-    load_kernel("filtered", (("REAL_BITS", 32), ("CHANNELS", 4)))
+    load_kernel("filtered", (("REAL_BITS", 32), ("CHANNELS", 4)), PACKAGE)
     forget()
     with monkeypatch.context() as patch:
         patch.setattr(_kernel_cache, "describe_compiler", lambda: ("another",))
-        load_kernel("filtered", CONSTANTS)
+        load_kernel("filtered", CONSTANTS, PACKAGE)
     names = [path.name.rsplit("-", 1)[0] for path in files_of(home)]
     assert len(set(names)) == 3
 
@@ -110,8 +109,10 @@ def test_another_size_and_another_processor_are_other_files(home, monkeypatch):
 @pytest.mark.parametrize("file", ["edge_math.h", "edge_map.h", "edge_ranges.h", "filtered.c"])
 def test_a_change_of_the_source_is_another_file(home, monkeypatch, file):
     load()
-    texts = _kernel_cache.read_sources()
-    monkeypatch.setattr(_kernel_cache, "read_sources", lambda: {**texts, file: texts[file] + "\n"})
+    texts = _kernel_cache.read_sources(PACKAGE)
+    monkeypatch.setattr(
+        _kernel_cache, "read_sources", lambda _: {**texts, file: texts[file] + "\n"}
+    )
     load()
     assert len({path.name.rsplit("-", 1)[0] for path in files_of(home)}) == 2
 
@@ -227,7 +228,7 @@ def test_a_relative_home_stays_where_it_was(tmp_path, monkeypatch):
     load()
     (tmp_path / "elsewhere").mkdir()
     monkeypatch.chdir(tmp_path / "elsewhere")
-    load_kernel("filtered", (("REAL_BITS", 32), ("CHANNELS", 4)))
+    load_kernel("filtered", (("REAL_BITS", 32), ("CHANNELS", 4)), PACKAGE)
     assert len(files_of(tmp_path / "relative" / "kernels")) == 2
     assert not (tmp_path / "elsewhere" / "relative").exists()
 
@@ -284,7 +285,7 @@ def test_folders_of_killed_processes_are_removed(home):
     long_ago = time.time() - 2 * _kernel_cache.STALE_SECONDS
     for folder in (old, private):
         os.utime(folder, (long_ago, long_ago))
-    load_kernel("filtered", (("REAL_BITS", 32), ("CHANNELS", 4)))
+    load_kernel("filtered", (("REAL_BITS", 32), ("CHANNELS", 4)), PACKAGE)
     assert new.exists()
     assert not old.exists()
     home.chmod(0o777)
@@ -379,7 +380,7 @@ def test_a_compiler_that_crashes(monkeypatch, tmp_path):
 
 def test_compiler_that_fails_says_why(home):
     with pytest.raises(CompilerError, match=r"failed on gated\.c: .*error: "):
-        load_kernel("gated", (*CONSTANTS, ("ACTIVATION", "nonsense")))
+        load_kernel("gated", (*CONSTANTS, ("ACTIVATION", "nonsense")), PACKAGE)
     assert files_of(home) == []
 
 
@@ -425,7 +426,9 @@ def test_a_library_without_the_functions_is_an_error(home):
 
 def test_sources_are_in_the_package():
     headers = {"edge_math.h", "edge_map.h", "edge_ranges.h"}
-    assert headers | {"gated.c", "attention.c", "filtered.c"} == set(_kernel_cache.read_sources())
+    assert headers | {"gated.c", "attention.c", "filtered.c"} == set(
+        _kernel_cache.read_sources(PACKAGE)
+    )
 
 
 @pytest.mark.parametrize("bits", [32, 64])
@@ -434,9 +437,9 @@ def test_sources_compile_without_warnings(home, monkeypatch, bits):
     monkeypatch.setattr(_compiler, "FLAGS", (*_compiler.FLAGS, *flags))
     real = ("REAL_BITS", bits)
     for activation in ("silu", "softplus"):
-        load_kernel("gated", (real, ("CHANNELS", 5), ("ACTIVATION", activation)))
-    load_kernel("filtered", (real, ("CHANNELS", 5)))
+        load_kernel("gated", (real, ("CHANNELS", 5), ("ACTIVATION", activation)), PACKAGE)
+    load_kernel("filtered", (real, ("CHANNELS", 5)), PACKAGE)
     for vectors in (0, 1):
         for cutoff in (0, 1):
             sizes = (("CHANNELS", 6), ("HEADS", 2), ("VECTORS", vectors), ("VECTOR_CUTOFF", cutoff))
-            load_kernel("attention", (real, *sizes))
+            load_kernel("attention", (real, *sizes), PACKAGE)

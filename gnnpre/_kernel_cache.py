@@ -33,7 +33,9 @@ STALE_SECONDS = 3600.0
 
 
 @lru_cache
-def load_kernel(source: str, constants: tuple[tuple[str, int | str], ...]) -> ctypes.CDLL:
+def load_kernel(
+    source: str, constants: tuple[tuple[str, int | str], ...], package: str
+) -> ctypes.CDLL:
     """Load a file of ``kernels/`` compiled with some macros; compile it first if need be.
 
     Compiled kernels are kept in the folder ``kernels`` of ``GNNPRE_HOME``, or of the user's cache.
@@ -45,6 +47,8 @@ def load_kernel(source: str, constants: tuple[tuple[str, int | str], ...]) -> ct
         Name of the file, without ``.c``.
     constants : tuple of (str, int or str)
         Macros.
+    package : str
+        The package whose folder ``kernels`` holds the file.
 
     Returns
     -------
@@ -56,7 +60,7 @@ def load_kernel(source: str, constants: tuple[tuple[str, int | str], ...]) -> ct
     CompilerError
         If there is no C compiler, or it fails, or its result cannot be loaded.
     """
-    texts = read_sources()
+    texts = read_sources(package)
     headers = [text for name, text in sorted(texts.items()) if name.endswith(".h")]
     recipe = (describe_compiler(), constants, headers, texts[f"{source}.c"])
     stem = f"{source}-{hashlib.sha256(repr(recipe).encode()).hexdigest()[:20]}"
@@ -72,9 +76,9 @@ def load_kernel(source: str, constants: tuple[tuple[str, int | str], ...]) -> ct
         raise CompilerError(f"{source}.c was compiled but cannot be loaded: {error}") from error
 
 
-def read_sources() -> dict[str, str]:
-    """Return the texts of all files in ``kernels/``, by name."""
-    folder = files(__package__).joinpath("kernels")
+def read_sources(package: str) -> dict[str, str]:
+    """Return the texts of all files in the folder ``kernels`` of a package, by name."""
+    folder = files(package).joinpath("kernels")
     return {
         item.name: item.read_text(encoding="utf-8")
         for item in folder.iterdir()
