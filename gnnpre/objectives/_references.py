@@ -1,5 +1,6 @@
 """Reference energies of elements, fitted to the energies of crystals."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def element_counts(crystals: Crystals, n_elements: int) -> Any:
     entries = crystal * n_elements + (crystals.atomic_numbers.astype(np.int64) - 1)
     entries, counts = np.unique(entries, return_counts=True)
     rows, columns = (index.astype(np.int32) for index in np.divmod(entries, n_elements))
-    values = counts.astype(np.float64), (rows, columns)
+    values = counts.astype(np.int32), (rows, columns)
     return sparse.csr_array(values, shape=(len(crystals), n_elements))
 
 
@@ -57,11 +58,11 @@ def fit_reference_energies(counts: Any, energy: np.ndarray) -> np.ndarray:
     ndarray of shape (n_elements,)
         The reference energies.
     """
-    fractions, per_atom = _per_atom(counts, energy)
+    per_atom = energy / counts.sum(axis=1)
     # The fractions of a crystal add up to 1: the mean is a solution for a single composition.
     references = np.full(counts.shape[1], per_atom.mean())
     for _ in range(1 + N_REFINEMENTS):
-        references = references + _minimum_norm(fractions, per_atom - fractions @ references)
+        references = references + _minimum_norm(counts, energy, references)
     return references
 
 
@@ -75,35 +76,50 @@ def cell_offset(counts: Any, energy: np.ndarray) -> tuple[float, float]:
     explained : float
         Share that it explains of the variance per atom which the elements leave unexplained.
     """
-    fractions, per_atom = _per_atom(counts, energy)
-    columns = sparse.hstack([fractions, 1.0 / counts.sum(axis=1)[:, None]], format="csr")
-    solution = np.zeros(columns.shape[1])
+    solution = np.zeros(counts.shape[1] + 1)
     for _ in range(1 + N_REFINEMENTS):
-        solution = solution + _minimum_norm(columns, per_atom - columns @ solution)
-    with_offset = per_atom - columns @ solution
-    without = per_atom - fractions @ fit_reference_energies(counts, energy)
+        solution = solution + _minimum_norm(counts, energy, solution)
+    with_offset = _remainder(counts, energy, solution)
+    without = _remainder(counts, energy, fit_reference_energies(counts, energy))
     total = float(np.square(without).sum())
     explained = 1.0 - float(np.square(with_offset).sum()) / total if total > 0 else 0.0
     return float(solution[-1]), explained
 
 
-def _per_atom(counts: Any, energy: np.ndarray) -> tuple[Any, np.ndarray]:
-    """Return atomic fractions, sparse, and energies per atom."""
-    n_atoms = counts.sum(axis=1)
-    return sparse.diags_array(1.0 / n_atoms).tocsr() @ sparse.csr_array(counts), energy / n_atoms
+def _remainder(counts: Any, energy: np.ndarray, solution: np.ndarray) -> np.ndarray:
+    """Return what a solution leaves of the energies per atom, (n,)."""
+    return np.concatenate([values for _, values in _blocks(counts, energy, solution)])
 
 
-def _minimum_norm(columns: Any, values: np.ndarray) -> np.ndarray:
-    """Solve ``columns @ x = values`` by least squares, x of minimum norm.
+def _minimum_norm(counts: Any, energy: np.ndarray, solution: np.ndarray) -> np.ndarray:
+    """Return the correction of a solution: that of what it leaves, of minimum norm.
 
     An orthogonal factorisation block by block leaves a small triangle with the same solution, so
     that a million crystals take seconds. Normal equations would square the condition number.
     """
-    triangle = np.empty((0, columns.shape[1] + 1))
-    for start in range(0, len(values), BLOCK):
-        block = slice(start, start + BLOCK)
-        rows = np.column_stack([columns[block].toarray(), values[block]])
+    triangle = np.empty((0, len(solution) + 1))
+    for columns, values in _blocks(counts, energy, solution):
+        rows = np.column_stack([columns, values])
         triangle = np.asarray(np.linalg.qr(np.vstack([triangle, rows]), mode="r"))
-    solution: np.ndarray
-    solution = np.linalg.lstsq(triangle[:, :-1], triangle[:, -1], rcond=RELATIVE_CUTOFF)[0]
-    return solution
+    correction: np.ndarray
+    correction = np.linalg.lstsq(triangle[:, :-1], triangle[:, -1], rcond=RELATIVE_CUTOFF)[0]
+    return correction
+
+
+def _blocks(
+    counts: Any, energy: np.ndarray, solution: np.ndarray
+) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Yield the equations of some crystals after the other, per atom: columns and remainders.
+
+    Columns are the fractions of the elements and, where the solution has a number more than there
+    are elements, one over the number of atoms. All of them at once would take more memory than
+    the counts.
+    """
+    for start in range(0, len(energy), BLOCK):
+        block = counts[start : start + BLOCK]
+        dense = np.asarray(block.toarray() if sparse.issparse(block) else block, dtype=np.float64)
+        n_atoms = dense.sum(axis=1)
+        columns = dense / n_atoms[:, None]
+        if len(solution) > columns.shape[1]:
+            columns = np.column_stack([columns, 1.0 / n_atoms])
+        yield columns, energy[start : start + BLOCK] / n_atoms - columns @ solution
