@@ -253,7 +253,9 @@ class FrameLabels:
             # decode_columns takes its tensors out of the dict: the labels remain.
             n, n_atoms = len(tensors["n_atoms"]), int(tensors["n_atoms"].sum())
             info = decode_columns(tensors, metadata["info"], n)
-            atom_info = decode_columns(tensors, metadata["atom_info"], n_atoms, ATOM_PREFIX)
+            # Files from before there were columns of atoms do not mention any.
+            described = metadata.get("atom_info", [])
+            atom_info = decode_columns(tensors, described, n_atoms, ATOM_PREFIX)
             check_names(tensors, ARRAYS)
             arrays: dict[str, Any] = {name: tensor.numpy() for name, tensor in tensors.items()}
             labels = cls(**arrays, atom_info=atom_info)

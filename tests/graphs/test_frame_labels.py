@@ -5,8 +5,11 @@ import pickle
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 
+from gnnpre._storage import save_tensors
 from gnnpre.graphs import FrameLabels
+from gnnpre.graphs._frame_labels import ARRAYS
 
 COUNTS = np.array([2, 1, 3, 1])
 
@@ -160,6 +163,14 @@ def test_nothing_does_not_join():
 
 def test_pickle_round_trip(labels):
     assert_same_labels(pickle.loads(pickle.dumps(labels)), labels)
+
+
+def test_a_file_from_before_there_were_columns_of_atoms(labels, tmp_path):
+    tensors = {name: torch.from_numpy(getattr(labels, name)) for name in ARRAYS}
+    save_tensors(tmp_path / "labels", tensors, kind="FrameLabels", metadata={"info": []})
+    loaded = FrameLabels.load(tmp_path / "labels")
+    assert (loaded.atom_info, loaded.info) == ({}, {})
+    np.testing.assert_array_equal(loaded.forces, labels.forces)
 
 
 @pytest.mark.parametrize("key", [slice(None), slice(1, 2)], ids=["four", "one"])
