@@ -28,8 +28,9 @@ from sklearn.model_selection import cross_val_score
 
 from gnnpre import CGCNN, ForceField, Pretrainer, PropertyRegressor
 from gnnpre.calculators import relax_structures
-from gnnpre.datasets import make_emt_frames, make_emt_property
+from gnnpre.datasets import make_emt_frames, make_emt_property, open_crystals, write_crystals
 from gnnpre.exceptions import GnnpreWarning
+from gnnpre.graphs import Crystals
 from gnnpre.model_selection import PruningSearchCV
 from gnnpre.study import DataSet, Network, Strategy, Study, run_study
 
@@ -48,9 +49,43 @@ def fit() -> None:
     try:
         model.fit(STRUCTURES, Y)
     finally:
-        if hasattr(model, "net_"):
-            assert len(model.history_) >= 1
-            assert len(model.predict(STRUCTURES[:3])) == 3
+        _check_fitted(model)
+
+
+def two_processes() -> None:
+    model = regressor(max_epochs=60, n_processes=2)
+    try:
+        model.fit(STRUCTURES, Y)
+    finally:
+        _check_fitted(model)
+
+
+def store() -> None:
+    if not Path("store").exists():
+        write_crystals("store", [(Crystals.from_structures(STRUCTURES), {"modulus": Y})])
+    crystals = open_crystals("store", n_threads=2)
+    model = regressor(max_epochs=40, checkpoint_dir="states")
+    try:
+        model.fit(crystals, crystals.info["modulus"])
+    finally:
+        _check_fitted(model)
+
+
+def written_store() -> None:
+    crystals = Crystals.from_structures(STRUCTURES)
+    batches = [(crystals[k : k + 1], {"modulus": Y[k : k + 1]}) for k in range(len(Y))]
+    try:
+        write_crystals("store", batches, shard_rows=1)
+    except KeyboardInterrupt:
+        # A second call goes on with the files that are missing.
+        assert len(write_crystals("store", batches, shard_rows=1)) == len(Y)
+        raise
+
+
+def _check_fitted(model: PropertyRegressor) -> None:
+    if hasattr(model, "net_"):
+        assert len(model.history_) >= 1
+        assert len(model.predict(STRUCTURES[:3])) == 3
 
 
 def cross_validation() -> None:
@@ -107,6 +142,9 @@ def relaxation() -> None:
 
 CASES: dict[str, Callable[[], None]] = {
     "fit": fit,
+    "fit n_processes=2": two_processes,
+    "fit store": store,
+    "write_crystals": written_store,
     "cross_val_score": cross_validation,
     "cross_val_score n_jobs=2": parallel_cross_validation,
     "PruningSearchCV": search,
