@@ -9,6 +9,7 @@ import torch
 from skorch.history import History
 from torch import Tensor
 
+from gnnpre._validation import check_bool, check_number
 from gnnpre.objectives import ObjectiveModel
 
 from ._average import WeightAverage
@@ -132,6 +133,10 @@ class TrainingState:
         self.best.load_state_dict(values["best"], best, self.snapshot())
         # Some of skorch's callbacks read the last batch of the last epoch, whatever it holds.
         self.history[:] = [{**row, "batches": [{}]} for row in values["history"]]
+        for name in ("model_draws", "n_earlier"):
+            check_number(name, values[name], integer=True, low_included=True)
+        check_number("seconds", values["seconds"], low_included=True)
+        check_bool("stopped", values["stopped"])
         for name in ("model_draws", "n_earlier", "stopped", "seconds"):
             setattr(self, name, values[name])
 

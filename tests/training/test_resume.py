@@ -407,6 +407,18 @@ def test_damaged_states_say_which_file_to_delete(estimator, data, damage):
     assert fit_counting(estimator, data, resume=False)[1] == 6
 
 
+@pytest.mark.parametrize("name", ["model_draws", "n_earlier", "stopped", "seconds"])
+@pytest.mark.parametrize("value", [{"a": 1}, -1, float("nan"), "1", None])
+def test_values_of_another_type_are_refused(estimator, data, name, value):
+    crash(estimator, data)
+    (state,) = Path(estimator.checkpoint_dir).iterdir()
+    tensors, values = load_tensors(state, kind="training state")
+    values[name] = _resume._to_json(value)
+    save_tensors(state, tensors, kind="training state", metadata=values)
+    with pytest.raises(ValueError, match=rf"Delete '.*{state.name}', or set resume=False"):
+        clone(estimator).fit(*data)
+
+
 def test_threads_that_share_a_folder_end_alike(estimator, data):
     alone = weights(clone(estimator).set_params(checkpoint_dir=None, resume=False).fit(*data))
     estimator.set_params(checkpoint_epochs=(2, 4))
