@@ -16,6 +16,7 @@ __all__ = [
     "check_number",
     "check_path",
     "check_random_state",
+    "check_text",
 ]
 
 LARGEST_SEED = 2**32 - 1
@@ -67,6 +68,9 @@ def check_number(
         If the value is something else; the message names the parameter and the range.
     """
     number = _as_finite(value, Integral if integer else Real)
+    if isinstance(value, Integral) and number is not None and not -(2**63) <= int(value) < 2**63:
+        hint = "" if integer else f"; as a number write {float(value):g}"
+        raise ValueError(f"{name}={value!r} does not fit into an integer of 64 bits{hint}.")
     if number is not None:
         above = number >= low if low_included else number > low
         below = number <= high if high_included else number < high
@@ -89,6 +93,12 @@ def _as_finite(value: Any, number_type: type) -> float | None:
     except OverflowError:
         return None
     return number if np.isfinite(number) else None
+
+
+def check_text(name: str, value: Any) -> None:
+    """Raise TypeError for a value that is no str."""
+    if not isinstance(value, str):
+        raise TypeError(f"{name}={value!r:.60} is of type {type(value).__name__}; expected a str.")
 
 
 def check_n_jobs(value: Any) -> int | None:

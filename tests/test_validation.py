@@ -1,12 +1,13 @@
 """Checks of paths, wherever a path comes in, and of single values that are no containers."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone
 
 from gnnpre import CGCNN, CrystalGraphs, FrameLabels, PropertyRegressor, StructureToGraph
-from gnnpre._validation import check_n_jobs
+from gnnpre._validation import check_n_jobs, check_number
 from gnnpre.datasets import make_emt_frames, make_emt_property
 
 
@@ -54,3 +55,22 @@ def test_numbers_of_processes_out_of_range(value):
     with pytest.raises(ValueError, match=r"n_jobs=.*; expected None or an int"):
         check_n_jobs(value)
     assert check_n_jobs(-1) == -1
+
+
+def test_integers_that_no_array_holds():
+    check_number("cutoff", 2**63 - 1, integer=True)
+    check_number("cutoff", 1e30)
+    with pytest.raises(ValueError, match=r"^cutoff=1000.* does not fit .*64 bits; .*write 1e\+30"):
+        check_number("cutoff", 10**30)
+    with pytest.raises(ValueError, match=r"^cutoff=1000.* does not fit .*64 bits\.$"):
+        check_number("cutoff", 10**30, integer=True)
+
+
+@pytest.mark.parametrize("name", ["compile", "n_processes", "gradient_clip", "strategy", "dtype"])
+@pytest.mark.parametrize("value", [pd.NA, np.ones(2), pd.DataFrame({"a": [1]}), 10**30], ids=repr)
+def test_settings_without_a_truth_value(name, value):
+    """Comparing them with a word would raise an error that names nothing."""
+    structures, y = make_emt_property(8, max_atoms=4, random_state=0)
+    model = PropertyRegressor(CGCNN(4, 1), max_epochs=1, **{name: value})
+    with pytest.raises(ValueError, match=f"^{name}="):
+        model.fit(structures, y)

@@ -2,6 +2,8 @@
 
 from typing import TYPE_CHECKING, Any
 
+from gnnpre._validation import check_text
+
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
@@ -32,5 +34,12 @@ def axes_to_draw_on(ax: Any, display: str, figsize: tuple[float, float] | None =
 
 
 def with_unit(text: str, unit: str) -> str:
-    """Return the label of an axis, such as ``prediction (eV)``."""
+    """Return the label of an axis, such as ``prediction (eV)``.
+
+    Raises
+    ------
+    TypeError
+        If the unit is no text.
+    """
+    check_text("unit", unit)
     return f"{text} ({unit})" if unit else text

@@ -9,8 +9,7 @@ from gnnpre._validation import check_number
 from gnnpre.graphs import CrystalGraphs, as_crystals, build_graphs
 
 from ._axes import axes_to_draw_on
-from ._inputs import as_pairs, target_column, unwrap
-from ._parity import column_like
+from ._inputs import as_pairs, column_like, target_column, unwrap
 from ._svg import BLUE, GREY
 
 __all__ = ["LEVELS", "CalibrationDisplay", "graphs_once"]
@@ -192,6 +191,9 @@ class CalibrationDisplay:
 
 
 def _checked(confidences: Any) -> np.ndarray:
+    is_array = isinstance(confidences, np.ndarray) and confidences.ndim == 1
+    if not is_array and (isinstance(confidences, str) or not isinstance(confidences, Sequence)):
+        raise TypeError(f"confidences={confidences!r}; expected a sequence such as (0.5, 0.9).")
     for index, confidence in enumerate(confidences):
         check_number(f"confidences[{index}]", confidence, high=1.0, high_included=False)
     if len(confidences) == 0:

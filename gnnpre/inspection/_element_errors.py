@@ -5,12 +5,12 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._labels import as_floats
 from gnnpre._validation import check_number
 from gnnpre.graphs import CrystalGraphs, as_crystals
 
 from ._axes import axes_to_draw_on, with_unit
-from ._inputs import as_pairs, target_column
-from ._parity import column_like
+from ._inputs import as_pairs, column_like, predictions, target_column
 from ._periodic_table import MIN_CRYSTALS, paint_table
 from ._svg import plain
 
@@ -94,7 +94,7 @@ class ErrorByElementDisplay:
         ErrorByElementDisplay
             The display, which has drawn itself.
         """
-        predicted = column_like(y, estimator.predict(X), target)
+        predicted = column_like(y, predictions(estimator, X), target)
         return cls.from_predictions(
             X, target_column(y, target), predicted, unit=unit, min_crystals=min_crystals, ax=ax
         )
@@ -161,12 +161,11 @@ def errors_by_element(X: Any, y_true: Any, y_pred: Any) -> tuple[dict[str, float
     """Return mean absolute errors, and numbers of labelled crystals, by symbol."""
     from ase.data import chemical_symbols
 
+    crystals = X if isinstance(X, CrystalGraphs) else as_crystals(X)
+    y_true = as_floats("y_true", y_true, n_rows=len(crystals), n_dims=(1,))
     true, predicted, rows = as_pairs(
         y_true, y_pred, np.arange(len(y_true)), names=("y_pred", "rows")
     )
-    crystals = X if isinstance(X, CrystalGraphs) else as_crystals(X)
-    if len(crystals) != len(y_true):
-        raise ValueError(f"X has {len(crystals)} crystals, but y has {len(y_true)} rows.")
     # A matrix of which crystal has which element: (n, Z).
     atoms = np.asarray(crystals.atomic_numbers)
     counts = crystals.atom_counts if isinstance(crystals, CrystalGraphs) else crystals.n_atoms

@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre._labels import as_floats, as_labels
-from gnnpre._validation import check_choice
+from gnnpre._validation import check_choice, check_text
 
 from ._axes import axes_to_draw_on
 from ._inputs import fitted_network, target_column
@@ -177,6 +177,7 @@ class EmbeddingMapDisplay:
             If there are fewer than three crystals, or as many values as no crystals.
         """
         check_choice("method", method, METHODS)
+        check_text("value_label", value_label)
         table = as_floats("embeddings", embeddings, n_dims=(2,), allow_missing=False)
         if len(table) < 3:
             raise ValueError(f"There are {len(table)} crystals; a map needs 3 at least.")

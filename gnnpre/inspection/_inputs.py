@@ -3,15 +3,20 @@
 from typing import Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._labels import as_floats, column_names
 
-__all__ = ["as_pairs", "find_network", "fitted_network", "target_column", "unwrap"]
-
-#: Fitted attributes under which searches and scikit-learn's wrappers hold an estimator that
-#: predicts as they do; FrozenEstimator's comes last, since searches have one with that name, too.
-SAME_PREDICTIONS = ("best_estimator_", "estimator")
+__all__ = [
+    "as_pairs",
+    "column_like",
+    "find_network",
+    "fitted_network",
+    "predictions",
+    "target_column",
+    "unwrap",
+]
 
 
 def unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
@@ -20,15 +25,30 @@ def unwrap(estimator: Any, X: Any) -> tuple[Any, Any]:
     Anything else is returned as it is.
     """
     while True:
-        inside = [name for name in SAME_PREDICTIONS if hasattr(estimator, name)]
         if hasattr(estimator, "steps"):
             if X is not None and len(estimator.steps) > 1:
                 X = estimator[:-1].transform(X)
             estimator = estimator.steps[-1][1]
-        elif inside:
-            estimator = getattr(estimator, inside[0])
+        elif hasattr(estimator, "best_estimator_"):
+            estimator = estimator.best_estimator_
+        elif isinstance(estimator, FrozenEstimator):
+            # Ensembles have an attribute of that name, too, which is not the model that they fit.
+            estimator = estimator.estimator
         else:
             return estimator, X
+
+
+def check_predicts(estimator: Any) -> None:
+    """Check that the estimator has a method predict."""
+    if not callable(getattr(estimator, "predict", None)):
+        shown = f"{' '.join(repr(estimator).split()):.60}"
+        raise TypeError(f"estimator is {shown}; expected a fitted estimator that predicts.")
+
+
+def predictions(estimator: Any, X: Any) -> Any:
+    """Return the predictions of an estimator, or raise TypeError for one that cannot predict."""
+    check_predicts(estimator)
+    return estimator.predict(X)
 
 
 def find_network(estimator: Any, X: Any = None) -> tuple[Any, Any]:
@@ -70,21 +90,43 @@ def target_column(y: Any, target: Any) -> Any:
     ValueError
         If ``y`` has several columns and ``target`` is none of them.
     """
-    names = column_names(y)
     values = as_floats("y", y)
+    return values if values.ndim == 1 else values[:, _column_number(y, values.shape[1], target)]
+
+
+def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
+    """Return the column of predictions that belongs to the column ``target`` of ``y``.
+
+    Raises
+    ------
+    ValueError
+        If there are as many columns neither in ``y`` nor in its place one, or none is ``target``.
+    """
+    values = np.asarray(predicted, dtype=float)
     if values.ndim == 1:
         return values
-    n_columns = values.shape[1]
-    labels = list(range(n_columns)) if names is None else names
+    labels = np.shape(y)
+    if len(labels) == 1:  # the user's own column of several that are predicted
+        return np.asarray(values[:, _column_number(None, values.shape[1], target)])
+    if labels[1] != values.shape[1]:
+        raise ValueError(f"y has {labels[1]} columns, but {values.shape[1]} are predicted.")
+    return np.asarray(values[:, _column_number(y, values.shape[1], target)])
+
+
+def _column_number(y: Any, n_columns: int, target: Any) -> int:
+    """Return the number of the column that ``target`` names or, where it is no name, numbers."""
+    names = column_names(y)
     if target is None and n_columns == 1:
-        return values[:, 0]
-    if isinstance(target, int) and not isinstance(target, bool) and 0 <= target < n_columns:
-        return values[:, target]
-    if target in labels:
-        return values[:, labels.index(target)]
+        return 0
+    # Names come first: the columns of a table may be named by numbers in any order.
+    is_number = isinstance(target, (int, np.integer)) and not isinstance(target, bool)
+    if names is not None and (is_number or isinstance(target, str)) and str(target) in names:
+        return names.index(str(target))
+    if is_number and 0 <= target < n_columns:
+        return int(target)
     raise ValueError(
         f"target={target!r}; y has {n_columns} columns, of which a plot shows one: expected one of "
-        f"{labels}."
+        f"{list(range(n_columns)) if names is None else names}."
     )
 
 

@@ -1,6 +1,6 @@
 """Losses by epoch."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -126,13 +126,14 @@ class LossCurveDisplay:
         present = list(dict.fromkeys(column for row in self.history for column in row))
         if self.columns is None:
             return [name for name in ("train_loss", "valid_loss") if name in present]
-        missing = [name for name in self.columns if name not in present]
-        if missing or isinstance(self.columns, str):
+        is_text = isinstance(self.columns, str)
+        columns = list(self.columns) if isinstance(self.columns, Iterable) and not is_text else []
+        if not columns or not all(isinstance(name, str) and name in present for name in columns):
             raise ValueError(
                 f"columns={self.columns!r}; expected a list of columns of the history, which are "
                 f"{', '.join(present)}."
             )
-        return list(self.columns)
+        return columns
 
 
 def _finish(axes: "Axes", positive: bool) -> None:

@@ -4,17 +4,17 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gnnpre._validation import check_number
+from gnnpre._validation import check_number, check_text
 
 from ._axes import axes_to_draw_on, with_unit
-from ._inputs import as_pairs, target_column, unwrap
+from ._inputs import as_pairs, column_like, predictions, target_column, unwrap
 from ._svg import BLUE, GREY, plain
 from ._table import number
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-__all__ = ["ParityDisplay", "column_like", "paint_parity", "parity_limits"]
+__all__ = ["ParityDisplay", "paint_parity", "parity_limits"]
 
 #: More points than this are counted in hexagons.
 MAX_POINTS = 400
@@ -121,7 +121,7 @@ class ParityDisplay:
                 )
             ends = predictor.predict_interval(inputs, confidence)
             lower, upper = (column_like(y, end, target) for end in ends)
-        predicted = column_like(y, estimator.predict(X), target)
+        predicted = column_like(y, predictions(estimator, X), target)
         return cls.from_predictions(
             target_column(y, target), predicted, lower=lower, upper=upper, unit=unit, ax=ax
         )
@@ -183,6 +183,7 @@ class ParityDisplay:
             If lengths differ, a prediction is missing, or no row has a label.
         """
         # 1. Check the numbers.
+        check_text("unit", self.unit)
         if (self.lower is None) != (self.upper is None):
             raise ValueError("lower and upper are the two ends of intervals: pass both, or none.")
         names: tuple[str, ...] = ("y_pred",)
@@ -208,18 +209,6 @@ class ParityDisplay:
         axes.set_title(label, fontsize="medium", loc="left")
         self.ax_, self.figure_ = axes, axes.figure
         return self
-
-
-def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
-    """Return the column of predictions that belongs to a column of ``y``."""
-    values = np.asarray(predicted, dtype=float)
-    if values.ndim == 1:
-        return values
-    columns = getattr(y, "columns", None)
-    if columns is not None and target in list(columns):
-        return values[:, list(columns).index(target)]
-    column: np.ndarray = target_column(values, target)
-    return column
 
 
 def parity_limits(values: np.ndarray) -> tuple[float, float]:

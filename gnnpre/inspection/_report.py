@@ -9,14 +9,16 @@ from typing import Any
 import numpy as np
 from sklearn.base import is_classifier
 
+from gnnpre._array_likes import to_numpy
 from gnnpre._atomic import write_file
-from gnnpre._validation import check_path
+from gnnpre._labels import as_labels
+from gnnpre._validation import check_path, check_text
 from gnnpre._version import __version__
 from gnnpre.datasets import reduced_formula
 from gnnpre.estimators import describe_network
 from gnnpre.graphs import Crystals, FrameLabels, as_crystals
 
-from ._inputs import find_network
+from ._inputs import check_predicts, find_network
 from ._loss_curve import LossCurveDisplay
 from ._page import Plot, Section, page
 from ._report_classes import class_sections
@@ -99,20 +101,25 @@ def report(
     """
     # 1. Check the inputs before anything is computed.
     path = _checked_path(path)
+    check_predicts(estimator)
     crystals = as_crystals(X)
-    if len(crystals) != len(y):
-        raise ValueError(f"X has {len(crystals)} crystals, but y has {len(y)} rows.")
-    names = _names(crystals, ids)
+    _check_length(crystals, y)
+    names, notes = _names(crystals, ids), _checked_notes(notes)
+    check_text("unit", unit)
+    if title is not None:
+        check_text("title", title)
     # 2. Sections of errors, by the type of labels.
     if isinstance(y, FrameLabels):
         sections = force_sections(estimator, X, y, crystals, names)
     else:
         evaluation = Evaluation(estimator, X, y, crystals, names, y_pred, target, unit)
-        make = class_sections if is_classifier(estimator) else number_sections
+        # An estimator without scikit-learn's tags is taken for a regressor.
+        has_classes = hasattr(estimator, "__sklearn_tags__") and is_classifier(estimator)
+        make = class_sections if has_classes else number_sections
         sections = make(evaluation)
     # 3. Sections of the model.
     heading = title or f"Report of {_class_name(estimator)}"
-    introduction = Section("", [_introduction(estimator, crystals, y_pred)], notes=list(notes))
+    introduction = Section("", [_introduction(estimator, crystals, y_pred)], notes=notes)
     everything = [introduction, *sections, *_model_sections(estimator)]
     write_file(path, page(heading, everything))
     return path
@@ -128,13 +135,24 @@ def _checked_path(path: Any) -> Path:
     return path
 
 
+def _check_length(crystals: Crystals, y: Any) -> None:
+    labels = y if isinstance(y, FrameLabels) else np.atleast_1d(to_numpy("y", y, len(crystals)))
+    if len(crystals) != len(labels):
+        raise ValueError(f"X has {len(crystals)} crystals, but y has {len(labels)} rows.")
+
+
 def _names(crystals: Crystals, ids: Any) -> list[str]:
     ids = crystals.ids if ids is None else ids
     if ids is None:
         return [str(row) for row in range(len(crystals))]
-    if len(ids) != len(crystals):
-        raise ValueError(f"ids has {len(ids)} entries, but X has {len(crystals)} crystals.")
-    return [str(name) for name in np.asarray(ids)]
+    return [str(name) for name in as_labels("ids", ids, n_rows=len(crystals))]
+
+
+def _checked_notes(notes: Any) -> list[str]:
+    is_list = isinstance(notes, Sequence) and not isinstance(notes, (str, bytes))
+    if not is_list or not all(isinstance(note, str) for note in notes):
+        raise TypeError(f"notes={notes!r}; expected a list of texts.")
+    return list(notes)
 
 
 def _class_name(estimator: Any) -> str:

@@ -7,6 +7,7 @@ import numpy as np
 
 from gnnpre.graphs import Crystals, FrameLabels
 
+from ._inputs import predictions
 from ._page import Plot, Section
 from ._parity import ParityDisplay
 from ._report_numbers import N_WORST, formula_of
@@ -30,7 +31,7 @@ def force_sections(
     estimator: Any, X: Any, y: FrameLabels, crystals: Crystals, names: list[str]
 ) -> list[Section]:
     """Return the sections: errors of energies, forces and stresses, and the worst frames."""
-    predicted = estimator.predict(X)
+    predicted = predictions(estimator, X)
     if not isinstance(predicted, FrameLabels):
         raise TypeError(
             f"y is FrameLabels, but {type(estimator).__name__} predicts "

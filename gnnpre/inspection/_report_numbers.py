@@ -12,9 +12,9 @@ from gnnpre.graphs import Crystals
 from ._calibration import LEVELS, CalibrationDisplay, graphs_once
 from ._element_errors import ErrorByElementDisplay, errors_by_element
 from ._embedding_map import EmbeddingMapDisplay
-from ._inputs import as_pairs, find_network, target_column, unwrap
+from ._inputs import as_pairs, column_like, find_network, predictions, target_column, unwrap
 from ._page import Plot, Section
-from ._parity import MAX_POINTS, ParityDisplay, column_like
+from ._parity import MAX_POINTS, ParityDisplay
 from ._periodic_table import MIN_CRYSTALS
 from ._svg import draw
 from ._table import MISSING, Entry, Table, number
@@ -74,7 +74,7 @@ def _predict(evaluation: Evaluation) -> Numbers:
         predicted = column_like(evaluation.y, evaluation.y_pred, evaluation.target)
         return Numbers(*as_pairs(true, predicted, every_row, names=("y_pred", "rows")))
     predicted = column_like(
-        evaluation.y, evaluation.estimator.predict(evaluation.X), evaluation.target
+        evaluation.y, predictions(evaluation.estimator, evaluation.X), evaluation.target
     )
     levels = _confidences(evaluation)
     if not levels:

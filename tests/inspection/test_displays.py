@@ -6,9 +6,11 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+from ase.build import bulk
 from matplotlib import pyplot
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import BaggingRegressor
 from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import mean_absolute_error
@@ -164,6 +166,57 @@ def test_several_targets_need_a_choice(data):
     for target in (None, "volume", 2, True):
         with pytest.raises(ValueError, match="2 columns"):
             ParityDisplay.from_estimator(model, X_test, tested, target=target)
+
+
+def test_columns_named_by_numbers_are_chosen_by_name(data):
+    X, y, X_test, y_test = data
+    model = PropertyRegressor(CGCNN(8, 1), **SETTINGS).fit(X, pd.DataFrame({1: y, 0: -y}))
+    tested = pd.DataFrame({1: y_test, 0: -y_test})
+    predicted = np.asarray(model.predict(X_test))
+    for target, column in ((0, 1), (np.int64(1), 0), ("0", 1)):
+        display = ParityDisplay.from_estimator(model, X_test, tested, target=target)
+        np.testing.assert_allclose(display.y_true, tested.iloc[:, column])
+        np.testing.assert_allclose(display.y_pred, predicted[:, column], rtol=1e-6)
+
+
+def test_predictions_of_another_number_of_columns_are_refused(data):
+    X, y, X_test, y_test = data
+    model = PropertyRegressor(CGCNN(8, 1), **SETTINGS).fit(X, np.column_stack([y, 2 * y]))
+    display = ParityDisplay.from_estimator(model, X_test, 2 * y_test, target=1)
+    np.testing.assert_allclose(display.y_pred, model.predict(X_test)[:, 1], rtol=1e-6)
+    with pytest.raises(ValueError, match="y has 3 columns, but 2 are predicted"):
+        ParityDisplay.from_estimator(model, X_test, np.column_stack([y_test] * 3), target=1)
+
+
+def test_intervals_of_the_model_that_an_ensemble_began_with_are_not_its_own(model, data):
+    X, y, X_test, y_test = data
+    bagging = BaggingRegressor(model, n_estimators=2, random_state=0)
+    bagging.fit(pd.DataFrame({"structure": X}), y)
+    table = pd.DataFrame({"structure": X_test})
+    with pytest.raises(ValueError, match="BaggingRegressor does not predict"):
+        ParityDisplay.from_estimator(bagging, table, y_test, confidence=0.5)
+    with pytest.raises(TypeError, match="BaggingRegressor has no predict_interval"):
+        CalibrationDisplay.from_estimator(bagging, table, y_test)
+    with pytest.raises(TypeError, match="expects a fitted"):
+        LossCurveDisplay.from_estimator(bagging)
+
+
+@pytest.mark.parametrize(
+    ("draw", "message"),
+    [
+        (lambda: CalibrationDisplay.from_predictions([1], [1], [1], confidences=0.5), "confidenc"),
+        (lambda: CalibrationDisplay.from_predictions([1], [1], [1], confidences="a"), "confidenc"),
+        (lambda: ParityDisplay.from_predictions([1.0], [1.0], unit=1), "^unit=1"),
+        (lambda: ParityDisplay.from_estimator(1e9, [bulk("Cu")], [1.0]), "^estimator is 1000"),
+        (lambda: EmbeddingMapDisplay.from_embeddings(np.eye(4), value_label=2), "^value_label=2"),
+        (lambda: LossCurveDisplay([{"train_loss": 1.0}], columns=3.0).plot(), "^columns=3.0"),
+        (lambda: LossCurveDisplay([{"train_loss": 1.0}], columns=[pd.NA]).plot(), "^columns="),
+        (lambda: ErrorByElementDisplay.from_predictions([bulk("Cu")], 1.0, [1.0]), "^y_true"),
+    ],
+)
+def test_arguments_of_other_types_are_named(draw, message):
+    with pytest.raises((TypeError, ValueError), match=message):
+        draw()
 
 
 def test_many_points_are_counted():

@@ -90,6 +90,17 @@ def test_report_of_a_classifier(data, tmp_path):
     assert "Confusion" in text
 
 
+def test_classes_of_another_type_are_the_same_classes(data, tmp_path):
+    X, y, X_test, y_test = data
+    model = PropertyClassifier(CGCNN(8, 1), **SETTINGS).fit(X, (y > np.median(y)).astype(int))
+    labels = y_test > np.median(y)
+    accuracy = f"{np.mean(model.predict(X_test) == labels):.4f}"
+    for equal in (labels, labels.astype(float)):
+        assert accuracy in text_of(report(model, X_test, equal, tmp_path / "r.html"))
+    with pytest.raises(ValueError, match=r"y has labels such as '(hard|soft)', none .* \[0, 1\]"):
+        report(model, X_test, np.where(labels, "hard", "soft"), tmp_path / "r.html")
+
+
 def test_report_of_a_force_field(tmp_path):
     frames, labels = make_emt_frames(16, random_state=0)
     model = Pretrainer(CGCNN(8, 1), ForceField(), **SETTINGS).fit(frames[:10], labels[:10])
@@ -118,10 +129,32 @@ def test_errors_come_before_any_file(model, data, tmp_path):
     _, _, X, y = data
     with pytest.raises(ValueError, match="X has 20 crystals, but y has 19"):
         report(model, X, y[1:], tmp_path / "r.html")
-    with pytest.raises(ValueError, match="ids has 1 entries"):
+    with pytest.raises(ValueError, match=r"ids has shape .*X has 20 crystals"):
         report(model, X, y, tmp_path / "r.html", ids=["a"])
     with pytest.raises(FileNotFoundError, match="no folder"):
         report(model, X, y, tmp_path / "none" / "r.html")
     with pytest.raises(IsADirectoryError, match="is a folder"):
         report(model, X, y, tmp_path)
+    assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("y", 1.5),
+        ("y", None),
+        ("ids", 3.0),
+        ("ids", {"a": 1}),
+        ("notes", "a"),
+        ("notes", [1]),
+        ("unit", None),
+        ("title", 3),
+        ("estimator", 3.0),
+    ],
+)
+def test_arguments_of_other_types_are_named(model, data, tmp_path, name, value):
+    _, _, X, y = data
+    arguments = {"estimator": model, "y": y, name: value}
+    with pytest.raises((TypeError, ValueError), match=rf"^{name}\b|but {name} has 1 rows"):
+        report(X=X, path=tmp_path / "r.html", **arguments)
     assert list(tmp_path.iterdir()) == []
