@@ -198,7 +198,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
                 f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "
                 "cross-validation, StratifiedKFold keeps all classes in every fold."
             )
-        if self.strategy == "replay":
+        if isinstance(self.strategy, str) and self.strategy == "replay":
             raise ValueError("strategy='replay' is there for PropertyRegressor only.")
         objective = self._objective(classes)
         self._finetune(X, numbers, objective, groups, sample_weight, {"classes_": classes})
@@ -263,7 +263,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
 
 def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
     """Return weights as ``ClassTargets`` takes them, one per class in the order of ``classes``."""
-    if class_weight is None or class_weight == "balanced":
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
         return class_weight
     if not isinstance(class_weight, dict):
         raise ValueError(

@@ -6,8 +6,10 @@ from typing import Any, ClassVar
 import numpy as np
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._validation import check_choice
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective
+from gnnpre.training import STRATEGIES
 
 from ._base import CrystalEstimator
 from ._files import ModelFile, check_recorded_paths
@@ -45,6 +47,7 @@ class PropertyEstimator(CrystalEstimator):
         """Fit, and set the fitted attributes, those of ``learnt`` too; after Ctrl-C as well."""
         check_recorded_paths(self.get_params())
         settings = FineTuningSettings.from_parameters(self.get_params(deep=False))
+        check_choice("strategy", settings.strategy, STRATEGIES)
         try:
             if settings.strategy == "kernel":
                 fitted = fit_kernel(settings, X, y, objective, groups, sample_weight)

@@ -19,7 +19,9 @@ def grid(**bounds: Any) -> Check:
 def check_grid(name: str, values: Any, *, empty: bool = False, **bounds: Any) -> None:
     """Check that the value is a sequence of numbers within the bounds of ``check_number``."""
     sequences = (list, tuple, np.ndarray)
-    if not isinstance(values, sequences) or any(isinstance(v, sequences) for v in values):
+    is_scalar = isinstance(values, np.ndarray) and values.ndim == 0
+    is_sequence = isinstance(values, sequences) and not is_scalar
+    if not is_sequence or any(isinstance(v, sequences) for v in values):
         raise ValueError(f"{name}={values!r}; expected a sequence of numbers, such as (1.0, 2.0).")
     numbers = list(values)
     if not numbers and not empty:

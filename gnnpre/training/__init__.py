@@ -17,6 +17,7 @@ from ._predict import predict_batches as predict_batches
 from ._reporting import ReportEpoch as ReportEpoch
 from ._reporting import ScoreEpoch as ScoreEpoch
 from ._schedules import CosineSchedule, PlateauSchedule
+from ._settings import STRATEGIES as STRATEGIES
 from ._settings import TrainingSettings as TrainingSettings
 from ._settings import draw_seed as draw_seed
 from ._settings import resolve_compile as resolve_compile

@@ -88,15 +88,17 @@ class TrainingSettings:
             check_number("ema_decay", self.ema_decay, high=1.0, high_included=False)
         if self.patience is not None:
             check_number("patience", self.patience, integer=True)
-        if self.n_processes not in (None, "auto"):
-            if isinstance(self.n_processes, str):
-                raise ValueError(
-                    f"n_processes={self.n_processes!r}; expected an int above 0, 'auto' or None."
-                )
+        if isinstance(self.n_processes, str) and self.n_processes != "auto":
+            raise ValueError(
+                f"n_processes={self.n_processes!r}; expected an int above 0, 'auto' or None."
+            )
+        if not isinstance(self.n_processes, (str, type(None))):
             check_number("n_processes", self.n_processes, integer=True)
         for name in ("restore_best", "resume"):
             check_bool(name, getattr(self, name))
-        if self.compile != "auto" and not isinstance(self.compile, (bool, np.bool_)):
+        # A comparison with "auto" alone has no truth value for pandas.NA or an array.
+        is_auto = isinstance(self.compile, str) and self.compile == "auto"
+        if not is_auto and not isinstance(self.compile, (bool, np.bool_)):
             raise ValueError(f"compile={self.compile!r}; expected True, False or 'auto'.")
         self._validate_checkpoints()
 

@@ -1,6 +1,7 @@
 """Classes of crystals."""
 
 import numpy as np
+import pandas as pd
 import pytest
 import torch
 from sklearn.base import clone, is_classifier
@@ -150,6 +151,8 @@ def test_labels_that_make_no_sense(classifier, data, labels, message):
         ({"c": 1.0}, "class_weight has a weight for 'c'"),
         ({"a": -1.0}, "class_weight"),
         ([1.0, 2.0], "dict from label"),
+        (np.ones(2), "dict from label"),
+        (pd.NA, "class_weight=<NA>"),
     ],
 )
 def test_weights_that_make_no_sense(classifier, data, weights, message):

@@ -195,7 +195,9 @@ def test_elements_without_density_do_not_stop_others(carbon):
     assert np.isfinite(GMP(densities=carbon).transform([bulk("C", "diamond", a=3.57)])[0]).all()
 
 
-@pytest.mark.parametrize("values", [(x for x in (1.0, 2.0)), {1.0: 2.0}, [[1.0], [2.0]], 4.0])
+@pytest.mark.parametrize(
+    "values", [(x for x in (1.0, 2.0)), {1.0: 2.0}, [[1.0], [2.0]], 4.0, np.array(3.0)]
+)
 def test_grids_are_sequences(values):
     with pytest.raises(ValueError, match=r"^eta=.*expected a sequence of numbers"):
         EAD(eta=values).fit([bulk("Cu")])
