@@ -19,6 +19,7 @@ from . import (
     commands,
     crystals,
     data_files,
+    displays,
     estimators,
     functions,
     labels,
@@ -45,6 +46,7 @@ ATTACKS: dict[str, Attack] = {
     "crystals": crystals.make_case,
     "models": models.make_case,
     "commands": commands.make_case,
+    "displays": displays.make_case,
 }
 
 

@@ -21,6 +21,7 @@ from gnnpre import (
     TorchMDNet,
 )
 from gnnpre.datasets import make_emt_frames, make_emt_property, to_extxyz
+from gnnpre.inspection import report
 
 #: Settings of a training that takes some 20 ms.
 QUICK = {"max_epochs": 1, "batch_size": 4, "random_state": 0, "validation_fraction": 0.25}
@@ -95,4 +96,6 @@ class Shared:
         for name in ("regressor", "transformer"):
             self.models[name].predict(self.graphs)
         self.models["forces"].predict(self.frame_graphs)
+        # Matplotlib looks for fonts once.
+        report(self.models["regressor"], *self.crystals, self.folder / "report.html").unlink()
         return self

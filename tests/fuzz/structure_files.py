@@ -111,7 +111,8 @@ def _archive(
 ) -> tuple[str, Callable[[], Any]]:
     change, files = _files(rng, shared)
     if rng.random() < 0.2:
-        name = pick(rng, BAD_NAMES)
+        # Archives hold bytes: a lone surrogate becomes "?".
+        name = pick(rng, BAD_NAMES).encode("utf-8", "replace").decode()
         files[name] = _content(rng, "a.cif", shared)
         change += f", member {name!r}"
     buffer = io.BytesIO()
@@ -119,7 +120,7 @@ def _archive(
     if suffix == ".zip":
         with zipfile.ZipFile(buffer, "w", compression=zipfile.ZIP_DEFLATED) as archive:
             for name, content in files.items():
-                archive.writestr(name.encode("utf-8", "replace").decode(), content)
+                archive.writestr(name, content)
     else:
         mode: Any = "w:gz" if suffix == ".tar.gz" else "w"
         with tarfile.open(fileobj=buffer, mode=mode) as tar:
