@@ -126,8 +126,8 @@ class LossCurveDisplay:
         present = list(dict.fromkeys(column for row in self.history for column in row))
         if self.columns is None:
             return [name for name in ("train_loss", "valid_loss") if name in present]
-        is_text = isinstance(self.columns, str)
-        columns = list(self.columns) if isinstance(self.columns, Iterable) and not is_text else []
+        is_list = isinstance(self.columns, Iterable) and np.ndim(self.columns) == 1
+        columns = list(self.columns) if is_list else []
         if not columns or not all(isinstance(name, str) and name in present for name in columns):
             raise ValueError(
                 f"columns={self.columns!r}; expected a list of columns of the history, which are "

@@ -309,8 +309,9 @@ def test_an_error_of_the_reader_comes_out(tmp_path, frames, n_jobs):
 
 
 def test_batches_of_something_else(tmp_path, frames):
-    with pytest.raises(TypeError, match="batches is of type float; expected an iterable"):
-        write_crystals(tmp_path / "number", 0.5)
+    for batches in (0.5, np.array(0.5)):
+        with pytest.raises(TypeError, match=r"batches is of type \w+; expected an iterable"):
+            write_crystals(tmp_path / "number", batches)
     crystals, labels = frames
     with pytest.raises(TypeError, match=r"Batch 1: It is of type list; expected Crystals"):
         write_crystals(tmp_path / "a", [crystals, crystals.to_structures()])

@@ -117,8 +117,10 @@ def _stores(shared: Shared) -> dict[str, tuple[Callable[..., Any], dict[str, Any
         "open_crystals": (_open, {"shuffle_rows": 4, "n_threads": 1, "batches": [crystals]}),
         "fit(store)": (_fit_store, {"y": shared.crystals[1], "groups": None,
                                     "sample_weight": None, "batches": [crystals]}),
-        "predict_to_parquet": (_predict, {"X": crystals, "path": "p.parquet",
-                                          "model": shared.models["regressor"]}),
+        "predict_to_parquet": (
+            lambda **k: len(shared.models["regressor"].predict_to_parquet(**k).read_bytes()),
+            {"X": crystals, "path": "p.parquet"},
+        ),
     }  # fmt: skip
 
 
@@ -136,7 +138,3 @@ def _fit_store(batches: Any, y: Any, groups: Any, sample_weight: Any) -> Any:
     store = write_crystals("store", batches)
     model = PropertyRegressor(CGCNN(4, 1), **QUICK).fit(store, y, groups, sample_weight)
     return model.predict(store)
-
-
-def _predict(model: Any, X: Any, path: Any) -> Any:
-    return [len(model.predict_to_parquet(X, path).read_bytes())]

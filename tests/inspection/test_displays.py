@@ -211,6 +211,7 @@ def test_intervals_of_the_model_that_an_ensemble_began_with_are_not_its_own(mode
         (lambda: EmbeddingMapDisplay.from_embeddings(np.eye(4), value_label=2), "^value_label=2"),
         (lambda: LossCurveDisplay([{"train_loss": 1.0}], columns=3.0).plot(), "^columns=3.0"),
         (lambda: LossCurveDisplay([{"train_loss": 1.0}], columns=[pd.NA]).plot(), "^columns="),
+        (lambda: LossCurveDisplay([{"train_loss": 1.0}], columns=np.array(3)).plot(), "^columns="),
         (lambda: ErrorByElementDisplay.from_predictions([bulk("Cu")], 1.0, [1.0]), "^y_true"),
     ],
 )

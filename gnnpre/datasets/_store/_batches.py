@@ -24,13 +24,15 @@ def iterate_tasks(batches: Iterable[Any], rows: int) -> Iterator[Task]:
 
     A function that returns a batch is a task of its own, since its size is not known.
     """
-    if not isinstance(batches, Iterable):
+    try:
+        iterator = iter(batches)
+    except TypeError:
         raise TypeError(
             f"batches is of type {type(batches).__name__}; expected an iterable of batches, such "
             "as [crystals]."
-        )
+        ) from None
     waiting: Task = []
-    for number, batch in enumerate(batches):
+    for number, batch in enumerate(iterator):
         # A function reads its own batch inside a worker: it is a task by itself.
         if callable(batch):
             if waiting:
