@@ -12,7 +12,7 @@ from ._statistics import Average, Cell, Improvement, Key
 __all__ = ["error_table", "improvement_table", "tests_table"]
 
 #: Rows that every table should have, by the first word of their names.
-BASELINES = ("mean", "ridge", "forest", "kernel", "extra_trees", "probe", SCRATCH)
+BASELINES = ("mean", "ridge", "forest", "svr", "kernel", "extra_trees", SCRATCH)
 
 
 class Leaderboard(NamedTuple):
@@ -38,15 +38,19 @@ MATBENCH_SOURCE = (
 )
 
 
-def error_table(results: StudyResults, cells: Mapping[Key, Cell]) -> Table:
-    """Tabulate mean absolute errors: methods x data sets."""
+def error_table(results: StudyResults, cells: Mapping[Key, Cell], crystals: str = "") -> Table:
+    """Tabulate mean absolute errors: methods x data sets.
+
+    ``crystals`` names those that results are restricted to, for the title; no leaderboard is of
+    them.
+    """
     names, methods = results.data_names, results.methods
     best = {data: _best_method(data, methods, cells) for data in names}
     rows = [
         [Entry(str(m)), *(_error_entry(cells[d, m], best=best[d] == m) for d in names)]
         for m in methods
     ]
-    leaderboard = _leaderboard_rows(results)
+    leaderboard = [] if crystals else _leaderboard_rows(results)
     notes = [
         f"Mean ± standard deviation of the mean absolute error over {_runs_word(results)}; "
         "bold: the least error among complete cells. “(2 of 3)”: so many of the declared runs "
@@ -54,7 +58,7 @@ def error_table(results: StudyResults, cells: Mapping[Key, Cell]) -> Table:
         *_absent_baselines(results),
         *([MATBENCH_SOURCE] if leaderboard else []),
     ]
-    return Table("Mean absolute error", _header(results), rows + leaderboard, notes)
+    return Table(f"Mean absolute error{crystals}", _header(results), rows + leaderboard, notes)
 
 
 def _header(results: StudyResults) -> list[str]:
@@ -123,6 +127,7 @@ def improvement_table(
     compared: Mapping[Key, Improvement],
     averages: Mapping[Method, Average],
     cells: Mapping[Key, Cell],
+    crystals: str = "",
 ) -> Table:
     """Tabulate improvements over ``scratch`` of the same backbone: methods x data sets."""
     names = results.data_names
@@ -143,7 +148,7 @@ def improvement_table(
         *_averages_over_fewer(averages),
     ]
     header = ["", *names, "average"]
-    return Table("Improvement over scratch, %", header, rows, notes)
+    return Table(f"Improvement over scratch{crystals}, %", header, rows, notes)
 
 
 def _improvement_entry(

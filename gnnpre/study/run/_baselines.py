@@ -12,10 +12,12 @@ from sklearn.preprocessing import StandardScaler
 
 from gnnpre.estimators import KernelRegressor
 from gnnpre.fingerprints import EAD, Composition
+from gnnpre.foundation import FoundationFeatures
 
 from ..plan._data import LoadedData
 from ..plan._job import Job
 from ..plan._protocols import Split
+from ._support_vectors import SupportVectors
 from ._workspace import Workspace
 
 __all__ = ["evaluate_baseline"]
@@ -50,18 +52,24 @@ def _tables(name: str, data: LoadedData) -> list[np.ndarray]:
     if name == "mean":
         return [np.zeros((len(data), 1))]
     composition, fingerprint = Composition(), EAD(pooling="cumulants")
-    transformers = [fingerprint, composition]  # both, where the name mentions neither
+    transformers: list[Any] = [fingerprint, composition]  # both, where the name mentions none
     if name.endswith("composition"):
         transformers = [composition]
     elif name.endswith("fingerprint"):
         transformers = [fingerprint]
+    elif name.endswith("chgnet"):
+        # Stored by content: each crystal is computed once for all runs.
+        potential = FoundationFeatures("chgnet", layer=(2, -1), pooling="cumulants")
+        transformers = [potential, composition]
     return [np.asarray(transformer.fit_transform(data.structures)) for transformer in transformers]
 
 
 def _model(name: str, blocks: list[int], seed: int, n_jobs: int) -> Any:
     if name == "mean":
         return DummyRegressor()
-    if name == "kernel":
+    if name.startswith("svr"):
+        return SupportVectors(blocks, random_state=seed)
+    if name.startswith("kernel"):
         return KernelRegressor(blocks=blocks, random_state=seed)
     if name.startswith("ridge"):
         return make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=5))

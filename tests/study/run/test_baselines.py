@@ -3,11 +3,14 @@
 import numpy as np
 import pytest
 from sklearn.model_selection import KFold
+from sklearn.pipeline import Pipeline
+from sklearn.preprocessing import StandardScaler
 
 from gnnpre import EAD, Composition
 from gnnpre.datasets import read_matbench
 from gnnpre.estimators import KernelRegressor
 from gnnpre.study import BASELINES, Study, run_study
+from gnnpre.study.run._support_vectors import SupportVectors, _BlockScaler
 from study.small_studies import crystals, records_of, small_study, write_table
 
 
@@ -24,7 +27,7 @@ def test_all_baselines_run_and_beat_the_mean_where_composition_decides(tmp_path)
 
 
 @pytest.mark.parametrize(
-    "name", ["kernel", "extra_trees", "forest_composition", "ridge_fingerprint"]
+    "name", ["svr", "kernel", "extra_trees", "forest_composition", "ridge_fingerprint"]
 )
 def test_the_unit_of_the_target_scales_predictions_and_nothing_else(tmp_path, name):
     y = crystals(40)[1] - 30.0
@@ -38,6 +41,42 @@ def test_the_unit_of_the_target_scales_predictions_and_nothing_else(tmp_path, na
         predictions.append(np.array(record["predictions"]) / scale)
     np.testing.assert_allclose(predictions[1], predictions[0], rtol=1e-6)
     assert np.std(predictions[0]) > 0.1
+
+
+def test_support_vectors_take_the_logarithm_where_it_helps():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(120, 6))
+    skewed = np.exp(2.0 * table[:, 0])
+    model = SupportVectors([4, 2]).fit(table[:90], skewed[:90])
+    assert isinstance(model.chosen_["transformer"], Pipeline)
+    plain = SupportVectors([4, 2]).fit(table[:90], table[:90, 0] - 3.0)
+    assert isinstance(plain.chosen_["transformer"], StandardScaler)
+    error = np.abs(model.predict(table[90:]) - skewed[90:]).mean()
+    assert error < 0.5 * np.abs(np.median(skewed[:90]) - skewed[90:]).mean()
+
+
+def test_rounding_errors_are_no_feature():
+    rng = np.random.default_rng(0)
+    table = rng.normal(size=(60, 4))
+    table[:, 3] = 0.0
+    noisy = table.copy()
+    noisy[:, 3] = 1e-16 * rng.normal(size=60)
+    first, second = (SupportVectors([4]).fit(X, table[:, 0]).predict(X) for X in (table, noisy))
+    np.testing.assert_array_equal(first, second)
+
+
+def test_blocks_of_features_weigh_alike_whatever_their_number():
+    scaler = _BlockScaler([100, 4])
+    squares = scaler.fit(None).transform(np.ones((1, 104)))[0] ** 2
+    assert (squares[:100].sum(), squares[100:].sum()) == pytest.approx((0.5, 0.5))
+
+
+def test_features_of_chgnet_ask_for_the_extra_before_anything_is_run(tmp_path, monkeypatch):
+    monkeypatch.setattr("gnnpre.study.plan._plan.find_spec", lambda name: None)
+    path = write_table(tmp_path / "alloys.json")
+    empty = {"backbones": [], "strategies": [], "pretrainings": [], "baselines": ["svr_chgnet"]}
+    with pytest.raises(ImportError, match=r'pip install "gnnpre\[chgnet\]"'):
+        run_study(small_study(path, **empty), tmp_path / "run")
 
 
 def test_kernel_machines_beat_what_ridge_and_forests_reach_on_layers(data_dir):
