@@ -74,7 +74,7 @@ def small_study(path: Path, **changes) -> Study:
         "strategies": [
             Strategy(name="scratch"),
             Strategy(name="noise", pretraining="noise"),
-            Strategy(name="probe", pretraining="noise", kind="probe"),
+            Strategy(name="kernel_head", pretraining="noise", kind="kernel"),
             Strategy(name="three", pretraining="noise", members=3),
         ],
         "graphs": StructureToGraph(cutoff=3.5),

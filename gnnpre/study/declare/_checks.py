@@ -33,7 +33,7 @@ RESERVED = frozenset(
         *("checkpoint_dir", "resume", "device", "verbose", "n_processes"),
     }
 )
-# Of no use in a study: which features a probe reads is fixed.
+# Of no use in a study, which predicts properties and embeds nothing.
 UNUSED = frozenset({"embedding_layer", "embedding_pooling"})
 PRETRAINING = tuple(sorted({*inspect.signature(Pretrainer).parameters} - RESERVED - UNUSED))
 # The protocol says what validates.

@@ -6,8 +6,10 @@ from typing import Any
 
 from gnnpre._validation import check_choice, check_number
 from gnnpre.backbones import Backbone
+from gnnpre.estimators import Pretrainer
 from gnnpre.graphs import StructureToGraph
 from gnnpre.objectives import Objective
+from gnnpre.pretrained import list_pretrained
 
 from ._checks import (
     FINETUNING,
@@ -32,10 +34,13 @@ class Network:
     ----------
     name : str
         Name in tables and records.
-    backbone : Backbone
-        The config.
+    backbone : Backbone, optional
+        The config; needed unless ``model`` is set.
+    model : str, optional
+        Name of a model in the package, such as ``"gnnpre-1"``: the network has its config and its
+        graphs. Its weights are used by strategies whose ``pretraining`` is that name.
     graphs : StructureToGraph, optional
-        How its graphs are built; by default as the study says.
+        How its graphs are built; by default as the study says, or as those of the model.
     pretraining : mapping
         Settings of every pre-training in which this network differs.
     finetuning : mapping
@@ -50,18 +55,33 @@ class Network:
     """
 
     name: str
-    backbone: Backbone
+    backbone: Backbone | None = None
+    model: str | None = None
     graphs: StructureToGraph | None = None
     pretraining: Mapping[str, Any] = field(default_factory=dict)
     finetuning: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         check_name("name of a backbone", self.name)
+        if self.model is not None:
+            self._take_model()
         check_type(f"backbone of {self.name}", self.backbone, Backbone, "CGCNN()")
         if self.graphs is not None:
             check_type(f"graphs of {self.name}", self.graphs, StructureToGraph, "cutoff=5.0")
         check_settings(f"pretraining of {self.name}", self.pretraining, PRETRAINING)
         check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
+
+    def _take_model(self) -> None:
+        """Take config and graphs from the model in the package."""
+        check_choice(f"model of {self.name}", self.model, tuple(list_pretrained()))
+        if self.backbone is not None or self.graphs is not None:
+            raise ValueError(
+                f"Network {self.name!r} has model={self.model!r}, which has a backbone and graphs "
+                "of its own: leave backbone and graphs out."
+            )
+        pretrainer = Pretrainer.load(str(self.model))
+        set_field(self, "backbone", pretrainer.spec_.backbone)
+        set_field(self, "graphs", StructureToGraph(**pretrainer.graph_settings_.to_dict()))
 
 
 @dataclass(frozen=True, kw_only=True)

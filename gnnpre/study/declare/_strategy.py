@@ -10,7 +10,11 @@ from ._checks import FINETUNING, as_names, check_name, check_settings, check_tex
 
 __all__ = ["Recipe", "Strategy"]
 
-KINDS = ("finetune", "probe")
+KINDS = ("finetune", "kernel", "ensemble")
+#: Strategies of fine-tuning that are rows of another kind here.
+NO_NETWORK = ("kernel", "blend")
+#: Settings of fine-tuning that rows of the other kinds have.
+OF_KIND = {"kernel": ("kernel_features",), "ensemble": ("kernel_features", "max_epochs")}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -22,9 +26,14 @@ class Strategy:
     name : str
         Name of the row. Improvements of the others are relative to ``"scratch"``.
     pretraining : str, optional
-        The pre-training to start from; random weights by default.
-    kind : {"finetune", "probe"}
-        Train the network, or a kernel machine on its frozen embeddings and the composition.
+        The pre-training to start from, or the name of a model in the package such as
+        ``"gnnpre-1"`` for networks that are declared with it; random weights by default.
+    kind : {"finetune", "kernel", "ensemble"}
+        Train the network; or a kernel machine on its frozen embeddings
+        (``PropertyRegressor(strategy="kernel")``); or a ``PropertyEnsemble`` of both and of a
+        kernel machine without a network. The last two learn from training and validation crystals
+        before they are tested, as they choose no epoch. The validation error of an ensemble is
+        that of its blend on crystals that each model had left out.
     epoch : int, optional
         Start from the weights of the pre-training after this epoch, one of its
         ``checkpoint_epochs``; by default from those at its end.
@@ -33,10 +42,13 @@ class Strategy:
         that differs in nothing else is the first of them, and is trained once.
     of : sequence of str, optional
         Train nothing; predict the mean of the predictions of these strategies or baselines.
+    time_budget : float, optional
+        Minutes that each fit of an ensemble should take.
     finetuning : mapping
-        Settings of fine-tuning in which this strategy differs. Other settings than ``transfer``
-        and ``strategy``, which are about pre-trained weights, change its budget: note that in
-        ``notes`` of the study.
+        Settings of fine-tuning in which this strategy differs; of a kernel machine
+        ``kernel_features`` alone, of an ensemble that and ``max_epochs``. Other settings than
+        ``transfer`` and ``strategy``, which are about pre-trained weights, change its budget: note
+        that in ``notes`` of the study.
     backbones : sequence of str, optional
         Networks to use it with; all by default.
     data : sequence of str, optional
@@ -55,6 +67,7 @@ class Strategy:
     epoch: int | None = None
     members: int | None = None
     of: Sequence[str] | None = None
+    time_budget: float | None = None
     finetuning: Mapping[str, Any] = field(default_factory=dict)
     backbones: Sequence[str] | None = None
     data: Sequence[str] | None = None
@@ -70,8 +83,11 @@ class Strategy:
         for name in ("of", "backbones", "data"):
             if getattr(self, name) is not None:
                 set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
+        if self.time_budget is not None:
+            check_number(f"time_budget of {self.name}", self.time_budget)
         check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
         self._check_start()
+        self._check_kind()
         self._check_of()
 
     def _check_of(self) -> None:
@@ -89,8 +105,8 @@ class Strategy:
 
     def _check_start(self) -> None:
         # Each kind of row has fields that mean nothing for it: an error, not silence.
-        if self.pretraining is None and (self.kind == "probe" or self.epoch is not None):
-            setting = "kind='probe'" if self.kind == "probe" else f"epoch={self.epoch}"
+        if self.pretraining is None and (self.kind != "finetune" or self.epoch is not None):
+            setting = f"epoch={self.epoch}" if self.kind == "finetune" else f"kind={self.kind!r}"
             raise ValueError(
                 f"Strategy {self.name!r} has {setting} but no pretraining; expected the name of "
                 "one."
@@ -100,11 +116,27 @@ class Strategy:
                 "Strategy 'scratch' has a pretraining or members; it is one training from random "
                 "weights, which the others are compared with. Give this strategy another name."
             )
-        if self.kind == "probe" and (self.members is not None or self.finetuning):
+
+    def _check_kind(self) -> None:
+        learnt = self.finetuning.get("strategy")
+        if learnt in NO_NETWORK:
             raise ValueError(
-                f"Strategy {self.name!r} is a probe, which trains no network: leave members and "
-                "finetuning out."
+                f"finetuning of {self.name} has strategy={learnt!r}, which uses validation "
+                "crystals in its own way: set kind='kernel' or kind='ensemble' instead."
             )
+        if self.time_budget is not None and self.kind != "ensemble":
+            raise ValueError(
+                f"Strategy {self.name!r} has a time_budget and kind={self.kind!r}; expected "
+                "kind='ensemble'. Leave time_budget out, or set max_epochs in finetuning."
+            )
+        if self.kind == "finetune":
+            return
+        if self.members is not None:
+            raise ValueError(
+                f"Strategy {self.name!r} has members={self.members} and kind={self.kind!r}; "
+                "members are networks of kind 'finetune'. Leave members out."
+            )
+        check_settings(f"finetuning of {self.name}", self.finetuning, OF_KIND[self.kind])
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -6,6 +6,7 @@ from typing import Any
 
 from gnnpre._validation import check_choice, check_number
 from gnnpre.graphs import StructureToGraph
+from gnnpre.pretrained import list_pretrained
 
 from ._checks import (
     FINETUNING,
@@ -33,9 +34,12 @@ BASELINES = (
     "forest_composition",
     "ridge_fingerprint",
     "forest_fingerprint",
+    "svr",
     "kernel",
     "extra_trees",
 )
+#: Those that need an extra, and stand in tables of studies that ask for them.
+OPTIONAL = ("svr_chgnet", "kernel_chgnet")
 PROTOCOLS = ("papers", "matbench")
 #: Type and example of what the lists of a study hold.
 DECLARED = {
@@ -79,8 +83,11 @@ class Study:
         Parameters of ``PropertyRegressor`` that all rows share: the same budget and care.
     baselines : sequence of str
         Models without a network: ``"mean"``; ``"ridge_..."`` or ``"forest_..."`` on
-        ``composition`` or ``fingerprint`` (EAD, pooled by cumulants); ``"kernel"`` (a Gaussian
-        process) and ``"extra_trees"`` on both tables side by side. All seven by default.
+        ``composition`` or ``fingerprint`` (EAD, pooled by cumulants); ``"svr"`` (support vector
+        regression, its parameters and target transformation chosen by inner validation),
+        ``"kernel"`` (a Gaussian process) and ``"extra_trees"`` on both tables side by side. All
+        eight by default. ``"svr_chgnet"`` and ``"kernel_chgnet"`` have frozen features of CHGNet
+        in place of EAD, and need ``pip install "gnnpre[chgnet]"``.
     estimators : mapping of str to Recipe
         Rows of your own.
     notes : sequence of str
@@ -146,7 +153,7 @@ class Study:
         for name in ("baselines", "notes"):
             set_field(self, name, as_names(name, getattr(self, name)))
         for name in self.baselines:
-            check_choice("baselines", name, BASELINES)
+            check_choice("baselines", name, (*BASELINES, *OPTIONAL))
         for note in self.notes:
             check_text("a note", note)
         check_type("estimators", self.estimators, Mapping, "{'mine': Recipe(...)}")
@@ -170,7 +177,8 @@ class Study:
         backbones = [item.name for item in self.backbones]
         data = [item.name for item in self.data_sets]
         for row in self.strategies:
-            check_known(f"pretraining of {row.name}", row.pretraining, pretrainings)
+            starts = [*pretrainings, *list_pretrained()]
+            check_known(f"pretraining of {row.name}", row.pretraining, starts)
             check_known(f"backbones of {row.name}", row.backbones, backbones)
             check_known(f"data of {row.name}", row.data, data)
             # A mean of means is not declared: "of" names rows that are trained, or baselines.

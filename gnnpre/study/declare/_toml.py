@@ -9,7 +9,7 @@ from typing import Any
 
 from sklearn.base import BaseEstimator
 
-from gnnpre import backbones, fingerprints, objectives, training
+from gnnpre import backbones, fingerprints, foundation, objectives, training
 from gnnpre.graphs import StructureToGraph
 from gnnpre.objectives import Objective
 
@@ -144,7 +144,7 @@ def _build_configs(where: str, value: Any) -> Any:
 
 def _classes() -> dict[str, type]:
     # Only these: a file cannot name a class to import.
-    modules = (backbones, fingerprints, objectives, training)
+    modules = (backbones, fingerprints, foundation, objectives, training)
     named = {name: getattr(module, name) for module in modules for name in module.__all__}
     abstract = {"Backbone", "Objective", "Fingerprint"}
     return {
@@ -211,9 +211,14 @@ def _tables(where: str, tables: Any) -> Mapping[str, Mapping[str, Any]]:
 
 
 def _network(where: str, name: str, table: dict[str, Any], folder: Path) -> Network:
-    if "class" not in table:
-        raise ValueError(f"{where} has no class; expected class = 'CGCNN', for example.")
     settings = {key: table.pop(key) for key in NETWORK_FIELDS if key in table}
+    if "model" in table:
+        check_keys(where, table, ("model", *NETWORK_FIELDS))
+        return Network(name=name, model=table["model"], **settings)
+    if "class" not in table:
+        raise ValueError(
+            f"{where} has no class; expected class = 'CGCNN', for example, or model = 'gnnpre-1'."
+        )
     if "graphs" in settings:
         settings["graphs"] = _graphs(f"{where}.graphs", settings["graphs"])
     return Network(name=name, backbone=_config(where, table), **settings)

@@ -2,10 +2,12 @@
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
 from gnnpre.estimators import Pretrainer, PropertyRegressor
+from gnnpre.pretrained import resolve_model
 from gnnpre.training import to_spec
 
 from ..declare._checks import FINETUNING, PRETRAINING
@@ -18,14 +20,20 @@ from ._job import Job
 from ._protocols import N_FOLDS
 from ._resolved import check_network, resolved_graphs, resolved_settings, source_text
 
-__all__ = ["Plan", "plan_jobs"]
+__all__ = ["MODELS", "Plan", "plan_jobs"]
+
+#: Kinds of rows, and the names of their models among the parameters of jobs.
+MODELS = {"finetune": "finetune", "kernel": "frozen_kernel", "ensemble": "property_ensemble"}
 
 # A study compares with scratch, and each diagnosis costs passes over the data.
-DEFAULTS = {"diagnose": False}
+# The strategy is named, whatever the default of an estimator is.
+DEFAULTS = {"diagnose": False, "strategy": "full"}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
-#: Part of the keys of baselines and probes: another number for another way to fit them.
+#: Part of the keys of baselines, kernel machines and ensembles: another number for another way to
+#: fit them.
 BASELINE_VERSION = 3
+KERNEL_FEATURES = ("composition", "fingerprint")
 
 
 @dataclass(frozen=True)
@@ -95,6 +103,11 @@ class _Planner:
         return Job(kind="evaluation", data=data, parameters=described, **run, **fields)
 
     def _baseline(self, data: str, run: Mapping[str, Any], name: str) -> Job:
+        if name.endswith("chgnet") and find_spec("chgnet") is None:
+            raise ImportError(
+                f"baselines has {name!r}, which needs the package chgnet: run "
+                'pip install "gnnpre[chgnet]", or leave it out.'
+            )
         parameters = {"model": name, "version": BASELINE_VERSION, "random_state": run["seed"]}
         return self._job(data, run, parameters, strategy=name, role="baseline", backbone=None)
 
@@ -120,7 +133,7 @@ class _Planner:
 
     def _twin(self, ensemble: Strategy, network: Network, data: str) -> Strategy | None:
         """Return the row that is trained as the first member of an ensemble would be."""
-        names = ("pretraining", "kind", "epoch", "finetuning")
+        names = ("pretraining", "kind", "epoch", "finetuning", "time_budget")
         settings = [getattr(ensemble, name) for name in names]
         for item in self.study.strategies:
             alone = item.members is None and item.of is None
@@ -171,16 +184,18 @@ class _Planner:
         }
         graphs = network.graphs or self.study.graphs
         parameters: dict[str, Any] = {
-            "model": strategy.kind,
+            "model": MODELS[strategy.kind],
             "backbone": to_spec(network.backbone, network.name),
             "graphs": resolved_graphs(graphs),
             "epoch": strategy.epoch,
             "random_state": run["seed"] + MEMBER_STEP * (member or 0),
         }
-        if strategy.kind == "probe":
-            parameters["version"] = BASELINE_VERSION
         if strategy.kind == "finetune":
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
+        else:
+            settings = _kernel_settings(strategy, settings)
+            parameters["version"] = BASELINE_VERSION
+            parameters["settings"] = {name: to_spec(item) for name, item in settings.items()}
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
         needs = () if strategy.pretraining is None else (self._needed(network, strategy),)
         fields: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
@@ -189,6 +204,11 @@ class _Planner:
 
     def _needed(self, network: Network, strategy: Strategy) -> Job:
         job = self._pretraining(network, str(strategy.pretraining))
+        if strategy.epoch is not None and strategy.pretraining not in self.declared:
+            raise ValueError(
+                f"epoch of strategy {strategy.name!r} is {strategy.epoch}, but the package has "
+                f"{strategy.pretraining!r} at the end of its training alone: leave epoch out."
+            )
         epochs = job.tools["settings"].get("checkpoint_epochs") or ()
         if strategy.epoch is not None and strategy.epoch not in epochs:
             raise ValueError(
@@ -199,8 +219,22 @@ class _Planner:
 
     def _pretraining(self, network: Network, name: str) -> Job:
         if (network.name, name) not in self.pretrainings:
-            self.pretrainings[network.name, name] = self._make_pretraining(network, name)
+            make = self._make_pretraining if name in self.declared else self._take_model
+            self.pretrainings[network.name, name] = make(network, name)
         return self.pretrainings[network.name, name]
+
+    def _take_model(self, network: Network, name: str) -> Job:
+        """Return the job that takes the weights of a model in the package."""
+        if network.model != name:
+            raise ValueError(
+                f"A strategy starts from {name!r} with the network {network.name!r}, which is "
+                f"declared otherwise: restrict the strategy by backbones, or declare a network "
+                f"with model = {name!r}."
+            )
+        parameters = {"model": name, "sha256": hash_file(resolve_model(name))}
+        fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
+        tools: dict[str, Any] = {"model": name, "settings": {}}
+        return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
 
     def _make_pretraining(self, network: Network, name: str) -> Job:
         # 1. settings: of the study, of the network, of the pre-training; later ones win
@@ -254,7 +288,16 @@ def _applies(strategy: Strategy, backbone: str, data: str) -> bool:
     return (networks is None or backbone in networks) and (sets is None or data in sets)
 
 
+def _kernel_settings(strategy: Strategy, settings: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of a kernel machine, or of an ensemble."""
+    chosen = {"kernel_features": settings.get("kernel_features", KERNEL_FEATURES)}
+    if strategy.kind == "ensemble":
+        epochs = settings.get("max_epochs", PropertyRegressor().max_epochs)
+        chosen |= {"max_epochs": epochs, "time_budget": strategy.time_budget}
+    return chosen
+
+
 def _role(strategy: Strategy) -> str:
-    if strategy.kind == "probe":
-        return "probe"
+    if strategy.kind != "finetune":
+        return {"kernel": "kernel", "ensemble": "blend"}[strategy.kind]
     return "scratch" if strategy.pretraining is None else "pretrained"

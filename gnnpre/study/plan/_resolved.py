@@ -18,8 +18,9 @@ __all__ = ["check_network", "resolved_graphs", "resolved_settings", "source_text
 
 def check_network(network: Network, cutoff: float) -> None:
     """Check the parameters of a backbone before anything is trained."""
+    backbone: Any = network.backbone  # of the model, where that is declared
     with torch.random.fork_rng(devices=[]):
-        network.backbone.build(cutoff)
+        backbone.build(cutoff)
 
 
 def resolved_graphs(graphs: StructureToGraph) -> dict[str, Any]:

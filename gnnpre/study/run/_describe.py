@@ -15,8 +15,8 @@ __all__ = ["describe_study", "is_official"]
 
 BASELINES_NOTE = (
     "Baselines without a network are trained anew on training and validation crystals before they "
-    "are tested; networks and probes see the labels of the validation crystals only to choose an "
-    "epoch, if at all."
+    "are tested, and so are kernel machines on frozen networks and ensembles; networks see the "
+    "labels of the validation crystals only to choose an epoch."
 )
 FIRST = ("commit", "versions", "started")
 

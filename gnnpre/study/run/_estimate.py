@@ -46,7 +46,8 @@ def estimate_study(
     Each kind of training is timed on some batches of its own crystals, in short epochs of which
     the first does not count; validation is in them. Nothing is kept or written. Early stopping
     and cheaper strategies of fine-tuning would make it less; reading files and looking for leaks
-    come on top. Baselines, probes and recipes are not timed.
+    come on top. Baselines, kernel machines, ensembles and recipes are not
+    timed.
 
     Parameters
     ----------
@@ -146,6 +147,8 @@ class _Timer:
         return float("nan")
 
     def _pretraining(self, job: Job) -> float:
+        if "model" in job.tools:
+            return 0.0
         tools, settings = job.tools, job.tools["settings"]
         declared = tools["declared"]
         # Without the audit for leaks, which takes longer than all else here.

@@ -4,21 +4,24 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import numpy as np
-from sklearn.model_selection import PredefinedSplit
-
-from gnnpre.estimators import KernelRegressor, Pretrainer, PropertyRegressor
-from gnnpre.fingerprints import Composition
-
 from ..plan._data import LoadedData
 from ..plan._job import Job
+from ..plan._plan import MODELS
 from ..plan._protocols import Split, split_data
+from ._audit import write_audit
 from ._baselines import evaluate_baseline
-from ._folder import StudyFolder
+from ._fits import Fit, fit_ensemble, fit_kernel, fit_network, mean_of_members, predict
 from ._metrics import metrics
 from ._workspace import Workspace
 
 __all__ = ["RecipeContext", "evaluate", "split_of"]
+
+#: How rows of networks are fitted, by the name of their model.
+FITS = {
+    MODELS["finetune"]: fit_network,
+    MODELS["kernel"]: fit_kernel,
+    MODELS["ensemble"]: fit_ensemble,
+}
 
 
 @dataclass(frozen=True)
@@ -49,16 +52,6 @@ class RecipeContext:
     n_jobs: int
 
 
-@dataclass(frozen=True)
-class Fit:
-    """Predictions of one model, its history and details for the record."""
-
-    valid: np.ndarray | None
-    test: np.ndarray
-    history: list[dict[str, Any]]
-    details: dict[str, Any]
-
-
 def evaluate(job: Job, workspace: Workspace) -> dict[str, Any]:
     """Run an evaluation and return the results for its record."""
     # 1. crystals and their split
@@ -67,16 +60,18 @@ def evaluate(job: Job, workspace: Workspace) -> dict[str, Any]:
     # 2. predictions, by the kind of model
     model = job.parameters["model"]
     if job.role == "ensemble":
-        fit = _mean_of_members(job, workspace.folder)
+        fit = mean_of_members(job, workspace.folder)
+    elif model in FITS:
+        fit = FITS[model](job, workspace, data, split)
     elif model == "recipe":
         fit = _fit_recipe(job, workspace, data, split)
-    elif model == "probe":
-        fit = _fit_probe(job, workspace, data, split)
-    elif model == "finetune":
-        fit = _fit_network(job, workspace, data, split)
     else:
-        fit = Fit(*evaluate_baseline(job, workspace, data, split), [], {})
-    # 3. errors, in the form of a record
+        fit = Fit(*evaluate_baseline(job, workspace, data, split))
+    # 3. crystals that pre-trainings have seen
+    for needed in job.needs:
+        if needed.kind == "pretraining":
+            write_audit(needed, data, workspace)
+    # 4. errors, in the form of a record
     return _result(data, split, fit)
 
 
@@ -112,55 +107,6 @@ def _result(data: LoadedData, split: Split, fit: Fit) -> dict[str, Any]:
     }
 
 
-def _fit_network(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
-    """Train a network, from random or pre-trained weights."""
-    graphs = workspace.graphs(data, job.tools["graphs"])
-    # Training crystals first, then those that validate: see _last.
-    both = np.concatenate([split.train, split.valid])
-    start: dict[str, Any] = {"backbone": job.tools["backbone"]}
-    if job.needs:
-        start = {"pretrained": workspace.weights(job.needs[0], job.parameters["epoch"])}
-    regressor = PropertyRegressor(
-        **start,
-        **job.tools["finetuning"],
-        validation_fraction=_last(len(both), len(split.valid)),
-        random_state=job.parameters["random_state"],
-        checkpoint_dir=str(workspace.folder.checkpoints(job.key)),
-        resume=True,
-        device=workspace.device,
-        callbacks=workspace.epoch_callbacks(job, job.parameters["finetuning"]["max_epochs"]),
-    )
-    regressor.fit(graphs[both], data.y[both])
-    valid, test = (_predict(regressor, graphs[rows]) for rows in (split.valid, split.test))
-    details = {"transferred": len(regressor.transferred_), "diagnosis": regressor.diagnosis_}
-    return Fit(valid, test, regressor.history_, details)
-
-
-def _last(n: int, n_last: int) -> PredefinedSplit:
-    """Split so that exactly the last crystals validate."""
-    return PredefinedSplit(np.where(np.arange(n) < n - n_last, -1, 0))
-
-
-def _predict(regressor: Any, X: Any) -> np.ndarray:
-    return np.asarray(regressor.predict(X), dtype=np.float64).reshape(-1)
-
-
-def _fit_probe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
-    """Fit a kernel machine to frozen embeddings and the composition."""
-    graphs = workspace.graphs(data, job.tools["graphs"])
-    path = workspace.weights(job.needs[0], job.parameters["epoch"])
-    # Frozen: the embeddings depend on pre-training alone.
-    pretrainer = Pretrainer.load(path).set_params(embedding_pooling="cumulants")
-    blocks = [pretrainer.transform(graphs), Composition().fit_transform(data.structures)]
-    table = np.hstack(blocks)
-    machine = KernelRegressor(
-        blocks=[block.shape[1] for block in blocks], random_state=job.parameters["random_state"]
-    )
-    machine.fit(table[split.train], data.y[split.train])
-    valid, test = (_predict(machine, table[rows]) for rows in (split.valid, split.test))
-    return Fit(valid, test, [], {"transform": machine.transforms_[0]})
-
-
 def _fit_recipe(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
     """Fit an estimator of the study's own on structures."""
     files = {needed.strategy: str(workspace.weights(needed)) for needed in job.needs}
@@ -168,13 +114,5 @@ def _fit_recipe(job: Job, workspace: Workspace, data: LoadedData, split: Split) 
     context = RecipeContext(seed, files, workspace.device, workspace.threads)
     estimator = job.tools["recipe"].make(context)
     estimator.fit(data.subset(split.train), data.y[split.train])
-    valid, test = (_predict(estimator, data.subset(rows)) for rows in (split.valid, split.test))
-    return Fit(valid, test, [], {})
-
-
-def _mean_of_members(job: Job, folder: StudyFolder) -> Fit:
-    """Average the predictions of networks that were trained with different seeds."""
-    records = [folder.read_record(member.key) for member in job.needs]
-    valid = np.mean([record["validation"]["predictions"] for record in records], axis=0)
-    test = np.mean([record["predictions"] for record in records], axis=0)
-    return Fit(valid, test, [], {"members": [member.key for member in job.needs]})
+    valid, test = (predict(estimator, data.subset(rows)) for rows in (split.valid, split.test))
+    return Fit(valid, test)

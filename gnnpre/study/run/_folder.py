@@ -16,7 +16,7 @@ from ..plan._job import Job
 
 __all__ = ["StudyFolder", "now", "write_json"]
 
-SUBFOLDERS = ("data", "records", "failures", "claims", "pretrained", "checkpoints")
+SUBFOLDERS = ("data", "records", "failures", "claims", "pretrained", "leaks", "checkpoints")
 
 
 class StudyFolder:
@@ -51,6 +51,14 @@ class StudyFolder:
         """Return the path of the weights of a pre-training, at its end or after an epoch."""
         name = key if epoch is None else f"{key}-epoch{epoch:04d}"
         return self.root / "pretrained" / f"{name}.gnnpre"
+
+    def leak_keys(self, key: str) -> Path:
+        """Return the path of the keys of the crystals that a pre-training has seen."""
+        return self.root / "pretrained" / f"{key}.keys"
+
+    def audit(self, data: str, key: str) -> Path:
+        """Return the path of the list of crystals of a data set that a pre-training has seen."""
+        return self.root / "leaks" / f"{data}-{key}.json"
 
     def checkpoints(self, key: str) -> Path:
         """Return the folder of the training states that a job resumes from."""

@@ -1,16 +1,21 @@
 """Pre-trainings: from sources to weights in the folder."""
 
+import shutil
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from gnnpre._atomic import replace_file
 from gnnpre.datasets import reduced_formula
 from gnnpre.estimators import Pretrainer
 from gnnpre.graphs import CrystalGraphs
+from gnnpre.pretrained import describe_pretrained, resolve_model
+from gnnpre.training import to_spec
 
 from ..plan._job import Job
-from ._pools import labels_for, read_pool
+from ._audit import write_keys
+from ._pools import labels_for
 from ._workspace import Workspace
 
 __all__ = ["formulas_of", "pretrain"]
@@ -19,18 +24,21 @@ __all__ = ["formulas_of", "pretrain"]
 def pretrain(job: Job, workspace: Workspace) -> dict[str, Any]:
     """Run a pre-training and return the results for its record.
 
-    The weights are written before the record, so the weights of every record exist.
+    The weights are written before the record, so the weights of every record exist; and before
+    them the leak keys, by which data sets are audited.
     """
+    if "model" in job.tools:
+        return _take_model(job, workspace)
     workspace.release()
     tools = job.tools
     # 1. crystals and labels
-    workspace.note(f"reading {len(tools['files'])} files for {job}")
-    pool = read_pool(tools["declared"], tools["files"], tools["leaks"], workspace.threads)
+    pool = workspace.pool(job)
     objective = tools["declared"].objective
     y = labels_for(objective, pool, tools["declared"].targets)
     workspace.note(f"building graphs of {len(pool)} crystals ({pool.n_leaks} left out as leaks)")
     graphs = tools["graphs"].fit_transform(pool.structures)
     n_leaks, settings = pool.n_leaks, tools["settings"]
+    write_keys(job, workspace.folder, pool)
     del pool
     # 2. training, from the last state of an interrupted one
     pretrainer = Pretrainer(
@@ -49,7 +57,24 @@ def pretrain(job: Job, workspace: Workspace) -> dict[str, Any]:
     _save_epochs(pretrainer, job, workspace)
     path = workspace.folder.pretrained(job.key)
     pretrainer.save(path)
-    return _result(pretrainer, path, n_leaks)
+    return {**_result(pretrainer, path), "n_leaks_dropped": n_leaks}
+
+
+def _take_model(job: Job, workspace: Workspace) -> dict[str, Any]:
+    """Copy a model of the package into the folder, which then has all that a report needs."""
+    source = resolve_model(job.tools["model"])
+    path = workspace.folder.pretrained(job.key)
+    with replace_file(path) as new:
+        shutil.copyfile(source, new)
+    pretrainer = Pretrainer.load(path)
+    training = describe_pretrained(source).metadata["training"]
+    return {
+        **_result(pretrainer, path),
+        "history": [],  # its time was spent before the study
+        "epochs": training.get("epochs"),
+        "hours_of_model": training.get("CPU hours"),
+        "objective": to_spec(pretrainer.spec_.objective, "objective"),
+    }
 
 
 def formulas_of(graphs: CrystalGraphs) -> np.ndarray:
@@ -64,7 +89,7 @@ def _save_epochs(pretrainer: Pretrainer, job: Job, workspace: Workspace) -> None
         Pretrainer.load(path).save(workspace.folder.pretrained(job.key, epoch))
 
 
-def _result(pretrainer: Pretrainer, path: Path, n_leaks: int) -> dict[str, Any]:
+def _result(pretrainer: Pretrainer, path: Path) -> dict[str, Any]:
     return {
         "target": None,
         "unit": None,
@@ -74,10 +99,9 @@ def _result(pretrainer: Pretrainer, path: Path, n_leaks: int) -> dict[str, Any]:
         "targets": [],
         "predictions": [],
         "history": pretrainer.history_,
-        "epochs": len(pretrainer.history_),
+        "epochs": len(pretrainer.history_) or None,
         "n_train": pretrainer.data_["n_train"],
         "n_valid": pretrainer.data_["n_valid"],
         "n_test": None,
-        "n_leaks_dropped": n_leaks,
         "pretrained": f"pretrained/{path.name}",
     }

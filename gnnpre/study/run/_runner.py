@@ -110,17 +110,20 @@ class Runner:
         self.progress(f"{now()} done  {job.key} {job}: {seconds:.1f} s{result}")
 
     def _record(self, job: Job) -> dict[str, Any]:
-        started = time.perf_counter()
+        started, processor = time.perf_counter(), time.process_time()
         with warnings.catch_warnings(record=True) as caught:
             warnings.simplefilter("always", UserWarning)
             result = (pretrain if job.kind == "pretraining" else evaluate)(job, self.workspace)
-        elapsed = time.perf_counter() - started
+        elapsed, processor = time.perf_counter() - started, time.process_time() - processor
+        epochs = sum(epoch.get("dur", 0.0) for epoch in result["history"])
         return {
             **self.common,
             **job.describe(),
             **result,
             # Epochs that a killed process had done count too.
-            "seconds": max(elapsed, sum(epoch.get("dur", 0.0) for epoch in result["history"])),
+            "seconds": max(elapsed, epochs),
+            # Of the processor, which other programs on the machine do not lengthen.
+            "core_seconds": processor + max(0.0, epochs - elapsed) * self.workspace.threads,
             "parameters": dict(job.parameters),
             "pretraining": _pretraining_of(job),
             "warnings": _texts(caught),

@@ -10,9 +10,13 @@ from gnnpre.graphs import CrystalGraphs, StructureToGraph
 from ..plan._data import LoadedData, LocatedData, load_data
 from ..plan._job import Job
 from ._folder import StudyFolder, now
+from ._pools import Pool, read_pool
 from ._progress import EpochLines
 
 __all__ = ["Workspace"]
+
+#: Crystals of a pre-training up to which the next one finds them in memory (some 200 MB).
+MOST_KEPT = 20_000
 
 
 class Workspace:
@@ -47,6 +51,7 @@ class Workspace:
         self.threads = threads
         self._loaded: tuple[str, LoadedData] | None = None
         self._graphs: dict[str, CrystalGraphs] = {}
+        self._pool: tuple[str, Pool] | None = None
 
     def note(self, text: str) -> None:
         """Write a line about the job that runs."""
@@ -63,7 +68,7 @@ class Workspace:
         """Read a data set, and write its summary for the report."""
         # Jobs come data set by data set: one of them fits in memory where all may not.
         if self._loaded is None or self._loaded[0] != name:
-            self._graphs = {}
+            self._graphs, self._pool = {}, None
             loaded = load_data(self.data[name])
             self.folder.write_once(self.folder.data(name), loaded.summary())
             self._loaded = name, loaded
@@ -75,6 +80,21 @@ class Workspace:
         if key not in self._graphs:
             self._graphs[key] = data.graphs(settings)
         return self._graphs[key]
+
+    def pool(self, job: Job) -> Pool:
+        """Read the crystals of a pre-training, unless the last one had the same."""
+        tools = job.tools
+        names = ("sha256", "max_structures", "drop_leaks", "leak_level", "random_state")
+        # Objectives that are compared on equal crystals differ in none of these.
+        key = json.dumps({name: job.parameters[name] for name in names}, sort_keys=True)
+        if self._pool is not None and self._pool[0] == key:
+            return self._pool[1]
+        self._pool = None
+        self.note(f"reading {len(tools['files'])} files for {job}")
+        pool = read_pool(tools["declared"], tools["files"], tools["leaks"], self.threads)
+        if len(pool) <= MOST_KEPT:
+            self._pool = key, pool
+        return pool
 
     def release(self) -> None:
         """Free the data that were read: a pre-training needs the memory."""

@@ -61,8 +61,20 @@ def test_study_refuses(changes, message):
         (lambda: DataSet(name="jdft2d", target="K"), "target or unit but no path"),
         (lambda: DataSet(name="a", path="x.json", source="jdft2d"), "one of the two"),
         (lambda: DataSet(name="a", sample=0), "sample of a=0"),
-        (lambda: Strategy(name="probe", kind="probe"), "no pretraining"),
-        (lambda: Strategy(name="p", kind="probe", pretraining="a", members=2), "is a probe"),
+        (lambda: Strategy(name="k", kind="kernel"), "no pretraining"),
+        (
+            lambda: Strategy(name="p", kind="kernel", pretraining="a", members=2),
+            "Leave members out",
+        ),
+        (
+            lambda: Strategy(name="p", pretraining="a", finetuning={"strategy": "kernel"}),
+            "set kind='kernel'",
+        ),
+        (lambda: Strategy(name="p", pretraining="a", time_budget=3), "expected kind='ensemble'"),
+        (
+            lambda: Strategy(name="p", kind="kernel", pretraining="a", finetuning={"dtype": "x"}),
+            "unknown key 'dtype'; expected some of kernel_features",
+        ),
         (lambda: Strategy(name="scratch", members=3), "Give this strategy another name"),
         (lambda: Strategy(name="x", pretraining="a", members=1), "members of x=1"),
         (lambda: Pretraining(name="a", objective=Denoising(), sources=[]), "sources of a is empty"),

@@ -50,7 +50,7 @@ def test_what_changes_a_pretraining_changes_what_uses_it(alloys):
     longer = small_study(alloys, pretraining={"max_epochs": 3, "batch_size": 8})
     first, second = ({str(j): j.key for j in plan_jobs(s).jobs} for s in (study, longer))
     changed = {name for name in first if first[name] != second[name]}
-    assert {name for name in first if "noise" in name or "probe" in name or "three" in name} == (
+    assert {name for name in first if "noise" in name or "kernel" in name or "three" in name} == (
         changed
     )
 
@@ -113,7 +113,7 @@ def test_row_that_is_the_first_member_of_an_ensemble_is_trained_once(alloys):
     [
         {"pretraining": None},
         {"finetuning": {"max_epochs": 4}},
-        {"kind": "probe"},
+        {"kind": "kernel"},
         {"data": ["others"]},
     ],
 )

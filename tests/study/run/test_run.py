@@ -159,11 +159,11 @@ def test_report_reads_the_folder(run):
 
 
 def test_only_runs_what_is_named_and_what_it_needs(alloys, tmp_path):
-    done = run_study(small_study(alloys), tmp_path, only=["probe", "mean"]).done
+    done = run_study(small_study(alloys), tmp_path, only=["kernel_head", "mean"]).done
     assert len(done) == 3
     assert {row[:2] for row in by_row(tmp_path)} == {
         ("pretraining", "noise"),
-        ("evaluation", "probe"),
+        ("evaluation", "kernel_head"),
         ("evaluation", "mean"),
     }
 

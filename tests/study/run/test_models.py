@@ -1,0 +1,166 @@
+"""Rows that start from a model in the package."""
+
+import json
+
+import numpy as np
+import pytest
+
+from gnnpre import CGCNN, PropertyEnsemble, PropertyRegressor, StructureToGraph
+from gnnpre.datasets import read_matbench
+from gnnpre.pretrained import resolve_model
+from gnnpre.study import Network, Strategy, estimate_study, load_study, run_study, write_report
+from gnnpre.study.plan._plan import plan_jobs
+from gnnpre.study.plan._protocols import split_data
+from study.small_studies import small_study, write_table
+
+MODEL = "gnnpre-1-small"
+STRATEGIES = [
+    Strategy(name="scratch"),
+    Strategy(name="finetuned", pretraining=MODEL),
+    Strategy(name="frozen", pretraining=MODEL, kind="kernel"),
+    Strategy(name="blend", pretraining=MODEL, kind="ensemble", time_budget=5),
+]
+
+
+def declare(path, **changes):
+    declared = {
+        "backbones": [Network(name="small", model=MODEL)],
+        "pretrainings": [],
+        "strategies": STRATEGIES,
+        "baselines": ["mean"],
+        "finetuning": {"max_epochs": 1},
+    }
+    return small_study(path, **{**declared, **changes})
+
+
+@pytest.fixture(scope="module")
+def alloys(tmp_path_factory):
+    return write_table(tmp_path_factory.mktemp("data") / "alloys.json")
+
+
+@pytest.fixture(scope="module")
+def run(alloys, tmp_path_factory):
+    run = run_study(declare(alloys), tmp_path_factory.mktemp("run"))
+    assert run.failed == {}
+    return run
+
+
+def read(path):
+    """Read the crystals as the study does: kernel machines feel the rounding of coordinates."""
+    structures, y = read_matbench(path)
+    return StructureToGraph(cutoff=5.0).fit_transform(list(structures)), y.to_numpy()
+
+
+def records(run):
+    contents = [json.loads(path.read_text()) for path in (run.folder / "records").iterdir()]
+    return {(r["kind"], r["strategy"]): r for r in contents}
+
+
+def test_the_folder_has_the_weights_and_an_audit(run):
+    record = records(run)["pretraining", MODEL]
+    weights = run.folder / record["pretrained"]
+    assert weights.read_bytes() == resolve_model(MODEL).read_bytes()
+    assert record["hours_of_model"] > 0
+    (audit,) = (run.folder / "leaks").iterdir()
+    assert json.loads(audit.read_text())["n_pretraining"] > 90_000
+    write_report(run.folder)
+    text = (run.folder / "report.md").read_text()
+    assert f"| alloys | {MODEL} | " in text
+    assert "## What a user gets for one minute, ten, a hundred" in text
+
+
+def test_frozen_row_is_the_kernel_strategy_on_all_labels_but_those_of_the_test(run, alloys):
+    record = records(run)["evaluation", "frozen"]
+    graphs, y = read(alloys)
+    split = split_data(30, "papers", seed=1)
+    both = np.concatenate([split.train, split.valid])
+    for train, test, expected in (
+        (both, split.test, record["predictions"]),
+        (split.train, split.valid, record["validation"]["predictions"]),
+    ):
+        model = PropertyRegressor(
+            pretrained=MODEL,
+            strategy="kernel",
+            kernel_features=("composition", "fingerprint"),
+            random_state=1,
+        ).fit(graphs[train], y[train])
+        np.testing.assert_allclose(expected, model.predict(graphs[test]), rtol=1e-6)
+
+
+def test_ensemble_is_validated_on_predictions_that_its_members_left_out(run, alloys):
+    record = records(run)["evaluation", "blend"]
+    graphs, y = read(alloys)
+    split = split_data(30, "papers", seed=1)
+    both = np.concatenate([split.train, split.valid])
+    ensemble = PropertyEnsemble(MODEL, max_epochs=1, random_state=1).fit(graphs[both], y[both])
+    np.testing.assert_allclose(record["predictions"], ensemble.predict(graphs[split.test]))
+    assert record["validation"]["mae"] == pytest.approx(ensemble.errors_["blend"])
+    assert record["member_weights"] == pytest.approx(ensemble.weights_)
+
+
+def test_a_mean_of_rows_refuses_one_without_validation_predictions(alloys, tmp_path):
+    both = Strategy(name="both", of=["scratch", "blend"])
+    study = declare(alloys, strategies=[*STRATEGIES, both])
+    failed = run_study(study, tmp_path, only=["both"]).failed
+    (error,) = failed.values()
+    assert "blend seed 1 has no predictions for the validation crystals" in error
+
+
+def test_models_cost_an_estimate_nothing(alloys):
+    rows = {row.what: row for row in estimate_study(declare(alloys)).rows}
+    assert rows[f"pretraining small {MODEL}"].core_hours == 0
+
+
+def test_a_network_takes_config_and_graphs_of_its_model():
+    network = Network(name="small", model=MODEL)
+    assert network.backbone.get_params()["n_layers"] == 2
+    assert network.graphs.cutoff == 5.0
+
+
+@pytest.mark.parametrize(
+    ("fields", "message"),
+    [
+        ({"model": "gnnpre-0"}, r"model of x='gnnpre-0'; expected one of \['gnnpre-1'"),
+        ({"model": MODEL, "backbone": CGCNN()}, "leave backbone and graphs out"),
+        ({"model": MODEL, "graphs": StructureToGraph()}, "leave backbone and graphs out"),
+    ],
+)
+def test_a_network_refuses(fields, message):
+    with pytest.raises(ValueError, match=message):
+        Network(name="x", **fields)
+
+
+def test_a_model_starts_its_own_network_alone(alloys):
+    tiny = Network(name="tiny", backbone=CGCNN(8, 1))
+    with pytest.raises(ValueError, match="restrict the strategy by backbones, or declare a net"):
+        plan_jobs(declare(alloys, backbones=[tiny]))
+    epoch = Strategy(name="early", pretraining=MODEL, epoch=3)
+    with pytest.raises(ValueError, match="at the end of its training alone: leave epoch out"):
+        plan_jobs(declare(alloys, strategies=[Strategy(name="scratch"), epoch]))
+
+
+def test_a_study_file_names_a_model(tmp_path):
+    path = tmp_path / "study.toml"
+    text = "\n".join(
+        [
+            'name = "from a model"',
+            'data = ["jdft2d"]',
+            "[backbones.small]",
+            f'model = "{MODEL}"',
+            "[strategies.scratch]",
+            "[strategies.frozen]",
+            f'pretraining = "{MODEL}"',
+            'kind = "kernel"',
+            "[strategies.frozen.finetuning]",
+            'kernel_features = ["composition", {class = "FoundationFeatures", pooling = "mean"}]',
+        ]
+    )
+    path.write_text(text)
+    study = load_study(path)
+    assert study.backbones[0].model == MODEL
+    assert study.strategies[1].finetuning["kernel_features"][1].pooling == "mean"
+    path.write_text(
+        text.replace("[strategies.scratch]", "hidden_channels = 3\n[strategies.scratch]")
+    )
+    with pytest.raises(ValueError, match="unknown key 'hidden_channels'"):
+        load_study(path)
