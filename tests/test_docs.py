@@ -27,9 +27,12 @@ def test_code_on_a_page_runs(page, tmp_path, monkeypatch):
 
 def test_study_on_the_page_can_be_read(tmp_path):
     text = (ROOT / "docs" / "studies.md").read_text(encoding="utf-8")
-    (toml,) = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    toml, model = re.findall(r"^```toml\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
     (tmp_path / "study.toml").write_text(toml)
     assert load_study(tmp_path / "study.toml").strategy_names == ["scratch", "ead", "ead_head"]
+    (tmp_path / "study.toml").write_text('name = "a"\ndata = ["jdft2d"]\n' + model)
+    study = load_study(tmp_path / "study.toml")
+    assert study.strategy_names == ["scratch", "finetuned", "frozen", "ensemble"]
 
 
 @pytest.mark.parametrize("name", ["Study", "DataSet", "Pretraining", "Strategy"])

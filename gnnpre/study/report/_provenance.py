@@ -43,7 +43,10 @@ def pretraining_table(results: StudyResults) -> Table:
     """Tabulate the pre-trainings: what each learned, on how much, for how long."""
     rows = [_pretraining_row(record) for record in _by_method(results.pretrainings)]
     header = ["", "objective", "crystals", "epochs", "validation loss", "hours", "record"]
-    notes = ["Validation loss: of the last epoch. Losses of different objectives do not compare."]
+    notes = [
+        "Validation loss: of the last epoch. Losses of different objectives do not compare. Models "
+        "of the package come with epochs and hours of the processor from their model card."
+    ]
     return Table("Pre-training", header, rows, notes if rows else ["None has finished yet."])
 
 
@@ -56,17 +59,17 @@ def _pretraining_row(record: Record) -> list[Entry]:
     losses = [epoch.get("valid_loss") for epoch in record.history]
     return [
         Entry(str(record.method)),
-        Entry(_objective(record.extra.get("parameters") or {})),
+        Entry(_objective(record.extra)),
         Entry(str(n_crystals or MISSING)),
         Entry(str(record.extra.get("epochs") or len(record.history))),
         Entry(number(losses[-1] if losses else None)),
-        Entry(number(record.seconds / HOUR, 3)),
+        Entry(number(record.extra.get("hours_of_model") or record.seconds / HOUR, 3)),
         Entry(record.key),
     ]
 
 
 def _objective(parameters: Mapping[str, Any]) -> str:
-    """Return the objective among the parameters of a job, at whatever depth they keep it."""
+    """Return the objective of a record, at whatever depth it keeps it."""
     if "objective" in parameters:
         return describe_spec(parameters["objective"])
     nested = (value for value in parameters.values() if isinstance(value, Mapping))

@@ -5,6 +5,7 @@ from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
+from ._overlap import parse_audit
 from ._record import DataSummary, Failure, Record, parse_record
 from ._results import StudyResults
 
@@ -24,7 +25,7 @@ def read_results(folder: str | Path) -> StudyResults:
     Returns
     -------
     StudyResults
-        Declaration, records and failures.
+        Declaration, records, failures and audits.
 
     Raises
     ------
@@ -58,7 +59,8 @@ def read_results(folder: str | Path) -> StudyResults:
     for record in records:
         _check_indices(root, record, data)
     failures = tuple(_all_in(root / "failures", _failure))
-    results = StudyResults(root, study, data, records, failures)
+    audits = tuple(_all_in(root / "leaks", parse_audit))
+    results = StudyResults(root, study, data, records, failures, audits)
     # 3. one record for each cell of the tables
     _check_unique(root, results)
     return results

@@ -18,7 +18,7 @@ from gnnpre.inspection import (
     percent_interval,
 )
 
-from . import _curves, _plots, _provenance, _tables
+from . import _costs, _curves, _overlap, _plots, _provenance, _tables
 from ._bootstrap import N_RESAMPLES
 from ._elements import periodic_plot
 from ._read_results import read_results
@@ -59,6 +59,9 @@ class Findings(NamedTuple):
     improvements: dict[Key, Improvement]
     averages: dict[Method, Average]
     choices: dict[str, Choice]
+    costs: dict[Key, _costs.Cost]
+    #: On the crystals that no pre-training has seen; None if all were unseen.
+    unseen: "Findings | None" = None
 
 
 def write_report(folder: str | Path) -> list[Path]:
@@ -104,19 +107,28 @@ def write_report(folder: str | Path) -> list[Path]:
     """
     # Numbers are computed once; the Markdown and the page both show these.
     results = read_results(folder)
-    compared = improvements(results)
-    findings = Findings(
-        results,
-        cells(results),
-        compared,
-        average_improvements(results, compared),
-        {name: choose_by_validation(results, name) for name in results.backbones},
-    )
+    findings = _find(results)
+    rest = _overlap.without_seen(results)
+    if rest is not None:
+        findings = findings._replace(unseen=_find(rest))
     texts = {
         "report.md": _markdown(findings),
         "report.html": page(results.name, _sections(findings)),
     }
     return [_write(results.folder / name, text) for name, text in texts.items()]
+
+
+def _find(results: StudyResults) -> Findings:
+    compared = improvements(results)
+    by_cell = cells(results)
+    return Findings(
+        results,
+        by_cell,
+        compared,
+        average_improvements(results, compared),
+        {name: choose_by_validation(results, name) for name in results.backbones},
+        _costs.costs(results, by_cell),
+    )
 
 
 def _write(path: Path, text: str) -> Path:
@@ -137,19 +149,31 @@ def _markdown(findings: Findings) -> str:
 def _sections_without_plots(findings: Findings) -> list[Section]:
     results = findings.results
     # Results first, then where they come from.
-    error = _tables.error_table(results, findings.cells)
-    improvement = _tables.improvement_table(
-        results, findings.improvements, findings.averages, findings.cells
-    )
-    tests = _tables.tests_table(results, findings.improvements)
+    tables = [*_result_tables(findings), _overlap.overlap_table(results)]
+    if findings.unseen is not None:
+        tables += _result_tables(findings.unseen, " on crystals that no pre-training has seen")
+    tables += [
+        _tables.tests_table(results, findings.improvements),
+        _costs.worth_table(results, findings.costs),
+        _costs.cost_table(results, findings.costs),
+    ]
     return [
         Section("", _introduction(findings), notes=_notes(results)),
-        *(_only(table) for table in (error, improvement, tests)),
+        *(_only(table) for table in tables),
         _only(_provenance.data_table(results)),
         _only(_provenance.pretraining_table(results)),
         _only(_provenance.failure_table(results)),
         _only(_provenance.open_jobs_table(results)),
         _only(_provenance.provenance_table(results)),
+    ]
+
+
+def _result_tables(findings: Findings, crystals: str = "") -> list[Table]:
+    results, by_cell = findings.results, findings.cells
+    compared, averages = findings.improvements, findings.averages
+    return [
+        _tables.error_table(results, by_cell, crystals),
+        _tables.improvement_table(results, compared, averages, by_cell, crystals),
     ]
 
 
@@ -208,8 +232,10 @@ def _sections(findings: Findings) -> list[Section]:
     ]
     introduction, *tables = _sections_without_plots(findings)
     overview = Section("Plots: all data sets", plots=plots)
-    # Plots stand between the three tables of results and those of their origin.
-    return [introduction, *tables[:3], *filter(_has_plots, [overview, *by_data]), *tables[3:]]
+    # Plots stand between the tables of results and those of their origin.
+    origin = [section.title for section in tables].index(_costs.COST_TITLE) + 1
+    plotted = filter(_has_plots, [overview, *by_data])
+    return [introduction, *tables[:origin], *plotted, *tables[origin:]]
 
 
 def _has_plots(section: Section) -> bool:
@@ -234,6 +260,9 @@ def _data_plots(findings: Findings, data: str, prefix: str) -> Iterator[Plot]:
     if learning is not None:
         caption = "Validation loss: mean over runs and the range between them, as far as all go."
         yield Plot(learning, caption)
+    cost = _costs.cost_plot(results, data, findings.costs, f"{prefix}-cost")
+    if cost is not None:
+        yield Plot(cost, "Mean absolute error of the test crystals against core-minutes of a run.")
     for number, backbone in enumerate(results.backbones):
         pair = [Method(backbone, SCRATCH), findings.choices[backbone].best]
         methods = [m for m in pair if m is not None and _has_finite_errors(results, data, m)]

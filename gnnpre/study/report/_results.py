@@ -10,12 +10,14 @@ from ._record import DataSummary, Failure, Method, Record
 if TYPE_CHECKING:
     import pandas as pd
 
+    from ._overlap import Audit
+
 __all__ = ["SCRATCH", "StudyResults"]
 
 #: Strategy that the improvement of the others is taken against.
 SCRATCH = "scratch"
 #: Rows of a backbone are in this order, and by name within it; those without backbone come first.
-ROLES = ("baseline", "probe", "scratch", "pretrained", "ensemble")
+ROLES = ("baseline", "kernel", "scratch", "pretrained", "ensemble", "blend")
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -34,6 +36,8 @@ class StudyResults:
         The finished jobs, evaluations and pre-trainings.
     failures : tuple of Failure
         The jobs that raised.
+    audits : tuple of Audit
+        For each data set and pre-training the crystals that were seen.
 
     See Also
     --------
@@ -52,6 +56,7 @@ class StudyResults:
     data: Mapping[str, DataSummary]
     records: tuple[Record, ...]
     failures: tuple[Failure, ...]
+    audits: tuple["Audit", ...] = ()
 
     @property
     def name(self) -> str:

@@ -88,8 +88,8 @@ def _label_names(objective: Objective, pool: Pool, targets: Any) -> list[str]:
     if isinstance(objective, Mixture):
         # A part that learns a property has the name of its column.
         names = [
-            [name] if isinstance(part, PropertyTargets) else _label_names(part, pool, targets)
-            for name, part, _ in objective.parts
+            [name] if isinstance(item, PropertyTargets) else _label_names(item, pool, targets)
+            for name, item, _ in objective.parts
         ]
         return list(dict.fromkeys(name for group in names for name in group))
     return [name for name in FRAME_LABELS if _has_label(pool, name).any()]
@@ -103,5 +103,4 @@ def _has_label(pool: Pool, name: str) -> np.ndarray:
         finite = np.isfinite(labels.forces).all(axis=1)  # (N,)
         return np.logical_and.reduceat(finite, labels.offsets[:-1])
     values = np.asarray(getattr(labels, name), dtype=np.float64)
-    complete: np.ndarray = np.isfinite(values.reshape(len(pool), -1)).all(axis=1)
-    return complete
+    return np.asarray(np.isfinite(values.reshape(len(pool), -1)).all(axis=1))

@@ -52,11 +52,11 @@ def test_rows_without_backbone_come_first_and_ensembles_last(tmp_path):
         evaluation("jdft2d", "cgcnn", "ead x5", seed=1, role="ensemble"),
         evaluation("jdft2d", "cgcnn", "ead", seed=1),
         evaluation("jdft2d", "cgcnn", "scratch", seed=1, role="scratch"),
-        evaluation("jdft2d", "cgcnn", "probe", seed=1, role="probe"),
+        evaluation("jdft2d", "cgcnn", "kernel_head", seed=1, role="kernel"),
         evaluation("jdft2d", None, "mean", seed=1, role="baseline"),
     ]
     methods = read_results(write_folder(tmp_path, records)).methods
-    assert [m.strategy for m in methods] == ["mean", "probe", "scratch", "ead", "ead x5"]
+    assert [m.strategy for m in methods] == ["mean", "kernel_head", "scratch", "ead", "ead x5"]
 
 
 def test_table_has_a_row_a_record_with_its_numbers(folder):

@@ -81,7 +81,7 @@ def test_diverged_run_is_called_so(tmp_path, records):
 def test_baselines_that_were_not_declared_are_named(tmp_path, records):
     results = read_results(write_folder(tmp_path, records))
     notes = " ".join(_tables.error_table(results, cells(results)).notes)
-    assert "Not declared in this study: ridge, forest, kernel, extra_trees, probe." in notes
+    assert "Not declared in this study: ridge, forest, svr, kernel, extra_trees." in notes
 
 
 def test_leaderboard_stands_beside_whole_data_sets_of_matbench_alone(tmp_path):
