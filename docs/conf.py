@@ -9,7 +9,9 @@ from importlib import import_module
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-sys.path.insert(0, str(HERE.parent))
+sys.path[:0] = [str(HERE.parent), str(HERE)]
+
+from study_pages import study_page  # noqa: E402
 
 import gnnpre  # noqa: E402
 
@@ -86,6 +88,7 @@ def write_card_pages() -> None:
 
 
 write_card_pages()
+_write_if_changed(HERE / "study_results.md", study_page())
 
 # --- Gallery: the scripts of examples/, run on copies because they write files ------------------
 EXAMPLES = BUILD / "examples"

@@ -35,6 +35,25 @@ def test_study_on_the_page_can_be_read(tmp_path):
     assert study.strategy_names == ["scratch", "finetuned", "frozen", "ensemble"]
 
 
+def test_page_of_studies_has_the_tables_of_each_report(monkeypatch):
+    monkeypatch.syspath_prepend(ROOT / "docs")
+    from study_pages import RESULTS, study_page
+
+    page = study_page()
+    reports = sorted(RESULTS.glob("*/report.md"))
+    assert len(reports) >= 4
+    for report in reports:
+        text = report.read_text(encoding="utf-8")
+        errors = text.split("## Mean absolute error")[1].split("\n## ")[0]
+        rows = [line for line in errors.splitlines() if line.startswith("| ")]
+        assert len(rows) > 4
+        assert all(row in page for row in rows)
+        assert f"results/{report.parent.name})" in page
+    tables = [line for line in page.splitlines() if line.startswith("| ")]
+    everything = "".join(report.read_text(encoding="utf-8") for report in reports)
+    assert all(line in everything for line in tables)
+
+
 @pytest.mark.parametrize("name", ["Study", "DataSet", "Pretraining", "Strategy"])
 def test_toml_reference_names_every_field(name):
     from dataclasses import fields
