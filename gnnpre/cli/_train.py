@@ -35,7 +35,7 @@ __all__ = ["command"]
 @click.option("--task", type=click.Choice(["regression", "classification"]), default="regression")
 @click.option("--unit", default="", help="Unit of the property, for the report.")
 @click.option("--pretrained", help="Model to start from: gnnpre-1, or a file.")
-@click.option("--strategy", default="full", show_default=True, help="How it is fine-tuned.")
+@click.option("--strategy", default="auto", show_default=True, help="How it is fine-tuned.")
 @network_options(backbone=None)
 @click.option("--cutoff", type=float, help="Of the graphs, in Å; not with --pretrained.")
 @click.option("--pooling", default="mean", show_default=True, help="mean; sum for extensive ones.")

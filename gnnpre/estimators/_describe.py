@@ -33,6 +33,11 @@ def describe_network(estimator: Any) -> dict[str, str]:
         "elements": " ".join(chemical_symbols[number] for number in estimator.elements_),
         "epochs": len(history),
     }
+    head = getattr(estimator, "kernel_", None)
+    if head is not None:
+        shares = getattr(head, "shares", None)
+        by_network = "" if shares is None else f" and network ({shares.mean():.0%} of predictions)"
+        rows["predictions"] = f"kernel machine{by_network}"
     losses = [row["valid_loss"] for row in history if "valid_loss" in row]
     if losses:
         rows["valid_loss"] = f"{min(losses):.4g} (best)"

@@ -41,7 +41,12 @@ def default_members(
         The members.
     """
     network = PropertyRegressor(
-        pretrained=pretrained, max_epochs=max_epochs, ema_decay=0.99, device=device, diagnose=False
+        pretrained=pretrained,
+        strategy="full",  # the kernel machine on its embeddings is a member of its own
+        max_epochs=max_epochs,
+        ema_decay=0.99,
+        device=device,
+        diagnose=False,
     )
     members: list[tuple[str, Any]] = [("network", network)]
     if pretrained is not None:

@@ -103,8 +103,8 @@ def export_model(estimator: Any) -> "torch.export.ExportedProgram":
     _check_objective(estimator.spec_.objective)
     if getattr(estimator, "kernel_", None) is not None:
         raise ValueError(
-            "The model was fitted with strategy='kernel': a kernel machine predicts, which no "
-            "program of the network holds. Export one of another strategy."
+            "A kernel machine takes part in the predictions of this model, which no program of "
+            "the network holds. Fit it with strategy='full', and export that."
         )
     model = estimator.net_.module_
     dynamic = {"atomic_numbers": 0, "n_atoms": 0, "edge_index": 1, "edge_vectors": 0}

@@ -112,7 +112,7 @@ def model_contents(
     config = _config(class_name, parameters, network.record)
     config |= {"extra": dict(learnt), "history": history_rows(network.net.history)}
     tensors = {
-        name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()
+        name: torch.from_numpy(np.asarray(array, order="C")) for name, array in arrays.items()
     }
     weights = network.net.module_.state_dict()
     return {**weights, **add_prefix(ARRAYS, tensors)}, config

@@ -11,6 +11,8 @@ from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective, ObjectiveModel, PropertyTargets, Targets
 
+from ._blended_fit import BlendedFit, fit_blend, resolve_strategy
+from ._blended_head import BlendedHead
 from ._diagnosis import diagnose, warn_of_failure
 from ._elements import UnseenElements
 from ._finetuning_settings import FineTuningSettings
@@ -34,7 +36,7 @@ class FineTuned:
     transferred: list[str]
     diagnosis: dict[str, Any]
     uncertainty: dict[str, Any]
-    kernel: KernelHead | None = None
+    kernel: KernelHead | BlendedHead | None = None
 
 
 def finetune(
@@ -90,6 +92,10 @@ def finetune(
     rows = split_fit(settings, targets, codes, seed)
     warn_of_extensive_targets(objective, graphs, targets, rows.used)
 
+    strategy = resolve_strategy(settings, objective, graphs, targets, rows)
+    # To the network a blend is a full training like any other, which it also resumes.
+    training = replace(training, strategy="full" if strategy == "blended" else strategy)
+
     # 6. Pre-train within this fit, or read frames to replay, where the start asks for it.
     start = start.within_fit(graphs, rows, codes, seed)
 
@@ -110,32 +116,40 @@ def finetune(
     try:
         network = train_network(
             task,
-            settings.training,
+            training,
             seed,
             callbacks=settings.with_scores(objective, rows.valid, classes),
             prepare=prepare_model(settings.embedding_layer, load_weights),
         )
     except FitInterrupted as interrupt:
-        interrupt.network = start.property_network(
-            interrupt.network, objective, targets, settings.training
-        )
+        interrupt.network = start.property_network(interrupt.network, objective, targets, training)
         raise
-    network = start.property_network(network, objective, targets, settings.training)
+    network = start.property_network(network, objective, targets, training)
 
-    # 8. Diagnose: was the pre-trained model worth its training?
+    # 8. Fit a kernel machine to the network as it was before, and share the predictions.
+    blend: BlendedFit | None = None
+    if strategy == "blended" and start.pretrained is not None:
+        source = start.pretrained
+        blend = fit_blend(settings, source, network, initial, graphs, targets, rows, codes, seed)
+
+    # 9. Diagnose: was the pre-trained model worth its training?
     diagnosis: dict[str, Any] = {}
     if start.pretrained is not None:
         network = network.with_elements(start.pretrained.elements)
         _warn_of_transfer(settings.transfer, transferred)
         if settings.diagnose:
             diagnosis = diagnose(network, initial, graphs, targets, rows.train, rows.valid)
+            diagnosis |= {} if blend is None else blend.errors
             warn_of_failure(diagnosis, len(network.net.history))
 
-    # 9. Calibrate uncertainties on the crystals that were held out.
+    # 10. Calibrate uncertainties on the crystals that were held out.
     uncertainty: dict[str, Any] = {}
-    if len(rows.calibration):
+    if len(rows.calibration) and blend is not None:
+        uncertainty = blend.calibrate(network, graphs, targets, rows.calibration)
+    elif len(rows.calibration):
         uncertainty = calibrate(network, graphs, targets, rows.train, rows.calibration)
-    return FineTuned(network, transferred, diagnosis, uncertainty)
+    head = None if blend is None else blend.head
+    return FineTuned(network, transferred, diagnosis, uncertainty, head)
 
 
 def choose_start(settings: FineTuningSettings) -> Start:

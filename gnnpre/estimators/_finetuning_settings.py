@@ -21,7 +21,7 @@ __all__ = ["FineTuningSettings"]
 
 TRANSFERS = ("backbone", "matching")
 # Strategies that protect or replay what a backbone has learnt before.
-NEED_PRETRAINED = ("head", "frozen_then_full", "layerwise", "replay", "kernel")
+NEED_PRETRAINED = ("head", "frozen_then_full", "layerwise", "replay", "kernel", "blended")
 
 
 @dataclass(frozen=True)

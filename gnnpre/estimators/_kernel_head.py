@@ -10,15 +10,17 @@ from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._registry import Registered
 from gnnpre.fingerprints import EAD, Composition
 from gnnpre.graphs import CrystalGraphs, as_crystals
-from gnnpre.objectives import ObjectiveModel
-from gnnpre.training import from_spec, to_spec
+from gnnpre.training import TrainingSettings, from_spec, to_spec
 
-from ._embedding import embed_middle_and_end
+from ._frozen_network import FrozenNetwork
 from ._kernel_classifier import KernelClassifier
 from ._kernel_regressor import KernelRegressor
 from ._target_process import MachineState
 
-__all__ = ["FeatureBlocks", "KernelHead", "make_features"]
+__all__ = ["FeatureBlocks", "KernelHead", "KernelPredictions", "make_features"]
+
+#: Properties of crystals and their standard deviations, each ``(n, k)``.
+KernelPredictions = tuple[np.ndarray, np.ndarray]
 
 NAMES = ("composition", "fingerprint")
 CUTOFF = 5.0  # Å, of the fingerprint
@@ -108,13 +110,13 @@ class FeatureBlocks:
         return self
 
     def compute(
-        self, model: ObjectiveModel | None, crystals: Any, rows: np.ndarray | None = None
+        self, network: FrozenNetwork | None, crystals: Any, rows: np.ndarray | None = None
     ) -> list[np.ndarray]:
         """Compute the features of crystals, or of some rows of them.
 
         Parameters
         ----------
-        model : ObjectiveModel or None
+        network : FrozenNetwork or None
             The network; None for none, with crystals in any container.
         crystals : CrystalGraphs or Crystals
             The crystals.
@@ -127,7 +129,7 @@ class FeatureBlocks:
             The blocks.
         """
         # Embeddings first: the order of the blocks is that of the fitted lengths.
-        blocks = [] if model is None else embed_middle_and_end(model, crystals, rows)
+        blocks = [] if network is None else network.blocks(crystals, rows)
         # Transformers build their own graphs, of another cutoff than that of the network.
         without_edges = as_crystals(crystals)
         if rows is not None and len(rows) < len(crystals):
@@ -159,15 +161,24 @@ class KernelHead:
 
     Parameters
     ----------
+    network : FrozenNetwork
+        The pre-trained network.
     features : FeatureBlocks
-        Its features.
+        Features of the machine beside those of the network.
     machine : KernelRegressor or KernelClassifier
         The machine, which predicts values per atom if ``extensive``, else of a crystal.
     extensive : bool
         Whether predictions are multiplied by the number of atoms.
     """
 
-    def __init__(self, features: FeatureBlocks, machine: Any, extensive: bool = False) -> None:
+    def __init__(
+        self,
+        network: FrozenNetwork,
+        features: FeatureBlocks,
+        machine: Any,
+        extensive: bool = False,
+    ) -> None:
+        self.network = network
         self.features = features
         self.machine = machine
         self.extensive = extensive
@@ -177,21 +188,17 @@ class KernelHead:
         counts = np.asarray(graphs.atom_counts, dtype=np.float64)
         return (counts if self.extensive else np.ones(len(counts)))[:, None]
 
-    def predict(
-        self, model: ObjectiveModel, graphs: CrystalGraphs
-    ) -> tuple[np.ndarray, np.ndarray]:
-        """Predict properties and their standard deviations, each ``(n, k)``."""
-        table = np.hstack(self.features.compute(model, graphs))
+    def predict(self, graphs: CrystalGraphs, rows: np.ndarray | None = None) -> KernelPredictions:
+        """Predict properties and their standard deviations, of all crystals or of some rows."""
+        table = np.hstack(self.features.compute(self.network, graphs, rows))
         # The machine predicts per atom; deviations grow with the crystal as values do.
-        sizes = self.sizes(graphs)
+        sizes = self.sizes(graphs) if rows is None else self.sizes(graphs)[rows]
         mean, std = self.machine.predict(table, return_std=True)
         return mean.reshape(len(sizes), -1) * sizes, std.reshape(len(sizes), -1) * sizes
 
-    def predict_proba(
-        self, model: ObjectiveModel, graphs: CrystalGraphs, n_classes: int
-    ) -> np.ndarray:
+    def predict_proba(self, graphs: CrystalGraphs, n_classes: int) -> np.ndarray:
         """Predict the probabilities of classes, ``(n, n_classes)``; 0 for those never seen."""
-        table = np.hstack(self.features.compute(model, graphs))
+        table = np.hstack(self.features.compute(self.network, graphs))
         # The training part may lack a class that the validation part has.
         probabilities = np.zeros((len(table), n_classes))
         probabilities[:, self.machine.classes_] = self.machine.predict_proba(table)
@@ -200,14 +207,16 @@ class KernelHead:
     def to_state(self) -> MachineState:
         """Return everything as JSON and arrays."""
         state, arrays = self.machine.to_state()
+        network, weights = self.network.to_state()
         values: dict[str, Any] = {
+            "network": network,
             "features": self.features.to_spec(),
             "machine": state,
             "extensive": self.extensive,
         }
         if isinstance(self.machine, KernelClassifier):
             values["classes"] = self.machine.classes_.tolist()
-        return values, add_prefix("kernel", arrays)
+        return values, {**add_prefix("kernel", arrays), **add_prefix("frozen", weights)}
 
     @classmethod
     def from_state(
@@ -215,8 +224,11 @@ class KernelHead:
         values: Mapping[str, Any],
         arrays: Mapping[str, np.ndarray],
         classes: Mapping[str, type],
+        settings: TrainingSettings,
     ) -> "KernelHead":
-        """Return the head that :meth:`to_state` described."""
+        """Return the head that :meth:`to_state` described, with a network on some device."""
+        weights = select_prefix("frozen", arrays)
+        network = FrozenNetwork.from_state(values["network"], weights, classes, settings)
         arrays = select_prefix("kernel", arrays)
         features = FeatureBlocks.from_spec(values["features"], classes)
         machine: Any
@@ -227,4 +239,4 @@ class KernelHead:
         else:
             machine = KernelRegressor()
             machine.set_state(values["machine"], arrays)
-        return cls(features, machine, bool(values["extensive"]))
+        return cls(network, features, machine, bool(values["extensive"]))

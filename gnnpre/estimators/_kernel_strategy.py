@@ -8,7 +8,6 @@ import numpy as np
 from gnnpre._labels import label_codes
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import (
-    Bounds,
     ClassTargets,
     Objective,
     ObjectiveModel,
@@ -17,18 +16,18 @@ from gnnpre.objectives import (
 )
 from gnnpre.training import CrystalDataset, hold_pretrained
 
-from ._embedding import check_layer, embed_graphs
+from ._embedding import check_layer
 from ._finetuning import FineTuned, choose_start, split_fit, used_graphs
 from ._finetuning_settings import FineTuningSettings
+from ._frozen_network import FrozenNetwork
 from ._inputs import add_sample_weight
 from ._kernel_classifier import KernelClassifier
+from ._kernel_fit import calibrate_kernel, fit_properties, training_cloud, weighted_rows
 from ._kernel_head import FeatureBlocks, KernelHead, make_features
-from ._kernel_regressor import KernelRegressor
 from ._network import ModelRecord, Task, TrainedNetwork
 from ._settings import draw_seed
 from ._size_check import warn_of_extensive_targets
 from ._starts import Rows, Start
-from ._uncertainty import Calibration, TrainingCloud, spread_factors
 
 __all__ = ["fit_kernel"]
 
@@ -81,41 +80,25 @@ def fit_kernel(
 
     # 3. Freeze the pre-trained backbone.
     start = start.within_fit(graphs, rows, codes, seed)
-    network, transferred = freeze(settings, start, graphs, targets, rows, objective)
+    network, frozen, transferred = freeze(settings, start, graphs, targets, rows, objective)
 
     # 4. Compute features, and fit the machine to crystals that have a weight.
-    weights = targets.crystal.get("sample_weight")
-    weight = np.ones(len(graphs)) if weights is None else weights.cpu().numpy()
-    train = rows.used[weight[rows.used] > 0]
-    model = network.net.module_
-    blocks = features.fit(graphs).compute(model, graphs, train)
-    sizes = [block.shape[1] for block in blocks]
-    table = np.hstack(blocks)
     if isinstance(learnt, ClassTargets):
-        machine = KernelClassifier(
-            blocks=sizes, class_weight=_class_weight(learnt), random_state=seed
+        head = _fit_classes(
+            frozen, features, learnt, graphs, targets, rows.used, np.asarray(y), seed
         )
-        machine.fit(table, np.asarray(y)[train], weight[train])
-        return FineTuned(network, transferred, {}, {}, KernelHead(features, machine))
-    head = KernelHead(features, KernelRegressor(blocks=sizes, random_state=seed))
-    head.extensive = learnt.pooling == "sum"
-    values = targets.crystal["properties"].cpu().numpy() / head.sizes(graphs)
-    left_out = head.machine.fit_leave_out(
-        table, _flat(values[train]), weight[train], None if codes is None else codes[train]
-    )
+        return FineTuned(network, transferred, {}, {}, head)
+    fitted = fit_properties(frozen, features, learnt, graphs, targets, rows.used, codes, seed)
 
     # 5. Calibrate uncertainties on left-out predictions, or on the crystals that were held out.
-    judged = train
+    judged, predictions = fitted.rows, fitted.left_out
     if len(rows.calibration):
         judged = rows.calibration
-        held_out = np.hstack(features.compute(model, graphs, judged))
-        left_out = head.machine.predict(held_out, return_std=True)
-    n_atoms = head.sizes(graphs)[judged]
-    mean, std = (column.reshape(len(judged), -1) for column in left_out)
-    mean = Bounds.of(learnt.bounds).clip(mean * n_atoms) / n_atoms
-    uncertainty = _calibrate(mean - values[judged], std)
-    uncertainty["cloud"] = TrainingCloud.fit(embed_graphs(model, graphs, rows=train)).to_dict()
-    return FineTuned(network, transferred, {}, uncertainty, head)
+        predictions = fitted.head.predict(graphs, judged)
+    values = targets.crystal["properties"].cpu().numpy()[judged]
+    uncertainty = calibrate_kernel(predictions, values, learnt)
+    uncertainty |= training_cloud(network.net.module_, graphs, fitted.rows)
+    return FineTuned(network, transferred, {}, uncertainty, fitted.head)
 
 
 def freeze(
@@ -125,8 +108,8 @@ def freeze(
     targets: Targets,
     rows: Rows,
     objective: Objective,
-) -> tuple[TrainedNetwork, list[str]]:
-    """Return the network with the weights of its start, and the names of these weights."""
+) -> tuple[TrainedNetwork, FrozenNetwork, list[str]]:
+    """Return the network with the weights of its start, as the machine sees it, and their names."""
     if start.pretrained is None:
         raise RuntimeError("within_fit() comes first, and settings without weights are refused.")
     task: Task = start.make_task(graphs, targets, rows, objective)
@@ -140,12 +123,31 @@ def freeze(
     dataset = CrystalDataset(graphs, targets, rows.used)
     net = hold_pretrained(record.spec, dataset, settings.training, load_weights)
     network = TrainedNetwork(net, record).with_elements(start.pretrained.elements)
-    return network, transferred
+    state = net.module_.state_dict()
+    frozen = FrozenNetwork.of(start.pretrained, record.spec, state, settings.training)
+    return network, frozen, transferred
 
 
-def _flat(values: np.ndarray) -> np.ndarray:
-    """Return one column as ``(n,)``, in which a gap is an error."""
-    return values[:, 0] if values.shape[1] == 1 else values
+def _fit_classes(
+    network: FrozenNetwork,
+    features: FeatureBlocks,
+    objective: ClassTargets,
+    graphs: CrystalGraphs,
+    targets: Targets,
+    rows: np.ndarray,
+    classes: np.ndarray,
+    seed: int,
+) -> KernelHead:
+    """Return a classifier, fitted to those of the rows that have a weight."""
+    rows, weight = weighted_rows(targets, rows)
+    blocks = features.fit(graphs).compute(network, graphs, rows)
+    machine = KernelClassifier(
+        blocks=[block.shape[1] for block in blocks],
+        class_weight=_class_weight(objective),
+        random_state=seed,
+    )
+    machine.fit(np.hstack(blocks), classes[rows], weight[rows])
+    return KernelHead(network, features, machine)
 
 
 def _checked(objective: Objective) -> PropertyTargets | ClassTargets:
@@ -162,12 +164,3 @@ def _class_weight(objective: ClassTargets) -> Any:
     if objective.class_weight is None or objective.class_weight == "balanced":
         return objective.class_weight
     return dict(enumerate(objective.class_weight))
-
-
-def _calibrate(residuals: np.ndarray, std: np.ndarray) -> dict[str, Any]:
-    """Return conformal scores, and the factors that make standard deviations honest."""
-    factors = spread_factors(residuals, std)
-    return {
-        "kernel_std": {"factors": factors.tolist()},
-        "calibration": Calibration.fit(residuals, factors * std).to_dict(),
-    }

@@ -37,7 +37,8 @@ layer_decay : float
     Learning rate of each layer as a fraction of the next one's, for ``"layerwise"``.""",
     "kernel": """\
 kernel_features : sequence of {"composition", "fingerprint"} or transformers
-    Features beside the embeddings, for ``strategy="kernel"``: statistics of the elements
+    Features beside the embeddings, for kernel machines (``strategy="kernel"`` and, of
+    :class:`PropertyRegressor`, ``"blended"``): statistics of the elements
     (:class:`~gnnpre.fingerprints.Composition`), cumulants of
     :class:`~gnnpre.fingerprints.EAD`, or your own transformers from crystals to a table, such as
     ``FoundationFeatures("chgnet")``.""",

@@ -11,6 +11,7 @@ from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ClassTargets
 
+from ._blended_head import BlendedHead
 from ._inputs import check_classes, warn_of_other_order
 from ._kernel_head import KernelHead
 from ._parameters import document
@@ -30,8 +31,9 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
     Parameters
     ----------
     {starts}
-    strategy : {"full", "head", "frozen_then_full", "layerwise", "kernel"}
-        How a pre-trained backbone takes part in training; see :class:`PropertyRegressor`.
+    strategy : {"auto", "full", "head", "frozen_then_full", "layerwise", "kernel"}
+        How a pre-trained backbone takes part in training; see :class:`PropertyRegressor`. Here
+        ``"auto"`` is ``"full"``.
     {strategies}
     {kernel}
     {diagnosis}
@@ -87,7 +89,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         pretrained: Any = None,
         pretraining: Pretrainer | None = None,
         transfer: str = "backbone",
-        strategy: str = "full",
+        strategy: str = "auto",
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
         kernel_features: Sequence[Any] = ("composition", "fingerprint"),
@@ -198,8 +200,8 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
                 f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "
                 "cross-validation, StratifiedKFold keeps all classes in every fold."
             )
-        if isinstance(self.strategy, str) and self.strategy == "replay":
-            raise ValueError("strategy='replay' is there for PropertyRegressor only.")
+        if isinstance(self.strategy, str) and self.strategy in ("replay", "blended"):
+            raise ValueError(f"strategy={self.strategy!r} is there for PropertyRegressor only.")
         objective = self._objective(classes)
         self._finetune(X, numbers, objective, groups, sample_weight, {"classes_": classes})
         return self
@@ -214,8 +216,12 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
             head_layers=self.head_layers,
         )
 
-    def _predict_by_kernel(self, kernel: KernelHead, graphs: CrystalGraphs) -> np.ndarray:
-        return kernel.predict_proba(self._model(), graphs, len(self.classes_))
+    def _predict_by_kernel(
+        self, kernel: KernelHead | BlendedHead, graphs: CrystalGraphs
+    ) -> np.ndarray:
+        if isinstance(kernel, BlendedHead):  # fit refuses it, but a damaged file may have one
+            raise TypeError("Classes are not blended: the file of this model is damaged.")
+        return kernel.predict_proba(graphs, len(self.classes_))
 
     def predict_proba(self, X: Any) -> np.ndarray:
         """Predict the probabilities of the classes.

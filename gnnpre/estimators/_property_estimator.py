@@ -9,9 +9,10 @@ from sklearn.utils.validation import check_is_fitted
 from gnnpre._validation import check_choice
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Objective
-from gnnpre.training import STRATEGIES
+from gnnpre.training import STRATEGIES, TrainingSettings
 
 from ._base import CrystalEstimator
+from ._blended_head import BlendedHead
 from ._files import ModelFile, check_recorded_paths
 from ._finetuning import FineTuned, finetune
 from ._finetuning_settings import FineTuningSettings
@@ -28,7 +29,7 @@ class PropertyEstimator(CrystalEstimator):
 
     transferred_: list[str]
     diagnosis_: dict[str, Any]
-    kernel_: KernelHead | None
+    kernel_: KernelHead | BlendedHead | None
 
     # Used by scikit-learn's metadata routing where it is enabled: requested by default.
     __metadata_request__fit: ClassVar[dict[str, bool]] = {"groups": True, "sample_weight": True}
@@ -69,7 +70,7 @@ class PropertyEstimator(CrystalEstimator):
             setattr(self, name, value)
 
     def _predict(self, X: Any) -> Any:
-        """Return predictions of the network, or of the kernel machine in its place."""
+        """Return predictions of the network, of the kernel machine in its place, or of both."""
         check_is_fitted(self, "net_")
         if self.kernel_ is None:
             return super()._predict(X)
@@ -78,7 +79,9 @@ class PropertyEstimator(CrystalEstimator):
         tables = [self._predict_by_kernel(kernel, graphs) for graphs in self._stream_to_predict(X)]
         return np.concatenate(tables)
 
-    def _predict_by_kernel(self, kernel: KernelHead, graphs: CrystalGraphs) -> np.ndarray:
+    def _predict_by_kernel(
+        self, kernel: KernelHead | BlendedHead, graphs: CrystalGraphs
+    ) -> np.ndarray:
         """Return properties, or probabilities of classes, ``(n, k)``."""
         raise NotImplementedError
 
@@ -94,10 +97,15 @@ class PropertyEstimator(CrystalEstimator):
     def _set_learnt_arrays(self, model: ModelFile) -> None:
         # Files of models without a kernel machine have no such entry.
         self.kernel_ = None
-        if "kernel_" in model.learnt:
-            self.kernel_ = KernelHead.from_state(
-                model.learnt["kernel_"], model.arrays, model.classes
-            )
+        if "kernel_" not in model.learnt:
+            return
+        settings = TrainingSettings.from_parameters(self.get_params(deep=False))
+        values = model.learnt["kernel_"]
+        inputs = values, model.arrays, model.classes, settings
+        if "shares" in values:
+            self.kernel_ = BlendedHead.from_state(*inputs, self.spec_.objective)
+        else:
+            self.kernel_ = KernelHead.from_state(*inputs)
 
     def _set_learnt_state(self, state: dict[str, Any]) -> None:
         self.transferred_, self.diagnosis_ = state["transferred_"], state["diagnosis_"]

@@ -5,11 +5,13 @@ from typing import Any
 
 import numpy as np
 from sklearn.base import RegressorMixin
+from sklearn.utils.validation import check_is_fitted
 
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs, index_of
 from gnnpre.objectives import PropertyTargets
 
+from ._blended_head import BlendedHead
 from ._finetuning import FineTuned
 from ._inputs import add_sample_weight, warn_of_other_order
 from ._kernel_head import KernelHead
@@ -32,17 +34,23 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
     Parameters
     ----------
     {starts}
-    strategy : {"full", "head", "frozen_then_full", "layerwise", "replay", "kernel"}
+    strategy : {"auto", "full", "blended", "kernel", "head", "frozen_then_full", "layerwise", \
+            "replay"}
         How a pre-trained backbone takes part in training; the notes say which is best when.
-        ``"full"``: like all other weights, as in the papers. ``"head"``: not at all, only the
-        readout is trained. ``"frozen_then_full"``: not at first, then its layers join one by one,
-        from the last to the first, so that a random readout does not disturb it. ``"layerwise"``:
-        all of it, the slower the nearer a layer is to the input. ``"replay"``: all of it, with
-        the objective of pre-training as a second loss on frames of its own, so that little is
-        forgotten. ``"kernel"``: not at all, and a Gaussian process (:class:`KernelRegressor`) on
-        the embeddings takes the readout's place: seconds for a thousand crystals, and standard
+        ``"auto"``: ``"blended"`` with a pre-trained model, ``"full"`` without one; and ``"full"``
+        for other targets than numbers of crystals, for stores on disk, more than 10,000 crystals,
+        or fewer than ten labels. ``"full"``: like all other weights, as in the papers.
+        ``"kernel"``: not at all, and a Gaussian process (:class:`KernelRegressor`) on the
+        embeddings takes the readout's place: seconds for a thousand crystals, and standard
         deviations without ``calibration_fraction``. Of the readout's parameters it reads
-        ``pooling`` alone: with ``"sum"`` it learns values per atom.
+        ``pooling`` alone: with ``"sum"`` it learns values per atom. ``"blended"``: a network as
+        with ``"full"`` and a machine as with ``"kernel"``, whose predictions are averaged with
+        the weights :attr:`weights_`; the machine learns from the validation crystals as well.
+        ``"head"``: not at all, only the readout is trained. ``"frozen_then_full"``: not at first,
+        then its layers join one by one, from the last to the first, so that a random readout does
+        not disturb it. ``"layerwise"``: all of it, the slower the nearer a layer is to the input.
+        ``"replay"``: all of it, with the objective of pre-training as a second loss on frames of
+        its own, so that little is forgotten.
     {strategies}
     replay : str or Path, optional
         Frames for ``strategy="replay"``: an extended XYZ file, or a folder with
@@ -95,10 +103,18 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         first step (``"zero_epochs"``), of a Gaussian process on the embeddings before it
         (``"frozen_probe"``) and of the fitted model (``"final"``), that on the training crystals
         (``"training"``), and the names of weights that training did not move (``"unmoved"``).
-        Errors are in the unit of the property, or, of several, in standard deviations. They are
-        missing if fewer than ten crystals validate; all is empty without a pre-trained model.
-    kernel_ : KernelHead or None
-        The kernel machine of ``strategy="kernel"``, as ``kernel_.machine``.
+        With ``strategy="blended"`` these are of the network alone; ``"kernel"`` is the error of
+        the kernel machine, with each validation crystal left out, and ``"blend"`` that of the
+        weighted mean. Errors are in the unit of the property, or, of several, in standard
+        deviations. They are missing if fewer than ten crystals validate; all is empty without a
+        pre-trained model.
+    kernel_ : object or None
+        The kernel machine of ``strategy="kernel"`` and ``"blended"``, as ``kernel_.machine``.
+    weights_ : dict of str to ndarray of shape (k,)
+        Weights of the network (``"network"``) and of the kernel machine (``"kernel"``) in the
+        predictions of each property: those of the least error on the validation crystals, drawn
+        towards one half where these are few. One of the two has all the weight with other
+        strategies than ``"blended"``.
     uncertainty_ : dict
         Scales and scores of errors on the crystals of ``calibration_fraction``; with
         ``strategy="kernel"`` and none of these, of each training crystal predicted from the others.
@@ -113,15 +129,15 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
 
     Notes
     -----
-    Which ``strategy`` for how many labels? From a force field, on 50, 200 and 600 labels of
-    MatBench's phonons, ``"full"`` was best at each size (a sixth to a quarter below training from
-    scratch), ``"frozen_then_full"`` and ``"layerwise"`` came near it at 50 labels, and ``"head"``
-    stayed behind. On jdft2d, where that pre-training did not help, the two gentler ones did no
-    worse (``benchmarks/strategies.py``). So begin with ``"full"``, and compare it with
-    ``"kernel"``, which costs seconds; take that where it, or :attr:`diagnosis_`, says that a
-    machine on frozen embeddings is better; one of the gentler ones where fine-tuning is worse than
-    training from scratch; ``"replay"`` where the model has to keep its forces, or meets crystals
-    unlike those of ``fit``.
+    Which ``strategy`` for how many labels? With few, a fine-tuned network and a Gaussian process
+    on the embeddings it started from err in different crystals, and their mean is better than
+    either (``benchmarks/pretrained_gain.py``): so begin with ``"auto"``. ``"kernel"`` alone costs
+    seconds. Of networks alone, pre-trained on a force field, ``"full"`` was best on 50, 200 and
+    600 labels of MatBench's phonons (a sixth to a quarter below training from scratch),
+    ``"frozen_then_full"`` and ``"layerwise"`` came near it at 50 labels, and ``"head"`` stayed
+    behind (``benchmarks/strategies.py``). Take one of the two gentler ones where fine-tuning is
+    worse than training from scratch; ``"replay"`` where the model has to keep its forces, or
+    meets crystals unlike those of ``fit``.
 
     Examples
     --------
@@ -140,7 +156,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         pretrained: Any = None,
         pretraining: Pretrainer | None = None,
         transfer: str = "backbone",
-        strategy: str = "full",
+        strategy: str = "auto",
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
         replay: Any = None,
@@ -277,6 +293,16 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         super()._keep(fitted, learnt)
         self.uncertainty_ = fitted.uncertainty
 
+    @property
+    def weights_(self) -> dict[str, np.ndarray]:
+        """Weights of the network and of the kernel machine in predictions, for each property."""
+        check_is_fitted(self, "net_")
+        if isinstance(self.kernel_, BlendedHead):
+            network = self.kernel_.shares
+        else:
+            network = np.array([0.0 if self.kernel_ else 1.0])
+        return {"network": network, "kernel": 1 - network}
+
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the properties of crystals.
 
@@ -287,7 +313,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         return_std : bool
             Whether to return standard deviations too: those of a Bayesian linear model on the
             last layer's features, scaled to the errors on the crystals of ``calibration_fraction``;
-            with ``strategy="kernel"`` those of the Gaussian process, scaled likewise.
+            with a kernel machine those of the Gaussian process, scaled likewise.
 
         Returns
         -------
@@ -335,8 +361,10 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
         return form_of_objective(objective).score(targets, self._predict(graphs))
 
-    def _predict_by_kernel(self, kernel: KernelHead, graphs: CrystalGraphs) -> np.ndarray:
-        values, _ = kernel.predict(self._model(), graphs)
+    def _predict_by_kernel(
+        self, kernel: KernelHead | BlendedHead, graphs: CrystalGraphs
+    ) -> np.ndarray:
+        values, _ = self._predict_with_kernel(kernel, graphs)
         clipped: np.ndarray = self._bounds().clip(values)
         return clipped
 

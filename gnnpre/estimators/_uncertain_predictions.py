@@ -10,8 +10,9 @@ from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import Bounds, PropertyTargets
 
 from ._base import CrystalEstimator
+from ._blended_head import BlendedHead
 from ._diagnosis import predict_rows
-from ._kernel_head import KernelHead
+from ._kernel_head import KernelHead, KernelPredictions
 from ._uncertainty import Calibration, LastLayer, TrainingCloud, last_layer_features
 
 __all__ = ["UncertainPredictions"]
@@ -21,7 +22,7 @@ class UncertainPredictions(CrystalEstimator):
     """Base class of regressors: standard deviations, intervals and distances."""
 
     uncertainty_: dict[str, Any]
-    kernel_: KernelHead | None
+    kernel_: KernelHead | BlendedHead | None
 
     def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[Any, Any]:
         """Predict intervals that contain the property with some probability (conformal).
@@ -96,10 +97,18 @@ class UncertainPredictions(CrystalEstimator):
         values, stds = zip(*pairs, strict=True)
         return np.concatenate(values), np.concatenate(stds)
 
+    def _predict_with_kernel(
+        self, kernel: KernelHead | BlendedHead, graphs: CrystalGraphs
+    ) -> KernelPredictions:
+        """Return predictions of the machine, or of machine and network, before clipping."""
+        if isinstance(kernel, BlendedHead):
+            return kernel.predict(self._model(), graphs)
+        return kernel.predict(graphs)
+
     def _predict_pair(self, graphs: CrystalGraphs, with_std: bool) -> tuple[np.ndarray, np.ndarray]:
         model = self._model()
         if self.kernel_ is not None:
-            values, std = self.kernel_.predict(model, graphs)
+            values, std = self._predict_with_kernel(self.kernel_, graphs)
             # Factors measured on crystals left out bring the deviations to the size of errors.
             factors = np.array(self._uncertainty("kernel_std")["factors"])
             return self._bounds().clip(values), std * factors

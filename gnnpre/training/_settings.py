@@ -24,7 +24,16 @@ from ._time_limit import seconds_of
 __all__ = ["DTYPES", "STRATEGIES", "TrainingSettings", "draw_seed"]
 
 #: How the backbone takes part in training; replay adds data and losses, and trains all of it.
-STRATEGIES = ("full", "head", "frozen_then_full", "layerwise", "replay", "kernel")
+STRATEGIES = (
+    "auto",
+    "full",
+    "head",
+    "frozen_then_full",
+    "layerwise",
+    "replay",
+    "kernel",
+    "blended",
+)
 DTYPES = {"float32": torch.float32, "float64": torch.float64}
 
 

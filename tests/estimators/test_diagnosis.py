@@ -23,6 +23,7 @@ def regressor(pretrained, data):
     fold = np.repeat([-1, 0], [len(data.y) - N_VALID, N_VALID])
     return PropertyRegressor(
         pretrained=FrozenEstimator(pretrained),
+        strategy="full",
         validation_fraction=PredefinedSplit(fold),
         max_epochs=2,
         batch_size=8,

@@ -197,7 +197,10 @@ def test_finetuning_from_a_model_of_a_store(store, in_memory, tmp_path):
     from_store = regressor.fit(store, y)
     diagnosis = from_store.diagnosis_
     assert diagnosis["zero_epochs"] > 0
-    from_memory = PropertyRegressor(pretrained=path, validation_fraction=0.3, **SETTINGS)
+    # In memory the default would add a kernel machine.
+    from_memory = PropertyRegressor(
+        pretrained=path, strategy="full", validation_fraction=0.3, **SETTINGS
+    )
     assert_same_weights(from_store, from_memory.fit(in_memory[0], y))
     assert diagnosis == from_memory.diagnosis_
 

@@ -126,6 +126,7 @@ def assemble(
         ),
         scratch=PropertyRegressor(
             clone(backbone),
+            strategy="full",
             loss="l1",
             standardize=False,
             readout="early",

@@ -187,6 +187,8 @@ def _training_space(estimator: Any) -> dict[str, Any]:
     }
     if isinstance(estimator, Pretrainer):
         return space
+    if estimator.strategy == "kernel":  # trains no network, and tunes its machine by itself
+        return {}
     space["head_layers"] = IntDistribution(1, 2)
     if _is_transfer(estimator):
         space["learning_rate"] = FloatDistribution(1e-4, 5e-3, log=True)

@@ -174,8 +174,10 @@ class _Planner:
         strategy: Strategy,
         member: int | None,
     ) -> Job:
-        # From the general to the special; later entries win.
+        # From the general to the special; later entries win. Blends would hide what a network
+        # gains, so that studies compare networks alone unless they ask for another strategy.
         settings = {
+            "strategy": "full",
             **DEFAULTS,
             **self.study.finetuning,
             **network.finetuning,

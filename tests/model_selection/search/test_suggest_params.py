@@ -84,7 +84,8 @@ def test_widths_are_multiples_of_the_heads(heads):
 def test_a_pre_trained_model_decides_backbone_and_graphs():
     frozen = FrozenEstimator(Pretrainer(CGCNN()))
     for pretrained in ("forces.gnnpre", frozen):
-        model = make_pipeline(StructureToGraph(), PropertyRegressor(pretrained=pretrained))
+        regressor = PropertyRegressor(pretrained=pretrained, strategy="full")
+        model = make_pipeline(StructureToGraph(), regressor)
         names = {name.removeprefix("propertyregressor__") for name in draw(model)[0][0]}
         assert names == {
             "learning_rate",
@@ -97,6 +98,12 @@ def test_a_pre_trained_model_decides_backbone_and_graphs():
     model[-1].strategy = "head"
     names = set(draw(model)[0][0])
     assert not names & {"propertyregressor__backbone_lr_scale", "propertyregressor__strategy"}
+    model[-1].strategy = "auto"  # exchanged for another one, the kernel machine would be lost
+    names = set(draw(model)[0][0])
+    assert "propertyregressor__backbone_lr_scale" in names
+    assert "propertyregressor__strategy" not in names
+    model[-1].strategy = "kernel"  # no network is trained
+    assert draw(model)[0][0] == {}
 
 
 def test_what_is_none_becomes_its_default():

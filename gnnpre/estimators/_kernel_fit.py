@@ -1,0 +1,135 @@
+"""The kernel machine of a frozen network, fitted to the properties of some crystals."""
+
+from dataclasses import dataclass
+
+import numpy as np
+
+from gnnpre.graphs import CrystalGraphs
+from gnnpre.objectives import Bounds, ObjectiveModel, PropertyTargets, Targets
+
+from ._embedding import embed_graphs
+from ._frozen_network import FrozenNetwork
+from ._kernel_head import FeatureBlocks, KernelHead, KernelPredictions
+from ._kernel_regressor import KernelRegressor
+from ._uncertainty import Calibration, TrainingCloud, spread_factors
+
+__all__ = ["FittedKernel", "calibrate_kernel", "fit_properties", "training_cloud", "weighted_rows"]
+
+
+@dataclass(frozen=True)
+class FittedKernel:
+    """A fitted machine, with predictions of its crystals from all others.
+
+    Parameters
+    ----------
+    head : KernelHead
+        The machine.
+    rows : ndarray of int
+        Crystals that it was fitted to.
+    left_out : KernelPredictions
+        Their properties and standard deviations, each crystal (or group) predicted from the
+        others.
+    """
+
+    head: KernelHead
+    rows: np.ndarray
+    left_out: KernelPredictions
+
+
+def weighted_rows(targets: Targets, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the rows that have a weight, and the weights of all crystals."""
+    weights = targets.crystal.get("sample_weight")
+    weight = np.ones(len(targets)) if weights is None else weights.cpu().numpy()
+    return rows[weight[rows] > 0], weight
+
+
+def fit_properties(
+    network: FrozenNetwork,
+    features: FeatureBlocks,
+    objective: PropertyTargets,
+    graphs: CrystalGraphs,
+    targets: Targets,
+    rows: np.ndarray,
+    groups: np.ndarray | None,
+    seed: int,
+) -> FittedKernel:
+    """Fit a Gaussian process to the properties of some crystals.
+
+    Parameters
+    ----------
+    network : FrozenNetwork
+        The pre-trained network.
+    features : FeatureBlocks
+        Further features of the crystals, which are fitted here.
+    objective : PropertyTargets
+        Config of the properties; with ``pooling="sum"`` they are learnt per atom.
+    graphs : CrystalGraphs
+        All crystals.
+    targets : Targets
+        Their properties, with weights where there are some.
+    rows : ndarray of int
+        Crystals to fit to.
+    groups : ndarray of int of shape (n,), optional
+        Groups that are left out together.
+    seed : int
+        Seed of the machine's subsets.
+
+    Returns
+    -------
+    FittedKernel
+        The machine, fitted to those of the rows that have a weight.
+    """
+    rows, weight = weighted_rows(targets, rows)
+    blocks = features.fit(graphs).compute(network, graphs, rows)
+    machine = KernelRegressor(blocks=[block.shape[1] for block in blocks], random_state=seed)
+    head = KernelHead(network, features, machine, extensive=objective.pooling == "sum")
+    sizes = head.sizes(graphs)[rows]
+    values = targets.crystal["properties"].cpu().numpy()[rows] / sizes
+    mean, std = machine.fit_leave_out(
+        np.hstack(blocks),
+        _flat(values),
+        weight[rows],
+        None if groups is None else groups[rows],
+    )
+    left_out = (mean.reshape(values.shape) * sizes, std.reshape(values.shape) * sizes)
+    return FittedKernel(head, rows, left_out)
+
+
+def calibrate_kernel(
+    predictions: KernelPredictions, values: np.ndarray, objective: PropertyTargets
+) -> dict[str, object]:
+    """Return conformal scores, and the factors that make standard deviations honest.
+
+    Parameters
+    ----------
+    predictions : KernelPredictions
+        Predictions of crystals that were left out, and their standard deviations.
+    values : ndarray of shape (n, k)
+        Their properties, NaN where missing.
+    objective : PropertyTargets
+        Config of the properties, whose bounds clip the predictions.
+
+    Returns
+    -------
+    dict
+        Entries of ``uncertainty_``, JSON-serializable.
+    """
+    mean, std = predictions
+    residuals = Bounds.of(objective.bounds).clip(mean) - values
+    factors = spread_factors(residuals, std)
+    return {
+        "kernel_std": {"factors": factors.tolist()},
+        "calibration": Calibration.fit(residuals, factors * std).to_dict(),
+    }
+
+
+def training_cloud(
+    model: ObjectiveModel, graphs: CrystalGraphs, rows: np.ndarray
+) -> dict[str, object]:
+    """Return the entry of ``uncertainty_`` that distances are measured with."""
+    return {"cloud": TrainingCloud.fit(embed_graphs(model, graphs, rows=rows)).to_dict()}
+
+
+def _flat(values: np.ndarray) -> np.ndarray:
+    """Return one column as ``(n,)``, in which a gap is an error."""
+    return values[:, 0] if values.shape[1] == 1 else values
