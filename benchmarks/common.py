@@ -10,11 +10,14 @@ import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any
 
 __all__ = [
+    "NOW",
     "ROOT",
     "Peer",
     "in_words",
@@ -22,6 +25,7 @@ __all__ = [
     "pin_to_one_core",
     "race",
     "resident",
+    "revision",
     "serve",
     "stopwatch",
     "versions",
@@ -29,6 +33,8 @@ __all__ = [
 ]
 
 ROOT = Path(__file__).resolve().parent.parent
+#: Name of the revision that is this checkout as it is.
+NOW = "now"
 PACKAGES = (
     "torch",
     "numpy",
@@ -94,6 +100,32 @@ class Peer:
     def close(self) -> None:
         self.process.stdin.close()
         self.process.wait(timeout=60)
+
+
+@contextmanager
+def revision(name: str, script: Path, payload: Any = None) -> Iterator[Peer]:
+    """Yield a process that runs a script with the package and benchmarks of a revision.
+
+    It has a work tree of its own, unless it is :data:`NOW`, that is this checkout as it is.
+    """
+    with TemporaryDirectory() as folder:
+        tree = ROOT
+        if name != NOW:
+            tree = Path(folder) / "tree"
+            git = ["git", "-C", str(ROOT), "worktree"]
+            subprocess.run([*git, "add", "--detach", "-q", str(tree), name], check=True)
+        path = os.environ.get("PYTHONPATH")
+        os.environ["PYTHONPATH"] = f"{tree}{os.pathsep}{tree / 'benchmarks'}"
+        try:
+            peer = Peer(sys.executable, str(script), payload, Path(folder))
+        finally:
+            os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
+        try:
+            yield peer
+        finally:
+            peer.close()
+            if name != NOW:
+                subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
 def serve(make_contenders: Callable[[], dict[str, Callable]]) -> None:

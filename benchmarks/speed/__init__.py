@@ -24,11 +24,14 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
         help="folder with an environment for each file in benchmarks/peers/*.txt",
     )
     parser.add_argument("--no-memory", action="store_true", help="leave peak memory out")
+    parser.add_argument("--before", default="", help="race earlier revisions, and nothing else")
     parser.add_argument("--device", choices=("cpu", "cuda"), default="cpu")
 
 
 def main(arguments: argparse.Namespace) -> None:
-    if arguments.device == "cuda":
+    if arguments.before:
+        from .revisions import run
+    elif arguments.device == "cuda":
         from .gpu import run
     else:
         from .run import run

@@ -2,26 +2,21 @@
 
 import argparse
 import json
-import os
 import statistics
-import subprocess
-import sys
 import time
 from collections.abc import Callable
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack
 from pathlib import Path
-from tempfile import TemporaryDirectory
 from typing import Any
 
 import numpy as np
-from common import ROOT, Peer, origin_lines, where_and_when
+from common import NOW, ROOT, Peer, origin_lines, revision, where_and_when
 
 RESULTS = ROOT / "benchmarks" / "results"
 SCRIPT = Path(__file__).with_name("steps.py")
 #: Largest share of the earlier time that a step of this batch size may take.
 REQUIRED = {16: 0.6}
 PROCESSES_REQUIRED = 1.8
-NOW = "now"
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -42,7 +37,7 @@ def run(arguments: argparse.Namespace) -> None:
 def small_batches(before: list[str], rounds: int, only: str) -> dict[str, dict[str, list[float]]]:
     """Return the seconds per step of each revision, taking turns."""
     with ExitStack() as stack:
-        peers = {name: stack.enter_context(revision(name)) for name in (*before, NOW)}
+        peers = {name: stack.enter_context(revision(name, SCRIPT)) for name in (*before, NOW)}
         names = [name for name in ask(peers[NOW], "names") if only in name]
         seconds = {name: {peer: [] for peer in peers} for name in names}
         for number in range(rounds + 1):
@@ -57,29 +52,6 @@ def small_batches(before: list[str], rounds: int, only: str) -> dict[str, dict[s
 def ask(peer: Peer, question: str):
     """Return the answer of a process."""
     return peer.ask(question)[0]
-
-
-@contextmanager
-def revision(name: str):
-    """Yield a process that runs a revision of gnnpre, in a work tree of its own."""
-    with TemporaryDirectory() as folder:
-        tree = ROOT
-        if name != NOW:
-            tree = Path(folder) / "tree"
-            git = ["git", "-C", str(ROOT), "worktree"]
-            subprocess.run([*git, "add", "--detach", "-q", str(tree), name], check=True)
-        path = os.environ.get("PYTHONPATH")
-        os.environ["PYTHONPATH"] = f"{tree}{os.pathsep}{ROOT / 'benchmarks'}"
-        try:
-            peer = Peer(sys.executable, str(SCRIPT), None, Path(folder))
-        finally:
-            os.environ.pop("PYTHONPATH") if path is None else os.environ.update(PYTHONPATH=path)
-        try:
-            yield peer
-        finally:
-            peer.close()
-            if name != NOW:
-                subprocess.run([*git, "remove", "--force", str(tree)], check=True)
 
 
 def both_clocks() -> np.ndarray:

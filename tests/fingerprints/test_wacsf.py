@@ -55,7 +55,7 @@ def g4_and_g5(near, cutoff, g4, g5):
     return total4.ravel(), total5.ravel()
 
 
-def plain_angular_sums(atoms, cutoff, g2_grid, g4_grid, g5_grid):
+def plain_wacsf(atoms, cutoff, g2_grid, g4_grid, g5_grid):
     rows = []
     for numbers, vectors in neighbors(atoms, cutoff):
         near = [(z, v, np.sqrt(v @ v)) for z, v in zip(numbers, vectors, strict=True)]
@@ -78,7 +78,7 @@ def grid(settings, category):
 def test_against_the_published_formulas(name, zetas):
     settings = {**SETTINGS, "g5_zeta": ZETAS[zetas]}
     grids = (grid(settings, category) for category in ("g2", "g4", "g5"))
-    expected = plain_angular_sums(STRUCTURES[name], CUTOFF, *grids)
+    expected = plain_wacsf(STRUCTURES[name], CUTOFF, *grids)
     result = WACSF(CUTOFF, **settings).transform([STRUCTURES[name]])[0]
     assert np.abs(expected).max(axis=0).min() > 0.0
     # Whole powers by repeated squaring: 16 factors, each rounded.
@@ -90,7 +90,7 @@ def test_a_cutoff_far_beyond_the_cell():
     settings = {"g2_eta": (4.0,), "g2_rs": (2.5,)}
     settings |= {"g4_eta": (0.02,), "g4_zeta": (1.5,), "g4_lambda": (1.0,)}
     settings |= {"g5_eta": (0.02,), "g5_zeta": (3.0,), "g5_lambda": (-1.0,)}
-    expected = plain_angular_sums(
+    expected = plain_wacsf(
         atoms, 6.5, *(grid(settings, category) for category in ("g2", "g4", "g5"))
     )
     result = WACSF(6.5, **settings).transform([atoms])[0]
