@@ -151,7 +151,7 @@ def test_classes(data):
 
 
 def test_a_step_never_waits_for_the_gpu(data, monkeypatch):
-    batches = _loop._batches
+    batches = _loop.drawn_batches
 
     def strict(loader, state):
         for number, batch in enumerate(batches(loader, state)):
@@ -160,7 +160,7 @@ def test_a_step_never_waits_for_the_gpu(data, monkeypatch):
             yield batch
         torch.cuda.set_sync_debug_mode("default")  # losses are read once per epoch
 
-    monkeypatch.setattr(_loop, "_batches", strict)
+    monkeypatch.setattr(_loop, "drawn_batches", strict)
     graphs, labels = data
     try:
         make_pretrainer("cuda", validation_fraction=0.0).fit(graphs.to("cuda"), labels)

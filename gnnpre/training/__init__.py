@@ -13,6 +13,8 @@ from ._loader import BatchLoader as BatchLoader
 from ._loader import CrystalDataset as CrystalDataset
 from ._model_spec import ModelSpec as ModelSpec
 from ._net import CrystalNet as CrystalNet
+from ._nets import hold_pretrained as hold_pretrained
+from ._nets import restore_net as restore_net
 from ._predict import predict_batches as predict_batches
 from ._reporting import ReportEpoch as ReportEpoch
 from ._reporting import ScoreEpoch as ScoreEpoch
@@ -24,8 +26,6 @@ from ._settings import resolve_compile as resolve_compile
 from ._specs import from_spec as from_spec
 from ._specs import to_spec as to_spec
 from ._split import split_train_valid as split_train_valid
-from ._trainer import hold_pretrained as hold_pretrained
-from ._trainer import restore_net as restore_net
 from ._trainer import train as train
 
 __all__ = ["CosineSchedule", "PlateauSchedule"]

@@ -1,8 +1,7 @@
 """The training loop: epochs of steps and of validation, all of it on one explicit state."""
 
-import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,7 +9,6 @@ import torch
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
-from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalBatch
 
 from ._average import LossTotals
@@ -19,12 +17,20 @@ from ._interrupt import CtrlC
 from ._loader import BatchLoader, TrainingData
 from ._memory import with_half_batches
 from ._net import CrystalNet
+from ._outcome import finish, judge_epoch, record_losses
 from ._progress import Progress
 from ._resume import StateFile
 from ._settings import TrainingSettings
 from ._state import TrainingState
-from ._steps import backpropagate, clear_gradients, clip_gradients, drawing, evaluate
-from ._strategies import set_trainable, unfreeze_all
+from ._steps import (
+    backpropagate,
+    clear_gradients,
+    clip_gradients,
+    drawing,
+    drawn_batches,
+    evaluate,
+)
+from ._strategies import set_trainable
 from ._team import Alone, Phase
 from ._time_limit import TimeLimit, seconds_of
 
@@ -83,11 +89,11 @@ class TrainingLoop:
                 self._run_epoch_in_memory(state, progress)
         # Ctrl-C keeps the best weights so far.
         except KeyboardInterrupt:
-            self._finish(state)
+            finish(state, self.net, self.settings, validates=self.data.valid is not None)
             raise
         finally:
             progress.close()
-        self._finish(state)
+        finish(state, self.net, self.settings, validates=self.data.valid is not None)
         result = {"history": list(self.net.history), "checkpoints": self.net.checkpoints_}
         self.team.begin(Phase("end", result=result), state.model)
         self.net.notify("on_train_end", X=self.data.train.graphs, y=self.data.train.labels)
@@ -140,7 +146,7 @@ class TrainingLoop:
         state.history.record("dur", time.perf_counter() - start)
         state.seconds += state.history[-1]["dur"]
         # 3. judge
-        self._judge(state)
+        judge_epoch(state)
         if state.diverged:
             return
         # 4. save, after the user's callbacks, so that the state has all of the epoch
@@ -166,7 +172,7 @@ class TrainingLoop:
         self.team.begin(self._phase("train", state, parameters, freeze), state.model)
         loader, totals = self._loader(state, training=True), LossTotals()
         state.model.train()
-        for number, batch in enumerate(_batches(loader, state), start=1):
+        for number, batch in enumerate(drawn_batches(loader, state), start=1):
             progress = (state.epoch - 1 + number / loader.n_batches) / self.settings.max_epochs
             # A schedule comes to its end with the time, whichever ends first.
             state.rate.before_step(state.optimizer, max(progress, self.limit.used()))
@@ -186,7 +192,7 @@ class TrainingLoop:
                     self.team.end_early()
                 break
         self.team.add_totals(totals)
-        self._record_losses(state, "train", totals, number)
+        record_losses(state.history, "train", totals, number)
 
     def _step(
         self,
@@ -231,7 +237,7 @@ class TrainingLoop:
                         loss = self.team.reported_loss(self.team.loss(terms, step=False))
                         self._end_batch(state, "valid", batch, loss, predictions)
         self.team.add_totals(totals)
-        self._record_losses(state, "valid", totals, loader.n_batches)
+        record_losses(state.history, "valid", totals, loader.n_batches)
         self.limit.validation = time.perf_counter() - start
 
     def _phase(
@@ -252,37 +258,6 @@ class TrainingLoop:
             reports=bool(self.net.callbacks_),
             may_end_early=self.limit.seconds is not None,
         )
-
-    def _judge(self, state: TrainingState) -> None:
-        """Keep the best weights, adapt the learning rate, and notice that a training diverged."""
-        row = state.history[-1]
-        if not math.isfinite(row["train_loss"]):
-            state.diverged = True
-            return
-        state.rate.after_epoch(row)
-        state.best.update(state.epoch, row["train_loss"], row.get("valid_loss"), state.snapshot)
-
-    def _finish(self, state: TrainingState) -> None:
-        """Leave the model with the weights that the training ends with."""
-        history, model = state.history, state.model
-        if history and "train_loss" not in history[-1]:
-            history.pop()  # an epoch that was interrupted
-        # The average stays in the model for good; predictions need not swap it in any more.
-        if state.average is not None:
-            state.average.swap()
-        self.net.average_ = None
-        if state.diverged:
-            _restore_after_divergence(state)
-        elif self.data.valid is not None:
-            if self.settings.restore_best and state.best.weights is not None:
-                model.load_state_dict(state.best.weights)
-            if history and state.best.epoch == 0:
-                warn_user(
-                    "The validation loss was not finite in any epoch: the model has the weights of "
-                    "the last one. Look for outliers among the labels, or lower learning_rate.",
-                    TrainingWarning,
-                )
-        unfreeze_all(model, self.settings)
 
     def _loader(self, state: TrainingState, training: bool) -> BatchLoader:
         dataset = self.data.train if training else self.data.valid
@@ -322,41 +297,3 @@ class TrainingLoop:
             loss=loss,
             y_pred=predictions,
         )
-
-    def _record_losses(
-        self, state: TrainingState, prefix: str, totals: LossTotals, n_batches: int
-    ) -> None:
-        """Record the losses of an epoch: means over entries, not over batches."""
-        history = state.history
-        history.record(f"{prefix}_batch_count", n_batches)
-        for name, value in totals.means().items():
-            history.record(f"{prefix}_{name}", value)
-        if totals.terms:
-            # skorch's Checkpoint monitors this one.
-            losses = [row.get(f"{prefix}_loss", math.inf) for row in history]
-            history.record(f"{prefix}_loss_best", losses[-1] <= min(losses))
-
-
-def _batches(loader: BatchLoader, state: TrainingState) -> Iterator[_Batch]:
-    """Yield the batches of an epoch; perturbing them may draw random numbers, too."""
-    batches = iter(loader)
-    while True:
-        with drawing(state.model_draws, state.randomness):
-            batch = next(batches, None)
-        if batch is None:
-            return
-        yield batch
-
-
-def _restore_after_divergence(state: TrainingState) -> None:
-    """Go back to the best weights so far, or raise an error if there are none."""
-    loss, epoch = state.history[-1]["train_loss"], state.epoch
-    message = f"The training loss is {loss} in epoch {epoch}: training diverged. "
-    advice = "Lower learning_rate or gradient_clip, or look for outliers among the labels."
-    if state.best.weights is None:
-        raise FloatingPointError(message + advice)
-    state.model.load_state_dict(state.best.weights)
-    warn_user(
-        f"{message}The model has the weights of epoch {state.best.epoch}. {advice}",
-        TrainingWarning,
-    )

@@ -1,5 +1,6 @@
 """Losses and gradients of the share that a process has in a batch."""
 
+from collections.abc import Iterator
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
@@ -10,10 +11,19 @@ from gnnpre.graphs import CrystalBatch
 from gnnpre.objectives import LossTerm, ObjectiveModel
 
 from ._average import LossTotals
+from ._loader import BatchLoader
 from ._randomness import PrivateRandomness
+from ._state import TrainingState
 from ._team import Alone
 
-__all__ = ["backpropagate", "clear_gradients", "clip_gradients", "drawing", "evaluate"]
+__all__ = [
+    "backpropagate",
+    "clear_gradients",
+    "clip_gradients",
+    "drawing",
+    "drawn_batches",
+    "evaluate",
+]
 
 _Batch = tuple[CrystalBatch, dict[str, Tensor]]
 
@@ -48,6 +58,17 @@ def drawing(model_draws: bool | None, randomness: PrivateRandomness) -> Abstract
     The first step shows whether the model does: watching every operation of torch takes time.
     """
     return nullcontext() if model_draws is False else randomness
+
+
+def drawn_batches(loader: BatchLoader, state: TrainingState) -> Iterator[_Batch]:
+    """Yield the batches of an epoch; perturbing them may draw random numbers, too."""
+    batches = iter(loader)
+    while True:
+        with drawing(state.model_draws, state.randomness):
+            batch = next(batches, None)
+        if batch is None:
+            return
+        yield batch
 
 
 def clear_gradients(parameters: list[torch.nn.Parameter]) -> None:

@@ -1,17 +1,15 @@
-"""One training, from a spec and data to a trained net; and nets with weights that are there."""
+"""One training, from a spec and data to a trained net."""
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
-from skorch.callbacks import PrintLog
-from torch import Tensor
 
 from gnnpre._devices import resolve_device
-from gnnpre.objectives import ObjectiveModel, Targets
+from gnnpre.objectives import ObjectiveModel
 
 from ._average import WeightAverage
 from ._callbacks import check_callbacks
@@ -24,21 +22,21 @@ from ._loader import CrystalDataset, TrainingData
 from ._loop import TrainingLoop
 from ._model_spec import ModelSpec
 from ._net import CrystalNet
+from ._nets import build_model, make_net
 from ._predict import ordinary_mode
-from ._randomness import PrivateRandomness, default_float32
+from ._randomness import PrivateRandomness
 from ._ranks import Ranks
 from ._rates import make_rate
 from ._resume import StateFile, run_key
 from ._schedules import CosineSchedule, resolve_schedule
-from ._settings import TrainingSettings, resolve_compile
+from ._settings import TrainingSettings
 from ._specs import to_spec
 from ._state import TrainingState
 from ._strategies import parameter_groups, set_trainable
 from ._team import Alone, Leader, SharedStep
-from ._verify import build_for_weights
 from ._work import TrainingWork
 
-__all__ = ["restore_net", "take_part", "train"]
+__all__ = ["take_part", "train"]
 
 #: Settings that do not change the result of a training.
 _NEUTRAL = {
@@ -130,9 +128,9 @@ def _train(work: TrainingWork, leading: Leading, team: Alone) -> CrystalNet:
         # 1. data, model and net
         data = _training_data(work)
         randomness = PrivateRandomness(work.seed, device)
-        model = _build_model(work.spec, data.train, settings, randomness, leading.prepare)
+        model = build_model(work.spec, data.train, settings, randomness, leading.prepare)
         groups = parameter_groups(model.backbone, settings)
-        net = _make_net(
+        net = make_net(
             work.spec, settings, device, callbacks=leading.callbacks, param_groups=groups
         )
         net.hold(model, optimizer=True)
@@ -170,8 +168,8 @@ def take_part(
     with ordinary_mode(device), torch.enable_grad():
         data = _training_data(work)
         randomness = PrivateRandomness(work.seed, device)
-        model = _build_model(work.spec, data.train, settings, randomness, prepare)
-        net = _make_net(work.spec, settings, device).hold(model)
+        model = build_model(work.spec, data.train, settings, randomness, prepare)
+        net = make_net(work.spec, settings, device).hold(model)
         Follower(net, data, settings, SharedStep(ranks), work.seed).run()
     return net
 
@@ -181,26 +179,6 @@ def _training_data(work: TrainingWork) -> TrainingData:
     dataset = work.dataset.to(resolve_device(work.settings.device))
     valid = dataset.subset(work.valid) if len(work.valid) else None
     return TrainingData(dataset.subset(work.train), valid)
-
-
-def _build_model(
-    spec: ModelSpec,
-    dataset: CrystalDataset,
-    settings: TrainingSettings,
-    randomness: PrivateRandomness,
-    prepare: Callable[[ObjectiveModel], None] | None,
-) -> ObjectiveModel:
-    """Build the model with weights and statistics to start from."""
-    device = dataset.graphs.device
-    with randomness, default_float32():
-        model = spec().to(device)
-        model.backbone.compiled = resolve_compile(settings.compile, device)
-        counted = _indices_of_weight(dataset.targets, dataset.indices)
-        model.set_statistics(dataset.graphs, dataset.targets, counted)
-        if prepare is not None:
-            prepare(model)
-    randomness.was_used = False  # from here on it tells whether steps draw random numbers
-    return model
 
 
 def _initial_state(
@@ -250,89 +228,6 @@ def _run(loop: TrainingLoop, state: TrainingState) -> None:
             row["batches"] = []
 
 
-def restore_net(
-    spec: ModelSpec, weights: Mapping[str, Tensor], settings: TrainingSettings
-) -> CrystalNet:
-    """Return a net with weights that are there, as it was after training, without an optimizer.
-
-    Raises
-    ------
-    ValueError
-        If the weights do not fit the spec.
-    """
-    # A model that was trained on a GPU loads on a machine without one.
-    try:
-        device = resolve_device(settings.device)
-    except ValueError:
-        device = torch.device("cpu")
-    model = build_for_weights(spec, weights).to(device)
-    model.backbone.compiled = resolve_compile(settings.compile, device)
-    return _make_net(spec, settings, device).hold(model)
-
-
-def hold_pretrained(
-    spec: ModelSpec,
-    dataset: CrystalDataset,
-    settings: TrainingSettings,
-    load_weights: Callable[[ObjectiveModel], None],
-) -> CrystalNet:
-    """Return a net without training: loaded weights, and a readout that predicts the mean.
-
-    Parameters
-    ----------
-    spec : ModelSpec
-        Description of the model.
-    dataset : CrystalDataset
-        Crystals whose labels have that mean.
-    settings : TrainingSettings
-        Device and options of the net.
-    load_weights : callable
-        Copies weights into the model.
-
-    Returns
-    -------
-    CrystalNet
-        The net.
-    """
-    device = resolve_device(settings.device)
-    randomness = PrivateRandomness(0, device)
-
-    def prepare(model: ObjectiveModel) -> None:
-        load_weights(model)
-        for name, parameter in model.named_parameters():
-            if not name.startswith("backbone."):
-                parameter.detach().zero_()
-
-    model = _build_model(spec, dataset.to(device), settings, randomness, prepare)
-    return _make_net(spec, settings, device).hold(model)
-
-
-def _make_net(
-    spec: ModelSpec,
-    settings: TrainingSettings,
-    device: torch.device,
-    *,
-    callbacks: Sequence[Any] = (),
-    param_groups: Sequence[Any] = (),
-) -> CrystalNet:
-    # skorch's callbacks print if the net is verbose; whoever passes PrintLog wants to see it.
-    prints = any(isinstance(c[1] if isinstance(c, tuple) else c, PrintLog) for c in callbacks)
-    return CrystalNet(
-        module=spec,
-        optimizer__weight_decay=settings.weight_decay,
-        # One call for all weights: tensor by tensor, AdamW takes a tenth of a small step.
-        optimizer__fused=True,
-        optimizer__param_groups=list(param_groups),
-        lr=settings.learning_rate,
-        max_epochs=settings.max_epochs,
-        batch_size=settings.batch_size,
-        max_edges=settings.max_edges,
-        device=str(device),
-        callbacks=list(callbacks),
-        verbose=int(prints or settings.verbose > 0),
-    )
-
-
 def _check_patience(settings: TrainingSettings, has_validation: bool) -> None:
     if settings.patience is not None and not has_validation:
         raise ValueError(
@@ -340,13 +235,6 @@ def _check_patience(settings: TrainingSettings, has_validation: bool) -> None:
             "crystals are held out for validation. Set validation_fraction (0.1, for example), or "
             "patience=None."
         )
-
-
-def _indices_of_weight(targets: Targets, indices: np.ndarray) -> np.ndarray:
-    """Return the crystals whose weight is not zero: labels of the others count for nothing."""
-    weights = targets.crystal.get("sample_weight")
-    counted = indices if weights is None else indices[weights.cpu().numpy()[indices] > 0]
-    return counted if len(counted) else indices
 
 
 def _deciding(settings: TrainingSettings) -> dict[str, Any]:

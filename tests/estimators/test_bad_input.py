@@ -32,7 +32,7 @@ def _torch_stays_out(monkeypatch):
     def begin(*args, **kwargs):
         pytest.fail("a training began")
 
-    monkeypatch.setattr("gnnpre.training._trainer._make_net", begin)
+    monkeypatch.setattr("gnnpre.training._trainer.make_net", begin)
 
 
 @pytest.mark.parametrize(
