@@ -14,13 +14,13 @@ from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import Objective
-from ._bounds import Bounds, check_bounds, refuse_labels_outside
+from ._bounds import check_bounds, refuse_labels_outside
 from ._collect import split_atoms
 from ._lazy_targets import iterate_chunks
-from ._losses import LOSS_CONSTRAINTS, LossTerm, loss_unit, masked_term
-from ._model import ObjectiveModel
+from ._losses import LOSS_CONSTRAINTS, unit_of_labels
 from ._readout import HEAD_CONSTRAINTS
 from ._scaling import mean_and_spread, root_mean_square
+from ._standardized_model import StandardizedModel
 from ._targets import Targets
 
 __all__ = ["AtomTargets"]
@@ -118,23 +118,19 @@ class AtomTargets(Objective):
         return AtomModel(backbone, self)
 
     def term_units(self) -> dict[str, str]:
-        unit = "standard deviation of y" if self.standardize else "unit of y"
-        return {"atom_values": loss_unit(unit, self.loss)}
+        return {"atom_values": unit_of_labels(self.loss, self.standardize)}
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         return object_rows(split_atoms(batches, "atom_values", n_atoms))
 
 
-class AtomModel(ObjectiveModel):
+class AtomModel(StandardizedModel):
     """A backbone with a perceptron on atoms, whose values are in units of their spread."""
 
-    mean: Tensor
-    std: Tensor
+    label = "atom_values"
 
     def __init__(self, backbone: BackboneModule, config: AtomTargets) -> None:
-        super().__init__(backbone)
-        self.config = config
-        self.bounds = Bounds.of(config.bounds)
+        super().__init__(backbone, config)
         self.head = Readout(
             backbone.out_channels,
             1,
@@ -146,11 +142,6 @@ class AtomModel(ObjectiveModel):
         self.register_buffer("mean", zeros)
         # 0 for a property that is constant for each element of the training set.
         self.register_buffer("std", torch.ones((), dtype=torch.float64))
-
-    @property
-    def unit(self) -> Tensor:
-        """Positive unit of the property in the loss."""
-        return torch.where(self.std > 0, self.std, 1.0)
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute the mean of each element and the spread around it over the training set."""
@@ -181,34 +172,11 @@ class AtomModel(ObjectiveModel):
     def _offset(self, batch: CrystalBatch) -> Tensor:
         return self.mean[batch.atomic_numbers - 1]  # (N,)
 
-    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
-        """Subtract the mean of the element, and divide by the spread."""
-        values = (labels["atom_values"] - self._offset(batch)) / self.unit  # (N,)
-        return {**labels, "atom_values": values}
+    def _label_weights(self, weights: Tensor, batch: CrystalBatch) -> Tensor:
+        return weights[batch.batch]  # (N,)
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict the standardised value of each atom, ``(N,)``."""
         value = self.head.mlp(self.backbone(batch).scalars)[:, 0]  # (N,)
         # Nothing to predict where the property is constant; the product keeps a gradient, of 0.
         return {"atom_values": value * (self.std > 0)}
-
-    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the value of each atom in its own unit, in float64."""
-        value = super().predict(batch)["atom_values"].double()  # (N,)
-        value = value * self.std + self._offset(batch)
-        return {"atom_values": self.bounds.clip(value)}
-
-    def losses(
-        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
-    ) -> dict[str, LossTerm]:
-        """Compute the loss of all atoms with a label."""
-        weights = targets.get("sample_weight")
-        term = masked_term(
-            predictions["atom_values"],
-            targets["atom_values"],
-            loss=self.config.loss,
-            huber_delta=self.config.huber_delta,
-            weight=1.0,
-            sample_weight=None if weights is None else weights[batch.batch],
-        )
-        return {"atom_values": term}

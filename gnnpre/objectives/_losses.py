@@ -7,7 +7,7 @@ from torch import Tensor
 
 from gnnpre._constraints import Check, number, one_of
 
-__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "LossTerm", "loss_unit", "masked_term"]
+__all__ = ["LOSSES", "LOSS_CONSTRAINTS", "LossTerm", "loss_unit", "masked_term", "unit_of_labels"]
 
 LOSSES = ("l1", "mse", "huber")
 #: Parameters of the objectives that compare numbers.
@@ -17,6 +17,11 @@ LOSS_CONSTRAINTS: dict[str, Check] = {"loss": one_of(*LOSSES), "huber_delta": nu
 def loss_unit(unit: str, loss: str) -> str:
     """Return the unit of a loss of numbers in ``unit``; that of a Huber loss is mixed."""
     return {"l1": unit, "mse": f"({unit})²"}.get(loss, "")
+
+
+def unit_of_labels(loss: str, standardize: bool) -> str:
+    """Return the unit of a loss of labels, which may be learnt in units of their spread."""
+    return loss_unit("standard deviation of y" if standardize else "unit of y", loss)
 
 
 @dataclass(frozen=True)

@@ -14,12 +14,12 @@ from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._base import Objective
-from ._bounds import Bounds, check_bounds, refuse_labels_outside
+from ._bounds import check_bounds, refuse_labels_outside
 from ._collect import join_batches
-from ._losses import LOSS_CONSTRAINTS, LossTerm, loss_unit, masked_term
-from ._model import ObjectiveModel
+from ._losses import LOSS_CONSTRAINTS, unit_of_labels
 from ._readout import READOUT_CONSTRAINTS, HasReadout
 from ._scaling import mean_and_spread
+from ._standardized_model import StandardizedModel
 from ._targets import Targets
 
 __all__ = ["PropertyTargets"]
@@ -133,8 +133,7 @@ class PropertyTargets(HasReadout, Objective):
         return join_batches(batches, "properties")
 
     def term_units(self) -> dict[str, str]:
-        unit = "standard deviation of y" if self.standardize else "unit of y"
-        return {"properties": loss_unit(unit, self.loss)}
+        return {"properties": unit_of_labels(self.loss, self.standardize)}
 
     def search_space(self) -> dict[str, Any]:
         from optuna.distributions import IntDistribution
@@ -161,17 +160,14 @@ def _check_properties(y: Any, n: int) -> np.ndarray:
     return values
 
 
-class PropertyModel(ObjectiveModel):
+class PropertyModel(StandardizedModel):
     """A backbone with a readout of properties, which it predicts in units of their spread."""
 
-    mean: Tensor
-    std: Tensor
+    label = "properties"
 
     def __init__(self, backbone: BackboneModule, config: PropertyTargets, n_outputs: int) -> None:
-        super().__init__(backbone)
-        self.config = config
+        super().__init__(backbone, config)
         self.head = config.make_readout(backbone, n_outputs)
-        self.bounds = Bounds.of(config.bounds)
         self.register_buffer("mean", torch.zeros(n_outputs, dtype=torch.float64))
         # 0 for a property that is constant over the training set, and predicted as that constant.
         self.register_buffer("std", torch.ones(n_outputs, dtype=torch.float64))
@@ -229,33 +225,8 @@ class PropertyModel(ObjectiveModel):
             return self.mean * batch.n_atoms[:, None]
         return self.mean
 
-    def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
-        """Subtract the means of the properties, and divide by their units."""
-        values = (labels["properties"] - self._offset(batch)) / self.unit  # (n, k)
-        return {**labels, "properties": values}
-
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Predict the properties, standardised."""
         value = self.head(self.backbone(batch).scalars, batch)  # (n, k)
         # Nothing to predict where the property is constant; the product keeps a gradient, of 0.
         return {"properties": value * (self.std > 0)}
-
-    def predict(self, batch: CrystalBatch) -> dict[str, Tensor]:
-        """Predict the properties in their own units, in float64."""
-        value = super().predict(batch)["properties"].double()  # (n, k)
-        value = value * self.std + self._offset(batch)
-        return {"properties": self.bounds.clip(value)}
-
-    def losses(
-        self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
-    ) -> dict[str, LossTerm]:
-        """Compute the loss of all properties, each in its unit."""
-        term = masked_term(
-            predictions["properties"],
-            targets["properties"],
-            loss=self.config.loss,
-            huber_delta=self.config.huber_delta,
-            weight=1.0,
-            sample_weight=targets.get("sample_weight"),
-        )
-        return {"properties": term}

@@ -13,7 +13,7 @@ from gnnpre.graphs import CrystalGraphs
 
 from ._base import Objective
 from ._collect import join_batches
-from ._losses import LOSS_CONSTRAINTS, loss_unit
+from ._losses import LOSS_CONSTRAINTS, unit_of_labels
 from ._readout import HEAD_CONSTRAINTS
 from ._targets import Targets
 from ._tensor_forms import TENSOR_FORMS, TensorForm
@@ -152,8 +152,7 @@ class TensorTargets(Objective):
         return TensorModel(backbone, self, TENSOR_FORMS[layout.get("form", default)])
 
     def term_units(self) -> dict[str, str]:
-        unit = "standard deviation of y" if self.standardize else "unit of y"
-        return {"tensors": loss_unit(unit, self.loss)}
+        return {"tensors": unit_of_labels(self.loss, self.standardize)}
 
     def collect(self, batches: Sequence[dict[str, np.ndarray]], n_atoms: np.ndarray) -> np.ndarray:
         return join_batches(batches, "tensors")
