@@ -10,7 +10,7 @@ import numpy as np
 from gnnpre._validation import check_path
 from gnnpre._warnings import DataQualityWarning, warn_user
 
-from ..graphs import Crystals, FrameLabels
+from ..graphs import Crystals, FrameLabels, arrays_from_dict
 from ._json_frames import FrameRecord, gather_frames, numbers_of_atoms, vectors_of_atoms
 from ._json_stream import iterate_json
 from ._label_checks import check_labels
@@ -18,7 +18,6 @@ from ._parameters import check_choice
 from ._parquet_rows import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
 from ._stress_sign import measure_stress_sign
-from ._structure_dicts import arrays_from_dict
 
 __all__ = ["read_alexandria"]
 

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._structure_dicts import atomic_number
+from ..graphs import atomic_number
 
 __all__ = [
     "RaggedVectors",

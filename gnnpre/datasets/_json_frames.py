@@ -5,10 +5,10 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graphs import Crystals, FrameLabels
+from ..graphs import Crystals, FrameLabels, StructureArrays
 from ._composition import formula_column
 from ._info_columns import info_column, join_atom_columns, join_labels
-from ._structure_arrays import StructureArrays, pack_arrays
+from ._structure_arrays import pack_arrays
 
 __all__ = ["FrameRecord", "gather_frames", "numbers_of_atoms", "vectors_of_atoms"]
 

@@ -9,14 +9,13 @@ import numpy as np
 
 from gnnpre._validation import check_path
 
-from ..graphs import Crystals, FrameLabels
+from ..graphs import Crystals, FrameLabels, arrays_from_dict
 from ._json_frames import FrameRecord, gather_frames, numbers_of_atoms, vectors_of_atoms
 from ._json_stream import JsonItem, iterate_json
 from ._label_checks import check_labels
 from ._parameters import check_choice
 from ._parquet_rows import KBAR_OF_VASP
 from ._stress_matrix import to_matrices
-from ._structure_dicts import arrays_from_dict
 
 __all__ = ["read_matpes", "read_mptrj"]
 

@@ -1,22 +1,13 @@
-"""One structure as arrays, and many of them packed."""
+"""Structures as arrays, packed."""
 
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 
-from ..graphs import Crystals
+from ..graphs import Crystals, StructureArrays
 
-__all__ = ["StructureArrays", "pack_arrays"]
-
-
-class StructureArrays(NamedTuple):
-    """Atomic numbers (N,), positions (N, 3) in Å, cell (3, 3) in Å as rows, and pbc (3,)."""
-
-    atomic_numbers: np.ndarray
-    positions: np.ndarray
-    cell: np.ndarray
-    pbc: np.ndarray
+__all__ = ["pack_arrays"]
 
 
 def pack_arrays(

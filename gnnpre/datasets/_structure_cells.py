@@ -6,10 +6,8 @@ from typing import Any
 
 from gnnpre._warnings import warn_user
 
-from ..graphs import parse_cifs, parse_poscar
+from ..graphs import StructureArrays, arrays_from_dict, parse_cifs, parse_poscar
 from ._json_text import parse_json
-from ._structure_arrays import StructureArrays
-from ._structure_dicts import arrays_from_dict
 
 __all__ = ["arrays_from_cell", "arrays_from_cifs", "arrays_from_object", "arrays_from_poscar"]
 

@@ -5,13 +5,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graphs import Crystals
+from ..graphs import Crystals, StructureArrays, arrays_from_dict
 from ._file_formats import detect_format, other_reader, read_bounded
 from ._frames import read_frames
 from ._json_text import parse_json
-from ._structure_arrays import StructureArrays, pack_arrays
+from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cifs, arrays_from_poscar
-from ._structure_dicts import arrays_from_dict
 
 __all__ = ["STRUCTURE_SUFFIXES", "FileContent", "is_structure_file", "read_structure_file"]
 

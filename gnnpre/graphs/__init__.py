@@ -22,6 +22,9 @@ from ._settings import LARGEST_CUTOFF as LARGEST_CUTOFF
 from ._settings import GraphSettings
 from ._stream import stream_batches as stream_batches
 from ._stream import stream_graphs as stream_graphs
+from ._structure_dicts import StructureArrays as StructureArrays
+from ._structure_dicts import arrays_from_dict as arrays_from_dict
+from ._structure_dicts import atomic_number as atomic_number
 from ._structure_to_graph import StructureToGraph
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin
 from ._tables import index_of as index_of

@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 
 from ._crystal_arrays import LARGEST_ATOMIC_NUMBER, crystal_of_row
-from ._structure_text import parse_dict, parse_text
+from ._structure_dicts import arrays_from_dict
+from ._structure_text import parse_text
 
 __all__ = ["pack_structures"]
 
@@ -92,8 +93,8 @@ def _pack_one(row: int, structure: Any, pymatgen_type: type) -> Arrays:
     structure = _unwrap(structure)
     if isinstance(structure, str):
         structure = parse_text(structure, f"X[{row}]")
-    elif isinstance(structure, Mapping):
-        structure = parse_dict(structure, f"X[{row}]")
+    if isinstance(structure, Mapping):
+        return _pack_dict(row, structure)
     if isinstance(structure, pymatgen_type):
         return _pack_pymatgen([structure], row)
     if hasattr(structure, "arrays") and hasattr(structure, "cell"):
@@ -121,6 +122,20 @@ def _hint(structure: Any) -> str:
     if isinstance(structure, Path):
         return " Read files first, with gnnpre.datasets.read_structures for example."
     return ""
+
+
+def _pack_dict(row: int, values: Mapping[str, Any]) -> Arrays:
+    try:
+        structure = arrays_from_dict(values)
+    except ValueError as error:
+        raise ValueError(f"X[{row}]: {error}.") from error
+    return {
+        "atomic_numbers": structure.atomic_numbers.astype(np.int32),
+        "positions": structure.positions,
+        "cell": structure.cell[None],
+        "pbc": structure.pbc[None],
+        "n_atoms": np.array([len(structure.atomic_numbers)], dtype=np.int64),
+    }
 
 
 def _pack_ase(row: int, atoms: Any) -> Arrays:

@@ -7,15 +7,22 @@ pymatgen's own decoder imports modules and builds callables that a file names in
 import re
 from collections.abc import Callable, Mapping
 from functools import lru_cache
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
-from ._structure_arrays import StructureArrays
-
-__all__ = ["arrays_from_dict"]
+__all__ = ["StructureArrays", "arrays_from_dict", "atomic_number"]
 
 _FULL = 0.01  # occupancies of one element that sum up to 1 within this are one atom
+
+
+class StructureArrays(NamedTuple):
+    """Atomic numbers (N,), positions (N, 3) in Å, cell (3, 3) in Å as rows, and pbc (3,)."""
+
+    atomic_numbers: np.ndarray
+    positions: np.ndarray
+    cell: np.ndarray
+    pbc: np.ndarray
 
 
 def arrays_from_dict(content: Mapping[str, Any]) -> StructureArrays:
@@ -80,10 +87,19 @@ def _checked(
 
 
 def _numbers(values: Any, name: str) -> np.ndarray:
-    array = np.asarray(values)
+    array = np.asarray(_plain(values))
     if array.dtype.kind not in "iuf":
         raise ValueError(f"{name} should be numbers; it is {str(values)[:60]}")
     return array.astype(np.float64)
+
+
+def _plain(values: Any) -> Any:
+    """Return the numbers of an array that is written as ``{"@class": "array", "data": ...}``."""
+    return values["data"] if isinstance(values, Mapping) else values
+
+
+def _coordinates(sites: Any, name: str) -> np.ndarray:
+    return _numbers([_plain(site[name]) for site in sites], name)
 
 
 def _from_pymatgen(content: Mapping[str, Any]) -> StructureArrays:
@@ -92,14 +108,14 @@ def _from_pymatgen(content: Mapping[str, Any]) -> StructureArrays:
         raise ValueError("the structure has no atoms")
     numbers = np.array([_site_number(site, row) for row, site in enumerate(sites)], dtype=np.int64)
     if content.get("lattice") is None:  # a Molecule
-        positions = _numbers([site["xyz"] for site in sites], "xyz")
+        positions = _coordinates(sites, "xyz")
         return StructureArrays(numbers, positions, np.zeros((3, 3)), np.zeros(3, dtype=bool))
     lattice = content["lattice"]
     cell = _lattice_matrix(lattice)
     if all("abc" in site for site in sites):
-        positions = _numbers([site["abc"] for site in sites], "abc") @ cell
+        positions = _coordinates(sites, "abc") @ cell
     else:
-        positions = _numbers([site["xyz"] for site in sites], "xyz")
+        positions = _coordinates(sites, "xyz")
     return StructureArrays(numbers, positions, cell, _as_pbc(lattice.get("pbc", True)))
 
 
