@@ -30,7 +30,25 @@ __all__ = [
 
 
 def as_graphs(X: Any, settings: GraphSettings | None) -> CrystalGraphs:
-    """Return ``X`` as graphs, built with ``settings`` where there are some."""
+    """Return X as graphs, those that a model was trained on.
+
+    Parameters
+    ----------
+    X : CrystalGraphs of shape (n,), or n structures
+        The crystals.
+    settings : GraphSettings or None
+        Settings of the model's graphs; the defaults of ``StructureToGraph`` without a model.
+
+    Returns
+    -------
+    CrystalGraphs
+        The graphs.
+
+    Raises
+    ------
+    ValueError
+        If there are no crystals, or graphs were built with other settings.
+    """
     if not isinstance(X, (CrystalGraphs, LazyGraphs)):
         parameters = {} if settings is None else settings.to_dict()
         graphs: CrystalGraphs = StructureToGraph(**parameters).fit_transform(X)

@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre._validation import check_number
-from gnnpre.graphs import CrystalGraphs, as_crystals, build_graphs
+from gnnpre.estimators import as_graphs
 
 from ._axes import axes_to_draw_on
 from ._inputs import as_pairs, column_like, target_column, unwrap
@@ -204,6 +204,4 @@ def _checked(confidences: Any) -> np.ndarray:
 def graphs_once(estimator: Any, X: Any) -> Any:
     """Return X as graphs where the estimator builds them itself, for each confidence anew."""
     settings = getattr(estimator, "graph_settings_", None)
-    if settings is None or isinstance(X, CrystalGraphs):
-        return X
-    return build_graphs(as_crystals(X), settings)
+    return X if settings is None else as_graphs(X, settings)
