@@ -2,6 +2,7 @@
 
 import os
 import zlib
+from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -198,16 +199,17 @@ def _read_block(transaction: Any, numbers: list[int], path: Path) -> tuple[Cryst
 
 
 class _Columns:
-    """Rows as flat lists of numbers, one list for each column."""
+    """Rows as flat lists and arrays of numbers, one for each column."""
 
     def __init__(self) -> None:
         self.n_atoms: list[int] = []
         self.numbers: list[int] = []
-        self.positions: list[float] = []
+        # Nearly all numbers are in these: arrays take the floats of a list as they are.
+        self.positions: array[float] = array("d")
         self.cells: list[float] = []
         self.pbc: list[bool] = []
         self.energies: list[float] = []
-        self.forces: list[float] = []
+        self.forces: array[float] = array("d")
         self.stresses: list[Any] = []
         self.ids: list[str] = []
         self.info: list[dict[str, Any]] = []
@@ -217,18 +219,17 @@ class _Columns:
         numbers, positions, cell = (_flat(row[name]) for name in ("numbers", "positions", "cell"))
         pbc, n = _flat(row["pbc"]), len(numbers)
         forces, energy = row.get("forces"), row.get("energy")
-        # Flat lists of numbers: arrays are made once, for the whole block.
         forces = [np.nan] * (3 * n) if forces is None else _flat(forces)
         lengths = (len(positions), len(forces), len(cell), len(pbc))
         if n == 0 or lengths != (3 * n, 3 * n, 9, 3):
             raise ValueError(f"{n} atoms with {lengths} numbers of positions, forces, cell and pbc")
         self.n_atoms.append(n)
         self.numbers += numbers
-        self.positions += positions
+        _extend(self.positions, positions)
         self.cells += cell
         self.pbc += pbc
         self.energies.append(np.nan if energy is None else float(energy))
-        self.forces += forces
+        _extend(self.forces, forces)
         self.stresses.append(None if row.get("stress") is None else _flat(row["stress"]))
         self.ids.append(str(row.get("unique_id", "")))
         self.info.append(_scalars(row))
@@ -237,7 +238,7 @@ class _Columns:
         """Return the rows as crystals and labels."""
         crystals = Crystals(
             atomic_numbers=np.array(self.numbers, dtype=np.int64),
-            positions=np.array(self.positions, dtype=np.float64).reshape(-1, 3),
+            positions=np.frombuffer(self.positions).reshape(-1, 3),
             cell=np.array(self.cells, dtype=np.float64).reshape(-1, 3, 3),
             n_atoms=np.array(self.n_atoms),
             pbc=np.array(self.pbc, dtype=bool).reshape(-1, 3),
@@ -249,7 +250,7 @@ class _Columns:
         labels = FrameLabels(
             crystals.n_atoms,
             energy=np.array(self.energies),
-            forces=np.array(self.forces, dtype=np.float64).reshape(-1, 3),
+            forces=np.frombuffer(self.forces).reshape(-1, 3),
             stress=_stress(self.stresses),
             info={**info, "file": np.full(len(crystals), file, dtype=object)},
         )
@@ -271,7 +272,15 @@ def _flat(value: Any) -> list[Any]:
         value = value["__ndarray__"][2]
     while value and type(value[0]) is list:
         value = [number for row in value for number in row]
-    return list(value)
+    return value if type(value) is list else list(value)
+
+
+def _extend(column: "array[float]", values: list[Any]) -> None:
+    """Append numbers, of which those that are null are missing."""
+    try:
+        column.fromlist(values)
+    except TypeError:
+        column.fromlist([np.nan if value is None else value for value in values])
 
 
 def _stress(values: list[Any]) -> np.ndarray:

@@ -98,6 +98,14 @@ def test_missing_labels_and_plain_lists(write_rows):
     np.testing.assert_array_equal(labels.groups("step"), [1, 2, np.nan])
 
 
+def test_a_component_that_is_null_is_missing(write_rows):
+    forces = array([[0.1, None, 0.0], [-1, 0.0, 0.0]], "object")
+    _, labels = read_aselmdb(write_rows(row(1, forces=forces), row(2)))
+    np.testing.assert_array_equal(
+        labels.forces, [[0.1, np.nan, 0], [-1, 0, 0], [0.1, 0, 0], [-0.1, 0, 0]]
+    )
+
+
 @pytest.mark.parametrize("deleted", [1.5, "12", [[1]], {"a": 1}, [1, None]])
 def test_deleted_ids_of_another_type(write_rows, deleted):
     with pytest.raises(ValueError, match="deleted_ids that are no list of row numbers"):
