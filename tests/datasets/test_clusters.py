@@ -5,6 +5,7 @@ import functools
 import joblib
 import numpy as np
 import pytest
+from joblib.parallel import ThreadingBackend
 from sklearn.model_selection import cross_val_score
 
 from gnnpre import CGCNN, Crystals, PropertyRegressor
@@ -76,3 +77,18 @@ def test_workers_of_dask_train_on_a_store(tmp_path, frames, dask_cluster):
 
 def test_workers_of_ray_write_a_store(tmp_path, frames, ray_cluster):
     check_that_workers_write(tmp_path, frames, "ray")
+
+
+def test_workers_of_ray_train_on_a_store(tmp_path, frames, ray_cluster):
+    store = write_crystals(tmp_path, [frames])
+    y = frames[1].energy / frames[1].n_atoms
+    model = PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0, device="cpu")
+    expected = cross_val_score(model, store, y, cv=2)
+    with joblib.parallel_config("ray", n_jobs=2):
+        np.testing.assert_array_equal(cross_val_score(model, store, y, cv=2), expected)
+
+
+def test_workers_that_return_lists_alone(tmp_path, frames, monkeypatch):
+    # As Ray's do, without Ray.
+    monkeypatch.setattr(ThreadingBackend, "supports_return_generator", False)
+    check_that_workers_write(tmp_path, frames, "threading")

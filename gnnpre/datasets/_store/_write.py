@@ -4,11 +4,12 @@ import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from joblib import Parallel, delayed
+from joblib import Parallel, delayed, effective_n_jobs
 
 from gnnpre._atomic import remove_stale
 from gnnpre._claims import claimed
@@ -28,6 +29,8 @@ __all__ = ["write_crystals"]
 
 # Crystals in a row group: few enough that a shuffled epoch reads many different ones together.
 BLOCK_ROWS = 512
+# Tasks of a worker between two notes, where workers return lists.
+JOBS_PER_WORKER = 4
 LOCK = ".lock"
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 
@@ -117,9 +120,21 @@ def write_crystals(
 def _write(folder: Path, batches: Iterable[Any], n_jobs: int | None, shard_rows: int) -> None:
     writing = _Writing(folder, shard_rows)
     # Each finished file is noted at once.
-    for result in Parallel(n_jobs=n_jobs, return_as="generator_unordered")(writing.jobs(batches)):
+    for result in _run(writing.jobs(batches), n_jobs):
         writing.note(result)
     writing.finish()
+
+
+def _run(jobs: Iterator[Any], n_jobs: int | None) -> Iterator[Any]:
+    """Yield the results of jobs as they are there, by the workers that joblib has."""
+    try:
+        parallel = Parallel(n_jobs=n_jobs, return_as="generator_unordered")
+    except ValueError:
+        # Ray's workers return lists alone: a few jobs for each of them at a time.
+        while some := list(islice(jobs, JOBS_PER_WORKER * effective_n_jobs(n_jobs))):
+            yield from Parallel(n_jobs=n_jobs)(some)
+        return
+    yield from parallel(jobs)
 
 
 class _Writing:
