@@ -1,6 +1,7 @@
 """Targets: the labels of crystals as the tensors that training gathers batches from."""
 
 from collections.abc import Mapping
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -42,7 +43,11 @@ class Targets:
         self.n_atoms = n_atoms
         self.crystal = dict(crystal)
         self.atom = dict(atom or {})
-        self._offsets = offsets_from_counts(n_atoms)
+
+    @cached_property
+    def _offsets(self) -> np.ndarray:
+        """First atom of each crystal, ``(n + 1,)``: only labels of atoms in memory need it."""
+        return offsets_from_counts(self.n_atoms)
 
     def __len__(self) -> int:
         return len(self.n_atoms)
