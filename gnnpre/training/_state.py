@@ -133,10 +133,10 @@ class TrainingState:
         self.best.load_state_dict(values["best"], best, self.snapshot())
         # Some of skorch's callbacks read the last batch of the last epoch, whatever it holds.
         self.history[:] = [{**row, "batches": [{}]} for row in values["history"]]
-        for name in ("model_draws", "n_earlier"):
-            check_number(name, values[name], integer=True, low_included=True)
+        for name in ("model_draws", "stopped"):
+            check_bool(name, values[name])
+        check_number("n_earlier", values["n_earlier"], integer=True, low_included=True)
         check_number("seconds", values["seconds"], low_included=True)
-        check_bool("stopped", values["stopped"])
         for name in ("model_draws", "n_earlier", "stopped", "seconds"):
             setattr(self, name, values[name])
 
