@@ -124,7 +124,7 @@ def fit_member(member: Any, data: EnsembleData) -> Any:
 
 
 def cut_epochs(
-    member: Any, minutes: float, seconds: float, data: EnsembleData, folds: list[Fold]
+    member: Any, max_time: Any, seconds: float, data: EnsembleData, folds: list[Fold]
 ) -> None:
     """Set as many epochs of a network as there is time for on all folds.
 
@@ -132,10 +132,10 @@ def cut_epochs(
     ----------
     member : estimator
         The network, whose ``max_epochs`` is lowered where it has to be.
-    minutes : float
-        The whole ``time_budget``, for the warning.
+    max_time : float or str
+        The time of the whole ``fit``, for the warning.
     seconds : float
-        Time that is left of it.
+        Seconds that are left of it.
     data : EnsembleData
         All crystals.
     folds : list of Fold
@@ -155,8 +155,8 @@ def cut_epochs(
     epochs = max(int((seconds - per_epoch) / (len(folds) * per_epoch)), 1)
     if epochs < network.max_epochs:
         warn_user(
-            f"time_budget={minutes:g} minutes leave {epochs} of {network.max_epochs} epochs for "
-            "the networks.",
+            f"max_time={max_time!r} leaves {epochs} of {network.max_epochs} epochs for the "
+            "networks.",
             TrainingWarning,
         )
         network.set_params(max_epochs=epochs)

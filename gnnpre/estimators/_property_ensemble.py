@@ -13,6 +13,7 @@ from gnnpre._progress_label import progress_label
 from gnnpre._validation import check_number
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import Bounds
+from gnnpre.training import seconds_of
 
 from ._blending import blend_weights, conformal_quantile, conformal_scores, spread_of_members
 from ._ensemble_data import EnsembleData, Fold, checked_data, make_folds
@@ -56,9 +57,10 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         Number of folds, 2 or more. Each member is trained as many times.
     max_epochs : int, default=100
         Epochs of the default network.
-    time_budget : float, optional
-        Minutes that `fit` should take: the epochs of networks are cut to fit, after one epoch has
-        been timed. Kernel machines take seconds for a thousand crystals and are not cut.
+    max_time : float or str, optional
+        Time that `fit` should take, in seconds or as text (``"10min"``, ``"1h 30min"``): the
+        epochs of networks are cut to fit, after one epoch has been timed. Kernel machines take
+        seconds for a thousand crystals and are not cut.
     bounds : tuple of (float or None, float or None), optional
         Least and largest possible value, such as ``(0, None)``: predictions and the ends of
         intervals are clipped, and labels out of bounds are an error.
@@ -114,7 +116,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         kernel_features: Sequence[Any] = ("composition", "fingerprint"),
         cv: int = 5,
         max_epochs: int = 100,
-        time_budget: float | None = None,
+        max_time: float | str | None = None,
         bounds: Any = None,
         device: str = "auto",
         random_state: Any = None,
@@ -125,7 +127,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         self.kernel_features = kernel_features
         self.cv = cv
         self.max_epochs = max_epochs
-        self.time_budget = time_budget
+        self.max_time = max_time
         self.bounds = bounds
         self.device = device
         self.random_state = random_state
@@ -161,6 +163,7 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         # 1. Check parameters and labels.
         check_recorded_paths(self.get_params())
         members = self._checked_members()
+        time_limit = seconds_of(self.max_time)
         warn_of_other_order(X, y=y, groups=groups, sample_weight=sample_weight)
         data = checked_data(X, y, groups, sample_weight, self.bounds)
         random = np.random.RandomState(draw_seed(self.random_state, resume=False))
@@ -171,9 +174,9 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         models, columns = {}, []
         for name, member in sorted(members, key=lambda pair: is_network(pair[1])):
             member = seeded(clone(member), random)
-            if self.time_budget is not None and is_network(member):
-                seconds = 60 * self.time_budget - (monotonic() - started)
-                cut_epochs(member, self.time_budget, seconds, data, folds)
+            if time_limit is not None and is_network(member):
+                seconds = time_limit - (monotonic() - started)
+                cut_epochs(member, self.max_time, seconds, data, folds)
             models[name], predictions = self._fit_folds(name, member, data, folds)
             columns.append(predictions)
 
@@ -328,8 +331,6 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
         check_number("cv", self.cv, integer=True, low=2, low_included=True)
         check_number("max_epochs", self.max_epochs, integer=True)
         check_number("verbose", self.verbose, integer=True, low_included=True)
-        if self.time_budget is not None:
-            check_number("time_budget", self.time_budget)
         if self.members is None:
             return default_members(
                 self.pretrained, self.kernel_features, self.max_epochs, self.device

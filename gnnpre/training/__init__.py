@@ -26,6 +26,7 @@ from ._settings import resolve_compile as resolve_compile
 from ._specs import from_spec as from_spec
 from ._specs import to_spec as to_spec
 from ._split import split_train_valid as split_train_valid
+from ._time_limit import seconds_of as seconds_of
 from ._trainer import train as train
 
 __all__ = ["CosineSchedule", "PlateauSchedule"]

@@ -226,10 +226,10 @@ def test_crystals_of_weight_zero_are_left_out(data):
     np.testing.assert_allclose(weighted, ensemble.fit(X[:40], y[:40]).predict(X))
 
 
-def test_a_time_budget_cuts_the_epochs_with_a_warning(data):
+def test_a_time_limit_cuts_the_epochs_with_a_warning(data):
     structures, y = data[0][:16], data[1][:16]
     members = [("network", PropertyRegressor(CGCNN(8, 1), max_epochs=100_000))]
-    ensemble = PropertyEnsemble(members=members, cv=2, time_budget=0.02, random_state=0)
+    ensemble = PropertyEnsemble(members=members, cv=2, max_time="1.2s", random_state=0)
     with pytest.warns(UserWarning, match="of 100000 epochs"):
         ensemble.fit(structures, y)
     assert len(ensemble.members_["network"][0].history_) < 1000
@@ -239,7 +239,8 @@ def test_a_time_budget_cuts_the_epochs_with_a_warning(data):
     ("parameters", "message"),
     [
         ({"cv": 1}, "cv=1"),
-        ({"time_budget": 0}, "time_budget=0"),
+        ({"max_time": 0}, "max_time=0"),
+        ({"max_time": "soon"}, "max_time='soon'"),
         ({"verbose": "yes"}, "verbose='yes'"),
         ({"members": [("a", Atoms()), ("a", Atoms())]}, "different names"),
         ({"members": [("blend", Atoms())]}, "not 'blend'"),

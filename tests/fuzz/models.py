@@ -37,7 +37,7 @@ def _ensemble(
     X, y = shared.graphs, shared.crystals[1]
     member = ("a", PropertyRegressor(CGCNN(4, 1), **QUICK))
     settings: dict[str, Any] = {"members": [member], "cv": 2, "random_state": 0}
-    settings |= {"pretrained": None, "time_budget": None, "verbose": 0, "device": "cpu"}
+    settings |= {"pretrained": None, "max_time": None, "verbose": 0, "device": "cpu"}
     calls: dict[str, Any] = {"X": X, "y": y, "groups": None, "sample_weight": None}
     calls |= {"predict": X, "confidence": 0.9}
     name = pick(rng, [*settings, *calls])
