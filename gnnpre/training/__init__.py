@@ -8,6 +8,8 @@ from ._checkpoint import load_checkpoint as load_checkpoint
 from ._checkpoint import save_checkpoint as save_checkpoint
 from ._epochs import WriteEpoch as WriteEpoch
 from ._interrupt import TrainingInterrupted as TrainingInterrupted
+from ._interrupt import allow_ctrl_c as allow_ctrl_c
+from ._interrupt import delay_ctrl_c as delay_ctrl_c
 from ._launch import agreed_seed as agreed_seed
 from ._loader import BatchLoader as BatchLoader
 from ._loader import CrystalDataset as CrystalDataset

@@ -15,7 +15,7 @@ from sklearn.utils.validation import _check_method_params
 
 from gnnpre._processes import this_process
 from gnnpre._progress_label import progress_label
-from gnnpre.training import ReportEpoch
+from gnnpre.training import ReportEpoch, allow_ctrl_c, delay_ctrl_c
 
 from ._epoch_reports import epoch_values
 from ._optuna_study import ERROR, FOLDS, OWNER, StudyHandle
@@ -44,7 +44,10 @@ class Reporter:
         """Report minus the loss: the pruner maximizes, as the search does."""
         from optuna import TrialPruned
 
-        if self.handle.report_epoch(self.number, self.first_step + epoch, -loss):
+        # Within a training, where Ctrl-C is allowed.
+        with delay_ctrl_c():
+            is_pruned = self.handle.report_epoch(self.number, self.first_step + epoch, -loss)
+        if is_pruned:
             raise TrialPruned(f"at step {self.first_step + epoch}")
 
 
@@ -107,7 +110,7 @@ class CrossValidation:
                     fold_model, name, Reporter(self.handle, trial.number, first_step)
                 )
             text = f"trial {trial.number}, fold {fold + 1} of {len(self.splits)}"
-            with progress_label(text):
+            with progress_label(text), allow_ctrl_c():
                 results = self._fit_and_score(fold_model, fold)
             for key, value in zip(folds, results, strict=True):
                 folds[key].append(value)

@@ -14,7 +14,7 @@ from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import _check_method_params
 
 from gnnpre._labels import as_floats, as_labels
-from gnnpre.training import draw_seed
+from gnnpre.training import allow_ctrl_c, delay_ctrl_c, draw_seed
 
 from .._masked_scorer import check_complete_targets
 from ._checks import check_search
@@ -229,12 +229,14 @@ class PruningSearchCV(BaseSearchCV):
         ValueError, TypeError
             If a parameter is not as expected, or if no trial was scored.
         """
-        # 1. parameters and data
-        check_search(self)
         start = time.time()
-        X, y = indexable(X, y)
-        # 2. the trials that are left; those that killed processes held are run again
-        with quiet_optuna(self.verbose):
+        # Ctrl-C ends a fit or a score, but no transaction of Optuna, which would hide it and
+        # leave the trial open, and none of the imports for one.
+        with delay_ctrl_c(), quiet_optuna(self.verbose):
+            # 1. parameters and data
+            check_search(self)
+            X, y = indexable(X, y)
+            # 2. the trials that are left; those that killed processes held are run again
             objective = self._objective(X, y, params)
             fail_lost_trials(objective.handle)
             runner = TrialRunner(
@@ -276,7 +278,8 @@ class PruningSearchCV(BaseSearchCV):
         metric = self.scoring if isinstance(self.scoring, str) else "score"
         handle = open_study(storage, self.study_name, self._make_pruner(), metric)
         if self.study_name is not None:
-            identity = search_identity(self.estimator, X, y, splits, self.scoring)
+            with allow_ctrl_c():  # a million crystals take a while
+                identity = search_identity(self.estimator, X, y, splits, self.scoring)
             check_same_search(handle.study, identity, space)
         return CrossValidation(
             estimator=clone(self.estimator),

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed
 
+from gnnpre.training import allow_ctrl_c
+
 from ._cross_validation import CrossValidation, TrialFailed
 from ._optuna_study import StudyHandle, count_trials, quiet_optuna
 
@@ -38,7 +40,8 @@ class TrialRunner:
             return
         # A task is one trial, so that no two processes take the last one.
         tasks = (delayed(_run_one)(self, index) for index in self._indices(done))
-        Parallel(n_jobs=n_jobs, pre_dispatch=n_jobs)(tasks)
+        with allow_ctrl_c():
+            Parallel(n_jobs=n_jobs, pre_dispatch=n_jobs)(tasks)
 
     def _indices(self, done: int) -> Iterator[int]:
         """Yield the numbers of the remaining trials; those of an earlier run count."""
