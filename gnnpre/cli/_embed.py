@@ -25,6 +25,11 @@ def command(model: str, source: str, layer: int, pooling: str, output: str, **re
 
     check_writable(output)
     estimator = estimator_of(model)
+    if not hasattr(estimator, "embed"):
+        raise click.UsageError(
+            f"MODEL is a {type(estimator).__name__}, whose members have an embedding each; "
+            "expected a model with one network."
+        )
     crystals = read_source(source, **reading)
     features = estimator.embed(crystals.crystals, layer=layer, pooling=pooling)
     table = pd.DataFrame(features, index=crystals.ids)

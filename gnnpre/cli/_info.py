@@ -1,5 +1,7 @@
 """``gnnpre info``: the content of a model file, or the card of a model in the package."""
 
+from typing import Any
+
 import click
 
 from ._reading import estimator_of
@@ -20,7 +22,24 @@ def command(model: str) -> None:
     if is_shipped(model):
         click.echo(describe_pretrained(model).to_markdown(), nl=False)
         return
-    rows = describe_network(estimator_of(model))
+    estimator = estimator_of(model)
+    rows = _describe_ensemble(estimator) if _is_ensemble(estimator) else describe_network(estimator)
     width = max(map(len, rows))
     for name, text in rows.items():
         click.echo(f"{name.ljust(width)}  {text}")
+
+
+def _is_ensemble(estimator: Any) -> bool:
+    return hasattr(estimator, "members_")
+
+
+def _describe_ensemble(ensemble: Any) -> dict[str, str]:
+    """Return members, weights and errors of an ensemble, by name."""
+    rows = {"estimator": type(ensemble).__name__, "folds": str(ensemble.cv)}
+    for name, models in ensemble.members_.items():
+        rows[f"member {name}"] = (
+            f"{type(models[0]).__name__}, weight {ensemble.weights_[name]:.3g}, mean absolute "
+            f"out-of-fold error {ensemble.errors_[name]:.4g}"
+        )
+    rows["error of the blend"] = f"{ensemble.errors_['blend']:.4g}"
+    return rows

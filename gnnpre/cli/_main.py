@@ -27,6 +27,7 @@ Progress and warnings go to stderr, results to files or stdout.
 Shell completion, for bash: eval "$(_GNNPRE_COMPLETE=bash_source gnnpre)"
 """
 
+SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 # Module and summary of each command.
 COMMANDS = {
     "audit": ("_audit", "Find evaluation crystals that a pre-training set contains."),
@@ -61,7 +62,7 @@ class LazyGroup(click.Group):
             formatter.write_dl([(name, summary) for name, (_, summary) in sorted(COMMANDS.items())])
 
 
-@click.group(cls=LazyGroup, epilog=EPILOG, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(cls=LazyGroup, epilog=EPILOG, context_settings=SETTINGS)
 @click.version_option(__version__, prog_name="gnnpre")
 def group() -> None:
     """Train and use graph neural networks on crystals.

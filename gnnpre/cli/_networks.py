@@ -4,6 +4,8 @@ from typing import Any
 
 import click
 
+from ._types import SectionOption
+
 __all__ = ["make_backbone", "network_options"]
 
 BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
@@ -12,22 +14,25 @@ BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
 def network_options(backbone: str | None) -> Any:
     """Return the options of a network; ``backbone`` is the default, None for the library's."""
 
+    def option(flag: str, **attributes: Any) -> Any:
+        return click.option(flag, cls=SectionOption, section="Model", **attributes)
+
+    options = [
+        option(
+            "--backbone",
+            type=click.Choice(sorted(BACKBONES)),
+            default=backbone,
+            show_default=True,
+            help="Network that learns; a pre-trained model brings its own.",
+        ),
+        option("--hidden-channels", type=int, help="Width of the network."),
+        option("--n-layers", type=int, help="Depth of the network."),
+    ]
+
     def decorate(function: Any) -> Any:
         # --help lists the option first that is applied last.
-        for option in reversed(
-            [
-                click.option(
-                    "--backbone",
-                    type=click.Choice(sorted(BACKBONES)),
-                    default=backbone,
-                    show_default=True,
-                    help="Network that learns; a pre-trained model brings its own.",
-                ),
-                click.option("--hidden-channels", type=int, help="Width of the network."),
-                click.option("--n-layers", type=int, help="Depth of the network."),
-            ]
-        ):
-            function = option(function)
+        for add in reversed(options):
+            function = add(function)
         return function
 
     return decorate

@@ -7,6 +7,8 @@ from typing import Any
 
 import click
 
+from ._types import SectionOption
+
 __all__ = [
     "config_option",
     "device_option",
@@ -14,7 +16,6 @@ __all__ = [
     "seed_option",
     "source_argument",
     "source_options",
-    "training_options",
 ]
 
 Decorator = Callable[[Any], Any]
@@ -22,14 +23,18 @@ Decorator = Callable[[Any], Any]
 source_argument: Decorator = click.argument("source")
 
 
+def _reading(flag: str, **attributes: Any) -> Decorator:
+    return click.option(flag, cls=SectionOption, section="Reading", **attributes)
+
+
 def source_options(function: Any) -> Any:
     """Add the options that say how a source is read."""
     # --help lists the option first that is applied last.
     for option in reversed(
         [
-            click.option("--structure-column", help="Column of a table with the structures."),
-            click.option("--id-column", help="Column of a table with the ids of the crystals."),
-            click.option("--n-jobs", type=int, help="Processes that read files; -1 for all cores."),
+            _reading("--structure-column", help="Column of a table with the structures."),
+            _reading("--id-column", help="Column of a table with the ids of the crystals."),
+            _reading("--n-jobs", type=int, help="Processes that read files; -1 for all cores."),
         ]
     ):
         function = option(function)
@@ -79,24 +84,3 @@ seed_option: Decorator = click.option(
 def output_option(default: str, text: str) -> Decorator:
     """Return the option ``--output`` with a default."""
     return click.option("--output", "-o", default=default, show_default=True, help=text)
-
-
-def training_options(max_epochs: int) -> Decorator:
-    """Return the options of a training, which are parameters of the estimators."""
-
-    def decorate(function: Any) -> Any:
-        for option in reversed(
-            [
-                click.option("--max-epochs", type=int, default=max_epochs, show_default=True),
-                click.option("--max-time", help="Time of each training, such as 10min or 2h."),
-                click.option("--batch-size", type=int, default=32, show_default=True),
-                click.option("--learning-rate", type=float, default=2e-3, show_default=True),
-                click.option("--ema-decay", type=float, help="Decay of averaged weights, e.g. .99"),
-                click.option("--patience", type=int, help="Epochs without progress before the end"),
-                click.option("--validation-fraction", type=float, default=0.1, show_default=True),
-            ]
-        ):
-            function = option(function)
-        return function
-
-    return decorate

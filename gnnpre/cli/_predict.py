@@ -1,10 +1,10 @@
 """``gnnpre predict``: properties, or energies and forces, of new crystals."""
 
-import json
 from typing import Any
 
 import click
 
+from ._cross_validation import as_json
 from ._options import config_option, output_option, source_argument, source_options
 from ._reading import estimator_of, read_source
 from ._writing import check_writable, write_table
@@ -15,13 +15,18 @@ __all__ = ["command"]
 @click.command("predict")
 @click.argument("model")
 @source_argument
-@click.option("--std", is_flag=True, help="Also standard deviations (calibrated models).")
-@click.option("--interval", type=float, help="Also an interval of this confidence, e.g. 0.9.")
+@click.option("--return-std", is_flag=True, help="Also standard deviations (calibrated models).")
+@click.option("--confidence", type=float, help="Also an interval of this confidence, e.g. 0.9.")
 @source_options
 @output_option("-", "CSV or Parquet file, or - for stdout. A force field writes .extxyz.")
 @config_option
 def command(
-    model: str, source: str, std: bool, interval: float | None, output: str, **reading: Any
+    model: str,
+    source: str,
+    return_std: bool,
+    confidence: float | None,
+    output: str,
+    **reading: Any,
 ) -> int:
     """Predict with the file MODEL for the crystals of SOURCE.
 
@@ -35,22 +40,23 @@ def command(
     if output.endswith((".extxyz", ".xyz")):
         _write_frames(estimator, crystals, output)
     else:
-        table = _table(estimator, crystals.crystals, std, interval)
+        table = _table(estimator, crystals.crystals, return_std, confidence)
         table.index = crystals.ids
         table.index.name = "id"
         write_table(table, output)
     return 1 if crystals.n_skipped else 0
 
 
-def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
+def _table(estimator: Any, X: Any, std: bool, confidence: float | None) -> Any:
     import numpy as np
     import pandas as pd
 
     from gnnpre.graphs import FrameLabels
 
-    if (std or interval is not None) and not hasattr(estimator, "predict_interval"):
+    if (std or confidence is not None) and not hasattr(estimator, "predict_interval"):
         raise click.UsageError(
-            f"--std and --interval need a PropertyRegressor; MODEL is a {type(estimator).__name__}."
+            "--return-std and --confidence need a PropertyRegressor or PropertyEnsemble; MODEL is "
+            f"a {type(estimator).__name__}."
         )
     columns: dict[str, Any] = {}
     values = estimator.predict(X, return_std=True) if std else estimator.predict(X)
@@ -63,8 +69,8 @@ def _table(estimator: Any, X: Any, std: bool, interval: float | None) -> Any:
     _add(columns, "predicted" if isinstance(values, pd.DataFrame) else "prediction", values)
     if std:
         _add(columns, "std", deviations)
-    if interval is not None:
-        lower, upper = estimator.predict_interval(X, interval)
+    if confidence is not None:
+        lower, upper = estimator.predict_interval(X, confidence)
         _add(columns, "lower", lower)
         _add(columns, "upper", upper)
     if hasattr(estimator, "predict_proba"):
@@ -78,7 +84,7 @@ def _add(columns: dict[str, Any], name: str, values: Any) -> None:
     if hasattr(values, "columns"):
         columns.update({f"{target}_{name}": values[target].to_numpy() for target in values})
     elif values.ndim == 1 and values.dtype.kind == "O" and hasattr(values[0], "tolist"):
-        columns[name] = [json.dumps(row.tolist()) for row in values]  # values of atoms
+        columns[name] = [as_json(row) for row in values]  # values of atoms
     elif values.ndim == 1:
         columns[name] = values
     else:

@@ -13,9 +13,10 @@ from ._options import (
     seed_option,
     source_argument,
     source_options,
-    training_options,
 )
+from ._parameters import training_options
 from ._reading import read_source
+from ._types import SectionCommand, SectionOption
 from ._writing import check_writable
 
 __all__ = ["command"]
@@ -23,7 +24,7 @@ __all__ = ["command"]
 OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 
 
-@click.command("pretrain")
+@click.command("pretrain", cls=SectionCommand)
 @source_argument
 @click.option(
     "--objective",
@@ -33,14 +34,21 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
     help="forces needs frames with energies, forces or stress; the others need no labels.",
 )
 @network_options(backbone="torchmdnet")
-@click.option("--cutoff", type=float, default=5.0, show_default=True, help="In Å.")
-@click.option("--checkpoint-dir", help="Folder of states from which a killed run goes on.")
-@training_options(max_epochs=30)
-@source_options
-@seed_option
-@device_option
+@click.option(
+    "--cutoff",
+    type=float,
+    default=5.0,
+    show_default=True,
+    cls=SectionOption,
+    section="Model",
+    help="Of the graphs, in Å.",
+)
 @output_option("pretrained.gnnpre", "The model file.")
 @config_option
+@seed_option
+@device_option
+@training_options(max_epochs=30, ema_decay=None)
+@source_options
 def command(source: str, objective: str, cutoff: float, output: str, **options: Any) -> int:
     """Pre-train a network on the structures or frames of SOURCE."""
     check_writable(output)

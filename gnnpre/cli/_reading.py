@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-__all__ = ["Source", "estimator_of", "read_source"]
+__all__ = ["Source", "estimator_of", "is_matbench", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -44,7 +44,7 @@ def read_source(
     # Formats of whole tables first; read_structures takes everything else.
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
         return _read_parquet(source)
-    if _is_matbench(path):
+    if is_matbench(path):
         from gnnpre.datasets import read_matbench
 
         crystals, table = read_matbench(source)
@@ -83,7 +83,7 @@ def _as_frame(table: Any) -> Any:
     return table.to_frame() if table.ndim == 1 else table
 
 
-def _is_matbench(path: Path) -> bool:
+def is_matbench(path: Path) -> bool:
     """Return whether a file is a table in MatBench's format."""
     from gnnpre.datasets._file_formats import detect_format
 

@@ -18,8 +18,10 @@ __all__ = ["command"]
 @click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force, eV/Å.")
 @click.option("--smax", type=float, default=0.001, show_default=True, help="Stress, eV/Å^3.")
 @click.option("--max-steps", type=int, default=500, show_default=True)
-@click.option("--fixed-cell", is_flag=True, help="Relax positions alone.")
-@click.option("--dtype", type=click.Choice(["float32", "float64"]), default="float32")
+@click.option("--relax-cell/--no-relax-cell", default=True, help="Cells, too, or positions alone.")
+@click.option("--max-atoms", type=int, default=2000, show_default=True, help="Of a batch.")
+@click.option("--skin", type=float, default=0.5, show_default=True, help="Of neighbour lists, Å.")
+@click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @device_option
 @source_options
 @output_option("relaxed.extxyz", "An .extxyz or .parquet file, or a folder for CIF files.")
@@ -27,14 +29,11 @@ __all__ = ["command"]
 def command(
     model: str,
     source: str,
-    fmax: float,
-    smax: float,
-    max_steps: int,
-    fixed_cell: bool,
-    dtype: str,
-    device: str,
+    structure_column: str | None,
+    id_column: str | None,
+    n_jobs: int | None,
     output: str,
-    **reading: Any,
+    **parameters: Any,
 ) -> int:
     """Relax the crystals of SOURCE with the force field in the file MODEL."""
     from gnnpre.calculators import relax_structures
@@ -44,17 +43,10 @@ def command(
     # A file is tried before the relaxations, which may take hours.
     if Path(output).suffix:
         check_writable(output)
-    crystals = read_source(source, **reading)
-    relaxed = relax_structures(
-        crystals.crystals,
-        model,
-        relax_cell=not fixed_cell,
-        fmax=fmax,
-        smax=smax,
-        max_steps=max_steps,
-        dtype=dtype,
-        device=device,
+    crystals = read_source(
+        source, structure_column=structure_column, id_column=id_column, n_jobs=n_jobs
     )
+    relaxed = relax_structures(crystals.crystals, model, **parameters)
     write_crystals(relaxed.crystals, output, names=crystals.ids, energy=relaxed.energy)
     click.echo(f"{int(relaxed.converged.sum())} of {len(relaxed.converged)} converged.", err=True)
     return 1 if crystals.n_skipped else 0

@@ -10,7 +10,8 @@ import click
 
 from gnnpre._atomic import write_file
 
-from ._cross_validation import check_folds, cross_validate
+from ._cross_validation import check_folds, cross_validate, takes_one_column
+from ._labels import read_labelled
 from ._networks import make_backbone, network_options
 from ._options import (
     config_option,
@@ -19,38 +20,48 @@ from ._options import (
     seed_option,
     source_argument,
     source_options,
-    training_options,
 )
-from ._reading import Source, read_source
+from ._parameters import finetuning_options, parameters_of, training_options
+from ._types import SectionCommand, SectionOption
 from ._writing import check_folder, prepare_folder, write_table
 
 __all__ = ["command"]
 
+FORMS = ("crystal", "atom", "vector", "tensor")
 
-@click.command("train")
+
+@click.command("train", cls=SectionCommand)
 @source_argument
 @click.option(
     "--target", multiple=True, required=True, help="Column with a property to learn; repeatable."
 )
 @click.option("--task", type=click.Choice(["regression", "classification"]), default="regression")
+@click.option(
+    "--target-form",
+    type=click.Choice(FORMS),
+    default="crystal",
+    show_default=True,
+    help="Whether it is a number of a crystal, or lists: of atoms, vectors or tensors.",
+)
+@click.option("--ensemble", is_flag=True, help="Blend networks and kernel machines.")
 @click.option("--unit", default="", help="Unit of the property, for the report.")
-@click.option("--pretrained", help="Model to start from: gnnpre-1, or a file.")
-@click.option("--strategy", default="auto", show_default=True, help="How it is fine-tuned.")
-@network_options(backbone=None)
-@click.option("--cutoff", type=float, help="Of the graphs, in Å; not with --pretrained.")
-@click.option("--pooling", default="mean", show_default=True, help="mean; sum for extensive ones.")
-@click.option("--calibration-fraction", type=float, default=0.0, help="For intervals, e.g. 0.1.")
 @click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none.")
 @click.option("--groups", help="Column: crystals of one group stay in one fold.")
-@click.option(
-    "--epoch-scoring", multiple=True, help="Scorer of scikit-learn after each epoch; repeatable."
-)
-@training_options(max_epochs=100)
-@source_options
-@seed_option
-@device_option
 @output_option("gnnpre-model", "Folder of the results.")
 @config_option
+@seed_option
+@device_option
+@network_options(backbone=None)
+@click.option(
+    "--cutoff",
+    type=float,
+    cls=SectionOption,
+    section="Model",
+    help="Of the graphs, in Å; not with --pretrained.",
+)
+@finetuning_options
+@training_options(max_epochs=100, ema_decay=0.99)
+@source_options
 def command(
     source: str,
     target: Sequence[str],
@@ -68,60 +79,75 @@ def command(
     """
     # 1. Read, and check everything that can be checked before training.
     reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
-    estimator = _estimator(options)
-    crystals = read_source(source, **reading)
-    labelled = _labelled(crystals, target)
+    form = options.pop("target_form")
+    estimator = _estimator(options, form)
+    _check_targets(estimator, target)
+    data = read_labelled(source, target, form, groups, reading)
     check_folder(output)
-    X, y = crystals.crystals[labelled], crystals.table[list(target)][labelled]
-    group_labels = None if groups is None else crystals.column(groups, "--groups")[labelled]
-    classes = not hasattr(estimator, "calibration_fraction")
-    if classes and len(target) > 1:
-        raise click.UsageError("--task classification takes one --target.")
-    check_folds(cv, y, group_labels, classes)
-    X = _graphs(X, cutoff, estimator)
+    check_folds(cv, data.y, data.groups, type(estimator).__name__ == "PropertyClassifier")
+    X = _graphs(data.crystals, cutoff, estimator)
     # 2. Cross-validate. The first file is written after a training: wrong options leave nothing.
-    metrics: dict[str, Any] = {"target": list(target), "n": len(y)}
+    metrics: dict[str, Any] = {"target": list(target), "n": len(data.y)}
     table = None
     if cv:
-        table, metrics["cross_validation"] = cross_validate(estimator, X, y, group_labels, cv)
-        table.index = crystals.ids[labelled]
+        table, metrics["cross_validation"] = cross_validate(estimator, X, data.y, data.groups, cv)
+        table.index = data.ids
         table.index.name = "id"
         write_table(table, str(prepare_folder(output) / "predictions.csv"))
     # 3. Train on everything.
-    click.echo(f"Training on all {len(y)} crystals.", err=True)
-    estimator.fit(X, y.iloc[:, 0] if classes else y, groups=group_labels)
+    click.echo(f"Training on all {len(data.y)} crystals.", err=True)
+    y = data.y.iloc[:, 0] if takes_one_column(estimator) else data.y
+    estimator.fit(X, y, groups=data.groups)
     folder = prepare_folder(output)
     estimator.save(folder / "model.gnnpre")
+    if hasattr(estimator, "weights_"):
+        metrics["ensemble"] = {"weights": estimator.weights_, "errors": estimator.errors_}
     write_file(folder / "metrics.json", json.dumps(metrics, indent=1))
     click.echo(f"Wrote {folder / 'model.gnnpre'}.", err=True)
     # 4. Report.
-    if table is not None:
+    if table is not None and form == "crystal":
         _write_reports(folder, estimator, X, table, target, unit, cv)
     _print_metrics(metrics)
-    return 1 if crystals.n_skipped else 0
+    return 1 if data.n_skipped else 0
 
 
-def _labelled(source: Source, target: Sequence[str]) -> Any:
-    columns = [source.column(name, "--target").notna().to_numpy() for name in target]
-    present = columns[0] if len(columns) == 1 else sum(columns) > 0
-    names = " or ".join(target)
-    if not present.any():
-        raise click.UsageError(f"--target {names}: no row has a value.")
-    if not present.all():
-        click.echo(f"{int((~present).sum())} rows without {names} are left out.", err=True)
-    return present
+def _estimator(options: dict[str, Any], form: str) -> Any:
+    """Return the estimator that the options describe; errors name options that it lacks."""
+    from gnnpre.estimators import PropertyClassifier, PropertyEnsemble, PropertyRegressor
 
-
-def _estimator(options: dict[str, Any]) -> Any:
-    from gnnpre.estimators import PropertyClassifier, PropertyRegressor
-
+    task, ensemble = options.pop("task"), options.pop("ensemble")
+    if form != "crystal" and (ensemble or task == "classification"):
+        asked = "--ensemble" if ensemble else "--task classification"
+        raise click.UsageError(f"{asked} learns numbers of crystals: leave --target-form out.")
+    if ensemble and task == "classification":
+        raise click.UsageError("--ensemble belongs to --task regression.")
     options["epoch_scoring"] = list(options["epoch_scoring"]) or None
+    options["verbose"] = 1
     backbone = make_backbone(options)
-    if options.pop("task") == "regression":
-        return PropertyRegressor(backbone, verbose=1, **options)
-    if options.pop("calibration_fraction"):
-        raise click.UsageError("--calibration-fraction belongs to --task regression.")
-    return PropertyClassifier(backbone, verbose=1, **options)
+    if ensemble:
+        if backbone is not None:
+            raise click.UsageError(
+                "--backbone with --ensemble: its network is the one of --pretrained, or the "
+                "default one."
+            )
+        return PropertyEnsemble(**parameters_of(PropertyEnsemble, options, "--ensemble"))
+    # A killed training goes on if it is started again.
+    options["resume"] = options["checkpoint_dir"] is not None
+    if task == "classification":
+        return PropertyClassifier(
+            backbone, **parameters_of(PropertyClassifier, options, "--task classification")
+        )
+    options["target"] = form
+    return PropertyRegressor(
+        backbone, **parameters_of(PropertyRegressor, options, "--task regression")
+    )
+
+
+def _check_targets(estimator: Any, target: Sequence[str]) -> None:
+    if takes_one_column(estimator) and len(target) > 1:
+        raise click.UsageError(
+            f"{type(estimator).__name__} learns one property: pass one --target."
+        )
 
 
 def _graphs(X: Any, cutoff: float | None, estimator: Any) -> Any:

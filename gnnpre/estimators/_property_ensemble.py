@@ -1,5 +1,6 @@
 """Several kinds of models, blended by their errors on crystals that they have not seen."""
 
+import sys
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from time import monotonic
@@ -197,7 +198,8 @@ class PropertyEnsemble(RegressorMixin, BaseEstimator):
             models.append(model)
             if self.verbose:
                 error = np.abs(predictions[test] - data.y[test]).mean()
-                print(f"{name}: fold {number} of {self.cv}, mean absolute error {error:.4g}")
+                line = f"{name}: fold {number} of {self.cv}, mean absolute error {error:.4g}"
+                print(line, file=sys.stderr)  # as progress is everywhere
         return models, predictions
 
     def _blend(self, names: list[str], predictions: np.ndarray, data: EnsembleData) -> None:

@@ -46,6 +46,10 @@ class PropertyForm:
         """Return the labels as an array, after the checks that need no crystals."""
         raise NotImplementedError
 
+    def stack_rows(self, y: Any) -> Any:
+        """Return ``y`` in a form that the objective reads."""
+        return y
+
     def column_names(self, y: Any) -> list[str | int] | None:
         """Return the names of the columns of a DataFrame, None for anything else."""
         columns = getattr(y, "columns", None)
@@ -151,9 +155,7 @@ class TensorForm(PropertyForm):
         """Return ``y`` as numbers; raise ValueError if a tensor is missing."""
         if y is None:
             raise ValueError("y is None: this estimator requires y to be passed.")
-        # Rows of a Series or object array are arrays themselves.
-        is_column = str(getattr(y, "dtype", "")) == "object" and np.ndim(y) == 1
-        values = as_floats("y", list(y) if is_column else y, n_dims=None)
+        values = as_floats("y", self.stack_rows(y), n_dims=None)
         missing = np.isnan(values).reshape(len(values), -1).all(axis=1) if values.size else []
         if np.any(missing):
             rows = np.flatnonzero(missing)
@@ -162,6 +164,11 @@ class TensorForm(PropertyForm):
                 f"{rows_text(rows, y)}: leave them out."
             )
         return values
+
+    def stack_rows(self, y: Any) -> Any:
+        """Return ``y`` as a list where its rows, of a Series or object array, are arrays."""
+        is_column = str(getattr(y, "dtype", "")) == "object" and np.ndim(y) == 1
+        return list(y) if is_column else y
 
     def score(self, targets: Targets, predicted: np.ndarray) -> float:
         """Return the coefficient in the Frobenius norm, against the mean isotropic tensor.

@@ -358,8 +358,10 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         """
         graphs, objective = self._graphs_to_predict(X), self.spec_.objective
         # y is checked as in fit, and rows without a label are known as such.
-        targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
-        return form_of_objective(objective).score(targets, self._predict(graphs))
+        form = form_of_objective(objective)
+        targets = objective.make_targets(graphs, form.stack_rows(y))
+        targets = add_sample_weight(targets, sample_weight)
+        return form.score(targets, self._predict(graphs))
 
     def _predict_by_kernel(
         self, kernel: KernelHead | BlendedHead, graphs: CrystalGraphs

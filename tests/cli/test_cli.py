@@ -173,7 +173,7 @@ def test_errors_go_to_stdout_and_progress_to_stderr(folder, tmp_path, capsys):
 def test_predictions_equal_those_of_the_estimator(folder, model, tmp_path):
     output = tmp_path / "predictions.csv"
     arguments = [str(model / "model.gnnpre"), str(folder / "*.cif"), "-o", str(output)]
-    assert main(["predict", *arguments, "--std", "--interval", "0.8"]) == 0
+    assert main(["predict", *arguments, "--return-std", "--confidence", "0.8"]) == 0
     table = pd.read_csv(output, index_col="id")
     regressor = PropertyRegressor.load(model / "model.gnnpre")
     crystals, _ = read_structures(str(folder / "*.cif"))
@@ -348,7 +348,10 @@ def nonsense(folder, model, force_field, tmp_path):
         "no model": (["predict", table, cifs], "labels.csv"),
         "missing model": (["predict", str(tmp_path / "x.gnnpre"), cifs], "x.gnnpre"),
         "model of another kind": (["relax", model, cifs], "Pretrainer"),
-        "intervals of a force field": (["predict", force_field, cifs, "--std"], "--std"),
+        "intervals of a force field": (
+            ["predict", force_field, cifs, "--return-std"],
+            "--return-std",
+        ),
         "missing column": ([*train, "bulk"], "--target bulk"),
         "missing groups": ([*train, "K", "--groups", "g"], "--groups g"),
         "texts as numbers": ([*train, "hard"], "y"),

@@ -227,10 +227,9 @@ class TestTensors:
     def test_a_series_of_tensors(self, data):
         y = bond_tensors(data.structures)
         series = pd.Series(list(y))
-        expected = make("tensor").fit(data.graphs, y).predict(data.graphs)
-        np.testing.assert_array_equal(
-            make("tensor").fit(data.graphs, series).predict(data.graphs), expected
-        )
+        expected, model = (make("tensor").fit(data.graphs, labels) for labels in (y, series))
+        np.testing.assert_array_equal(model.predict(data.graphs), expected.predict(data.graphs))
+        assert model.score(data.graphs, series) == expected.score(data.graphs, y)
 
 
 class TestNames:

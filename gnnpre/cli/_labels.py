@@ -1,0 +1,137 @@
+"""Crystals and their labels for ``gnnpre train``, in each form of a property."""
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import click
+import numpy as np
+
+from ._reading import Source, is_matbench, read_source
+
+__all__ = ["Labelled", "read_labelled"]
+
+
+@dataclass(frozen=True)
+class Labelled:
+    """The crystals that have a label."""
+
+    crystals: Any
+    #: DataFrame of numbers of crystals; in other forms a Series of arrays.
+    y: Any
+    ids: np.ndarray
+    groups: Any
+    n_skipped: int
+
+
+def read_labelled(
+    source: str, target: Sequence[str], form: str, groups: str | None, reading: dict[str, Any]
+) -> Labelled:
+    """Read the crystals that have a value of a target.
+
+    Parameters
+    ----------
+    source : str
+        As in all commands; of values of atoms also files of frames with columns of atoms.
+    target : sequence of str
+        Columns.
+    form : {"crystal", "atom", "vector", "tensor"}
+        Form of the property.
+    groups : str or None
+        Column of the groups.
+    reading : dict
+        Parameters of :func:`read_source`.
+
+    Returns
+    -------
+    Labelled
+        The crystals.
+    """
+    if form != "crystal" and len(target) > 1:
+        raise click.UsageError(f"--target-form {form} takes one --target.")
+    if form == "atom" and not _is_table(source):
+        crystals, y = _read_atom_column(source, target[0])
+    else:
+        crystals = read_source(source, **reading)
+        columns = [crystals.column(name, "--target") for name in target]
+        y = crystals.table[list(target)] if form == "crystal" else _as_arrays(columns[0])
+    present = _present(y, target)
+    return Labelled(
+        crystals.crystals[present],
+        y[present],
+        crystals.ids[present],
+        None if groups is None else crystals.column(groups, "--groups")[present],
+        crystals.n_skipped,
+    )
+
+
+def _is_table(source: str) -> bool:
+    return source.lower().endswith((".csv", ".tsv")) or is_matbench(Path(source))
+
+
+def _present(y: Any, target: Sequence[str]) -> np.ndarray:
+    """Return which rows have a value, at least one of several, and report the others."""
+    present: np.ndarray = y.notna().to_numpy()
+    present = present.any(axis=1) if present.ndim == 2 else present
+    names = " or ".join(target)
+    if not present.any():
+        raise click.UsageError(f"--target {names}: no row has a value.")
+    if not present.all():
+        click.echo(f"{int((~present).sum())} rows without {names} are left out.", err=True)
+    return present
+
+
+def _as_arrays(column: Any) -> Any:
+    """Return a column of lists, or of their JSON text, as a Series of arrays; missing ones stay."""
+    import pandas as pd
+
+    arrays = [_as_array(value, column.name, row) for row, value in enumerate(column)]
+    return pd.Series(arrays, index=column.index, name=column.name, dtype=object)
+
+
+def _as_array(value: Any, name: str, row: int) -> np.ndarray | None:
+    if value is None or (isinstance(value, float) and np.isnan(value)):
+        return None
+    try:
+        array = np.asarray(json.loads(value) if isinstance(value, str) else value, dtype=float)
+    except (ValueError, TypeError):
+        array = np.array(0.0)
+    if not array.ndim:
+        raise click.UsageError(
+            f"--target {name}: row {row} holds {str(value)[:40]!r}; expected a list of numbers "
+            "such as [0.1, -0.2], or of such lists for a tensor. For numbers of crystals leave "
+            "--target-form out."
+        )
+    return array
+
+
+def _read_atom_column(source: str, target: str) -> tuple[Source, Any]:
+    """Read crystals and a column of atoms from a file of frames."""
+    import pandas as pd
+
+    from gnnpre.datasets import read_alexandria, read_frames, read_matpes, read_mptrj, read_parquet
+    from gnnpre.datasets._file_formats import detect_format
+
+    readers: dict[str, Any] = {
+        "alexandria": read_alexandria,
+        "matpes": read_matpes,
+        "mptrj": read_mptrj,
+        "parquet": lambda path: read_parquet(path, columns=[target]),
+    }
+    is_file = Path(source).is_file()
+    crystals, labels = readers.get(detect_format(Path(source)) if is_file else "", read_frames)(
+        source
+    )
+    columns = getattr(labels, "atom_info", {})
+    if target not in columns:
+        raise click.UsageError(
+            f"--target {target}: the source has no such column of atoms; it has "
+            f"{', '.join(columns) or 'none'}."
+        )
+    table = pd.DataFrame(dict(labels.info))
+    values = labels.per_atom(target)
+    arrays = [None if np.isnan(row).all() else row for row in values]
+    y = pd.Series(arrays, index=table.index, name=target, dtype=object)
+    return Source(crystals, table, 0), y

@@ -1,0 +1,59 @@
+"""Types of options, and help texts in sections."""
+
+from typing import Any
+
+import click
+
+__all__ = ["AutoOr", "OrNone", "SectionCommand", "SectionOption"]
+
+
+class OrNone(click.ParamType):
+    """Values of another type, or ``none``."""
+
+    def __init__(self, values: click.ParamType) -> None:
+        self.values = values
+        self.name = f"{values.name}|none"
+
+    def convert(
+        self, value: Any, param: click.Parameter | None, ctx: click.Context | None
+    ) -> Any | None:
+        """Return None for ``none``, and what the other type makes of anything else."""
+        if isinstance(value, str) and value.lower() == "none":
+            return None
+        return self.values.convert(value, param, ctx)
+
+
+class AutoOr(click.ParamType):
+    """Values of another type, or ``auto``."""
+
+    def __init__(self, values: click.ParamType) -> None:
+        self.values = values
+        self.name = f"{values.name}|auto"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Any:
+        """Return ``auto`` as it is, and what the other type makes of anything else."""
+        return value if value == "auto" else self.values.convert(value, param, ctx)
+
+
+class SectionOption(click.Option):
+    """Option that ``--help`` lists in a section."""
+
+    def __init__(self, *args: Any, section: str, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self.section = section
+
+
+class SectionCommand(click.Command):
+    """Command with so many options that ``--help`` lists them in sections."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """Write the options, in the order in which each section comes first."""
+        sections: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            record = parameter.get_help_record(ctx)
+            if record is not None and isinstance(parameter, click.Option):
+                title = getattr(parameter, "section", "Options")
+                sections.setdefault(title, []).append(record)
+        for title, records in sections.items():
+            with formatter.section(title):
+                formatter.write_dl(records)

@@ -1,0 +1,190 @@
+"""Options of ``gnnpre train`` and ``gnnpre pretrain``: parameters of the library, all of them."""
+
+import json
+from inspect import signature
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from gnnpre import Pretrainer, PropertyClassifier, PropertyEnsemble, PropertyRegressor
+from gnnpre.cli import main
+from gnnpre.cli._pretrain import command as pretrain
+from gnnpre.cli._train import command as train
+from gnnpre.datasets import make_emt_property, to_extxyz
+from gnnpre.estimators import load_estimator
+from gnnpre.graphs import FrameLabels
+
+FAST = ["--max-epochs", "1", "--cv", "2"]
+SMALL = ["--backbone", "torchmdnet", "--hidden-channels", "8", "--n-layers", "1"]
+# Options of the command itself; backbone names one.
+OF_THE_COMMAND = {"source", "target", "task", "target_form", "ensemble", "unit", "cv", "groups"}
+OF_THE_COMMAND |= {"output", "config", "backbone", "hidden_channels", "n_layers", "cutoff"}
+OF_THE_COMMAND |= {"structure_column", "id_column", "n_jobs", "objective", "help"}
+# No option: objects, and parameters that other commands or options decide.
+NO_OPTION = {"callbacks", "pretraining", "embedding_layer", "embedding_pooling", "resume"}
+NO_OPTION |= {"verbose", "target", "backbone", "objective", "checkpoint_epochs", "members", "cv"}
+# Defaults that differ: a command line has a seed, so that a run can be repeated.
+OTHER_DEFAULTS = {"random_state": 0}
+
+
+@pytest.fixture(scope="module")
+def crystals():
+    return make_emt_property(24, random_state=0, max_atoms=4)
+
+
+@pytest.fixture(scope="module")
+def table(crystals, tmp_path_factory):
+    path = tmp_path_factory.mktemp("cifs")
+    structures, y = crystals
+    for number, structure in enumerate(structures):
+        structure.to(str(path / f"alloy{number}.cif"))
+    rows = pd.DataFrame({"file": [f"alloy{n}.cif" for n in range(24)], "K": y, "below": y - 1e3})
+    cells = [s.lattice.matrix / s.volume ** (1 / 3) for s in structures]
+    rows["tensor"] = [json.dumps((3 * np.eye(3) + cell.T @ cell).tolist()) for cell in cells]
+    rows["counts"] = [json.dumps([float(n) for n in range(len(s))]) for s in structures]
+    rows.loc[4, ["tensor", "counts"]] = None
+    rows.to_csv(path / "labels.csv", index=False)
+    return str(path / "labels.csv")
+
+
+@pytest.mark.parametrize(
+    ("command", "estimators"),
+    [
+        (train, [PropertyRegressor, PropertyClassifier, PropertyEnsemble]),
+        (pretrain, [Pretrainer]),
+    ],
+)
+def test_options_are_parameters_with_their_names_and_defaults(command, estimators):
+    options = {p.name: p.default for p in command.params if p.name not in OF_THE_COMMAND}
+    parameters = {}
+    for estimator in reversed(estimators):
+        parameters |= {name: p.default for name, p in signature(estimator).parameters.items()}
+    if command is pretrain:
+        parameters["max_epochs"] = 30
+    parameters |= OTHER_DEFAULTS
+    assert set(parameters) - NO_OPTION == set(options)
+    for name, default in options.items():
+        # click has other marks of options without a default.
+        default = default if isinstance(default, (bool, int, float, str, tuple)) else None
+        assert default == parameters[name], name
+
+
+def run(command, output):
+    assert main([*command, "-o", str(output)]) == 0
+    return load_estimator(output / "model.gnnpre"), json.loads(
+        (output / "metrics.json").read_text()
+    )
+
+
+def test_an_ensemble(table, tmp_path, capsys):
+    options = ["--ensemble", "--max-epochs", "1", "--cv", "2", "--bounds", "0", "none"]
+    model, metrics = run(["train", table, "--target", "K", *options], tmp_path / "out")
+    assert isinstance(model, PropertyEnsemble)
+    assert model.bounds == (0.0, None)
+    assert metrics["ensemble"]["weights"] == model.weights_
+    assert (tmp_path / "out" / "report.html").exists()
+    output, errors = capsys.readouterr()
+    assert "network: fold 1 of 5" in errors
+    assert "fold" not in output
+    file = str(tmp_path / "out" / "model.gnnpre")
+    assert main(["info", file]) == 0
+    assert "member fingerprint" in capsys.readouterr().out
+    assert main(["embed", file, table]) == 2
+    assert "PropertyEnsemble" in capsys.readouterr().err
+
+
+def test_parameters_reach_the_estimator(table, tmp_path):
+    options = ["--bounds", "none", "1e6", "--gradient-clip", "none", "--no-restore-best"]
+    options += [
+        "--schedule",
+        "none",
+        "--loss",
+        "huber",
+        "--ema-decay",
+        "none",
+        "--dtype",
+        "float64",
+    ]
+    command = ["train", table, "--target", "K", "--max-epochs", "1", "--cv", "0", *options]
+    model, _ = run(command, tmp_path / "out")
+    expected = {"bounds": (None, 1e6), "gradient_clip": None, "restore_best": False}
+    expected |= {"schedule": None, "loss": "huber", "ema_decay": None, "dtype": "float64"}
+    assert {name: model.get_params()[name] for name in expected} == expected
+
+
+def test_defaults_are_those_of_the_library(table, tmp_path):
+    command = ["train", table, "--target", "K", "--max-epochs", "1", "--cv", "0"]
+    model, _ = run(command, tmp_path / "out")
+    expected = PropertyRegressor(max_epochs=1, random_state=0, verbose=1).get_params(deep=False)
+    differences = {
+        name
+        for name, value in model.get_params(deep=False).items()
+        if name != "backbone" and value != expected[name]
+    }
+    assert not differences
+
+
+def test_values_of_atoms_from_a_table(table, tmp_path):
+    options = ["--target", "counts", "--target-form", "atom", *FAST]
+    model, metrics = run(["train", table, *options], tmp_path / "out")
+    assert model.target == "atom"
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv", index_col="id")
+    assert "alloy4" not in predictions.index
+    pairs = [
+        (json.loads(label), json.loads(values))
+        for label, values in predictions[["counts", "counts_predicted"]].itertuples(index=False)
+    ]
+    differences = np.concatenate([np.subtract(label, values) for label, values in pairs])
+    assert metrics["cross_validation"]["mean_absolute_error"] == pytest.approx(
+        np.abs(differences).mean()
+    )
+    assert set(metrics["cross_validation"]) == {"mean_absolute_error", "mean_r2"}
+
+
+def test_values_of_atoms_from_frames(crystals, tmp_path):
+    structures, _ = crystals
+    moments = [np.arange(len(s), dtype=float) for s in structures]
+    moments[0][0] = np.nan
+    n_atoms = [len(s) for s in structures]
+    labels = FrameLabels(n_atoms, atom_info={"magmom": np.concatenate(moments)})
+    to_extxyz(tmp_path / "moments.extxyz", structures, labels)
+    options = ["--target", "magmom", "--target-form", "atom", "--groups", "formula", *FAST]
+    model, _ = run(["train", str(tmp_path / "moments.extxyz"), *options], tmp_path / "out")
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert json.loads(predictions["magmom"][0])[0] is None
+    assert len(model.predict(structures[:1])[0]) == len(structures[0])
+
+
+def test_tensors_from_a_table(table, tmp_path):
+    options = ["--target", "tensor", "--target-form", "tensor", *SMALL, *FAST]
+    model, _ = run(["train", table, *options], tmp_path / "out")
+    assert model.target == "tensor"
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    assert np.shape(json.loads(predictions["tensor_predicted"][0])) == (3, 3)
+    assert not (tmp_path / "out" / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--target", "below", "--bounds", "0", "none"], "bounds"),
+        (["--target", "K", "--bounds", "low", "high"], "'low' is not a valid float"),
+        (["--target", "K", "--ensemble", "--loss", "mse"], "--loss is no parameter"),
+        (["--target", "K", "--ensemble", "--backbone", "schnet"], "--backbone with --ensemble"),
+        (["--target", "K", "--target", "below", "--ensemble"], "one --target"),
+        (["--target", "K", "--ensemble", "--task", "classification"], "--task regression"),
+        (["--target", "K", "--ensemble", "--target-form", "atom"], "leave --target-form out"),
+        (["--target", "K", "--target-form", "atom"], "row 0 holds"),
+        (["--target", "counts", "--target", "K", "--target-form", "atom"], "one --target"),
+        (["--target", "tensor", "--target-form", "tensor", "--backbone", "cgcnn"], "vectors"),
+        (["--target", "K", "--class-weight", "balanced"], "--class-weight is no parameter"),
+        (["--target", "K", "--task", "classification", "--loss", "mse"], "--loss is no parameter"),
+        (["--target", "K", "--strategy", "fast"], "strategy='fast'"),
+    ],
+)
+def test_nonsense(table, tmp_path, capsys, monkeypatch, options, message):
+    monkeypatch.chdir(tmp_path)
+    assert main(["train", table, *FAST, *options]) == 2
+    assert message in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
