@@ -8,9 +8,11 @@ import click
 
 from ._options import config_option, output_option, source_argument, source_options
 from ._reading import read_source
-from ._writing import check_writable, prepare_folder
+from ._writing import check_folder, check_writable, prepare_folder
 
-__all__ = ["command", "write_crystals"]
+__all__ = ["check_crystal_output", "command", "write_crystals"]
+
+FRAMES = (".extxyz", ".xyz")
 
 
 @click.command("convert")
@@ -20,11 +22,24 @@ __all__ = ["command", "write_crystals"]
 @config_option
 def command(source: str, output: str, **reading: Any) -> int:
     """Write the structures of SOURCE in another format. Labels of frames are not kept."""
-    if Path(output).suffix:
-        check_writable(output)
+    check_crystal_output(output)
     crystals = read_source(source, **reading)
     write_crystals(crystals.crystals, output, names=crystals.ids)
     return 1 if crystals.n_skipped else 0
+
+
+def check_crystal_output(output: str) -> None:
+    """Raise before any work is done if :func:`write_crystals` could not write there."""
+    suffix = Path(output).suffix
+    # A name with another suffix is a mistake rather than a folder.
+    if suffix not in ("", *FRAMES, ".parquet"):
+        raise click.UsageError(
+            f"--output {output}: expected a name that ends in .extxyz or .parquet, or a folder."
+        )
+    if suffix:
+        check_writable(output)
+    else:
+        check_folder(output)
 
 
 def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None) -> None:
@@ -34,15 +49,10 @@ def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None
 
     labels = None if energy is None else FrameLabels(crystals.n_atoms, energy=energy)
     suffix = Path(output).suffix
-    if suffix in (".extxyz", ".xyz"):
+    if suffix in FRAMES:
         to_extxyz(output, crystals, labels)
     elif suffix == ".parquet":
         to_parquet(output, crystals, labels)
-    # A name with another suffix is a mistake rather than a folder.
-    elif suffix:
-        raise click.UsageError(
-            f"--output {output}: expected a name that ends in .extxyz or .parquet, or a folder."
-        )
     else:
         folder = prepare_folder(output)
         for structure, name in zip(crystals, names, strict=True):

@@ -73,8 +73,8 @@ def _is_table(source: str) -> bool:
 
 def _present(y: Any, target: Sequence[str]) -> np.ndarray:
     """Return which rows have a value, at least one of several, and report the others."""
-    present: np.ndarray = y.notna().to_numpy()
-    present = present.any(axis=1) if present.ndim == 2 else present
+    known = y.notna().to_numpy()
+    present: np.ndarray = known.any(axis=1) if known.ndim == 2 else known
     names = " or ".join(target)
     if not present.any():
         raise click.UsageError(f"--target {names}: no row has a value.")

@@ -97,7 +97,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = group.main(arguments, prog_name="gnnpre", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        context = getattr(error, "ctx", None)
+        hint = "" if context is None else f" See {context.command_path} --help."
+        click.echo(f"Error: {' '.join(error.format_message().split())}{hint}", err=True)
         return USER_ERROR
     except (click.Abort, KeyboardInterrupt):
         click.echo("Interrupted.", err=True)

@@ -83,6 +83,11 @@ def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, An
 
     if Path(source).suffix == ".parquet":
         return (*read_parquet(source), 0)
+    if not Path(source).is_file():
+        raise click.UsageError(
+            f"{source} is no file; --objective forces expects one with energies, forces or "
+            "stresses, such as extended XYZ, a trajectory of ASE or Parquet."
+        )
     return (*read_frames(source), 0)
 
 

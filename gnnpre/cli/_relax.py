@@ -1,13 +1,11 @@
 """``gnnpre relax``: crystals at the minimum of a pre-trained force field."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
 from ._options import config_option, device_option, output_option, source_argument, source_options
 from ._reading import read_source
-from ._writing import check_writable
 
 __all__ = ["command"]
 
@@ -38,11 +36,10 @@ def command(
     """Relax the crystals of SOURCE with the force field in the file MODEL."""
     from gnnpre.calculators import relax_structures
 
-    from ._convert import write_crystals
+    from ._convert import check_crystal_output, write_crystals
 
-    # A file is tried before the relaxations, which may take hours.
-    if Path(output).suffix:
-        check_writable(output)
+    # Before the relaxations, which may take hours.
+    check_crystal_output(output)
     crystals = read_source(
         source, structure_column=structure_column, id_column=id_column, n_jobs=n_jobs
     )

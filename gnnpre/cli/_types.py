@@ -7,10 +7,10 @@ import click
 __all__ = ["AutoOr", "OrNone", "SectionCommand", "SectionOption"]
 
 
-class OrNone(click.ParamType):
+class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
     """Values of another type, or ``none``."""
 
-    def __init__(self, values: click.ParamType) -> None:
+    def __init__(self, values: Any) -> None:
         self.values = values
         self.name = f"{values.name}|none"
 
@@ -23,10 +23,10 @@ class OrNone(click.ParamType):
         return self.values.convert(value, param, ctx)
 
 
-class AutoOr(click.ParamType):
+class AutoOr(click.ParamType):  # type: ignore[type-arg]
     """Values of another type, or ``auto``."""
 
-    def __init__(self, values: click.ParamType) -> None:
+    def __init__(self, values: Any) -> None:
         self.values = values
         self.name = f"{values.name}|auto"
 

@@ -1,8 +1,9 @@
 """Results as files, whole or not at all."""
 
-import os
 import sys
+from contextlib import suppress
 from pathlib import Path
+from tempfile import TemporaryFile
 from typing import Any
 
 import click
@@ -25,6 +26,12 @@ def check_writable(output: str) -> None:
         raise click.UsageError(
             f"--output {output}: spreadsheets are not written; name a .csv or .parquet file."
         )
+    if output != "-":
+        try:
+            with TemporaryFile(dir=parent):
+                pass
+        except OSError as error:
+            raise click.UsageError(f"--output {output} cannot be written: {error}") from error
 
 
 def check_folder(output: str) -> None:
@@ -32,11 +39,18 @@ def check_folder(output: str) -> None:
     if "\0" in output:
         raise click.UsageError("--output holds a NUL character, which no path may.")
     path = Path(output).absolute()
-    existing = next(folder for folder in (path, *path.parents) if folder.exists())
-    if not existing.is_dir() or not os.access(existing, os.W_OK):
-        raise click.UsageError(
-            f"--output {output} cannot be made: {existing} is no folder that can be written to."
-        )
+    missing = [folder for folder in (path, *path.parents) if not folder.exists()]
+    # Permissions alone do not tell: file systems may be read-only, too.
+    try:
+        path.mkdir(parents=True, exist_ok=True)
+        with TemporaryFile(dir=path):
+            pass
+    except OSError as error:
+        raise click.UsageError(f"--output {output} cannot be made: {error}") from error
+    finally:
+        for folder in missing:
+            with suppress(OSError):
+                folder.rmdir()
 
 
 def prepare_folder(output: str) -> Path:

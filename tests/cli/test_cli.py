@@ -96,6 +96,17 @@ def test_a_folder_that_cannot_be_made_is_refused_before_any_work(folder, tmp_pat
         assert "Fold 1" not in captured
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="/proc is a file system without new files")
+def test_where_no_file_can_be_made_nothing_is_computed(folder, model, capsys):
+    train = ["train", str(folder / "labels.csv"), "--target", "K"]
+    predict = ["predict", str(model / "model.gnnpre"), str(folder / "*.cif")]
+    for command in (train, predict):
+        assert main([*command, "-o", "/proc/new.csv"]) == 2
+        lines = capsys.readouterr().err.splitlines()
+        assert "--output /proc/new.csv cannot be" in lines[-1]
+        assert not any(line.startswith("Fold") for line in lines)
+
+
 def test_an_error_is_one_line(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("file,K\na.cif,1\nb.cif,2,3,4\n")  # pandas ends it with \n\n
     assert main(["convert", str(tmp_path / "t.csv"), "-o", str(tmp_path / "c.extxyz")]) == 2
@@ -364,6 +375,9 @@ def nonsense(folder, model, force_field, tmp_path):
         "output is a folder": (["predict", model, cifs, "-o", str(empty)], "is a folder"),
         "unknown option of a file": ([*train, "K", "--config", str(config)], "epochs"),
         "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
+        "format of relaxed crystals": (["relax", force_field, cifs, "-o", "a.pdf"], "a.pdf"),
+        "no target": (["train", table], "Missing option '--target'"),
+        "frames from a pattern": (["pretrain", cifs, "--objective", "forces"], "is no file"),
         "unknown command": (["trian"], "trian"),
         "one fold": ([*train, "K", "--cv", "1"], "0 for none"),
         "too many folds": ([*train, "K", "--cv", "500"], "23 crystals with a label"),
@@ -395,7 +409,10 @@ def test_nonsense_prints_what_is_wrong_and_writes_nothing(
         assert main([*command, *options]) == 2, name
         error = capsys.readouterr().err
         assert text in error, (name, error)
-        assert "Traceback" not in error
+        # Lines about warnings and progress may come before the one line about the error.
+        lines = [line for line in error.splitlines() if not line.startswith(("Warning", "Fold"))]
+        assert lines[-1].startswith("Error: "), (name, error)
+        assert len(lines) == 1 or lines[0].endswith("left out."), (name, error)
     assert [path for path in work.rglob("*") if path.is_file()] == []
 
 
