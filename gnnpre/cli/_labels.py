@@ -73,8 +73,8 @@ def _is_table(source: str) -> bool:
 
 def _present(y: Any, target: Sequence[str]) -> np.ndarray:
     """Return which rows have a value, at least one of several, and report the others."""
-    known = y.notna().to_numpy()
-    present: np.ndarray = known.any(axis=1) if known.ndim == 2 else known
+    filled = y.notna().to_numpy()
+    present: np.ndarray = filled.any(axis=1) if filled.ndim == 2 else filled
     names = " or ".join(target)
     if not present.any():
         raise click.UsageError(f"--target {names}: no row has a value.")

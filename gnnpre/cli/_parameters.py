@@ -94,11 +94,12 @@ def finetuning_options(function: Any) -> Any:
     def option(name: str, text: str, **attributes: Any) -> Decorator:
         return _parameter("Model", name, text, **attributes)
 
-    number, strategies = OrNone(FLOAT), "full, head, frozen_then_full, layerwise, replay, kernel."
+    number = OrNone(FLOAT)
+    strategies = "auto, full, blended, kernel, head, frozen_then_full, layerwise, replay."
     return _decorator(
         [
             option("pretrained", "Model to start from: gnnpre-1, or a file."),
-            option("strategy", f"How it is fine-tuned: {strategies}", default="full"),
+            option("strategy", f"How it is fine-tuned: {strategies}", default="auto"),
             option("transfer", "backbone, or matching: the readout, too.", default="backbone"),
             option(
                 "frozen_epochs",

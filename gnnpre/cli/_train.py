@@ -100,7 +100,7 @@ def command(
     estimator.fit(X, y, groups=data.groups)
     folder = prepare_folder(output)
     estimator.save(folder / "model.gnnpre")
-    if hasattr(estimator, "weights_"):
+    if hasattr(estimator, "errors_"):
         metrics["ensemble"] = {"weights": estimator.weights_, "errors": estimator.errors_}
     write_file(folder / "metrics.json", json.dumps(metrics, indent=1))
     click.echo(f"Wrote {folder / 'model.gnnpre'}.", err=True)
