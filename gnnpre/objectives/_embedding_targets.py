@@ -1,6 +1,7 @@
 """Features that another model computes as targets: distillation of a teacher."""
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
+from itertools import chain
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -13,9 +14,10 @@ from gnnpre._feature_store import check_cache, crystal_digests, open_store, read
 from gnnpre._registry import Registered
 from gnnpre._version import __version__
 from gnnpre.foundation import FoundationFeatures
-from gnnpre.graphs import CrystalGraphs, Crystals, as_crystals
+from gnnpre.graphs import CrystalGraphs, Crystals, LazyGraphs, as_crystals, is_on_disk
 
 from ._feature_objective import FEATURE_CONSTRAINTS, FeatureObjective
+from ._lazy_targets import AtomFile, LazyTargets
 from ._targets import Targets
 
 __all__ = ["EmbeddingTargets"]
@@ -39,7 +41,9 @@ class EmbeddingTargets(FeatureObjective):
 
     The features are computed once, before training, and stored on disk by the content of the
     crystals and of the teacher. A perceptron predicts them: from the features of each atom where
-    the teacher describes atoms, from their mean where it describes crystals.
+    the teacher describes atoms, from their mean where it describes crystals. Of a ``CrystalStore``,
+    features of atoms go to a temporary file, and features of crystals (4 or 8 bytes times D for
+    each) stay in memory.
 
     Parameters
     ----------
@@ -111,21 +115,37 @@ class EmbeddingTargets(FeatureObjective):
             raise ValueError(
                 "teacher=None; expected a transformer such as FoundationFeatures('chgnet')."
             )
-        rows = [row for block in self._blocks(as_crystals(graphs)) for row in block]
-        per_crystal = rows[0].ndim == 1
-        values = torch.from_numpy(np.stack(rows) if per_crystal else np.concatenate(rows))
+        if is_on_disk(graphs):
+            return self._stream_targets(graphs)
+        rows = [row for block in self._blocks(as_crystals(graphs).split(BLOCK)) for row in block]
+        if rows[0].ndim == 1:
+            return Targets(graphs.atom_counts, {self.crystal_features: self._tensor(rows)})
+        return Targets(graphs.atom_counts, {}, {self.atom_features: self._tensor(rows)})
+
+    def _stream_targets(self, graphs: LazyGraphs) -> Targets:
+        """Return the targets of crystals on disk: those of atoms go to a temporary file."""
+        blocks = self._blocks(graphs.crystals.pieces(BLOCK))
+        first = next(blocks)
+        tensors = (self._tensor(rows) for rows in chain([first], blocks))
+        if first[0].ndim == 1:
+            return Targets(graphs.atom_counts, {self.crystal_features: torch.cat(list(tensors))})
+        chunks = (tensor.numpy() for tensor in tensors)
+        source = AtomFile(self.atom_features, graphs.atom_counts, chunks)
+        return LazyTargets(graphs.atom_counts, {"": source})
+
+    def _tensor(self, rows: list[np.ndarray]) -> torch.Tensor:
+        """Return the features of some crystals, or of all their atoms, as one tensor."""
+        values = torch.from_numpy(np.stack(rows) if rows[0].ndim == 1 else np.concatenate(rows))
         if not torch.isfinite(values).all():
             raise ValueError(f"teacher={self.teacher!r} returned features that are not finite.")
-        if per_crystal:
-            return Targets(graphs.atom_counts, {self.crystal_features: values})
-        return Targets(graphs.atom_counts, {}, {self.atom_features: values})
+        return values
 
-    def _blocks(self, crystals: Crystals) -> Iterator[list[np.ndarray]]:
-        """Yield the features of each crystal, ``(n_atoms, D)`` or ``(D,)``, block by block."""
+    def _blocks(self, pieces: Iterable[Crystals]) -> Iterator[list[np.ndarray]]:
+        """Yield the features of each crystal, ``(n_atoms, D)`` or ``(D,)``, piece by piece."""
         # FoundationFeatures stores its features itself.
         store = None if isinstance(self.teacher, FoundationFeatures) else open_store(self.cache)
         prefix = f"{__version__} {joblib.hash(self.teacher)}"
-        for block in crystals.split(BLOCK):
+        for block in pieces:
 
             def compute(rows: np.ndarray, block: Crystals = block) -> list[list[np.ndarray]]:
                 return [[values] for values in self._compute(block[rows])]

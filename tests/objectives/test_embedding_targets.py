@@ -13,6 +13,7 @@ from gnnpre import (
     CGCNN,
     EAD,
     Composition,
+    Crystals,
     EmbeddingTargets,
     FoundationFeatures,
     Pretrainer,
@@ -20,7 +21,8 @@ from gnnpre import (
     StructureToGraph,
 )
 from gnnpre._registry import registered_classes
-from gnnpre.datasets import make_emt_property
+from gnnpre.datasets import make_emt_property, write_crystals
+from gnnpre.objectives import _embedding_targets
 from gnnpre.training import from_spec, to_spec
 
 STRUCTURES, Y = make_emt_property(16, random_state=0)
@@ -71,6 +73,20 @@ def test_targets_of_atoms_and_of_crystals(graphs):
     targets = objective.make_targets(graphs, None)
     assert targets.crystal["crystal_embeddings"].shape == (len(graphs), 2)
     assert objective.layout(targets) == {"n_features": 2, "per_crystal": True}
+
+
+@pytest.mark.parametrize("per_crystal", [False, True])
+def test_targets_of_a_store_are_those_in_memory(graphs, tmp_path, monkeypatch, per_crystal):
+    monkeypatch.setattr(_embedding_targets, "BLOCK", 5)
+    store = write_crystals(tmp_path, [Crystals.from_structures(STRUCTURES)])
+    lazy = StructureToGraph(cutoff=4.0).transform(store)
+    objective = EmbeddingTargets(Teacher(per_crystal), cache=False)
+    rows = np.array([7, 0, 15, 3])
+    batches = [objective.make_targets(x, None).batch(rows, torch.float64) for x in (lazy, graphs)]
+    (name,) = batches[0]
+    torch.testing.assert_close(batches[0][name], batches[1][name], rtol=0, atol=0)
+    with pytest.raises(ValueError, match="not finite"):
+        EmbeddingTargets(Teacher(per_crystal, "nan"), cache=False).make_targets(lazy, None)
 
 
 def test_the_teacher_sees_each_crystal_once(graphs, tmp_path):

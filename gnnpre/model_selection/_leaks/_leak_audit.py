@@ -42,7 +42,7 @@ def leak_audit(
     ----------
     pretraining_structures : container of m structures, CrystalGraphs, str or Path
         Crystals that a model was, or is to be, pre-trained on; or a model that was released with
-        leak keys, such as ``"gnnpre-1"`` or its file.
+        leak keys, such as ``"gnnpre-1"`` or its file. A ``CrystalStore`` is read into memory.
     evaluation_structures : container of n structures, or CrystalGraphs
         Crystals that it is evaluated on. Neither set is modified.
     pretraining_ids : sequence of length m, optional
