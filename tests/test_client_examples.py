@@ -12,10 +12,12 @@ ROOT = Path(__file__).parents[1]
 FOLDER = ROOT / "examples" / "clients"
 #: Modules that a script needs beside gnnpre.
 CLIENTS = {
+    "dask_ml_search": ["dask_ml"],
     "dask_search": ["distributed"],
     "dill_processes": ["dill", "cloudpickle"],
     "imbalanced_learn": ["imblearn"],
     "mapie_intervals": ["mapie"],
+    "matbench_record": ["matbench", "matminer"],
     "mlflow_model": ["mlflow"],
     "search_dashboard": ["optuna_dashboard"],
     "skops_file": ["skops"],
