@@ -173,7 +173,9 @@ def _frame(rng: np.random.Generator, folder: Path, shared: Shared) -> tuple[str,
         _damage(rng, _content(rng, "a.cif", shared))[1].decode("utf-8", "replace"),
     ]
     column: Any = np.empty(4, dtype=object)
-    column[:] = [crystals[1], crystals[2].as_dict(), pick(rng, cells), pick(rng, cells)]
+    chosen = [crystals[1], crystals[2].as_dict(), pick(rng, cells), pick(rng, cells)]
+    for row, cell in enumerate(chosen):  # at once, an array among them would be broadcast
+        column[row] = cell
     table = pd.DataFrame({"structure": column, "K": [1.0, None, 3.0, 4.0]})
     table.index = pick(rng, [[0, 1, 2, 3], [1, 1, 1, 1], list("abcd"), [None] * 4])
     options = _options(rng)
