@@ -46,10 +46,11 @@ def _columns(values: Any, name: str) -> dict[str, Any]:
         forces = np.split(values.forces, values.offsets[1:-1])
         labels = {"energy": values.energy, "forces": forces, "stress": values.stress}
         return _columns({f"{name}.{key}": item for key, item in labels.items()}, name)
-    if isinstance(values, list):
+    # Predictions of atoms are an object array of one array for each crystal.
+    if isinstance(values, list) or (isinstance(values, np.ndarray) and values.dtype.kind == "O"):
         return {name: _nested([np.asarray(item).tolist() for item in values])}
     array = np.asarray(values)
-    if array.ndim == 2 and array.dtype.kind != "O":
+    if array.ndim == 2:
         return {f"{name}{k}": plain_values(column) for k, column in enumerate(array.T)}
     return {name: plain_values(array) if array.ndim == 1 else _nested(array.tolist())}
 

@@ -323,6 +323,21 @@ def test_predictions_of_atoms_and_of_mixtures_in_a_file(store, tmp_path):
     np.testing.assert_array_equal(table["size0"], expected["size"][:, 0])
 
 
+@pytest.mark.parametrize("target", ["atom", "tensor"])
+def test_lists_of_numbers_in_a_file(store, in_memory, tmp_path, target):
+    crystals, rng = in_memory[0], np.random.default_rng(0)
+    y = {
+        "atom": [rng.normal(size=n) for n in crystals.n_atoms],
+        "tensor": np.stack([np.diag(row) for row in rng.normal(size=(len(crystals), 3))]),
+    }[target]
+    model = PropertyRegressor(TorchMDNet(8, 1, n_heads=2), target=target, **SETTINGS)
+    expected = model.fit(crystals, y).predict(crystals)
+    for X in (crystals, store):
+        table = pd.read_parquet(model.predict_to_parquet(X, tmp_path / f"{type(X).__name__}.pq"))
+        for row, values in zip(table["prediction"], expected, strict=True):
+            np.testing.assert_array_equal(np.stack(row) if values.ndim > 1 else row, values)
+
+
 # Errors.
 
 
