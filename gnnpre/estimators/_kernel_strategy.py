@@ -152,6 +152,12 @@ def _fit_classes(
 
 def _checked(objective: Objective) -> PropertyTargets | ClassTargets:
     if isinstance(objective, (PropertyTargets, ClassTargets)):
+        if objective.pooling not in ("mean", "sum"):
+            raise ValueError(
+                f"pooling={objective.pooling!r} has no effect with strategy='kernel', which reads "
+                "several poolings of the embeddings: leave it at 'mean', or set 'sum' for a "
+                "property that grows with the cell."
+            )
         return objective
     raise ValueError(
         "strategy='kernel' learns numbers or classes of crystals alone: set target='crystal', or "

@@ -43,9 +43,10 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         ``"kernel"``: not at all, and a Gaussian process (:class:`KernelRegressor`) on the
         embeddings takes the readout's place: seconds for a thousand crystals, and standard
         deviations without ``calibration_fraction``. Of the readout's parameters it reads
-        ``pooling`` alone: with ``"sum"`` it learns values per atom. ``"blended"``: a network as
-        with ``"full"`` and a machine as with ``"kernel"``, whose predictions are averaged with
-        the weights :attr:`weights_`; the machine learns from the validation crystals as well.
+        ``pooling`` alone: ``"mean"``, or ``"sum"``, with which it learns values per atom.
+        ``"blended"``: a network as with ``"full"`` and a machine as with ``"kernel"``, whose
+        predictions are averaged with the weights :attr:`weights_`; the machine learns from the
+        validation crystals as well.
         ``"head"``: not at all, only the readout is trained. ``"frozen_then_full"``: not at first,
         then its layers join one by one, from the last to the first, so that a random readout does
         not disturb it. ``"layerwise"``: all of it, the slower the nearer a layer is to the input.

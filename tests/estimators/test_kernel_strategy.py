@@ -212,6 +212,7 @@ def test_classes(crystals, source, tmp_path):
         ({"kernel_features": [EAD()]}, "expected a table"),
         ({"callbacks": [Callback()]}, "callbacks is set"),
         ({"target": "atom"}, "target"),
+        ({"pooling": "max"}, "pooling='max' has no effect"),
         ({"pretrained": None}, "strategy='kernel'"),
     ],
 )
