@@ -31,8 +31,8 @@ def main() -> None:
     parallel = ParallelPostFit(search.best_estimator_, predict_meta=np.empty(0)).fit(table, y)
     # Structures are no text, into which Dask turns columns of objects.
     with dask.config.set({"dataframe.convert-string": False, "scheduler": "threads"}):
-        parts = parallel.predict(dataframe.from_pandas(table, npartitions=3)).compute()
-    np.testing.assert_allclose(parts, predicted, rtol=1e-5)
+        joined = parallel.predict(dataframe.from_pandas(table, npartitions=3)).compute()
+    np.testing.assert_allclose(joined, predicted, rtol=1e-5)
     print("scores and predictions by dask-ml equal those of scikit-learn:", scores)
 
 

@@ -108,8 +108,10 @@ def as_index(index: Any, n: int) -> Any:
 
         try:
             index = pd.Index(index)
-        except (TypeError, ValueError) as error:
-            raise TypeError(f"index is {index!r}; expected one label for each crystal.") from error
+        except (TypeError, ValueError, NotImplementedError) as error:  # the last for float16
+            raise TypeError(
+                f"index is {index!r}; expected one label for each crystal ({error})."
+            ) from error
     if len(index) != n:
         raise ValueError(f"index has {len(index)} labels; there are {n} crystals.")
     return index

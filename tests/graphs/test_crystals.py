@@ -245,6 +245,12 @@ def test_the_index_of_a_series_is_carried_along(structures):
     assert Crystals.from_structures(structures).index is None
 
 
+@pytest.mark.parametrize("index", [3.0, np.zeros(2, dtype=np.float16)])
+def test_no_index_of_a_table(arrays, index):
+    with pytest.raises(TypeError, match=r"^index is .*; expected one label for each crystal \("):
+        Crystals(**arrays, index=index)
+
+
 def test_periodic_directions(arrays):
     assert Crystals(**arrays).pbc.all()
     assert not Crystals(**arrays, pbc=False).pbc.any()
