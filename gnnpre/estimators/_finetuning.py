@@ -18,7 +18,7 @@ from ._elements import UnseenElements
 from ._finetuning_settings import FineTuningSettings
 from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
 from ._kernel_head import KernelHead
-from ._network import FitInterrupted, TrainedNetwork, split_rows, train_network
+from ._network import FitInterrupted, Task, TrainedNetwork, split_rows, train_network
 from ._pretrained import read_pretrained
 from ._settings import draw_seed, prepare_model
 from ._size_check import warn_of_extensive_targets
@@ -100,31 +100,22 @@ def finetune(
     start = start.within_fit(graphs, rows, codes, seed)
 
     # 7. Train.
-    task = start.make_task(graphs, targets, rows, objective)
-    if len(task.graphs) == len(graphs):  # frames to replay have no such labels
-        # In the shape of the net's predictions: (n, 1) minus (n,) would be (n, n).
-        shape = (len(y), -1) if isinstance(objective, PropertyTargets) else np.shape(y)
-        task = replace(task, labels=np.reshape(y, shape))
-    transferred: list[str] = []
-    initial: dict[str, Tensor] = {}
-
-    def load_weights(model: ObjectiveModel) -> None:
-        if start.pretrained is not None:
-            transferred.extend(start.load_into(model))
-            initial.update(start.initial_weights(model))
-
+    task = _with_labels(start.make_task(graphs, targets, rows, objective), y, objective)
+    callbacks = settings.with_scores(objective, rows.valid, classes)
+    prepare = _Preparation(start)
     try:
         network = train_network(
             task,
             training,
             seed,
-            callbacks=settings.with_scores(objective, rows.valid, classes),
-            prepare=prepare_model(settings.embedding_layer, load_weights),
+            callbacks=callbacks,
+            prepare=prepare_model(settings.embedding_layer, prepare),
         )
     except FitInterrupted as interrupt:
         interrupt.network = start.property_network(interrupt.network, objective, targets, training)
         raise
     network = start.property_network(network, objective, targets, training)
+    transferred, initial = prepare.transferred, prepare.initial
 
     # 8. Fit a kernel machine to the network as it was before, and share the predictions.
     blend: BlendedFit | None = None
@@ -150,6 +141,37 @@ def finetune(
         uncertainty = calibrate(network, graphs, targets, rows.train, rows.calibration)
     head = None if blend is None else blend.head
     return FineTuned(network, transferred, diagnosis, uncertainty, head)
+
+
+def _with_labels(task: Task, y: Any, objective: Objective) -> Task:
+    """Return a task with the labels that the user's callbacks see."""
+    if len(task.graphs) != len(y):  # frames to replay have no such labels
+        return task
+    # In the shape of the net's predictions: (n, 1) minus (n,) would be (n, n).
+    shape = (len(y), -1) if isinstance(objective, PropertyTargets) else np.shape(y)
+    return replace(task, labels=np.reshape(y, shape))
+
+
+class _Preparation:
+    """Load the weights of a start into a fresh model, and keep their names and values.
+
+    Attributes
+    ----------
+    transferred : list of str
+        Names of the weights that were copied from a pre-trained model.
+    initial : dict of str to Tensor
+        All weights before the first step, if there is a pre-trained model.
+    """
+
+    def __init__(self, start: Start) -> None:
+        self.start = start
+        self.transferred: list[str] = []
+        self.initial: dict[str, Tensor] = {}
+
+    def __call__(self, model: ObjectiveModel) -> None:
+        if self.start.pretrained is not None:
+            self.transferred = self.start.load_into(model)
+            self.initial = self.start.initial_weights(model)
 
 
 def choose_start(settings: FineTuningSettings) -> Start:
