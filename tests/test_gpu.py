@@ -1,5 +1,6 @@
 """The main road on a GPU; skipped where torch sees none."""
 
+import os
 import pickle
 
 import numpy as np
@@ -19,8 +20,13 @@ from gnnpre import (
     PropertyRegressor,
     StructureToGraph,
 )
+from gnnpre.backbones import has_triton
 from gnnpre.datasets import make_emt_frames
 from gnnpre.training import _loop
+from triton_cases import RUNS, TOLERANCES, run
+
+# Before the first matrix product: cuBLAS has the same bits each time with a workspace of its own.
+os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 pytestmark = pytest.mark.skipif(not torch.cuda.is_available(), reason="torch sees no GPU")
 
@@ -65,6 +71,24 @@ def test_edges_found_on_a_gpu_are_those_of_the_cpu(cut):
     np.testing.assert_array_equal(edges(there), edges(here))
     assert torch.equal(there.edge_index, again.edge_index)
     assert torch.equal(there.edge_shift, again.edge_shift)
+
+
+@pytest.mark.skipif(not has_triton(), reason="Triton is not installed")
+@pytest.mark.parametrize(("name", "precision", "pairs_alone"), RUNS)
+def test_kernels_in_triton_are_the_formulas(name, precision, pairs_alone):
+    assert max(run(name, precision, pairs_alone, "cuda")) < TOLERANCES[precision]
+
+
+def test_deterministic_algorithms_lead_to_the_same_bits(data):
+    graphs, labels = data
+    torch.use_deterministic_algorithms(True)
+    try:
+        models = [make_pretrainer("cuda").fit(graphs, labels) for _ in range(2)]
+        once, again = (model.predict(graphs) for model in models)
+    finally:
+        torch.use_deterministic_algorithms(False)
+    np.testing.assert_array_equal(once.energy, again.energy)
+    np.testing.assert_array_equal(once.forces, again.forces)
 
 
 def test_training_is_that_of_the_cpu(data):

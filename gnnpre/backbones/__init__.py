@@ -12,5 +12,6 @@ from ._readout import pool as pool
 from ._schnet import SchNet
 from ._torchmdnet import TorchMDNet
 from .messages import has_compiler as has_compiler
+from .messages import has_triton as has_triton
 
 __all__ = ["CGCNN", "AtomFeatures", "Backbone", "BackboneModule", "Readout", "SchNet", "TorchMDNet"]

@@ -99,11 +99,13 @@ device : str
 dtype : {"float32", "float64"}
     Precision of the network.
 compile : bool or "auto"
-    Whether sums over neighbours are computed by kernels in C, compiled at first use (about a
-    second) and cached in the user's folder: two to four times faster, with the same results
-    but for rounding. ``"auto"``: on a CPU with a C compiler (cc, gcc or clang on the path, or
-    the one that the environment variable CC names). True: the same, with a warning if there
-    is none; on a GPU, ``torch.compile``, which takes half a minute. False: never.
+    Whether sums over neighbours are computed by kernels, with the same results but for
+    rounding. On a CPU they are in C, compiled at first use (about a second) and cached in the
+    user's folder: two to four times faster. On a GPU they are in Triton, which compiles them at
+    first use (a few seconds each) and caches them. ``"auto"``: on a CPU with a C compiler (cc,
+    gcc or clang on the path, or the one that the environment variable CC names), on a GPU
+    where Triton is installed. True: the same, with a warning where that is missing. False:
+    never.
 random_state : int, RandomState instance or None
     Seed of weights, batches and the validation split; equal seeds give equal weights on a
     CPU. Global random states are neither used nor changed.

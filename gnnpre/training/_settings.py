@@ -16,7 +16,7 @@ from gnnpre._validation import (
     check_path,
     check_random_state,
 )
-from gnnpre.backbones import has_compiler
+from gnnpre.backbones import has_compiler, has_triton
 
 from ._schedules import resolve_schedule
 from ._time_limit import seconds_of
@@ -147,7 +147,7 @@ def _check_epochs(epochs: Any, max_epochs: int) -> None:
 def resolve_compile(compile: bool | str, device: torch.device) -> bool:
     """Return whether ``compile`` asks for compiled functions on a device."""
     if compile == "auto":
-        return device.type == "cpu" and has_compiler()
+        return has_triton() if device.type == "cuda" else has_compiler()
     return bool(compile)
 
 

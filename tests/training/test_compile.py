@@ -1,4 +1,4 @@
-"""``compile=True``: the same training by compiled functions, or a warning and the plain ones."""
+"""``compile=True``: the same training by kernels, or a warning and torch's own functions."""
 
 import warnings
 
@@ -8,17 +8,11 @@ import torch
 
 from gnnpre import CGCNN, PropertyRegressor, TorchMDNet
 from gnnpre._compiler import CompilerError
-from gnnpre.backbones.messages import _blocks, _kernel_sums, _neighbors, _torch_compile
+from gnnpre.backbones.messages import FilteredMessage, Neighbors, _kernel_sums, _neighbors
+from gnnpre.backbones.messages.triton_kernels import _sums
+from gnnpre.exceptions import PerformanceWarning
+from gnnpre.graphs import EdgePairs
 from gnnpre.training import _settings
-
-
-@pytest.fixture
-def _no_kernels(monkeypatch):
-    """As on a device for which there is no kernel in C."""
-    monkeypatch.setattr(_neighbors, "_has_kernels", lambda device: False)
-    _torch_compile.compile_function.cache_clear()  # compiled functions stay with the process
-    yield
-    _torch_compile.compile_function.cache_clear()
 
 
 def same_losses(fit):
@@ -29,13 +23,7 @@ def same_losses(fit):
     np.testing.assert_allclose(*losses, rtol=1e-9)
 
 
-def test_the_same_training_but_for_rounding(fit, monkeypatch):
-    monkeypatch.setattr(_blocks, "compile_function", None)  # no need of torch.compile
-    same_losses(fit)
-
-
-@pytest.mark.usefixtures("_no_kernels")
-def test_the_same_training_by_torch_compile(fit):
+def test_the_same_training_but_for_rounding(fit):
     same_losses(fit)
 
 
@@ -55,11 +43,6 @@ def test_the_attention_of_torchmdnet(graphs, labels):
     same_predictions(graphs, labels)
 
 
-@pytest.mark.usefixtures("_no_kernels")
-def test_the_attention_of_torchmdnet_by_torch_compile(graphs, labels):
-    same_predictions(graphs, labels)
-
-
 def same_weights(ours, theirs):
     pairs = zip(ours.net_.module_.parameters(), theirs.net_.module_.parameters(), strict=True)
     for a, b in pairs:
@@ -71,7 +54,6 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(fit, monkeypatch):
         raise CompilerError("there is no C compiler")
 
     monkeypatch.setattr(_kernel_sums, "load_kernel", broken)
-    monkeypatch.setattr(_blocks, "compile_function", None)
     _kernel_sums._library.cache_clear()
     _kernel_sums._kernel_of.cache_clear()
     with pytest.warns(UserWarning, match="No compiled kernel: there is no C compiler") as caught:
@@ -79,22 +61,6 @@ def test_without_a_compiler_training_goes_on_and_says_so_once(fit, monkeypatch):
     _kernel_sums._library.cache_clear()
     _kernel_sums._kernel_of.cache_clear()
     assert len([w for w in caught if "No compiled kernel" in str(w.message)]) == 1
-    same_weights(compiled, fit(compile=False))
-
-
-@pytest.mark.usefixtures("_no_kernels")
-def test_where_torch_compile_fails_training_goes_on_and_says_so(fit, monkeypatch):
-    import torch._dynamo
-
-    def broken(function, **kwargs):
-        def call(*args):
-            raise torch._dynamo.exc.TorchDynamoException("no Triton here")
-
-        return call
-
-    monkeypatch.setattr(torch, "compile", broken)
-    with pytest.warns(UserWarning, match=r"compile=True: torch.compile failed.*no Triton here"):
-        compiled = fit(compile=True)
     same_weights(compiled, fit(compile=False))
 
 
@@ -109,9 +75,25 @@ def test_auto_is_what_the_machine_has(fit, monkeypatch, there):
     same_weights(model, fit(compile=there))
 
 
-def test_auto_leaves_a_gpu_alone():
-    assert not _settings.resolve_compile("auto", torch.device("cuda"))
+@pytest.mark.parametrize("there", [True, False])
+def test_auto_on_a_gpu_is_triton(monkeypatch, there):
+    monkeypatch.setattr(_settings, "has_triton", lambda: there)
+    monkeypatch.setattr(_settings, "has_compiler", lambda: not there)
+    assert _settings.resolve_compile("auto", torch.device("cuda")) is there
     assert _settings.resolve_compile(True, torch.device("cuda"))
+
+
+def test_without_triton_sums_on_a_gpu_go_on_and_say_so(monkeypatch):
+    monkeypatch.setattr(_sums, "has_triton", lambda: False)
+    # Looked for by device; a CPU stands for a GPU here.
+    monkeypatch.setattr(_neighbors, "find_kernel", _neighbors.find_triton_kernel)
+    _sums._triton_or_warning.cache_clear()
+    pairs = EdgePairs(torch.arange(1), torch.tensor([[0]]), torch.tensor([[1]]))
+    ones = torch.ones(1, 2), torch.ones(2, 2)
+    with pytest.warns(PerformanceWarning, match="Triton is not installed"):
+        (sums,) = Neighbors(pairs, 2, compiled=True).sum(FilteredMessage(), *ones)
+    assert sums.tolist() == [[1, 1], [0, 0]]
+    _sums._triton_or_warning.cache_clear()
 
 
 @pytest.mark.parametrize("compile", ["yes", 1, None])

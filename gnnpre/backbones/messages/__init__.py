@@ -2,7 +2,7 @@
 
 An :class:`EdgeMessage` is a formula for the message from one atom to another along an edge;
 :meth:`Neighbors.sum` adds the messages up for each atom that receives them. How the sum is computed
-(block by block, by a kernel in C, or compiled by torch) does not concern a backbone.
+(block by block, or by a kernel in C or in Triton) does not concern a backbone.
 """
 
 from gnnpre._compiler import has_compiler
@@ -14,6 +14,7 @@ from ._gated import GatedMessage
 from ._message import EdgeMessage, KernelSpec, LinearMap
 from ._neighbors import Neighbors
 from ._roles import DIRECTION, PAIR, SOURCE, TARGET
+from .triton_kernels import has_triton
 
 __all__ = [
     "DIRECTION",
@@ -31,4 +32,5 @@ __all__ = [
     "LinearMap",
     "Neighbors",
     "has_compiler",
+    "has_triton",
 ]

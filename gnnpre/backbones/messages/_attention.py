@@ -168,17 +168,13 @@ def _heads(x: Any, n_heads: int) -> Tensor:
     """Return the matrix (C, H) that is 1 where a channel belongs to a head."""
     value = x.value if isinstance(x, Dual) else x
     size = value.shape[-1] // n_heads
-    if torch.compiler.is_compiling():
-        return _head_matrix(n_heads, size, value.dtype, value.device)
-    return _cached_head_matrix(n_heads, size, value.dtype, value.device)
+    return _head_matrix(n_heads, size, value.dtype, value.device)
 
 
+@lru_cache
 def _head_matrix(n_heads: int, size: int, dtype: torch.dtype, device: torch.device) -> Tensor:
     heads = torch.eye(n_heads, dtype=dtype, device=device)
     return heads.repeat_interleave(size, dim=0)
-
-
-_cached_head_matrix = lru_cache(_head_matrix)
 
 
 def _signs(like: Any) -> Tensor:

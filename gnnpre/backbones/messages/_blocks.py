@@ -17,7 +17,6 @@ from gnnpre.graphs import EdgePairs
 
 from ._message import EdgeMessage
 from ._roles import DIRECTION, PAIR, SOURCE, TARGET, Gradients
-from ._torch_compile import compile_function
 
 __all__ = ["Blocks", "empty_gradients"]
 
@@ -103,14 +102,11 @@ class Blocks(NamedTuple):
         The edges.
     n_atoms : int
         Number of atoms of the batch.
-    compiled : bool
-        Whether ``torch.compile`` compiles the functions of a block.
     """
 
     message: EdgeMessage
     pairs: EdgePairs
     n_atoms: int
-    compiled: bool
 
     def value(
         self, inputs: Sequence[Tensor], keep: bool
@@ -153,7 +149,6 @@ class Blocks(NamedTuple):
         keep: bool = False,
     ) -> _Results:
         """Call a method of the message on each block and add up the results."""
-        run = compile_function(run_block) if self.compiled else run_block
         roles = self.message.roles
         tangents = tangents or (None,) * len(inputs)
         sums: list[Any] = []
@@ -164,7 +159,7 @@ class Blocks(NamedTuple):
             # 1. the block, prepared before (state) or from its inputs
             state = None if states is None else states[number]
             along = block.cut(roles, tangents)
-            results = run(
+            results = run_block(
                 name, self.message, block.ends, of_pairs, state, cotangents, along, needs, keep
             )
             # 2. its messages and gradients, added to those of all blocks

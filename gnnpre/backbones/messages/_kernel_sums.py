@@ -8,7 +8,7 @@ from itertools import pairwise
 from typing import Any, NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from gnnpre._compiler import CompilerError
 from gnnpre._kernel_cache import load_kernel
@@ -16,16 +16,14 @@ from gnnpre._warnings import PerformanceWarning, warn_user
 from gnnpre.graphs import EdgePairs
 
 from ._blocks import empty_gradients
+from ._kernel_inputs import PADDING, kernel_roles, shapes_of, spec_for
 from ._message import EdgeMessage, KernelSpec, LinearMap
 from ._roles import SHARED, Gradients
 
-__all__ = ["KernelSums", "find_kernel", "kernel_inputs"]
+__all__ = ["KernelSums", "find_kernel"]
 
-REAL_BITS = {torch.float32: 32, torch.float64: 64}
 #: ``INTERFACE_VERSION`` of ``kernels/edge_ranges.h``: raise both when arguments change.
 INTERFACE_VERSION = 2
-#: Rows of linear maps are padded to a multiple of this; ``PADDED`` of ``kernels/edge_map.h``.
-PADDING = 16
 #: Fewer pairs than this are not worth the start of a thread.
 MIN_PAIRS_PER_THREAD = 2_000
 #: Most pairs whose gradients of weights add up in one sum; more would cost digits in float32.
@@ -156,39 +154,19 @@ class KernelSums(NamedTuple):
                 torch.sum(many, dim=0, out=x)
 
 
-def kernel_inputs(inputs: Sequence[Tensor | LinearMap]) -> list[Tensor]:
-    """Return the tensors of the inputs, with the weights and bias of a linear map at the end."""
-    tensors = [x.features if isinstance(x, LinearMap) else x for x in inputs]
-    for x in inputs:
-        if isinstance(x, LinearMap):
-            padding = -len(x.weight) % PADDING
-            bias = x.weight.new_zeros(len(x.weight)) if x.bias is None else x.bias
-            rows = (x.weight.t(), bias)
-            # A pad of nothing would be a copy.
-            tensors += [nn.functional.pad(y, (0, padding)) for y in rows] if padding else rows
-    return tensors
-
-
 def find_kernel(
     message: EdgeMessage, pairs: EdgePairs, n_atoms: int, inputs: Sequence[Tensor | LinearMap]
 ) -> KernelSums | None:
     """Return the kernel for a message of such inputs, None if there is none for device or dtype."""
-    # 1. one dtype on the CPU
-    flat = [y for x in inputs for y in (x if isinstance(x, LinearMap) else (x,))]
-    tensors = [x for x in flat if x is not None]
-    dtype = tensors[0].dtype
-    if any(x.device.type != "cpu" or x.dtype != dtype for x in tensors) or dtype not in REAL_BITS:
+    shapes = shapes_of(inputs, torch.device("cpu"))
+    if shapes is None:
         return None
-    # 2. sizes of rows, which are compiled in: a kernel reads beyond the end of shorter ones
-    widths = tuple(_width(x) for x in inputs)
-    mapped = tuple(number for number, x in enumerate(inputs) if isinstance(x, LinearMap))
-    kernel = _kernel_of(message, widths, mapped, REAL_BITS[dtype])
+    kernel = _kernel_of(message, shapes.widths, shapes.mapped, shapes.real_bits)
     if kernel is None:
         return None
     library, spec = kernel
-    roles = (*message.roles, *(SHARED, SHARED) * len(mapped))
-    n_features = sum(x.features.shape[1] for x in inputs if isinstance(x, LinearMap))
-    return KernelSums(library, spec, roles, n_features, pairs, n_atoms)
+    roles = kernel_roles(message, spec)
+    return KernelSums(library, spec, roles, shapes.n_features, pairs, n_atoms)
 
 
 @lru_cache
@@ -196,20 +174,9 @@ def _kernel_of(
     message: EdgeMessage, widths: tuple[int, ...], mapped: tuple[int, ...], real_bits: int
 ) -> tuple[ctypes.CDLL, KernelSpec] | None:
     """Return the library for a message with rows of these widths, and its description."""
-    spec = message.kernel(widths)
-    if spec is None:
-        return None
-    if widths != spec.widths or mapped != tuple(n for n in (spec.mapped,) if n is not None):
-        raise ValueError(
-            f"Rows of {spec.source} have {widths} numbers, linear maps are {list(mapped)}; "
-            f"expected {spec.widths}, and {spec.mapped}."
-        )
-    library = _library(spec, real_bits)
-    return None if library is None else (library, spec)
-
-
-def _width(x: Tensor | LinearMap) -> int:
-    return len(x.weight) if isinstance(x, LinearMap) else math.prod(x.shape[1:])
+    spec = spec_for(message, widths, mapped)
+    library = None if spec is None else _library(spec, real_bits)
+    return None if spec is None or library is None else (library, spec)
 
 
 @lru_cache

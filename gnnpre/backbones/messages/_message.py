@@ -45,12 +45,12 @@ class LinearMap(NamedTuple):
 
 
 class KernelSpec(NamedTuple):
-    """A C file in ``kernels/`` and the sizes that it is compiled for.
+    """A kernel, in C in ``kernels/`` and in Triton, and the sizes that it is compiled for.
 
     Parameters
     ----------
     source : str
-        Name of the file without ``.c``.
+        Name of the kernel: of its files without ``.c`` and ``.py``.
     constants : tuple of (str, int or str)
         Macros to compile it with.
     widths : tuple of int
@@ -76,7 +76,7 @@ class EdgeMessage(ABC):
     agree with the formula (``tests/backbones/messages/test_formulas.py``):
 
     - ``prepare``, ``value``, ``gradient`` and ``second`` compute a block of edges in torch;
-    - ``kernel`` names a C file that computes the same edge by edge.
+    - ``kernel`` names a kernel that computes the same edge by edge.
 
     They see a block of p pairs of atoms in k directions: k is 2 where each edge comes with its
     reverse. Inputs of atoms have the shape (k, p, ...) and messages too; inputs of pairs have the

@@ -10,13 +10,15 @@ from gnnpre._exporting import is_exporting
 from gnnpre.graphs import CrystalBatch, EdgePairs
 
 from ._blocks import Blocks
-from ._kernel_sums import KernelSums, find_kernel, kernel_inputs
+from ._kernel_inputs import kernel_inputs
+from ._kernel_sums import KernelSums, find_kernel
 from ._message import EdgeMessage, LinearMap
 from ._roles import SOURCE, TARGET, Gradients
+from .triton_kernels import EdgeOrder, TritonSums, find_triton_kernel, has_triton
 
 __all__ = ["Neighbors"]
 
-_Engine = Blocks | KernelSums
+_Engine = Blocks | KernelSums | TritonSums
 
 
 class Neighbors(NamedTuple):
@@ -31,7 +33,7 @@ class Neighbors(NamedTuple):
     scale : Tensor or None
         Factor of the sums over neighbours: a number, or a tensor of shape (N, 1).
     compiled : bool
-        Whether to use kernels in C or, on a GPU, ``torch.compile``.
+        Whether to use kernels: in C, or in Triton on a GPU.
 
     Examples
     --------
@@ -52,6 +54,7 @@ class Neighbors(NamedTuple):
     n_atoms: int
     scale: Tensor | None = None
     compiled: bool = False
+    order: EdgeOrder | None = None
 
     @classmethod
     def of(cls, batch: CrystalBatch, compiled: bool = False) -> "Neighbors":
@@ -62,7 +65,7 @@ class Neighbors(NamedTuple):
         batch : CrystalBatch
             The crystals.
         compiled : bool
-            Whether to use kernels in C or, on a GPU, ``torch.compile``.
+            Whether to use kernels: in C, or in Triton on a GPU.
 
         Returns
         -------
@@ -77,7 +80,11 @@ class Neighbors(NamedTuple):
         """
         if not is_exporting():
             _check_batch(batch)
-        return cls(batch.pairs, len(batch.atomic_numbers), compiled=compiled)
+        pairs, n_atoms = batch.pairs, len(batch.atomic_numbers)
+        # Sorted here, once for all layers.
+        sorts = compiled and pairs.target.is_cuda and has_triton()
+        order = EdgeOrder.of(pairs, n_atoms) if sorts else None
+        return cls(pairs, n_atoms, compiled=compiled, order=order)
 
     def scaled(self, scale: Tensor | None) -> "Neighbors":
         """Return the same neighbours with another factor of their sums."""
@@ -155,17 +162,18 @@ class Neighbors(NamedTuple):
         self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]
     ) -> tuple[_Engine, list[Tensor]]:
         """Choose how to compute the sums; return it with the tensors that it takes."""
-        by_kernel = self.compiled and _has_kernels(self.pairs.target.device)
-        if by_kernel and (kernel := find_kernel(message, self.pairs, self.n_atoms, inputs)):
+        if self.compiled and (kernel := self._find_kernel(message, inputs)):
             return kernel, kernel_inputs(inputs)
-        # Where there are kernels for the device but not for this message, torch's own functions
-        # are faster to have than half a minute of torch.compile.
-        blocks = Blocks(message, self.pairs, self.n_atoms, self.compiled and not by_kernel)
+        blocks = Blocks(message, self.pairs, self.n_atoms)
         return blocks, [x.product() if isinstance(x, LinearMap) else x for x in inputs]
 
-
-def _has_kernels(device: torch.device) -> bool:
-    return device.type == "cpu"
+    def _find_kernel(
+        self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]
+    ) -> KernelSums | TritonSums | None:
+        """Return the kernel for this device and these inputs, None if there is none."""
+        if self.pairs.target.device.type == "cpu":
+            return find_kernel(message, self.pairs, self.n_atoms, inputs)
+        return find_triton_kernel(message, self.pairs, self.n_atoms, inputs, self.order)
 
 
 def _check_batch(batch: CrystalBatch) -> None:
@@ -264,5 +272,5 @@ def _is_executed(node: Any) -> bool:
 
 
 def _detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
-    """Return tensors without their history: torch.compile would compile for each kind anew."""
+    """Return tensors without their history: all derivatives are explicit here."""
     return tuple(x.detach() for x in tensors)
