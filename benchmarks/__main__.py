@@ -15,7 +15,7 @@ COMMANDS = {
     "data": "files to crystals, and crystals to graphs",
     "pretrained": "train the models of the package anew",
     "speed": "training steps, graphs and predictions beside plain references and peers",
-    "training": "small batches beside earlier revisions, and two processes beside one",
+    "training": "small batches beside earlier revisions, two processes and two threads beside one",
     "scaling": "time and memory against crystals, atoms, edges, batch and threads",
 }
 

@@ -1,4 +1,4 @@
-"""``python -m benchmarks training``: whole trainings, beside earlier revisions and in processes."""
+"""``python -m benchmarks training``: beside earlier revisions, in processes and in threads."""
 
 import argparse
 
@@ -14,6 +14,7 @@ def add_arguments(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--only", default="", help="trainings whose names contain this")
     parser.add_argument("--no-small", action="store_true", help="leave out small batches")
     parser.add_argument("--no-processes", action="store_true", help="leave out two processes")
+    parser.add_argument("--no-threads", action="store_true", help="leave out two threads")
 
 
 def main(arguments: argparse.Namespace) -> None:

@@ -10,7 +10,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import torch
 from common import NOW, ROOT, Peer, origin_lines, revision, where_and_when
+
+from .steps import LONG, N_CRYSTALS, make_fits
+from .threads import table_of_threads, two_threads
 
 RESULTS = ROOT / "benchmarks" / "results"
 SCRIPT = Path(__file__).with_name("steps.py")
@@ -20,18 +24,27 @@ PROCESSES_REQUIRED = 1.8
 
 
 def run(arguments: argparse.Namespace) -> None:
-    """Run both parts."""
-    result: dict = {"rounds": arguments.rounds, **where_and_when()}
+    """Run the parts; the page keeps the results of those that are left out."""
+    file = RESULTS / "training.json"
+    result: dict = json.loads(file.read_text()) if file.exists() else {}
     if not arguments.no_small:
         before = [name for name in arguments.before.split(",") if name]
-        result["small"] = small_batches(before, arguments.rounds, arguments.only)
+        add(result, "small", small_batches(before, arguments.rounds, arguments.only))
     if not arguments.no_processes:
-        result["processes"] = two_processes(arguments.rounds, arguments.only)
+        add(result, "processes", two_processes(arguments.rounds, arguments.only))
+    if not arguments.no_threads:
+        add(result, "threads", two_threads(make_fits(), arguments.rounds, arguments.only))
     lines = report(result)
     print("\n".join(lines))
     RESULTS.mkdir(parents=True, exist_ok=True)
-    (RESULTS / "training.json").write_text(json.dumps(result, indent=1) + "\n")
+    file.write_text(json.dumps(result, indent=1) + "\n")
     (RESULTS / "training.md").write_text("\n".join([*lines, ""]))
+
+
+def add(result: dict, name: str, seconds: dict) -> None:
+    """Add the seconds of a part to those of other trainings that are there already."""
+    earlier = result.get(name, {}).get("seconds", {})
+    result[name] = {**where_and_when(), "seconds": {**earlier, **seconds}}
 
 
 def small_batches(before: list[str], rounds: int, only: str) -> dict[str, dict[str, list[float]]]:
@@ -63,8 +76,6 @@ def seconds_of_epochs(fit: Callable, batch_size: int, n_processes: int) -> list[
     """Return the seconds of a step within epochs: processes take a while to start."""
     from gnnpre.training import _loop
 
-    from .steps import LONG, N_CRYSTALS
-
     seconds, run_epoch = [], _loop.TrainingLoop._run_epoch
 
     def timed(*arguments: Any) -> None:
@@ -87,12 +98,8 @@ def two_processes(rounds: int, only: str) -> dict[str, dict[str, list[list[float
     Each on the clock, and of the processor for the process that leads: without a quiet machine, the
     ratio of the latter is what two free cores would come to if neither process had to wait.
     """
-    import torch
-
-    from . import steps
-
     torch.set_num_threads(1)
-    fits = steps.make_fits()
+    fits = make_fits()
     seconds: dict[str, dict[str, list[list[float]]]] = {}
     for name, fit in fits.items():
         for size in (32, 128):
@@ -108,17 +115,24 @@ def two_processes(rounds: int, only: str) -> dict[str, dict[str, list[list[float
 
 def report(result: dict) -> list[str]:
     """Return the page."""
-    lines = ["# Trainings", "", "Written by `python -m benchmarks training`.", ""]
-    lines += origin_lines(result)
+    lines = ["# Trainings", "", "Written by `python -m benchmarks training`."]
     if "small" in result:
         lines += ["", "## Small batches", "", "Phonons at 5 Å. Milliseconds of processor time of"]
         lines += ["a step of `fit` (batch assembly, averages and clipping included), medians.", ""]
-        lines += table_of_revisions(result["small"])
+        lines += table_of_revisions(result["small"]["seconds"])
+        lines += ["", *origin_lines(result["small"])]
     if "processes" in result:
         lines += ["", "## Two processes of one thread", ""]
         lines += ["Milliseconds of a step, medians: on the clock, and of the processor for the"]
         lines += ["process that leads, whose ratio leaves out the time that processes wait.", ""]
-        lines += table_of_processes(result["processes"])
+        lines += table_of_processes(result["processes"]["seconds"])
+        lines += ["", *origin_lines(result["processes"])]
+    if "threads" in result:
+        lines += ["", "## Two threads", ""]
+        lines += ["Milliseconds of a step on the clock, the fastest epoch; the work of a step that"]
+        lines += ["gnnpre counts, and the number of threads that it chooses by that.", ""]
+        lines += table_of_threads(result["threads"]["seconds"])
+        lines += ["", *origin_lines(result["threads"])]
     return lines
 
 

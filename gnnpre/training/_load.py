@@ -19,9 +19,9 @@ FACTOR_OF_DERIVATIVES = 3.0
 SHORTEST_TRAINING = 120.0
 #: Work of each process in a step beside which the exchange of gradients is small.
 SHORTEST_STEP = 0.01
-#: Work of a step below which threads cost more than they save: two of them made one of 20 ms a
-#: fifth slower.
-SHORTEST_THREADED_STEP = 0.05
+#: Work of a step below which threads save nothing: two of them made steps of 5 and 15 ms 0.96 to
+#: 1.07 times as fast, those of 20 ms 1.15 and 1.41 times (benchmarks/results/training.md).
+SHORTEST_THREADED_STEP = 0.018
 
 
 def suitable_n_processes(work: TrainingWork) -> int:
@@ -54,8 +54,7 @@ def suitable_threads(work: TrainingWork, *, derivatives: bool) -> Iterator[None]
         Whether a step differentiates energies first.
     """
     before = torch.get_num_threads()
-    factor = FACTOR_OF_DERIVATIVES if derivatives else 1.0
-    is_small = _seconds(work)[1] * factor < SHORTEST_THREADED_STEP
+    is_small = seconds_of_step(work, derivatives=derivatives) < SHORTEST_THREADED_STEP
     if before == 1 or not is_small or resolve_device(work.settings.device).type != "cpu":
         yield
         return
@@ -64,6 +63,11 @@ def suitable_threads(work: TrainingWork, *, derivatives: bool) -> Iterator[None]
         yield
     finally:
         torch.set_num_threads(before)
+
+
+def seconds_of_step(work: TrainingWork, *, derivatives: bool) -> float:
+    """Return the least seconds of one thread for a step; derivatives of energies take longer."""
+    return _seconds(work)[1] * (FACTOR_OF_DERIVATIVES if derivatives else 1.0)
 
 
 def _seconds(work: TrainingWork) -> tuple[float, float]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -310,6 +311,17 @@ def test_a_batch_smaller_than_the_number_of_processes_is_the_first_ones():
     counts = np.array([5, 6])
     rows = [Share(rank, 3).rows(counts, counts).tolist() for rank in range(3)]
     assert rows == [[0, 1], [], []]
+
+
+@pytest.mark.parametrize(
+    ("n_threads", "epoch", "step", "expected"),
+    [(2, 1e4, 1.0, 2), (8, 1e4, 1.0, 8), (8, 1e4, 0.025, 2), (8, 0.1, 1.0, 1), (1, 1e4, 1.0, 1)],
+)
+def test_auto_shares_threads_among_processes(monkeypatch, n_threads, epoch, step, expected):
+    monkeypatch.setattr(_load, "_seconds", lambda work: (epoch, step))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
+    work = SimpleNamespace(settings=SimpleNamespace(device="cpu", max_epochs=100))
+    assert _load.suitable_n_processes(work) == expected
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])

@@ -20,7 +20,7 @@ from ._kernel_inputs import PADDING, kernel_roles, shapes_of, spec_for
 from ._message import EdgeMessage, KernelSpec, LinearMap
 from ._roles import SHARED, Gradients
 
-__all__ = ["KernelSums", "find_kernel"]
+__all__ = ["EdgeRanges", "KernelSums", "find_kernel"]
 
 #: ``INTERFACE_VERSION`` of ``kernels/edge_ranges.h``: raise both when arguments change.
 INTERFACE_VERSION = 2
@@ -44,6 +44,28 @@ class _Edges(ctypes.Structure):
     )
 
 
+class EdgeRanges(NamedTuple):
+    """Ranges of pairs that threads take one after the other, for all layers of a network.
+
+    Parameters
+    ----------
+    n_threads : int
+        Number of threads.
+    bounds : list of (int, int)
+        First pair and end of each range.
+    """
+
+    n_threads: int
+    bounds: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, pairs: EdgePairs) -> "EdgeRanges":
+        """Return the ranges for as many threads as torch may use, and as are worth it."""
+        n_pairs = pairs.target.shape[1]
+        n_threads = max(1, min(torch.get_num_threads(), n_pairs // MIN_PAIRS_PER_THREAD))
+        return cls(n_threads, cut_pairs(pairs.target, pairs.source, n_threads))
+
+
 class KernelSums(NamedTuple):
     """The sums of a message over the edges of a batch, by a kernel; it keeps no states.
 
@@ -61,6 +83,8 @@ class KernelSums(NamedTuple):
         The edges.
     n_atoms : int
         Number of atoms of the batch.
+    ranges : EdgeRanges
+        Ranges of the pairs, for threads.
     """
 
     library: ctypes.CDLL
@@ -69,6 +93,7 @@ class KernelSums(NamedTuple):
     n_features: int
     pairs: EdgePairs
     n_atoms: int
+    ranges: EdgeRanges
 
     def value(self, inputs: Sequence[Tensor], keep: bool) -> tuple[tuple[Tensor, ...], None]:
         """Return the sums."""
@@ -119,8 +144,7 @@ class KernelSums(NamedTuple):
 
         # 2. Ranges of pairs. Gradients to which all edges add get a tensor for each of several.
         k, n = target.shape
-        n_threads = max(1, min(torch.get_num_threads(), n // MIN_PAIRS_PER_THREAD))
-        ranges = cut_pairs(target, source, n_threads)
+        n_threads, ranges = self.ranges
         per_range = [
             x.new_zeros(len(ranges), *x.shape)
             if x is not None and role == SHARED and len(ranges) > 1
@@ -155,7 +179,11 @@ class KernelSums(NamedTuple):
 
 
 def find_kernel(
-    message: EdgeMessage, pairs: EdgePairs, n_atoms: int, inputs: Sequence[Tensor | LinearMap]
+    message: EdgeMessage,
+    pairs: EdgePairs,
+    n_atoms: int,
+    inputs: Sequence[Tensor | LinearMap],
+    ranges: EdgeRanges | None = None,
 ) -> KernelSums | None:
     """Return the kernel for a message of such inputs, None if there is none for device or dtype."""
     shapes = shapes_of(inputs, torch.device("cpu"))
@@ -166,7 +194,8 @@ def find_kernel(
         return None
     library, spec = kernel
     roles = kernel_roles(message, spec)
-    return KernelSums(library, spec, roles, shapes.n_features, pairs, n_atoms)
+    ranges = EdgeRanges.of(pairs) if ranges is None else ranges
+    return KernelSums(library, spec, roles, shapes.n_features, pairs, n_atoms, ranges)
 
 
 @lru_cache

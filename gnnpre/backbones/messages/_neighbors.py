@@ -11,7 +11,7 @@ from gnnpre.graphs import CrystalBatch, EdgePairs
 
 from ._blocks import Blocks
 from ._kernel_inputs import kernel_inputs
-from ._kernel_sums import KernelSums, find_kernel
+from ._kernel_sums import EdgeRanges, KernelSums, find_kernel
 from ._message import EdgeMessage, LinearMap
 from ._roles import SOURCE, TARGET, Gradients
 from .triton_kernels import EdgeOrder, TritonSums, find_triton_kernel, has_triton
@@ -34,6 +34,8 @@ class Neighbors(NamedTuple):
         Factor of the sums over neighbours: a number, or a tensor of shape (N, 1).
     compiled : bool
         Whether to use kernels: in C, or in Triton on a GPU.
+    plan : EdgeRanges or EdgeOrder, optional
+        Ranges of pairs for the threads of kernels in C, or orders of edges for those in Triton.
 
     Examples
     --------
@@ -54,7 +56,7 @@ class Neighbors(NamedTuple):
     n_atoms: int
     scale: Tensor | None = None
     compiled: bool = False
-    order: EdgeOrder | None = None
+    plan: EdgeRanges | EdgeOrder | None = None
 
     @classmethod
     def of(cls, batch: CrystalBatch, compiled: bool = False) -> "Neighbors":
@@ -81,10 +83,14 @@ class Neighbors(NamedTuple):
         if not is_exporting():
             _check_batch(batch)
         pairs, n_atoms = batch.pairs, len(batch.atomic_numbers)
-        # Sorted here, once for all layers.
-        sorts = compiled and pairs.target.is_cuda and has_triton()
-        order = EdgeOrder.of(pairs, n_atoms) if sorts else None
-        return cls(pairs, n_atoms, compiled=compiled, order=order)
+        # Made here, once for all layers.
+        plan: EdgeRanges | EdgeOrder | None = None
+        compiled = compiled and not is_exporting()  # which sums by the formula
+        if compiled and pairs.target.device.type == "cpu":
+            plan = EdgeRanges.of(pairs)
+        elif compiled and has_triton():
+            plan = EdgeOrder.of(pairs, n_atoms)
+        return cls(pairs, n_atoms, compiled=compiled, plan=plan)
 
     def scaled(self, scale: Tensor | None) -> "Neighbors":
         """Return the same neighbours with another factor of their sums."""
@@ -171,9 +177,10 @@ class Neighbors(NamedTuple):
         self, message: EdgeMessage, inputs: Sequence[Tensor | LinearMap]
     ) -> KernelSums | TritonSums | None:
         """Return the kernel for this device and these inputs, None if there is none."""
+        edges = message, self.pairs, self.n_atoms, inputs
         if self.pairs.target.device.type == "cpu":
-            return find_kernel(message, self.pairs, self.n_atoms, inputs)
-        return find_triton_kernel(message, self.pairs, self.n_atoms, inputs, self.order)
+            return find_kernel(*edges, self.plan if isinstance(self.plan, EdgeRanges) else None)
+        return find_triton_kernel(*edges, self.plan if isinstance(self.plan, EdgeOrder) else None)
 
 
 def _check_batch(batch: CrystalBatch) -> None:

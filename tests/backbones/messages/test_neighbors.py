@@ -7,8 +7,8 @@ import torch
 from ase.build import bulk
 
 from cases import BACKBONES, CUTOFF
-from gnnpre import StructureToGraph
-from gnnpre.backbones.messages import FilteredMessage, Neighbors
+from gnnpre import CGCNN, StructureToGraph
+from gnnpre.backbones.messages import FilteredMessage, Neighbors, _kernel_sums
 
 
 @pytest.fixture
@@ -73,3 +73,12 @@ def test_an_empty_list_of_edges(batch):
     neighbors = Neighbors.of(empty)
     (sums,) = neighbors.sum(FilteredMessage(), torch.empty(0, 4), torch.ones(3, 4))
     assert torch.equal(sums, torch.zeros(3, 4))
+
+
+def test_ranges_for_threads_are_cut_once_for_all_layers(batch, monkeypatch):
+    cut_pairs, calls = _kernel_sums.cut_pairs, []
+    monkeypatch.setattr(_kernel_sums, "cut_pairs", lambda *x: calls.append(1) or cut_pairs(*x))
+    module = CGCNN(8, 3).build(CUTOFF, 12.5)
+    module.compiled = True
+    module(batch).scalars.sum().backward()
+    assert len(calls) == 1
