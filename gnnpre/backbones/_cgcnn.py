@@ -17,6 +17,7 @@ from ._layers import (
     ElementEmbedding,
     GaussianSmearing,
     JointBatchNorm,
+    sum_by_index,
 )
 from .messages import SILU, SOFTPLUS, Activation, GatedMessage, LinearMap, Neighbors
 
@@ -167,8 +168,10 @@ class CGCNNModule(BackboneModule):
         if self.aggregation == "scaled_sum":
             # Not the number itself: a sum of n independent messages grows with the root of n.
             return self.mean_neighbors.rsqrt()
-        counts = torch.bincount(batch.target, minlength=len(batch.atomic_numbers))
-        return 1.0 / counts.clamp(min=1).to(batch.edge_vectors.dtype)[:, None]  # (N, 1)
+        # Not bincount, which waits for a GPU.
+        ones = batch.edge_vectors.new_ones(len(batch.target))
+        counts = sum_by_index(ones, batch.target, len(batch.atomic_numbers))
+        return 1.0 / counts.clamp(min=1.0)[:, None]  # (N, 1)
 
 
 class CGCNNLayer(nn.Module):

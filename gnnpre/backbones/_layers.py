@@ -84,6 +84,7 @@ class GaussianSmearing(nn.Module):
     def __init__(self, cutoff: float, n_radial: int, width: float) -> None:
         super().__init__()
         self.register_buffer("centers", torch.linspace(0.0, cutoff, n_radial))
+        self.cutoff = cutoff
         self.coefficient = -0.5 / (width * cutoff) ** 2
         self._components: dict[tuple[torch.dtype, torch.device], Tensor | None] = {}
 
@@ -102,11 +103,16 @@ class GaussianSmearing(nn.Module):
             return None
         key = like.dtype, like.device
         if key not in self._components:
-            grid = torch.linspace(0.0, float(self.centers[-1]), 1000, dtype=torch.float64)
-            wide = torch.exp(self.coefficient * (grid[:, None] - self.centers.cpu().double()) ** 2)
+            # Not the buffer: to look at it on a GPU would mean to wait.
+            centers = torch.linspace(
+                0.0, self.cutoff, len(self.centers), dtype=torch.float32, device="cpu"
+            ).double()
+            grid = torch.linspace(0.0, float(centers[-1]), 1000, dtype=torch.float64, device="cpu")
+            wide = torch.exp(self.coefficient * (grid[:, None] - centers) ** 2)
             _, sizes, right = torch.linalg.svd(wide, full_matrices=False)
             rank = int((sizes > 0.1 * torch.finfo(like.dtype).eps * sizes[0]).sum())
-            columns = right[:rank].t().contiguous().to(like)
+            columns = right[:rank].t().contiguous()
+            columns = columns.to(like.device, like.dtype, non_blocking=True)
             self._components[key] = columns if rank <= 0.75 * len(self.centers) else None
         return self._components[key]
 
