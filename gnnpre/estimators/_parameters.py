@@ -37,8 +37,9 @@ layer_decay : float
     Learning rate of each layer as a fraction of the next one's, for ``"layerwise"``.""",
     "kernel": """\
 kernel_features : sequence of {"composition", "fingerprint"} or transformers
-    Features beside the embeddings, for kernel machines (``strategy="kernel"`` and, of
-    :class:`PropertyRegressor`, ``"blended"``): statistics of the elements
+    Features for kernel machines (``strategy="kernel"`` and, of :class:`PropertyRegressor`,
+    ``"blended"``) beside the embeddings and the properties of crystals among the objectives of
+    the pre-trained model: statistics of the elements
     (:class:`~gnnpre.fingerprints.Composition`), cumulants of
     :class:`~gnnpre.fingerprints.EAD`, or your own transformers from crystals to a table, such as
     ``FoundationFeatures("chgnet")``.""",

@@ -40,8 +40,8 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         ``"auto"``: ``"blended"`` with a pre-trained model, ``"full"`` without one; and ``"full"``
         for other targets than numbers of crystals, for stores on disk, more than 10,000 crystals,
         or fewer than ten labels. ``"full"``: like all other weights, as in the papers.
-        ``"kernel"``: not at all, and a Gaussian process (:class:`KernelRegressor`) on the
-        embeddings takes the readout's place: seconds for a thousand crystals, and standard
+        ``"kernel"``: not at all, and a Gaussian process (:class:`KernelRegressor`) on its
+        features takes the readout's place: seconds for a thousand crystals, and standard
         deviations without ``calibration_fraction``. Of the readout's parameters it reads
         ``pooling`` alone: ``"mean"``, or ``"sum"``, with which it learns values per atom.
         ``"blended"``: a network as with ``"full"`` and a machine as with ``"kernel"``, whose
