@@ -233,6 +233,8 @@ def _child(case: Callable[[], None], folder: str) -> int:
 
 def _is_temporary(path: Path) -> bool:
     """Return whether a file is one that an atomic write has left behind."""
+    if path.name == ".lock":  # of a store: it stays, for the next writer to lock
+        return False
     return path.is_file() and (path.name.startswith(".") or path.suffix in (".tmp", ".new"))
 
 
