@@ -14,7 +14,7 @@ from gnnpre.study import DataSet, Network, Pretraining, Strategy, Study
 
 ELEMENTS = ("Al", "Cu", "Ag", "Au", "Ni", "Pd")
 #: What a record has that differs from run to run.
-TIMES = ("seconds", "finished", "history", "machine", "commit")
+TIMES = ("seconds", "core_seconds", "finished", "history", "machine", "commit")
 
 
 def crystals(n: int, seed: int = 0) -> tuple[list[Structure], np.ndarray]:

@@ -54,7 +54,7 @@ class StudyFolder:
 
     def leak_keys(self, key: str) -> Path:
         """Return the path of the keys of the crystals that a pre-training has seen."""
-        return self.root / "pretrained" / f"{key}.keys"
+        return self.root / "leaks" / f"{key}.keys"
 
     def audit(self, data: str, key: str) -> Path:
         """Return the path of the list of crystals of a data set that a pre-training has seen."""
@@ -85,7 +85,7 @@ class StudyFolder:
     def clean(self, key: str) -> None:
         """Remove the checkpoints of a job, and half-written files of killed processes."""
         shutil.rmtree(self.checkpoints(key), ignore_errors=True)
-        for name in ("records", "failures", "pretrained"):
+        for name in ("records", "failures", "pretrained", "leaks"):
             remove_stale(self.root / name)
 
     def write_once(self, path: Path, content: Mapping[str, Any]) -> None:
