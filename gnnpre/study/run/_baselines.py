@@ -68,7 +68,7 @@ def _model(name: str, blocks: list[int], seed: int, n_jobs: int) -> Any:
     if name == "mean":
         return DummyRegressor()
     if name.startswith("svr"):
-        return SupportVectors(blocks, random_state=seed)
+        return SupportVectors(random_state=seed)
     if name.startswith("kernel"):
         return KernelRegressor(blocks=blocks, random_state=seed)
     if name.startswith("ridge"):
