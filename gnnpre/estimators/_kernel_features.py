@@ -1,6 +1,6 @@
 """Features in a form in which Euclidean distances mean something."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -51,7 +51,7 @@ class KernelFeatures:
     def _check_blocks(self, n_columns: int) -> list[int]:
         if self.blocks is None:
             return [n_columns]
-        is_sequence = hasattr(self.blocks, "__iter__") and not isinstance(self.blocks, type)
+        is_sequence = isinstance(self.blocks, Iterable) and np.ndim(self.blocks) == 1
         blocks: list[Any] = list(self.blocks) if is_sequence else []
         if not all(isinstance(size, (int, np.integer)) and size > 0 for size in blocks) or (
             sum(blocks) != n_columns
@@ -126,6 +126,9 @@ def as_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     """
     try:
         table: np.ndarray = validate_data(estimator, X, dtype=np.float64, reset=reset)
-    except TypeError as error:  # of NumPy, which names no argument
+    except (TypeError, ValueError) as error:
+        # Those of NumPy name no argument; scikit-learn's do.
+        if isinstance(error, ValueError) and "could not convert" not in str(error):
+            raise
         raise TypeError(f"X cannot be read as a table of numbers (n, d): {error}") from error
     return table

@@ -102,7 +102,7 @@ def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
     ValueError
         If there are as many columns neither in ``y`` nor in its place one, or none is ``target``.
     """
-    values = np.asarray(predicted, dtype=float)
+    values = as_floats("y_pred", predicted)
     if values.ndim == 1:
         return values
     labels = np.shape(y)

@@ -181,6 +181,7 @@ def test_blocks_contribute_equally_to_distances():
         ({"blocks": ["a"]}, "blocks="),
         ({"blocks": 2}, "blocks=2"),
         ({"blocks": str}, "blocks=<class"),
+        ({"blocks": np.array(1)}, "blocks=array"),
         ({"transforms": 3}, "transforms=3"),
         ({"transforms": [["log"]]}, "transforms="),
     ],
@@ -189,6 +190,12 @@ def test_bad_parameters(parameters, message):
     X, y = smooth(10)
     with pytest.raises(ValueError, match=message):
         KernelRegressor(**parameters).fit(X, y)
+
+
+@pytest.mark.parametrize("X", ["a", [["a", 1.0]] * 10, np.array([["a"]] * 10)])
+def test_text_is_no_table(X):
+    with pytest.raises((TypeError, ValueError), match=r"X cannot be read|Expected 2D array"):
+        KernelRegressor().fit(X, np.arange(10.0))
 
 
 def test_negative_weights_are_refused():

@@ -150,6 +150,8 @@ def test_errors_come_before_any_file(model, data, tmp_path):
         ("unit", None),
         ("title", 3),
         ("estimator", 3.0),
+        ("y_pred", 1),
+        ("y_pred", ["a"] * 20),
     ],
 )
 def test_arguments_of_other_types_are_named(model, data, tmp_path, name, value):
