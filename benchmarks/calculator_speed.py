@@ -8,7 +8,8 @@ its published weights, MACE with the architecture of MACE-MP-0 small (128 scalar
 and random weights, and gnnpre with TorchMDNet(64, 2) and the weights of one epoch: weights do not
 change the time. Each contender runs in an environment that has it. e3nn 0.4.4, which MACE needs,
 reads its constants by pickle: set TORCH_FORCE_NO_WEIGHTS_ONLY_LOAD=1. CHGNet needs more than 17 GB
-for 1,000 atoms; --atoms leaves sizes out.
+for 1,000 atoms; --atoms leaves sizes out. gnnpre computes with no subnormal numbers, which some
+processors are slow with; --flush-subnormals spares them the peers as well.
 """
 
 import argparse
@@ -86,10 +87,12 @@ def main() -> None:
     parser.add_argument("--contender", choices=CONTENDERS, default="gnnpre")
     parser.add_argument("--steps", type=int, default=5)
     parser.add_argument("--atoms", type=int, nargs="*", choices=SIZES, default=list(SIZES))
+    parser.add_argument("--flush-subnormals", action="store_true")
     arguments = parser.parse_args()
     import torch
 
     torch.set_num_threads(1)
+    torch.set_flush_denormal(arguments.flush_subnormals)
     calculator = CONTENDERS[arguments.contender]()
     for n_atoms in arguments.atoms:
         milliseconds = 1000 * median_call(calculator, SIZES[n_atoms], arguments.steps)
