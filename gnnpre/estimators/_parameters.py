@@ -103,7 +103,7 @@ compile : bool or "auto"
     Whether sums over neighbours are computed by kernels, with the same results but for
     rounding. On a CPU they are in C, compiled at first use (about a second) and cached in the
     user's folder: two to four times faster. On a GPU they are in Triton, which compiles them at
-    first use (a few seconds each) and caches them. ``"auto"``: on a CPU with a C compiler (cc,
+    first use (minutes, in all) and caches them. ``"auto"``: on a CPU with a C compiler (cc,
     gcc or clang on the path, or the one that the environment variable CC names), on a GPU
     where Triton is installed. True: the same, with a warning where that is missing. False:
     never.
