@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from gnnpre.datasets import make_emt_frames, read_frames
+from gnnpre.datasets._label_checks import check_labels
 from gnnpre.graphs import Crystals, FrameLabels
 
 FRAME_FILES = [
@@ -84,6 +85,10 @@ def test_silent(read_scaled, scales):
         ({"stress": 60}, r"bulk modulus was \d+ GPa.*'stress' of frame .*units=\{'stress'"),
         ({"stress": 1602.0}, r"'stress' of frame \d+ of .*|bulk modulus"),
         (
+            {"stress": 1 / 1602.0},
+            r"too small for the forces: .* in 'stress' of frame \d+ of .*unit",
+        ),
+        (
             {"offset": 1000.0},
             r"'energy' of frame \d+ of .*scaled.xyz is 1.* eV per atom.*energy_key",
         ),
@@ -94,6 +99,18 @@ def test_reported(read_scaled, scales, message):
     with pytest.warns(UserWarning, match=message) as record:
         read_scaled(**scales)
     assert len(record) == 1
+
+
+@pytest.mark.parametrize("n", [4, 60], ids=["too few frames", "vacuum"])
+def test_small_stress_that_is_plausible(emt_frames, n):
+    structures, labels = emt_frames
+    structures, labels = structures[np.arange(n)], labels[np.arange(n)]  # copies
+    if n > 4:
+        structures.pbc[:, 2] = False
+    labels.stress /= 1602
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        check_labels(structures, labels, "{} of {}".format)
 
 
 def test_energies_of_one_composition_that_differ(frames_of):
