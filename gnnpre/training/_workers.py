@@ -46,7 +46,10 @@ class Workers:
         self.n_processes = n_processes
         self.processes: list[subprocess.Popen[bytes]] = []
         self.folder: Path | None = None
+        # Global settings that the training changes, and that come back at its end. PyTorch puts
+        # the rank before each line of a traceback.
         self.n_threads = torch.get_num_threads()
+        self.excepthook = sys.excepthook
 
     def __enter__(self) -> "Workers":
         temporary = os.environ.get("JOBLIB_TEMP_FOLDER") or None
@@ -139,6 +142,7 @@ class Workers:
         torch.set_num_threads(self.n_threads)
         if dist.is_initialized():
             dist.destroy_process_group()
+            sys.excepthook = self.excepthook
         for process in self.processes:
             if process.poll() is None:
                 process.kill()

@@ -232,7 +232,7 @@ def weights(estimator) -> dict[str, torch.Tensor]:
 @pytest.mark.usefixtures("one_thread")
 def test_started_processes_end_with_the_weights_of_one(graphs, tmp_path, monkeypatch):
     monkeypatch.setenv("JOBLIB_TEMP_FOLDER", str(tmp_path))
-    threads = torch.get_num_threads()
+    threads, excepthook = torch.get_num_threads(), sys.excepthook
 
     class Nested(Callback):
         """Trains another model meanwhile, as a thread might."""
@@ -249,6 +249,7 @@ def test_started_processes_end_with_the_weights_of_one(graphs, tmp_path, monkeyp
     assert not children()
     assert not list(tmp_path.iterdir())
     assert torch.get_num_threads() == threads
+    assert sys.excepthook is excepthook
     assert not torch.distributed.is_initialized()
 
 
