@@ -5,6 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from gnnpre._validation import check_choice, check_number
+from gnnpre.training import seconds_of
 
 from ._checks import FINETUNING, as_names, check_name, check_settings, check_text, set_field
 
@@ -42,8 +43,8 @@ class Strategy:
         that differs in nothing else is the first of them, and is trained once.
     of : sequence of str, optional
         Train nothing; predict the mean of the predictions of these strategies or baselines.
-    time_budget : float, optional
-        Minutes that each fit of an ensemble should take.
+    max_time : float or str, optional
+        Time that each fit of an ensemble should take, in seconds or as text (``"10min"``).
     finetuning : mapping
         Settings of fine-tuning in which this strategy differs; of a kernel machine
         ``kernel_features`` alone, of an ensemble that and ``max_epochs``. Other settings than
@@ -67,7 +68,7 @@ class Strategy:
     epoch: int | None = None
     members: int | None = None
     of: Sequence[str] | None = None
-    time_budget: float | None = None
+    max_time: float | str | None = None
     finetuning: Mapping[str, Any] = field(default_factory=dict)
     backbones: Sequence[str] | None = None
     data: Sequence[str] | None = None
@@ -83,12 +84,17 @@ class Strategy:
         for name in ("of", "backbones", "data"):
             if getattr(self, name) is not None:
                 set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
-        if self.time_budget is not None:
-            check_number(f"time_budget of {self.name}", self.time_budget)
+        self._check_time()
         check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
         self._check_start()
         self._check_kind()
         self._check_of()
+
+    def _check_time(self) -> None:
+        try:
+            seconds_of(self.max_time)
+        except (TypeError, ValueError) as error:
+            raise type(error)(f"Strategy {self.name!r}: {error}") from error
 
     def _check_of(self) -> None:
         if self.of is None:
@@ -124,10 +130,10 @@ class Strategy:
                 f"finetuning of {self.name} has strategy={learnt!r}, which uses validation "
                 "crystals in its own way: set kind='kernel' or kind='ensemble' instead."
             )
-        if self.time_budget is not None and self.kind != "ensemble":
+        if self.max_time is not None and self.kind != "ensemble":
             raise ValueError(
-                f"Strategy {self.name!r} has a time_budget and kind={self.kind!r}; expected "
-                "kind='ensemble'. Leave time_budget out, or set max_epochs in finetuning."
+                f"Strategy {self.name!r} has a max_time and kind={self.kind!r}; expected "
+                "kind='ensemble'. Leave max_time out, or set max_epochs in finetuning."
             )
         if self.kind == "finetune":
             return

@@ -133,7 +133,7 @@ class _Planner:
 
     def _twin(self, ensemble: Strategy, network: Network, data: str) -> Strategy | None:
         """Return the row that is trained as the first member of an ensemble would be."""
-        names = ("pretraining", "kind", "epoch", "finetuning", "time_budget")
+        names = ("pretraining", "kind", "epoch", "finetuning", "max_time")
         settings = [getattr(ensemble, name) for name in names]
         for item in self.study.strategies:
             alone = item.members is None and item.of is None
@@ -295,7 +295,7 @@ def _kernel_settings(strategy: Strategy, settings: Mapping[str, Any]) -> dict[st
     chosen = {"kernel_features": settings.get("kernel_features", KERNEL_FEATURES)}
     if strategy.kind == "ensemble":
         epochs = settings.get("max_epochs", PropertyRegressor().max_epochs)
-        chosen |= {"max_epochs": epochs, "time_budget": strategy.time_budget}
+        chosen |= {"max_epochs": epochs, "max_time": strategy.max_time}
     return chosen
 
 

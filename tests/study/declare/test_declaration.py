@@ -70,7 +70,11 @@ def test_study_refuses(changes, message):
             lambda: Strategy(name="p", pretraining="a", finetuning={"strategy": "kernel"}),
             "set kind='kernel'",
         ),
-        (lambda: Strategy(name="p", pretraining="a", time_budget=3), "expected kind='ensemble'"),
+        (lambda: Strategy(name="p", pretraining="a", max_time=3), "expected kind='ensemble'"),
+        (
+            lambda: Strategy(name="p", pretraining="a", kind="ensemble", max_time="3 parsecs"),
+            "Strategy 'p': max_time",
+        ),
         (
             lambda: Strategy(name="p", kind="kernel", pretraining="a", finetuning={"dtype": "x"}),
             "unknown key 'dtype'; expected some of kernel_features",

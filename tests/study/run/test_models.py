@@ -18,7 +18,7 @@ STRATEGIES = [
     Strategy(name="scratch"),
     Strategy(name="finetuned", pretraining=MODEL),
     Strategy(name="frozen", pretraining=MODEL, kind="kernel"),
-    Strategy(name="blend", pretraining=MODEL, kind="ensemble", time_budget=5),
+    Strategy(name="blend", pretraining=MODEL, kind="ensemble", max_time="5min"),
 ]
 
 
