@@ -1,6 +1,6 @@
 """Labels of atoms: one array for each crystal, checked and joined."""
 
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Iterable, Mapping, Sequence, Set, Sized
 from typing import Any
 
 import numpy as np
@@ -83,7 +83,7 @@ def atom_rows(name: str, y: Any) -> Sequence[Any]:
             f"{name} is of type {type(y).__name__}; with target='atom' pass one of its columns of "
             f"atoms ({', '.join(y.atom_info) or 'it has none'}): {name}.per_atom(name)."
         )
-    is_sequence = hasattr(y, "__len__") and getattr(y, "ndim", 1) > 0
+    is_sequence = isinstance(y, Sized) and getattr(y, "ndim", 1) > 0
     if not is_sequence or isinstance(y, (str, bytes, Mapping, Set)) or hasattr(y, "columns"):
         raise TypeError(f"{name} is of type {type(y).__name__}; expected {EXPECTED}.")
     return list(y)

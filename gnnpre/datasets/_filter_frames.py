@@ -1,6 +1,6 @@
 """Leave out frames far from equilibrium."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set, Sized
 from numbers import Real
 from typing import Any, TypeVar
 
@@ -67,7 +67,7 @@ def filter_frames(
     _check_limit("max_stress", max_stress, "eV/Å^3")
     if not isinstance(labels, FrameLabels):
         raise TypeError(f"labels must be FrameLabels; got {type(labels).__name__}.")
-    if not hasattr(structures, "__len__") or isinstance(structures, (dict, set)):
+    if not isinstance(structures, Sized) or isinstance(structures, (Mapping, Set)):
         raise TypeError(f"structures must be Crystals or a list; got {type(structures).__name__}.")
     if len(structures) != len(labels):
         raise ValueError(f"There are {len(structures)} structures and {len(labels)} labels.")

@@ -68,6 +68,9 @@ def test_arguments_that_do_not_fit():
         filter_frames(["a"], labels)
     with pytest.raises(TypeError, match="labels must be FrameLabels; got list"):
         filter_frames(["a"], [1.0])
+    for structures in (list, {"a": 1, "b": 2}, {"a", "b"}, iter(["a", "b"])):
+        with pytest.raises(TypeError, match="structures must be Crystals or a list; got"):
+            filter_frames(structures, labels)
 
 
 @pytest.mark.parametrize("value", [0, -1.0, float("nan"), "a", True, [1.0], 1j])

@@ -212,5 +212,8 @@ def _label(func: Callable[..., Any], arguments: dict[str, Any]) -> str:
 
 
 def _size(value: Any) -> str:
-    length = f" of {len(value)}" if hasattr(value, "__len__") else ""
+    try:
+        length = f" of {len(value)}"
+    except TypeError:  # numbers, classes and arrays without dimensions
+        length = ""
     return f"{type(value).__name__}{length}"

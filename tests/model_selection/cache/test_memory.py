@@ -266,6 +266,15 @@ def test_decorators_and_ignored_arguments(memory):
     assert not double.check_call_in_cache(4)
 
 
+def test_arguments_without_a_length(memory):
+    @memory.cache
+    def double(x):
+        return 2 * x
+
+    assert double(np.array(2.0)) == double(np.array(2.0)) == 4.0
+    assert "double(ndarray)" in memory.entries()[0].label
+
+
 def test_entries_and_clear(data, memory, tmp_path):
     assert memory.entries() == []
     make_pipeline(EAD(4.0, pooling="mean"), Ridge(), memory=memory).fit(*data)
