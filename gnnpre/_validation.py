@@ -68,13 +68,13 @@ def check_number(
         If the value is something else; the message names the parameter and the range.
     """
     number = _as_finite(value, Integral if integer else Real)
-    if isinstance(value, Integral) and number is not None and not -(2**63) <= int(value) < 2**63:
-        hint = "" if integer else f"; as a number write {float(value):g}"
-        raise ValueError(f"{name}={value!r} does not fit into an integer of 64 bits{hint}.")
     if number is not None:
         above = number >= low if low_included else number > low
         below = number <= high if high_included else number < high
         if above and below:
+            if isinstance(value, Integral) and not -(2**63) <= int(value) < 2**63:
+                hint = "" if integer else f"; as a number write {float(value):g}"
+                raise ValueError(f"{name}={value!r} does not fit into an integer of 64 bits{hint}.")
             return
     noun = "an int" if integer else "a number"
     bound = f"{'>=' if low_included else '>'} {low:g}"
