@@ -61,6 +61,6 @@ def assert_close(result: np.ndarray, expected: np.ndarray, tolerance: float) -> 
     scale = np.abs(expected).max(axis=0, keepdims=True)
     assert np.isfinite(result).all()
     excess = np.abs(result - expected) - tolerance * scale
-    # What vanishes by symmetry is noise.
+    # What vanishes by symmetry is noise, which depends on the order of the neighbours.
     column = excess.max(axis=0).argmax()
-    assert (excess <= 1e-14).all(), f"column {column}: {result[:, column]}, {expected[:, column]}"
+    assert (excess <= 1e-13).all(), f"column {column}: {result[:, column]}, {expected[:, column]}"
