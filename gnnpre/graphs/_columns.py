@@ -122,7 +122,10 @@ def check_blocks(blocks: Any, block_type: type) -> list[Any]:
     expected = f"expected a list of {block_type.__name__}"
     if isinstance(blocks, (str, bytes, Mapping, block_type)) or not hasattr(blocks, "__iter__"):
         raise TypeError(f"blocks is of type {type(blocks).__name__}; {expected}.")
-    items = list(blocks)
+    try:
+        items = list(blocks)
+    except TypeError as error:  # an array or a tensor without dimensions
+        raise TypeError(f"blocks is of type {type(blocks).__name__}; {expected}.") from error
     if not items:
         raise ValueError("blocks is empty: there is nothing to concatenate.")
     for position, item in enumerate(items):

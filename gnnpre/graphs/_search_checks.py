@@ -53,14 +53,18 @@ def _check_vectors(crystals: Crystals) -> None:
 
 def _check_regular(crystals: Crystals) -> None:
     volume = np.abs(np.linalg.det(crystals.cell))
-    product = np.sqrt(np.einsum("nij,nij->ni", crystals.cell, crystals.cell)).prod(axis=1)
+    lengths = np.sqrt(np.einsum("nij,nij->ni", crystals.cell, crystals.cell))
+    product = lengths.prod(axis=1)
     # Of a crystal that is periodic in fewer directions these vectors alone count: the others may
     # be anything, zero too.
     for row in np.flatnonzero(~crystals.pbc.all(axis=1)).tolist():
         periodic = crystals.cell[row][crystals.pbc[row]]
         volume[row] = np.prod(np.linalg.svd(periodic, compute_uv=False))
         product[row] = np.linalg.norm(periodic, axis=1).prod()
-    bad = np.flatnonzero(~(volume > SINGULAR_CELL * product))
+    # Beside a vector of no length the volume is rounding error, which may exceed a product of zero.
+    longest = np.where(crystals.pbc, lengths, 0.0).max(axis=1, keepdims=True)
+    vanishes = (lengths <= SINGULAR_CELL * longest) & crystals.pbc
+    bad = np.flatnonzero(~(volume > SINGULAR_CELL * product) | vanishes.any(axis=1))
     if len(bad):
         raise ValueError(
             f"{name_crystal(bad[0], crystals.ids)}: its cell is singular along its periodic "

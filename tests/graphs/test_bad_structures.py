@@ -172,6 +172,7 @@ def test_cell_that_is_not_finite(refuses, value):
         ([[3, 0, 0], [3, 0, 0], [0, 0, 3]], True),
         ([[3, 0, 0], [-6, 0, 0], [0, 0, 3]], [True, True, False]),
         ([[1, 2, 3], [4, 5, 6], [7, 8, 9]], True),
+        ([[0, 0, 0], [-0.4533, 1.8553, 0], [-0.5306, 0.4322, 2.1202]], [True, True, False]),
     ],
 )
 def test_cell_singular_along_a_periodic_direction(refuses, cell, pbc):

@@ -165,7 +165,7 @@ def test_concatenate(crystals):
         Crystals.concatenate([])
 
 
-@pytest.mark.parametrize("blocks", ["ab", 3, {"a": 1}, int])
+@pytest.mark.parametrize("blocks", ["ab", 3, {"a": 1}, int, np.array(1.0)])
 def test_blocks_of_other_types_are_refused(crystals, blocks):
     graphs = StructureToGraph(cutoff=3.0).fit_transform(crystals)
     labels = FrameLabels(crystals.n_atoms)
