@@ -4,6 +4,7 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._array_likes import to_numpy
 from gnnpre._labels import as_floats, as_labels
 from gnnpre._validation import check_choice, check_text
 
@@ -206,20 +207,22 @@ class EmbeddingMapDisplay:
         coordinates = np.asarray(self.coordinates)
         size = float(np.clip(4000 / len(coordinates), 3, 25))
         style: dict[str, Any] = {"s": size, "linewidths": 0, "alpha": 0.8}
-        if self.values is not None and _is_text(self.values):
-            self._plot_classes(axes, coordinates, style)
-        elif self.values is None:
+        if self.values is None:
             self.points_ = axes.scatter(*coordinates.T, color=BLUE, **style)
         else:
-            self._plot_values(axes, coordinates, style)
+            values = to_numpy("values", self.values, len(coordinates))
+            plot = self._plot_classes if _is_text(values) else self._plot_values
+            plot(axes, coordinates, values, style)
         axes.set_xlabel(self.axis_labels[0])
         axes.set_ylabel(self.axis_labels[1])
         axes.set(xticks=[], yticks=[])
         self.ax_, self.figure_ = axes, axes.figure
         return self
 
-    def _plot_classes(self, axes: Any, coordinates: np.ndarray, style: dict[str, Any]) -> None:
-        classes, codes = np.unique(np.asarray(self.values).astype(str), return_inverse=True)
+    def _plot_classes(
+        self, axes: Any, coordinates: np.ndarray, values: np.ndarray, style: dict[str, Any]
+    ) -> None:
+        classes, codes = np.unique(values.astype(str), return_inverse=True)
         colors = np.array([COLORS[code % len(COLORS)] for code in range(len(classes))])
         self.points_ = axes.scatter(*coordinates.T, c=colors[codes], **style)
         # Empty series, for the legend alone.
@@ -227,10 +230,12 @@ class EmbeddingMapDisplay:
             axes.scatter([], [], color=color, label=plain(name))
         axes.legend(frameon=False, title=plain(self.value_label) or None)
 
-    def _plot_values(self, axes: Any, coordinates: np.ndarray, style: dict[str, Any]) -> None:
+    def _plot_values(
+        self, axes: Any, coordinates: np.ndarray, values: np.ndarray, style: dict[str, Any]
+    ) -> None:
         from matplotlib import colormaps
 
-        values = np.asarray(self.values, dtype=float)
+        values = values.astype(float)
         missing = np.isnan(values)
         # Grey points lie below: they have no value to hide.
         axes.scatter(*coordinates[missing].T, color=GREY, **{**style, "alpha": 0.3})
@@ -255,7 +260,7 @@ class EmbeddingMapDisplay:
 
 def _is_text(values: Any) -> bool:
     """Return whether values are labels of classes: text, or truth values."""
-    array = np.asarray(values)
+    array = to_numpy("values", values, None)
     return array.dtype.kind in "USb" or isinstance(next(iter(array.flat), None), str)
 
 

@@ -6,6 +6,7 @@ import matplotlib
 import numpy as np
 import pandas as pd
 import pytest
+import torch
 from ase.build import bulk
 from matplotlib import pyplot
 from sklearn.compose import TransformedTargetRegressor
@@ -268,6 +269,13 @@ def test_map_colours_numbers_classes_and_missing_values(model, data):
     classes = np.where(y > np.median(y), "hard", "soft")
     legend = EmbeddingMapDisplay.from_estimator(model, X, classes).ax_.get_legend()
     assert [text.get_text() for text in legend.get_texts()] == ["hard", "soft"]
+
+
+def test_map_takes_tensors_that_are_being_trained():
+    values = torch.arange(4.0, requires_grad=True)
+    display = EmbeddingMapDisplay.from_embeddings(torch.eye(4).requires_grad_(), values)
+    again = EmbeddingMapDisplay(display.coordinates, values).plot()
+    np.testing.assert_array_equal(again.points_.get_array(), [0.0, 1.0, 2.0, 3.0])
 
 
 def test_map_refuses_too_few_crystals_and_an_absent_umap(monkeypatch):
