@@ -134,6 +134,8 @@ class Runner:
         }
 
     def _fail(self, job: Job, error: str, trace: str) -> None:
+        # Records are published: paths in them start at the folder of the run.
+        error, trace = (text.replace(str(self.folder.root), ".") for text in (error, trace))
         self.failed[job.key] = error
         failure = {"key": job.key, "job": job.describe(), "error": error, "traceback": trace}
         write_json(self.folder.failure(job.key), {**failure, "finished": now()})

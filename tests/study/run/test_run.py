@@ -207,6 +207,16 @@ def test_failed_job_is_described_and_the_others_go_on(alloys, tmp_path):
     assert read_results(tmp_path).failures[0].key == key
 
 
+def test_failure_shows_no_path_of_the_machine(alloys, tmp_path, monkeypatch):
+    def fails(*_):
+        raise ValueError(f"{tmp_path / 'checkpoints' / 'a'} is damaged")
+
+    study = bare(alloys, estimators={"lucky": Recipe(make=constant)})
+    monkeypatch.setattr(DummyRegressor, "fit", fails)
+    (error,) = run_study(study, tmp_path, only=["lucky"]).failed.values()
+    assert error == "ValueError: ./checkpoints/a is damaged"
+
+
 def test_failure_goes_when_its_job_succeeds(alloys, tmp_path, monkeypatch):
     study = bare(alloys, estimators={"lucky": Recipe(make=constant)})
     monkeypatch.setattr(DummyRegressor, "fit", lambda *_: 1 / 0)
