@@ -100,7 +100,7 @@ def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If there are as many columns neither in ``y`` nor in its place one, or none is ``target``.
+        If ``y`` and the predictions differ in their columns, or no column is ``target``.
     """
     values = as_floats("y_pred", predicted)
     if values.ndim == 1:
