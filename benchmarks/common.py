@@ -130,7 +130,7 @@ def revision(name: str, script: Path, payload: Any = None) -> Iterator[Peer]:
 
 def serve(make_contenders: Callable[[], dict[str, Callable]]) -> None:
     """Answer the questions of a :class:`Peer`: one line of JSON each, on stdin and stdout."""
-    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is no answer
+    answers, sys.stdout = sys.stdout, sys.stderr  # what libraries print is not an answer
     contenders = make_contenders()
     print(json.dumps(versions()), file=answers, flush=True)
     for line in sys.stdin:

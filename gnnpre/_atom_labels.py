@@ -35,7 +35,7 @@ def join_atom_labels(name: str, y: Any, n_atoms: np.ndarray) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If the length of ``y`` or of one of its arrays does not fit, or a value is no finite
+        If the length of ``y`` or of one of its arrays does not fit, or a value is not a finite
         number; the message names the row.
     """
     rows, n = atom_rows(name, y), len(n_atoms)

@@ -28,7 +28,7 @@ OPENMP_FLAGS = ("-fopenmp",), ("-fopenmp-simd",)
 #: Flags for this very processor; the first that the compiler accepts.
 NATIVE_FLAGS = ("-march=native", "-mprefer-vector-width=512"), ("-mcpu=native",), ()
 
-#: Limits for a command that is no compiler: CC may name anything.
+#: Limits for a command that is not a compiler: CC may name anything.
 COMPILE_SECONDS = 180.0
 PROBE_SECONDS = 30.0
 OUTPUT_BYTES = 2_000_000
@@ -123,7 +123,7 @@ def _compiler() -> tuple[str, ...]:
     try:
         command = tuple(shlex.split(text))
     except ValueError as error:
-        raise CompilerError(f"CC={text!r} is no command: {error}") from error
+        raise CompilerError(f"CC={text!r} is not a command: {error}") from error
     if command:
         return command
     for name in ("cc", "gcc", "clang"):

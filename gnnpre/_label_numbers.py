@@ -71,7 +71,7 @@ def _numbers_of_objects(
 
 
 def _problem(item_type: type, allow_bool: bool) -> str | None:
-    """Return why values of a type are no numbers, None for numbers and missing values."""
+    """Return why values of a type are not numbers, None for numbers and missing values."""
     if item_type.__name__ in MISSING_TYPES:  # first: pandas.NaT is a date as well
         return None
     for problem, (types, _) in NOT_NUMBERS.items():
@@ -100,7 +100,7 @@ def _not_numbers(
     problem: str,
     n_dims: tuple[int, ...] | None,
 ) -> ValueError:
-    """Return the error about values that are no numbers."""
+    """Return the error about values that are not numbers."""
     hint = NOT_NUMBERS[problem][1] if problem in NOT_NUMBERS else "Expected numbers."
     first, n_rows = "", len(rows)
     noun = {"object": "other objects", "list": "lists"}.get(problem, problem)
@@ -108,7 +108,7 @@ def _not_numbers(
         # One "12 GPa" makes text of a whole column of a CSV file: that row is the one to name.
         unreadable = np.array([row for row in rows if not _is_number_text(array[row])], dtype=int)
         if 0 < len(unreadable) < len(rows):
-            noun, rows = f"text, of which {len(unreadable)} are no numbers", unreadable
+            noun, rows = f"text, of which {len(unreadable)} are not numbers", unreadable
     if len(rows):
         item = np.ravel(array[rows[0]])
         example = array[rows[0]] if array.ndim == 1 else item[0]

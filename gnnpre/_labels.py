@@ -60,7 +60,7 @@ def as_floats(
     Raises
     ------
     TypeError
-        If ``values`` is no array-like: a dict, a set, an iterator, a text or a sparse matrix.
+        If ``values`` is not an array-like: a dict, a set, an iterator, a text or a sparse matrix.
     ValueError
         If the shape does not fit, or a value is a bool, text, complex number, date, infinite or
         too large; the message names the rows.
@@ -104,7 +104,7 @@ def as_labels(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarra
     Raises
     ------
     TypeError
-        If ``values`` is no array-like.
+        If ``values`` is not an array-like.
     ValueError
         If the shape does not fit, or a label is missing; the message names the rows.
 
@@ -145,7 +145,7 @@ def label_codes(name: str, values: Any, *, n_rows: int | None = None) -> np.ndar
     Raises
     ------
     TypeError
-        If ``values`` is no array-like, or a label is not hashable.
+        If ``values`` is not an array-like, or a label is not hashable.
     ValueError
         If the shape does not fit, or a label is missing; the message names the rows.
 

@@ -47,7 +47,7 @@ def check_number(
     low_included: bool = False,
     high_included: bool = True,
 ) -> None:
-    """Raise ValueError for a value that is no finite number (or int) between ``low`` and ``high``.
+    """Check that a value is a finite number (or int) between ``low`` and ``high``.
 
     Parameters
     ----------
@@ -96,7 +96,7 @@ def _as_finite(value: Any, number_type: type) -> float | None:
 
 
 def check_text(name: str, value: Any) -> None:
-    """Raise TypeError for a value that is no str."""
+    """Raise TypeError for a value that is not a str."""
     if not isinstance(value, str):
         raise TypeError(f"{name}={value!r:.60} is of type {type(value).__name__}; expected a str.")
 
@@ -200,7 +200,7 @@ def check_random_state(name: str, value: Any) -> None:
     Raises
     ------
     ValueError
-        If it is no int in range, ``RandomState`` or None.
+        If it is not an int in range, ``RandomState`` or None.
     """
     if value is None or isinstance(value, np.random.RandomState) or value is np.random:
         return

@@ -78,7 +78,7 @@ def test_bools_are_numbers_where_the_caller_says_so():
         ([1.0, "1.5"], r"1 of 2 rows hold text, the first at row 1 \('1.5'\).*pandas.to_numeric"),
         (
             ["1.5", "0.2 GPa"],
-            r"2 of 2 rows hold text, of which 1 are no numbers, .* row 1",
+            r"2 of 2 rows hold text, of which 1 are not numbers, .* row 1",
         ),
         (pd.Series(["a", 1.0]), r"1 of 2 rows hold text, the first at row 0"),
         ([[1.0, "a"], [1.0, "b"]], r"2 of 2 rows hold text, the first at rows 0, 1"),

@@ -161,7 +161,7 @@ def test_column_transformer_over_a_table_with_a_column_of_structures(data):
 
 
 def test_column_transformer_refuses_graphs(data):
-    """Graphs are no columns: they go through a pipeline, not beside others."""
+    """Graphs are not columns: they go through a pipeline, not beside others."""
     table = pd.DataFrame({"structure": data.structures})
     columns = ColumnTransformer([("graphs", StructureToGraph(cutoff=4.0), "structure")])
     with pytest.raises(ValueError, match="should be 2D"):

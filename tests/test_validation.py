@@ -1,4 +1,4 @@
-"""Checks of paths, wherever a path comes in, and of single values that are no containers."""
+"""Checks of paths, wherever a path comes in, and of single values that are not containers."""
 
 import numpy as np
 import pandas as pd

@@ -29,7 +29,7 @@ def main() -> None:
     np.testing.assert_array_equal(predicted, serial.predict(table))
     # An empty array as an example of predictions: dask-ml would predict rows of zeros otherwise.
     parallel = ParallelPostFit(search.best_estimator_, predict_meta=np.empty(0)).fit(table, y)
-    # Structures are no text, into which Dask turns columns of objects.
+    # Structures are not text, into which Dask turns columns of objects.
     with dask.config.set({"dataframe.convert-string": False, "scheduler": "threads"}):
         joined = parallel.predict(dataframe.from_pandas(table, npartitions=3)).compute()
     np.testing.assert_allclose(joined, predicted, rtol=1e-5)

@@ -171,7 +171,7 @@ def parameters_of(estimator: type, options: dict[str, Any], reason: str) -> dict
         is_default = context.get_parameter_source(name) in (ParameterSource.DEFAULT, None)
         if name not in accepted and not is_default:
             raise click.UsageError(
-                f"--{name.replace('_', '-')} is no parameter of {estimator.__name__}, which "
+                f"--{name.replace('_', '-')} is not a parameter of {estimator.__name__}, which "
                 f"{reason} trains: leave it out."
             )
     return {name: value for name, value in options.items() if name in accepted}

@@ -85,7 +85,7 @@ def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, An
         return (*read_parquet(source), 0)
     if not Path(source).is_file():
         raise click.UsageError(
-            f"{source} is no file; --objective forces expects one with energies, forces or "
+            f"{source} is not a file; --objective forces expects one with energies, forces or "
             "stresses, such as extended XYZ, a trajectory of ASE or Parquet."
         )
     return (*read_frames(source), 0)

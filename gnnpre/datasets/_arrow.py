@@ -56,7 +56,7 @@ def flat_symbols(column: Any) -> np.ndarray:
     Raises
     ------
     ValueError
-        If a symbol is no chemical element.
+        If a symbol is not a chemical element.
     """
     import pyarrow as pa
 

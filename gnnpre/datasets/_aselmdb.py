@@ -129,7 +129,7 @@ def iterate_aselmdb(path: Path, index: slice) -> Iterator[tuple[Crystals, FrameL
                 yield _read_block(transaction, rows[start : start + _BLOCK_ROWS], path)
     except lmdb.Error as error:
         raise ValueError(
-            f"{path} cannot be read ({error}): it is no aselmdb file, or damaged."
+            f"{path} cannot be read ({error}): it is not an aselmdb file, or damaged."
         ) from error
 
 
@@ -152,7 +152,9 @@ def _row_numbers(transaction: Any, path: Path) -> list[int]:
     deleted = transaction.get(b"deleted_ids")
     hidden = [] if deleted is None else _decode(deleted, "deleted_ids", path)
     if not isinstance(hidden, list) or not all(type(number) is int for number in hidden):
-        raise ValueError(f"{path} has deleted_ids that are no list of row numbers: it is damaged.")
+        raise ValueError(
+            f"{path} has deleted_ids that are not a list of row numbers: it is damaged."
+        )
     last = numbers[-1] if numbers else 0
     n_lost = last - len({*numbers, *(number for number in hidden if 1 <= number <= last)})
     if n_lost > 0:

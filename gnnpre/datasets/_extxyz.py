@@ -22,7 +22,7 @@ from ._frame_blocks import FrameBlock
 __all__ = ["iterate_extxyz"]
 
 _BLOCK_ATOMS = 16384
-_LONGEST_LINE = 2**24  # characters; a longer line is no extended XYZ and might never end
+_LONGEST_LINE = 2**24  # characters; a longer line is not extended XYZ and might never end
 _CHUNK = 2**20  # characters
 _MOST_DIGITS = 9  # of a number of atoms
 _RESERVED = ("lattice", "properties", "pbc")
@@ -112,7 +112,7 @@ def _bounded_lines(stream: TextIO, path: Path) -> Iterator[str]:
         yield from lines
         if len(tail) > _LONGEST_LINE:
             raise ValueError(
-                f"{path} has a line of more than {_LONGEST_LINE} characters: it is no extended XYZ."
+                f"{path} has a line of over {_LONGEST_LINE} characters: it is not extended XYZ."
             )
     if tail:
         yield tail
@@ -234,6 +234,6 @@ def _parse_pbc(value: Any) -> np.ndarray:
 
 def _invalid_frame(frame: _RawFrame, path: Path, error: Exception) -> ValueError:
     return ValueError(
-        f"Frame {frame.number} of {path} is no valid extended XYZ: {error}. Correct that frame, or "
-        "pass format= if the file is of another format."
+        f"Frame {frame.number} of {path} is not valid extended XYZ: {error}. Correct that frame, "
+        "or pass format= if the file is of another format."
     )

@@ -11,7 +11,7 @@ __all__ = ["AtomColumns", "ColumnLayout", "parse_layout"]
 
 _DEFAULT = "species:S:1:pos:R:3"
 _MOST_COLUMNS = 10_000
-_SYMBOL_LENGTH = 8  # characters; longer texts are no symbols, and loadtxt would cut them
+_SYMBOL_LENGTH = 8  # characters; longer texts are not symbols, and loadtxt would cut them
 _TYPES = {"R": np.float64, "I": np.int64, "L": "U5", "S": f"U{_SYMBOL_LENGTH}"}
 # Names of the columns that every frame needs, in any case.
 _SYMBOLS = {"species", "symbols", "symbol", "element", "elements"}
@@ -209,5 +209,5 @@ def _atomic_number(symbol: str) -> int:
         return int(symbol)
     name = {"D": "H", "T": "H"}.get(symbol, symbol.capitalize())
     if name not in atomic_numbers:
-        raise ValueError(f"{symbol!r} is no chemical element")
+        raise ValueError(f"{symbol!r} is not a chemical element")
     return int(atomic_numbers[name])

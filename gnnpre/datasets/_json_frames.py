@@ -109,7 +109,7 @@ def gather_frames(
     Raises
     ------
     ValueError
-        If an item is no frame (the message has its number), or there are none.
+        If an item is not a frame (the message has its number), or there are none.
     """
     blocks: list[tuple[Crystals, FrameLabels]] = []
     pending: list[FrameRecord] = []

@@ -68,7 +68,7 @@ def _parse(text: bytes, path: Path, number: int) -> Any:
     try:
         return parse_json(text)
     except ValueError as error:
-        raise ValueError(f"Item {number} of {path} is no JSON ({error}).") from error
+        raise ValueError(f"Item {number} of {path} is not JSON ({error}).") from error
 
 
 def _split(

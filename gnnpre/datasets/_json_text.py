@@ -24,7 +24,7 @@ def parse_json(text: str | bytes) -> Any:
     Raises
     ------
     ValueError
-        If it is no JSON, or nested too deeply.
+        If it is not JSON, or nested too deeply.
     """
     try:
         return orjson.loads(text)

@@ -172,12 +172,13 @@ def _load_table(path: Path) -> dict[str, Any]:
     try:
         table = parse_json(raw)
     except ValueError as error:
-        raise ValueError(f"{path} is no JSON ({error}); MatBench's files are .json.gz.") from error
+        raise ValueError(f"{path} is not JSON ({error}); MatBench's files are .json.gz.") from error
     del raw
     if not isinstance(table, dict) or not {"index", "columns", "data"} <= set(table):
         raise ValueError(
-            f"{path} is no table in MatBench's format: it should have the keys 'index', 'columns' "
-            f"and 'data', as DataFrame.to_json(orient='split') writes; it is {_summary(table)}."
+            f"{path} is not a table in MatBench's format: it should have the keys 'index', "
+            f"'columns' and 'data', as DataFrame.to_json(orient='split') writes; it is "
+            f"{_summary(table)}."
         )
     _check_rows(table, path)
     return table

@@ -31,7 +31,7 @@ def check_paths(name: str, value: Any, suffix: str | None = None) -> list[Path]:
     Raises
     ------
     TypeError, ValueError
-        If the value is no path, or there are no files.
+        If the value is not a path, or there are no files.
     """
     if isinstance(value, (str, os.PathLike)):
         path = Path(value)

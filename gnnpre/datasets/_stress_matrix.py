@@ -12,7 +12,7 @@ _SIX_NUMBERS = {
     "ase": ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1)),
     "vasp": ((0, 1, 2, 0, 1, 2), (0, 1, 2, 1, 2, 0)),
 }
-_ASYMMETRY = 0.02  # of the largest component: more is no rounding
+_ASYMMETRY = 0.02  # of the largest component: more is not rounding
 
 
 def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -> np.ndarray:

@@ -40,8 +40,8 @@ def arrays_from_cell(cell: Any) -> StructureArrays:
     if hasattr(cell, "sites") or hasattr(cell, "arrays"):
         return arrays_from_object(cell)
     raise ValueError(
-        f"{str(cell)[:40]!r} of type {type(cell).__name__} is no structure; expected a dict, its "
-        "JSON, or the text of a CIF or POSCAR file"
+        f"{str(cell)[:40]!r} of type {type(cell).__name__} is not a structure; expected a dict, "
+        "its JSON, or the text of a CIF or POSCAR file"
     )
 
 
@@ -59,7 +59,7 @@ def arrays_from_text(text: str) -> StructureArrays:
     if text.count("\n") >= 5:
         return arrays_from_poscar(text)
     raise ValueError(
-        f"{text[:40]!r} is no structure; expected JSON, or the text of a CIF or POSCAR file"
+        f"{text[:40]!r} is not a structure; expected JSON, or the text of a CIF or POSCAR file"
     )
 
 

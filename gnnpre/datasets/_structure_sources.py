@@ -89,7 +89,7 @@ def _listed(paths: Iterable[Any], pattern: str = "the list") -> list[SourceFile]
 
 
 def _in_folder(folder: Path, shown: str) -> list[SourceFile]:
-    # Hidden files, such as those of macOS beside an archive's own, are no structures.
+    # Hidden files, such as those of macOS beside an archive's own, are not structures.
     files = sorted(
         path
         for path in folder.rglob("*")

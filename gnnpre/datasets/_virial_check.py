@@ -30,7 +30,7 @@ def warn_of_contradicting_virials(
     blocks : sequence of FrameBlock
         The frames.
     stresses : sequence of ndarray of shape (n, 3, 3)
-        Their stresses in eV/Å^3, as read from an entry that is no virial.
+        Their stresses in eV/Å^3, as read from an entry that is not a virial.
     cells : sequence of ndarray of shape (n, 3, 3)
         Their cells in Å.
     stress_of : callable

@@ -59,7 +59,7 @@ def written_columns(
     Raises
     ------
     TypeError, ValueError
-        If targets are no table, a name is reserved, or a length differs.
+        If targets are not a table, a name is reserved, or a length differs.
     """
     columns = {} if crystals.ids is None else {id_name: crystals.ids}
     info = {} if labels is None else labels.info

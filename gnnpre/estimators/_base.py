@@ -276,7 +276,7 @@ class CrystalEstimator(IndexedTransformerMixin, SaveMixin, BaseEstimator):
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()
-        # Crystals are no table: scikit-learn then checks no columns.
+        # Crystals are not a table: scikit-learn then checks no columns.
         tags.input_tags.two_d_array = False
         tags.non_deterministic = False
         return tags

@@ -76,7 +76,7 @@ def checked_members(members: Any) -> list[tuple[str, Any]]:
     Raises
     ------
     TypeError, ValueError
-        If they are no pairs, or their names are not all different.
+        If they are not pairs, or their names are not all different.
     """
     try:
         pairs = [(str(name), member) for name, member in members]

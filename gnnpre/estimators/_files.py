@@ -41,7 +41,7 @@ __all__ = [
     "saved_parameters",
 ]
 
-# Prefix of the arrays that are no weights of the network.
+# Prefix of the arrays that are not weights of the network.
 ARRAYS = "arrays"
 REMEDY = "It was written by another version of gnnpre, or changed: save it again."
 # Parameters that name files of whoever saved the model; nested ones (pretraining__...) too.
@@ -218,7 +218,7 @@ def _check_record(config: Mapping[str, Any]) -> None:
             raise ValueError(f"{name}={config[name]!r}; expected an object")
     history = config["history"]
     if not isinstance(history, list) or not all(isinstance(row, dict) for row in history):
-        raise ValueError("history is no list of objects")
+        raise ValueError("history is not a list of objects")
 
 
 def mark_paths(parameters: dict[str, Any]) -> dict[str, Any]:

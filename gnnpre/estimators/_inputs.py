@@ -163,7 +163,7 @@ def check_classes(y: Any, n_rows: int | None = None) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If there are none, a label is missing, or they are no classes of one type.
+        If there are none, a label is missing, or they are not classes of one type.
     """
     if y is None:
         raise ValueError("This estimator requires y to be passed, but the target y is None.")
@@ -197,7 +197,7 @@ def check_sample_weight(sample_weight: Any, n_rows: int) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If the weights are no finite numbers of at least zero, or all zero.
+        If the weights are not finite numbers of at least zero, or all zero.
     """
     weights = as_floats(
         "sample_weight",
@@ -237,7 +237,7 @@ def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
     Raises
     ------
     ValueError, TypeError
-        If the weights are no finite numbers of at least zero, or all zero.
+        If the weights are not finite numbers of at least zero, or all zero.
     """
     if sample_weight is None:
         return targets

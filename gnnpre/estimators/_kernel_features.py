@@ -122,7 +122,7 @@ def as_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
     Raises
     ------
     ValueError, TypeError
-        If it is no table of finite numbers.
+        If it is not a table of finite numbers.
     """
     try:
         table: np.ndarray = validate_data(estimator, X, dtype=np.float64, reset=reset)

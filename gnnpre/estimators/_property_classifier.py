@@ -280,7 +280,7 @@ def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
     unknown = [label for label in class_weight if label not in classes.tolist()]
     if unknown:
         raise ValueError(
-            f"class_weight has a weight for {unknown[0]!r}, which is no label of y; it has "
+            f"class_weight has a weight for {unknown[0]!r}, which is not a label of y; it has "
             f"{classes.tolist()}."
         )
     return tuple(float(class_weight.get(label, 1.0)) for label in classes.tolist())

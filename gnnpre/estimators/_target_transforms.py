@@ -66,7 +66,7 @@ class TargetTransform:
     def from_state(cls, state: dict[str, Any]) -> "TargetTransform":
         """Return the fitted transformation that :meth:`to_state` described."""
         if state["name"] not in TRANSFORMS:
-            raise ValueError(f"{state['name']!r} is no transformation of a target")
+            raise ValueError(f"{state['name']!r} is not a transformation of a target")
         transform = cls(state["name"])
         transform._unit, transform._mean = float(state["unit"]), float(state["mean"])
         transform._std, transform.center_value = float(state["std"]), float(state["center_value"])

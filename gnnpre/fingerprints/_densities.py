@@ -59,7 +59,7 @@ def read_gpsp(path: str | Path) -> dict[int, AtomDensity]:
     try:
         lines = path.read_text(encoding="utf-8").splitlines()
     except UnicodeDecodeError as error:
-        raise ValueError(f"densities={str(path)!r} is no text file: {error}.") from error
+        raise ValueError(f"densities={str(path)!r} is not a text file: {error}.") from error
     densities: dict[int, AtomDensity] = {}
     block: list[tuple[int, list[str]]] = []
     for number, line in enumerate([*lines, "****"], start=1):  # the last block ends here too

@@ -60,7 +60,7 @@ def _check_data(number: int, data: Any) -> None:
         raise ValueError(f"data_list[{number}] has no {sorted(missing)}.")
     not_tensors = sorted(name for name in KEYS if not isinstance(data[name], Tensor))
     if not_tensors:
-        raise ValueError(f"data_list[{number}]: {not_tensors} are no tensors.")
+        raise ValueError(f"data_list[{number}]: {not_tensors} are not tensors.")
     # 2. shapes
     n_atoms, n_edges = data.z.numel(), data.edge_shift.shape[:1].numel()
     shapes = {"z": (n_atoms,), "pos": (n_atoms, 3), "edge_index": (2, n_edges)}

@@ -34,7 +34,7 @@ def parse_cifs(text: str) -> "tuple[list[Structure], list[str]]":
     Raises
     ------
     ValueError
-        If the text is no CIF, holds no structure, or a site that is no element.
+        If the text is not a CIF, holds no structure, or a site that is not an element.
     """
     from pymatgen.io.cif import CifParser
 
@@ -65,8 +65,8 @@ def _check_sites(block: dict[str, Any]) -> None:
         match = _TYPE_SYMBOL.fullmatch(symbol)
         if match is None or not _is_element(match[1]):
             raise ValueError(
-                f"site {row} has the type symbol {symbol!r}, which is no element. Correct it, or "
-                "remove the site if it is vacant"
+                f"site {row} has the type symbol {symbol!r}, which is not an element. Correct it, "
+                "or remove the site if it is vacant"
             )
 
 
@@ -104,7 +104,7 @@ def parse_poscar(text: str) -> "Structure":
     Raises
     ------
     ValueError
-        If the text is no POSCAR file, or does not name the elements.
+        If the text is not a POSCAR file, or does not name the elements.
     """
     from pymatgen.io.vasp import Poscar
     from pymatgen.io.vasp.inputs import BadPoscarWarning
@@ -120,4 +120,4 @@ def parse_poscar(text: str) -> "Structure":
                 "the numbers of atoms"
             ) from error
         except Exception as error:  # the parser raises anything
-            raise ValueError(f"the text is no POSCAR file: {error}") from error
+            raise ValueError(f"the text is not a POSCAR file: {error}") from error

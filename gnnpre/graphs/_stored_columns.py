@@ -85,9 +85,9 @@ def encode_index(index: Any) -> tuple[dict[str, Tensor], dict[str, Any] | None]:
         tensors, descriptions = encode_columns(levels, INDEX_PREFIX)
     except ValueError as error:
         raise ValueError(
-            f"The index of type {type(index).__name__} cannot be saved: its labels are no numbers, "
-            "strings or dates without a time zone. Use reset_index(drop=True) on the table before, "
-            "or set graphs.index = None."
+            f"The index of type {type(index).__name__} cannot be saved: its labels are not "
+            "numbers, strings or dates without a time zone. Use reset_index(drop=True) on the "
+            "table before, or set graphs.index = None."
         ) from error
     # pandas allows any hashable as a name, JSON does not.
     names = [name if isinstance(name, (str, int)) else None for name in index.names]

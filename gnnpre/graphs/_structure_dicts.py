@@ -59,7 +59,7 @@ def arrays_from_dict(content: Mapping[str, Any]) -> StructureArrays:
         if isinstance(content.get(wrapper), Mapping):
             return arrays_from_dict(content[wrapper])
     raise ValueError(
-        f"a dict with the keys {sorted(map(str, content))[:6]} is no structure; expected a "
+        f"a dict with the keys {sorted(map(str, content))[:6]} is not a structure; expected a "
         "pymatgen Structure (as_dict), ASE Atoms (todict), JARVIS atoms or OPTIMADE's names"
     )
 
@@ -159,7 +159,7 @@ def atomic_number(symbol: str) -> int:
     Raises
     ------
     ValueError
-        If it is no chemical element.
+        If it is not a chemical element.
     """
     from ase.data import atomic_numbers
 
@@ -167,7 +167,7 @@ def atomic_number(symbol: str) -> int:
     name = match[1] if match else ""
     number = atomic_numbers.get({"D": "H", "T": "H"}.get(name, name), 0)
     if number == 0:
-        raise ValueError(f"{symbol!r} is no chemical element")
+        raise ValueError(f"{symbol!r} is not a chemical element")
     return int(number)
 
 

@@ -47,7 +47,7 @@ def _load_json(text: str, name: str) -> Any:
     try:
         return json.loads(text)
     except (ValueError, RecursionError) as error:
-        raise ValueError(f"{name} is no valid JSON: {error}.") from error
+        raise ValueError(f"{name} is not valid JSON: {error}.") from error
 
 
 def _parse_file(text: str, name: str) -> Any:

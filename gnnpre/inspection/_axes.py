@@ -39,7 +39,7 @@ def with_unit(text: str, unit: str) -> str:
     Raises
     ------
     TypeError
-        If the unit is no text.
+        If the unit is not a string.
     """
     check_text("unit", unit)
     return f"{text} ({unit})" if unit else text

@@ -114,7 +114,7 @@ def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
 
 
 def _column_number(y: Any, n_columns: int, target: Any) -> int:
-    """Return the number of the column that ``target`` names or, where it is no name, numbers."""
+    """Return the number of the column that ``target`` names or, where it is not a name, numbers."""
     names = column_names(y)
     if target is None and n_columns == 1:
         return 0

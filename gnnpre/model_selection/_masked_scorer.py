@@ -74,7 +74,7 @@ def _scorer_by_name(name: str) -> Any:
         return get_scorer(name)
     except ValueError as error:
         raise ValueError(
-            f"metric={name!r} is no scorer of scikit-learn; expected a name such as "
+            f"metric={name!r} is not a scorer of scikit-learn; expected a name such as "
             "'neg_mean_absolute_error' or 'r2' (sklearn.metrics.get_scorer_names() lists all)."
         ) from error
 

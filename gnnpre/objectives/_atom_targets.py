@@ -102,7 +102,7 @@ class AtomTargets(Objective):
         Raises
         ------
         ValueError, TypeError
-            If ``y`` has another length, an array does not fit its crystal, or a value is no
+            If ``y`` has another length, an array does not fit its crystal, or a value is not a
             finite number within the bounds.
         """
         self.check_parameters()
@@ -164,7 +164,7 @@ class AtomModel(StandardizedModel):
         for number in np.unique(numbers):
             means[number - 1] = mean_and_spread(values[numbers == number])[0]
         spread = float(root_mean_square(values - means[numbers - 1]))
-        # Rounding of a constant is no spread.
+        # Rounding of a constant is not a spread.
         noise = 16 * np.finfo(np.float64).eps * np.abs(values).max()
         self.mean.copy_(torch.from_numpy(means))
         self.std.fill_(spread if spread > noise else 0.0)

@@ -175,7 +175,7 @@ class EmbeddingTargets(FeatureObjective):
         return [row if row.dtype == np.float32 else row.astype(np.float64) for row in rows]
 
     def saved_config(self) -> "EmbeddingTargets":
-        # Without a teacher that is no config of gnnpre: a file cannot store it.
+        # Without a teacher that is not a config of gnnpre: a file cannot store it.
         if isinstance(self.teacher, Registered):
             return self
         # Not clone: it would copy the weights of the teacher first.

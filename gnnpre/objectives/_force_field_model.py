@@ -152,7 +152,7 @@ class ForceFieldModel(ObjectiveModel):
         """Predict the share of each atom in the energy, reference included: ``(N,)`` in eV."""
         if not self.head.extensive:
             raise ValueError(
-                "The energy of this model is no sum over atoms: energies of atoms need "
+                "The energy of this model is not a sum over atoms: energies of atoms need "
                 "ForceField(readout='late', pooling='sum')."
             )
         with torch.no_grad():

@@ -236,7 +236,7 @@ def _check_entry(index: int, entry: Any) -> None:
     if not isinstance(name, str) or not name.isidentifier() or hasattr(nn.ModuleDict, name):
         raise ValueError(
             f"parts[{index}] has the name {name!r}; expected a word of letters, digits and _ that "
-            "is no method of torch's modules, such as 'forces'."
+            "is not a method of torch's modules, such as 'forces'."
         )
     if not isinstance(objective, Objective) or isinstance(objective, Mixture):
         raise TypeError(

@@ -81,7 +81,7 @@ class ObjectiveModel(nn.Module):
         Returns
         -------
         str
-            Such as ``"forces 0.12 eV/Å"``; empty if the term is no mean error in such a unit.
+            Such as ``"forces 0.12 eV/Å"``; empty if the term is not a mean error in such a unit.
         """
         return ""
 

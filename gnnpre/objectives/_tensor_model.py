@@ -86,7 +86,7 @@ class TensorModel(ObjectiveModel):
         means, _ = mean_and_spread(coordinates @ self.form.isotropic.T, sizes)
         residuals = coordinates - sizes[:, None] * (means @ self.form.isotropic)
         norms = np.linalg.norm(residuals, axis=1)
-        # Rounding of a constant is no spread.
+        # Rounding of a constant is not a spread.
         noise = 16 * np.finfo(np.float64).eps * np.abs(coordinates).max()
         spread = float(root_mean_square(norms))
         self.offset.copy_(torch.from_numpy(np.atleast_1d(means)))

@@ -148,7 +148,7 @@ class LeakKeys:
             if array.dtype != dtype or array.ndim != n_axes or len(array) != len(self):
                 raise ValueError(f"its leak keys have {name} of another type or length")
         if len(self.labels) > 16 or not all(isinstance(label, str) for label in self.labels):
-            raise ValueError("its leak keys have more than 16 labels, or labels that are no names")
+            raise ValueError("its leak keys have more than 16 labels, or labels that are not names")
         if (self.compositions[1:] < self.compositions[:-1]).any():
             raise ValueError("its leak keys are not sorted")
 

@@ -33,7 +33,7 @@ def check_classes(estimator: Any, data: CheckData) -> None:
         expect(list(model.classes_) == sorted(set(labels)), f"classes_ is {model.classes_}.")
         predicted = model.predict(data.structures)
         expect(predicted.shape == (len(data),), f"predictions have shape {predicted.shape}.")
-        expect(set(predicted) <= set(labels), f"predictions {set(predicted)} are no labels.")
+        expect(set(predicted) <= set(labels), f"predictions {set(predicted)} are not labels.")
 
 
 @structure_check(applies=_is_repeatable_classifier)
@@ -67,7 +67,7 @@ def check_probabilities(estimator: Any, data: CheckData) -> None:
 
 @structure_check("check_classifiers_regression_target", applies=is_classifier)
 def check_regression_target_refused(estimator: Any, data: CheckData) -> None:
-    """Labels that are no classes (fractions, NaN) are refused."""
+    """Labels that are not classes (fractions, NaN) are refused."""
     for y in (np.linspace(0.1, 9.7, len(data)), np.full(len(data), np.nan)):
         expect_error(partial(fitted, estimator, data.with_y(y)), f"y={y[:2]}...")
 

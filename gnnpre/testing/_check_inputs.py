@@ -71,7 +71,7 @@ def _expect_lengths(model: Any, structures: list[Any]) -> None:
 
 @structure_check("check_fit1d", "check_fit2d_predict1d")
 def check_bare_structure_refused(estimator: Any, data: CheckData) -> None:
-    """Check that a structure in place of a list is refused: its sites are no samples."""
+    """Check that a structure in place of a list is refused: its sites are not samples."""
     bare = data.structures[0]
     _expect_refused(estimator, data, {"a structure without a list around it": bare})
 

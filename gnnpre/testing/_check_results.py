@@ -85,8 +85,10 @@ def check_feature_names_out(estimator: Any, data: CheckData) -> None:
         return
     expect(hasattr(model, "get_feature_names_out"), "columns have no get_feature_names_out.")
     names = _names(model)
-    expect(isinstance(names, np.ndarray) and names.dtype == object, "names are no object array.")
-    expect(all(isinstance(name, str) for name in names), "names are no strings.")
+    expect(
+        isinstance(names, np.ndarray) and names.dtype == object, "names are not an object array."
+    )
+    expect(all(isinstance(name, str) for name in names), "names are not strings.")
     expect(len(set(names)) == len(names) == n_columns, f"{len(names)} names, {n_columns} columns.")
     piped = make_pipeline(seeded(estimator)).fit(data.structures, data.y)
     expect(list(_names(piped)) == list(names), "a pipeline has other names.")

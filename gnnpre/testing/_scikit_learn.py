@@ -12,7 +12,7 @@ from ._registry import STRUCTURE_CHECKS, Applies, always, is_no_pipeline, needs_
 __all__ = ["ARRAY_FREE", "LEFT_OUT", "scikit_learn_checks"]
 
 _NO_COLUMNS = "structures have no columns, dtype or memory layout"
-_ARRAY_API = "structures are no arrays of any library; only what is computed from them is"
+_ARRAY_API = "structures are not arrays of any library; only what is computed from them is"
 _CLUSTERS = "no clusterer takes structures: it comes after a transformer, as a step of a pipeline"
 _OUTLIERS = (
     "no outlier detector takes structures: it comes after a transformer, as a step of a pipeline"
@@ -64,10 +64,10 @@ LEFT_OUT: dict[str, str] = {
     "check_classifiers_multilabel_representation_invariance": _MULTILABEL,
     "check_clusterer_compute_labels_predict": _CLUSTERS,
     "check_clustering": _CLUSTERS,
-    "check_estimator": "is no check, but what runs them",
+    "check_estimator": "is not a check, but what runs them",
     "check_estimators_dtypes": _NO_COLUMNS,
     "check_fit_non_negative": "structures are neither negative nor positive",
-    "check_nonsquare_error": "structures are no kernel matrix, which the tag pairwise is for",
+    "check_nonsquare_error": "structures are not a kernel matrix, which the tag pairwise is for",
     "check_outlier_contamination": _OUTLIERS,
     "check_outlier_corruption": _OUTLIERS,
     "check_outliers_fit_predict": _OUTLIERS,
@@ -105,7 +105,7 @@ def scikit_learn_checks() -> dict[str, str]:
     >>> checks["check_fit_idempotent"]
     'twins: check_refit'
     >>> checks["check_nonsquare_error"]
-    'left out: structures are no kernel matrix, which the tag pairwise is for'
+    'left out: structures are not a kernel matrix, which the tag pairwise is for'
     """
     names = [
         name

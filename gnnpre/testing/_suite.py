@@ -157,7 +157,7 @@ def check_structure_estimator(
     TypeError
         If ``estimator`` is a class.
     ValueError
-        If a parameter is not as expected, or a name in ``expected_failed_checks`` is no check.
+        If a parameter is not as expected, or a name in ``expected_failed_checks`` is not a check.
 
     See Also
     --------
@@ -200,7 +200,7 @@ def check_names(expected: Mapping[str, str], array_free: Iterable[str]) -> None:
     known_names = {*array_free, *(check.name for check in STRUCTURE_CHECKS)}
     unknown = sorted(set(expected) - known_names)
     if unknown:
-        raise ValueError(f"expected_failed_checks names {unknown}, which are no checks.")
+        raise ValueError(f"expected_failed_checks names {unknown}, which are not checks.")
 
 
 def _try(name: str, check: Callable[[Any], None], estimator: Any, expected: bool) -> CheckResult:

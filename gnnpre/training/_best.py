@@ -37,7 +37,7 @@ class BestWeights:
             if valid_loss < self.loss:
                 self.loss, self.epoch, self.weights = valid_loss, epoch, snapshot()
             return
-        # The first epoch starts from random weights, which are no result.
+        # The first epoch starts from random weights, which are not a result.
         if self._previous is not None and train_loss < self.loss:
             self.loss, self.epoch, self.weights = train_loss, epoch - 1, self._previous
         self._previous = snapshot()

@@ -30,7 +30,7 @@ def check_callbacks(callbacks: Any, *, schedule: Any, has_validation: bool) -> l
     Raises
     ------
     TypeError
-        If an item is no skorch callback, or one that needs arrays.
+        If an item is not a skorch callback, or one that needs arrays.
     ValueError
         If a callback sets the learning rate beside the schedule, or monitors a validation loss
         that there is not.

@@ -51,7 +51,7 @@ class CrystalNet(NeuralNet):
             "criterion": _NoCriterion,
             "optimizer": torch.optim.AdamW,
             "train_split": None,
-            # skorch caches predictions as arrays for scoring callbacks; crystals are no arrays.
+            # skorch caches predictions as arrays for scoring callbacks; crystals are not arrays.
             "use_caching": False,
         }
         super().__init__(module, **{**defaults, **kwargs})

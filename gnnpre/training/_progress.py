@@ -25,9 +25,10 @@ class Progress:
     """Tell the user how a training goes.
 
     Nothing is printed for ``verbose=0``. For ``verbose=1`` it is a bar, or one line per epoch if
-    the output is no terminal; for ``verbose=2`` a table with the losses of all parts. Every epoch
-    is a message of level INFO of the logger ``gnnpre`` in any case. Lines name the fold, trial or
-    job of the training where it belongs to one, and show each term of the loss in its unit.
+    the output is not a terminal; for ``verbose=2`` a table with the losses of all parts. Every
+    epoch is a message of level INFO of the logger ``gnnpre`` in any case. Lines name the fold,
+    trial or job of the training where it belongs to one, and show each term of the loss in its
+    unit.
     """
 
     def __init__(

@@ -56,7 +56,7 @@ class PrivateRandomness(TorchDispatchMode):
         if seeded is not None:
             return seeded(*args, **{**arguments, "generator": generator})
         # Nothing but the lock keeps other trainings from drawing meanwhile, and nothing keeps
-        # threads that are no trainings of this package.
+        # threads that are not trainings of this package.
         with _as_global_state(generator):
             return func(*args, **arguments)
 

@@ -39,7 +39,7 @@ def process_timeout() -> timedelta:
     Raises
     ------
     ValueError
-        If the environment variable is no positive number.
+        If the environment variable is not a positive number.
     """
     text = os.environ.get("GNNPRE_PROCESS_TIMEOUT", str(DEFAULT_TIMEOUT))
     try:

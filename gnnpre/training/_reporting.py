@@ -27,7 +27,7 @@ class ReportEpoch(Callback):
         elif not self.monitor.startswith("valid_") or "valid_loss" in row:
             losses = [key for key in row if key.endswith("_loss") or key.startswith("valid_")]
             raise ValueError(
-                f"monitor={self.monitor!r} is no column of the history; expected one of "
+                f"monitor={self.monitor!r} is not a column of the history; expected one of "
                 f"{sorted(losses)}."
             )
 

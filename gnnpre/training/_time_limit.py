@@ -18,7 +18,7 @@ def seconds_of(max_time: Any) -> float | None:
     Raises
     ------
     ValueError
-        If it is no positive number of seconds and no such text.
+        If it is not a positive number of seconds, nor such text.
     """
     if max_time is None:
         return None

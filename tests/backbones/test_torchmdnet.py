@@ -164,7 +164,7 @@ class TestTorchMDNetItself:
             embedding = getattr(module.embedding, name).linear
             table = w[f"{published}.weight"]
             embedding.bias.data.zero_()
-            embedding.weight.data[:, : len(table) - 1] = table[1:].T  # row 0 is no element
+            embedding.weight.data[:, : len(table) - 1] = table[1:].T  # row 0 is not an element
         for layer_name, published in (("edge", "distance_proj"), ("combine", "combine")):
             keys = (f"neighbor_embedding.{published}.{name}" for name in ("weight", "bias"))
             put(getattr(module.embedding, layer_name), *(w[key] for key in keys))

@@ -170,7 +170,7 @@ def test_tensors_from_a_table(table, tmp_path):
     [
         (["--target", "below", "--bounds", "0", "none"], "bounds"),
         (["--target", "K", "--bounds", "low", "high"], "'low' is not a valid float"),
-        (["--target", "K", "--ensemble", "--loss", "mse"], "--loss is no parameter"),
+        (["--target", "K", "--ensemble", "--loss", "mse"], "--loss is not a parameter"),
         (["--target", "K", "--ensemble", "--backbone", "schnet"], "--backbone with --ensemble"),
         (["--target", "K", "--target", "below", "--ensemble"], "one --target"),
         (["--target", "K", "--ensemble", "--task", "classification"], "--task regression"),
@@ -178,8 +178,11 @@ def test_tensors_from_a_table(table, tmp_path):
         (["--target", "K", "--target-form", "atom"], "row 0 holds"),
         (["--target", "counts", "--target", "K", "--target-form", "atom"], "one --target"),
         (["--target", "tensor", "--target-form", "tensor", "--backbone", "cgcnn"], "vectors"),
-        (["--target", "K", "--class-weight", "balanced"], "--class-weight is no parameter"),
-        (["--target", "K", "--task", "classification", "--loss", "mse"], "--loss is no parameter"),
+        (["--target", "K", "--class-weight", "balanced"], "--class-weight is not a parameter"),
+        (
+            ["--target", "K", "--task", "classification", "--loss", "mse"],
+            "--loss is not a parameter",
+        ),
         (["--target", "K", "--strategy", "fast"], "strategy='fast'"),
     ],
 )

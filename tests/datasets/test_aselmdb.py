@@ -108,7 +108,7 @@ def test_a_component_that_is_null_is_missing(write_rows):
 
 @pytest.mark.parametrize("deleted", [1.5, "12", [[1]], {"a": 1}, [1, None]])
 def test_deleted_ids_of_another_type(write_rows, deleted):
-    with pytest.raises(ValueError, match="deleted_ids that are no list of row numbers"):
+    with pytest.raises(ValueError, match="deleted_ids that are not a list of row numbers"):
         read_aselmdb(write_rows(row(1), row(2), deleted=deleted))
 
 
@@ -177,7 +177,7 @@ def test_damaged_files(write_rows, tmp_path):
     with pytest.raises(ValueError, match=r"data.aselmdb has \d+ bytes where .*truncated"):
         read_aselmdb(path)
     (tmp_path / "text.aselmdb").write_text("no database")
-    with pytest.raises(ValueError, match=r"text.aselmdb cannot be read .*no aselmdb file"):
+    with pytest.raises(ValueError, match=r"text.aselmdb cannot be read .*not an aselmdb file"):
         read_aselmdb(tmp_path / "text.aselmdb")
     with pytest.raises(ValueError, match="There are no rows in"):
         read_aselmdb(write_rows(name="empty.aselmdb"))

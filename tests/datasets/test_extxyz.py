@@ -156,7 +156,7 @@ def test_nested_brackets():
     ],
 )
 def test_bad_comments(write_frames, comment, message):
-    with pytest.raises(ValueError, match=rf"Frame 1 of .*frames.extxyz is no valid .*{message}"):
+    with pytest.raises(ValueError, match=rf"Frame 1 of .*frames.extxyz is not valid .*{message}"):
         read_frames(write_frames(extxyz("", comment)))
 
 
@@ -200,7 +200,7 @@ def test_a_bad_frame_among_many_is_named(write_frames):
     with pytest.raises(ValueError, match=r"Frame 50 of .*could not convert string 'x'"):
         read_frames(write_frames(text))
     text = extxyz(*[""] * 50) + extxyz("", symbol="Quite") + extxyz(*[""] * 50)
-    with pytest.raises(ValueError, match=r"Frame 50 of .*'Quite' is no chemical element"):
+    with pytest.raises(ValueError, match=r"Frame 50 of .*'Quite' is not a chemical element"):
         read_frames(write_frames(text))
 
 

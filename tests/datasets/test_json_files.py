@@ -164,7 +164,7 @@ def test_a_stress_of_unknown_unit_is_missing(write_json):
     [
         ({"forces": [[0.0, 0.0, 0.0]]}, r"Frame 1 of .* forces have shape \(1, 3\)"),
         ({"stress": [1.0, 2.0]}, "Frame 1 of .* stress has shape"),
-        ({"structure": {}}, "Frame 1 of .* is no structure"),
+        ({"structure": {}}, "Frame 1 of .* is not a structure"),
         ({"energy": "low"}, "Frame 1 of .* could not convert"),
     ],
 )

@@ -152,7 +152,7 @@ def test_bad_targets(write_table):
 @pytest.mark.parametrize(
     ("content", "message"),
     [
-        ([1, 2], "no table in MatBench's format: .* it is list"),
+        ([1, 2], "not a table in MatBench's format: .* it is list"),
         ({"a": 1}, r"it is a dict of \['a'\]"),
         ({"index": [0], "columns": ["composition", "gfa"], "data": [["Cu", 1]]}, "no column 'str"),
         ({"index": [0], "columns": ["structure", "n"], "data": []}, "has no rows"),
@@ -185,7 +185,7 @@ def test_cells_of_json_and_cif_text(write_table):
         np.testing.assert_allclose(structures.cell[row], 3.8 * np.eye(3), atol=1e-6)
         positions = structures.positions[structures.offsets[row] : structures.offsets[row + 1]]
         np.testing.assert_allclose(positions, silicon.cart_coords, atol=1e-6)
-    with pytest.raises(ValueError, match=r"Row 1 \(index 'r1'\) .*'nonsense' is no structure"):
+    with pytest.raises(ValueError, match=r"Row 1 \(index 'r1'\) .*'nonsense' is not a structure"):
         read_matbench(write_cells(write_table, cells[0], "nonsense"))
 
 
@@ -232,7 +232,10 @@ def test_one_element_under_several_names(write_table, species, number):
     ("change", "message"),
     [
         (lambda d: d["sites"][0].update(species=[{"element": "Fe", "occu": 0.5}]), "disordered"),
-        (lambda d: d["sites"][0].update(species=[{"element": "X", "occu": 1}]), "no chemical elem"),
+        (
+            lambda d: d["sites"][0].update(species=[{"element": "X", "occu": 1}]),
+            "not a chemical elem",
+        ),
         (lambda d: d["sites"][0].update(abc=[0, "x", 0]), "abc should be numbers"),
         (lambda d: d["sites"][0].update(abc=[0, 0]), "inhomogeneous|should be numbers"),
         (lambda d: d["sites"][0].update(abc=[0, float("nan"), 0]), "not finite"),
@@ -240,7 +243,7 @@ def test_one_element_under_several_names(write_table, species, number):
         (lambda d: d["lattice"].pop("matrix") and d["lattice"].pop("a"), "no entry 'a'"),
         (lambda d: d.update(sites=[]), "has no atoms"),
         (lambda d: d.update(sites=3), "wrong type"),
-        (lambda d: d.pop("sites"), "is no structure; expected a pymatgen Structure"),
+        (lambda d: d.pop("sites"), "is not a structure; expected a pymatgen Structure"),
     ],
 )
 def test_bad_structures_are_named(write_table, change, message):
@@ -301,7 +304,7 @@ def test_a_decompression_bomb_is_refused(tmp_path, monkeypatch):
 def test_json_nested_too_deeply(tmp_path):
     path = tmp_path / "deep.json"
     path.write_text("[" * 100_000)
-    with pytest.raises(ValueError, match=r"is no JSON .*nested too deeply"):
+    with pytest.raises(ValueError, match=r"is not JSON .*nested too deeply"):
         read_matbench(path)
 
 
@@ -318,10 +321,10 @@ def test_damaged_files(write_table, tmp_path):
     with pytest.raises(ValueError, match="truncated or damaged"):
         read_matbench(path)
     path.write_text("no json")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         read_matbench(path)
     path.write_bytes(b"\xff\xfe\x00\x80")
-    with pytest.raises(ValueError, match="is no JSON"):
+    with pytest.raises(ValueError, match="is not JSON"):
         read_matbench(path)
     with pytest.raises(FileNotFoundError):
         read_matbench(tmp_path / "none.json.gz")

@@ -117,7 +117,7 @@ def test_missing_and_malformed_labels(write_rows):
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        ({"species_at_sites": ["Na", "Qq"]}, "Rows 0 to 1 .*'Qq' is no chemical element"),
+        ({"species_at_sites": ["Na", "Qq"]}, "Rows 0 to 1 .*'Qq' is not a chemical element"),
         ({"species_at_sites": ["Na"]}, r"Row 1 \(immutable_id agm1\) .*has 1 species_at_sites"),
         ({"species_at_sites": []}, "Row 1 .*has 0 species_at_sites"),
         ({"cartesian_site_positions": [[0.0, 0.0], [1.0, 1.0]]}, "Row 1 .*do not fit"),

@@ -185,7 +185,7 @@ def test_cif_and_poscar_files_of_no_element(folder, tmp_path):
     text = (folder / "mp-0.cif").read_text()
     symbol = STRUCTURES[0][0].specie.symbol
     (tmp_path / "a.cif").write_text(text.replace(f"  {symbol}  ", "  Vac  "))
-    with pytest.raises(ValueError, match=r"a.cif: .* type symbol 'Vac', which is no element"):
+    with pytest.raises(ValueError, match=r"a.cif: .* type symbol 'Vac', which is not an element"):
         read_structures(tmp_path / "a.cif")
     (tmp_path / "b.csv").write_text('structure\n"' + text + text.replace("data_", "data_x") + '"\n')
     with pytest.raises(ValueError, match=r"Row 0 .* CIF text holds 2 structures; a cell has one"):

@@ -112,7 +112,7 @@ def test_intervals_cover_as_promised(data):
 
 @pytest.mark.parametrize("unit", [1e-21, 1e12])
 def test_intervals_have_the_unit_of_the_property(data, unit):
-    # Half of the residuals vanish, so that their median is no scale.
+    # Half of the residuals vanish, so that their median is not a scale.
     X, _ = data
     y = np.where(np.arange(60) % 9 == 0, 1.0, 0.0)
     member = [("median", DummyRegressor(strategy="median"))]

@@ -147,7 +147,7 @@ def test_a_file_without_elements_is_refused(text, write, hydrogen):
 
 def test_a_file_that_is_no_text_is_refused(write, hydrogen):
     path = write("Å", encoding="latin-1")
-    with pytest.raises(ValueError, match=r"densities='.*' is no text file"):
+    with pytest.raises(ValueError, match=r"densities='.*' is not a text file"):
         GMP(densities=path).transform([hydrogen])
 
 

@@ -103,7 +103,7 @@ def column(rng: np.random.Generator, n: int) -> Any:
 
 
 def _values(rng: np.random.Generator, n: int) -> Any:
-    """Return n values, most of which are no usual labels."""
+    """Return n values, most of which are not usual labels."""
     numbers = rng.normal(size=n)
     spoiled = numbers.copy()
     spoiled[int(rng.integers(n))] = pick(rng, [np.nan, np.inf, -np.inf, 1e300, -1e38, 1e-320])

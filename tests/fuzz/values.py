@@ -18,7 +18,7 @@ NUMBERS: list[Any] = [
     np.uint64(2**63),
     np.nan, np.bool_(True), True, False, 1j,
 ]  # fmt: skip
-#: Things that are no numbers.
+#: Things that are not numbers.
 OBJECTS: list[Any] = [
     None, "", "a", "abc", "auto", "1", "nan", " ", "x" * 5000, "../x", "\x00", "\ud800", "ä",
     b"bytes", [], [1],

@@ -28,7 +28,7 @@ def refuses(good):
     return check
 
 
-# What is no container of structures
+# What is not a container of structures
 
 
 def test_empty_list():
@@ -98,7 +98,7 @@ def test_graphs_in_place_of_structures(graphs):
             method(graphs)
 
 
-# What is no structure
+# What is not a structure
 
 
 @pytest.mark.parametrize(

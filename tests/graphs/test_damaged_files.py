@@ -221,7 +221,7 @@ DATA_FORGERIES = {
     "cell": (lambda d: setattr(d, "cell", d.cell[:, :2]), r"data_list\[1\].cell holds 6 numbers"),
     "shape": (lambda d: setattr(d, "pos", d.pos[:, :2]), r"data_list\[1\].pos has shape"),
     "edge shape": (lambda d: setattr(d, "edge_index", d.edge_index.T), "edge_index has shape"),
-    "no tensor": (lambda d: setattr(d, "pbc", True), r"data_list\[1\]: \['pbc'\] are no tensors"),
+    "no tensor": (lambda d: setattr(d, "pbc", True), r"data_list\[1\]: \['pbc'\] are not tensors"),
 }
 
 

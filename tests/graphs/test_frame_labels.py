@@ -237,7 +237,7 @@ def test_bad_counts_are_refused(counts):
         FrameLabels(counts)
 
 
-# Values that are no numbers, and missing ones
+# Values that are not numbers, and missing ones
 
 
 MASKED = np.ma.masked_array([1.0, -999.0, 3.0, 4.0], mask=[0, 1, 0, 0])

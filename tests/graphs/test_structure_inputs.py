@@ -137,19 +137,19 @@ def test_a_dict_imports_nothing(salt, transformer, tmp_path, monkeypatch):
         ("NaCl", TypeError, r"X\[1\] is the text 'NaCl'; .*read_structures"),
         ("crystals/NaCl.cif", TypeError, r"X\[1\] is the text 'crystals/NaCl.cif'; .*from_file"),
         (Path("NaCl.cif"), TypeError, r"X\[1\] is of type PosixPath.*read_structures"),
-        ("{", ValueError, r"X\[1\] is no valid JSON"),
+        ("{", ValueError, r"X\[1\] is not valid JSON"),
         (
             '{"a": 1}',
             ValueError,
-            r"X\[1\]: a dict with the keys \['a'\] is no structure; .*as_dict",
+            r"X\[1\]: a dict with the keys \['a'\] is not a structure; .*as_dict",
         ),
         ("[" * 100_000, TypeError, r"X\[1\] is the text"),
-        ('{"a":' * 100_000, ValueError, r"X\[1\] is no valid JSON"),
+        ('{"a":' * 100_000, ValueError, r"X\[1\] is not valid JSON"),
         ("data_x\n_cell_length_a 1\n", ValueError, r"X\[1\]: the CIF text cannot be read"),
-        ("x\n" * 10, ValueError, r"X\[1\]: the text is no POSCAR file"),
+        ("x\n" * 10, ValueError, r"X\[1\]: the text is not a POSCAR file"),
         ({"lattice": 1, "sites": []}, ValueError, r"X\[1\]: the structure has no atoms"),
         ({"lattice": {}, "sites": [3]}, ValueError, r"X\[1\]: an entry .* is of the wrong type"),
-        ({}, ValueError, r"X\[1\]: a dict with the keys \[\] is no structure"),
+        ({}, ValueError, r"X\[1\]: a dict with the keys \[\] is not a structure"),
     ],
     ids=lambda value: str(value)[:20],
 )
@@ -234,7 +234,7 @@ def test_a_database_is_no_container(tmp_path, transformer):
 
 def test_a_dummy_species_in_a_dict(transformer):
     structure = Structure(Lattice.cubic(4), [DummySpecies("Xa")], [[0, 0, 0]])
-    with pytest.raises(ValueError, match=r"X\[0\]: 'Xa.*' is no chemical element"):
+    with pytest.raises(ValueError, match=r"X\[0\]: 'Xa.*' is not a chemical element"):
         transformer.transform([structure.as_dict()])
 
 

@@ -138,7 +138,7 @@ def test_missing_values_of_pandas_are_left_out():
 @pytest.mark.parametrize(
     ("metric", "options", "error", "message"),
     [
-        ("mean_absolute_error", {}, ValueError, "no scorer.*'neg_mean_absolute_error'"),
+        ("mean_absolute_error", {}, ValueError, "not a scorer.*'neg_mean_absolute_error'"),
         ("roc_auc", {}, ValueError, "needs .*predict_proba"),
         ("r2", {"greater_is_better": True}, ValueError, "has a sign already"),
         (3, {}, TypeError, "metric=3; expected the name"),

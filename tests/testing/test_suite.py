@@ -158,7 +158,7 @@ class NeedsALambda(CompositionRidge):
 class TakesListsOnly(CompositionRidge):
     def fit(self, X, y, sample_weight=None):
         if not isinstance(X, list):
-            raise TypeError("X is no list")
+            raise TypeError("X is not a list")
         return super().fit(X, y, sample_weight)
 
 

@@ -96,7 +96,7 @@ def read_manifest(folder: Path) -> Manifest | None:
     try:
         content: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
         if (content.pop("kind"), content.pop("format")) != (KIND, FORMAT):
-            raise ValueError(f"it is no {KIND} of format {FORMAT}")
+            raise ValueError(f"it is not a {KIND} of format {FORMAT}")
         shards = tuple(Shard(**shard) for shard in content["shards"])
         return Manifest(int(content["block_rows"]), bool(content["complete"]), shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:

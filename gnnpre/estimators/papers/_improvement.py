@@ -32,7 +32,7 @@ def average_improvement(
     Raises
     ------
     ValueError
-        If the data sets are not the same, there is none, or an error is no positive number (that
+        If the data sets are not the same, there is none, or an error is not a positive number (that
         of the model may be 0); the message names the data set.
     TypeError
         If one has names and the other has none, or either is neither mapping nor sequence.
@@ -60,7 +60,7 @@ def average_improvement(
 
 def _paired(baseline: Any, model: Any) -> tuple[list[str], list[Any], list[Any]]:
     """Return the names and both lists of errors, in one order."""
-    # A pandas Series has names too, and is no Mapping.
+    # A pandas Series has names too, and is not a Mapping.
     named = [hasattr(errors, "items") for errors in (baseline, model)]
     for argument, errors in (("baseline", baseline), ("model", model)):
         if isinstance(errors, str) or not hasattr(errors, "__iter__"):

@@ -112,7 +112,7 @@ def assemble(
     random_state: Any,
 ) -> Protocol:
     """Build a protocol from its settings and those that all protocols share."""
-    # The head of this denoising is no readout, and there is nothing of it to transfer.
+    # The head of this denoising is not a readout, and there is nothing of it to transfer.
     other_head = isinstance(objective, Denoising) and objective.through == "head"
     common = {"weight_decay": 0.01, "gradient_clip": 10.0, "random_state": random_state}
     return Protocol(

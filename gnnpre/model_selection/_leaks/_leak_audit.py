@@ -74,7 +74,7 @@ def leak_audit(
     ValueError
         If a set is empty, ids do not fit, a parameter is out of range, or a model has no leak keys.
     TypeError
-        If a set is no container of crystals.
+        If a set is not a container of crystals.
     FileNotFoundError
         If there is no such model.
 
@@ -201,7 +201,7 @@ def drop_leaks(
         If a set is empty, ids do not fit or are missing for ``level="id"``, or a parameter is
         out of range.
     TypeError
-        If a set is no container of crystals.
+        If a set is not a container of crystals.
 
     See Also
     --------

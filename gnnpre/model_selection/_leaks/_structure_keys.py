@@ -66,7 +66,7 @@ def fingerprint_distances(fingerprint: np.ndarray, fingerprints: np.ndarray) -> 
 def _scaled(crystals: Crystals) -> tuple[Crystals, np.ndarray]:
     """Return crystals with a fixed vacuum, a fixed volume per atom, and their periodic directions.
 
-    The vacuum is no part of that volume.
+    The vacuum is not part of that volume.
     """
     cells, positions = np.empty_like(crystals.cell), np.empty_like(crystals.positions)
     periodic = np.empty(len(crystals), dtype=np.uint8)

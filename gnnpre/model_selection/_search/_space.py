@@ -90,6 +90,6 @@ def _check_name(name: str, estimator: Any, searched: Mapping[str, Any]) -> None:
     if empty:
         hint = f"{empty[-1]} is None: set it to an object in the estimator. "
     raise ValueError(
-        f"param_distributions has {name!r}, which is no parameter of the estimator. {hint}"
+        f"param_distributions has {name!r}, which is not a parameter of the estimator. {hint}"
         "estimator.get_params() has them all."
     )

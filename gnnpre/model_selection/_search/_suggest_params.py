@@ -52,7 +52,7 @@ def suggest_params(estimator: Any, trial: Any, prefix: str = "") -> dict[str, An
     ValueError
         If no part of the estimator has a search space.
     TypeError
-        If `trial` is no trial, or `prefix` no text.
+        If `trial` is not a trial, or `prefix` is not a string.
 
     See Also
     --------

@@ -50,7 +50,7 @@ class FingerprintClusterKFold(GroupFolds):
     ValueError
         If a parameter is out of range.
     TypeError
-        If the fingerprint is no transformer, or a Pretrainer that is not frozen.
+        If the fingerprint is not a transformer, or a Pretrainer that is not frozen.
 
     Examples
     --------

@@ -76,7 +76,7 @@ class GroupFolds(BaseCrossValidator):
         ValueError
             If there are fewer groups than folds, or ``y`` has another length than ``X``.
         TypeError
-            If ``X`` is no container of crystals.
+            If ``X`` is not a container of crystals.
         """
         labels = self._labels(X)
         if y is not None:

@@ -54,7 +54,7 @@ def structure_groups(
     ValueError
         If ``by`` is none of the three, or there are no crystals.
     TypeError
-        If ``X`` is no container of crystals.
+        If ``X`` is not a container of crystals.
 
     See Also
     --------

@@ -53,7 +53,7 @@ def structure_train_test_split(
     ValueError
         If there are fewer than two groups, lengths differ, or a parameter is out of range.
     TypeError
-        If the first argument is no container of crystals, or another has no length.
+        If the first argument is not a container of crystals, or another has no length.
 
     See Also
     --------

@@ -44,7 +44,7 @@ def load_study(path: str | Path) -> Study:
     Raises
     ------
     ValueError
-        If the file is no TOML, has an unknown key, class or name, or defines no study; the
+        If the file is not TOML, has an unknown key, class or name, or defines no study; the
         message names it and lists those expected.
     TypeError
         If a value has another type than expected.
@@ -91,7 +91,7 @@ def load_study(path: str | Path) -> Study:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
         return _study_from(table, path.parent)
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise ValueError(f"{path} is no TOML: {error}.") from error
+        raise ValueError(f"{path} is not TOML: {error}.") from error
     except RecursionError as error:
         raise ValueError(
             f"{path} is nested too deeply to be read: a study file has a handful of levels."

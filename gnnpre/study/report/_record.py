@@ -146,7 +146,7 @@ def _check_evaluation(path: Path, record: Record) -> None:
 
 def _refuse(path: Path, reason: str) -> None:
     raise ValueError(
-        f"{path} is no record of a finished job: {reason}. It is damaged or of another program: "
+        f"{path} is not a record of a finished job: {reason}. It is damaged or of another program: "
         "move it away, and run the study again to have the job done."
     )
 

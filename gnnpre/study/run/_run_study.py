@@ -95,9 +95,9 @@ def run_study(
     Raises
     ------
     ValueError
-        If a name is unknown or ``threads`` is no positive int.
+        If a name is unknown or ``threads`` is not a positive int.
     TypeError
-        If ``study`` is no Study.
+        If ``study`` is not a Study.
     FileNotFoundError
         If data are missing; nothing has been trained then.
 

@@ -327,7 +327,7 @@ def test_no_compiler(monkeypatch):
         ("true", r"true wrote no library for filtered\.c, although it reported no error"),
         ("echo hi", "echo wrote no library"),
         ("gcc -fsyntax-only", "gcc wrote no library"),
-        ("gcc 'x", 'CC="gcc \'x" is no command: No closing quotation'),
+        ("gcc 'x", 'CC="gcc \'x" is not a command: No closing quotation'),
         ("false", r"false failed on filtered\.c: exit status 1"),
         ("gcc -no-such-flag", "gcc failed on filtered.c: .*no-such-flag"),
         ("gcc -c", "cannot be loaded"),

@@ -90,7 +90,7 @@ def test_paths_are_relative_to_the_file(tmp_path):
         ('name = "forces"\n', "", "needs name and objective"),
         ("members = 2", "ensemble = 2", "unknown key 'ensemble'; expected some of pretraining"),
         ('sources = ["phonons", "./more.json.gz"]\n', "", "has no 'sources'"),
-        ("validation = 0.2", "validation = ", "is no TOML"),
+        ("validation = 0.2", "validation = ", "is not TOML"),
         ("max_epochs = 20", "max_epoch = 20", "unknown key 'max_epoch'"),
         ('protocol = "matbench"', 'protocol = "matbnch"', "protocol='matbnch'"),
     ],

@@ -48,7 +48,7 @@ def test_a_study_tells_of_reading_training_and_what_is_left(tmp_path):
     lines = []
     path = write_table(tmp_path / "alloys.json", 20)
     run_study(small_study(path, seeds=[1, 2]), tmp_path / "run", progress=lines.append)
-    # Progress is no part of the results.
+    # Progress is not part of the results.
     assert {str(record["warnings"]) for record in records_of(tmp_path / "run").values()} == {"[]"}
     text = "\n".join(lines)
     assert "reading 1 files for pretraining tiny noise" in text
