@@ -1,15 +1,22 @@
-"""Gain of a model of the package over the same network from scratch, with the same budget.
+"""Gain of a model of the package over the same network from scratch, and over other methods.
 
-    GNNPRE_DATA=... python benchmarks/pretrained_gain.py
+    GNNPRE_DATA=... python benchmarks/pretrained_gain.py --models scratch default ensemble
 
 draws up to 2,000 rows of each data set by seed 0, which the training of gnnpre-1 left out, splits
 them by each seed into 0.6 for training, 0.2 for validation and 0.2 for testing (or takes 200 labels
-for training and validation together, and the same test crystals), and fits ``PropertyRegressor``
-with its default settings from scratch and from the model. The latter is a blend of a fine-tuned
-network and a kernel machine (``strategy="auto"``), from which the network alone is scored as well:
-the same as ``strategy="full"``. A row is written to ``results/pretrained_gain.json`` after each
-fit, and rows that are there are not computed again. The table with gains is written to
-``results/pretrained_gain.md``.
+for training and validation together, and the same test crystals), and fits, all with default
+settings:
+
+- ``scratch``: the network of the model, with random weights;
+- ``default``: ``PropertyRegressor(pretrained=...)``, a blend of a fine-tuned network and a kernel
+  machine, from which the network alone (``network``: the same as ``strategy="full"``) is scored
+  as well;
+- ``kernel``: ``strategy="kernel"``, the machine alone;
+- ``ensemble``: ``PropertyEnsemble(...)``, whose members are scored as well;
+- ``fingerprint kernel``, ``forest``, ``svr``: without a network, on EAD cumulants and composition.
+
+A row is written to ``results/pretrained_gain.json`` after each fit, and rows that are there are not
+computed again. The tables are written to ``results/pretrained_gain.md``.
 """
 
 import argparse
@@ -24,15 +31,28 @@ from typing import Any
 import numpy as np
 import torch
 from common import ROOT, origin_lines, where_and_when
+from gain_tables import METHODS, gain_table, rival_table
+from sklearn.ensemble import RandomForestRegressor
+from sklearn.pipeline import make_pipeline, make_union
 
-from gnnpre import CrystalGraphs, PropertyRegressor, StructureToGraph, load_estimator
+from gnnpre import (
+    EAD,
+    Composition,
+    CrystalGraphs,
+    PropertyEnsemble,
+    PropertyRegressor,
+    StructureToGraph,
+    load_estimator,
+)
 from gnnpre.datasets import read_matbench
+from gnnpre.estimators._crystal_kernel import CrystalKernel
 from gnnpre.model_selection import leak_audit
 from gnnpre.pretrained import resolve_model
+from gnnpre.study.run._support_vectors import SupportVectors
 
 RESULTS = ROOT / "benchmarks" / "results"
 RESULTS_FILE = RESULTS / "pretrained_gain.json"
-# File, target (None: the only one), logarithm of it or not.
+# File, and target where it has several.
 SETS: dict[str, tuple[str, str | None]] = {
     "jdft2d": ("jdft2d", None),
     "phonons": ("phonons", None),
@@ -45,9 +65,8 @@ SETS: dict[str, tuple[str, str | None]] = {
     "refractive_index": ("refractive_index", None),
     "adsorption": ("adsorption", None),
 }
-MODELS = ("scratch", "network", "default")
 N_ROWS, ROW_SEED, FEW = 2000, 0, 200
-N_RESAMPLES = 2000
+CUTOFF = 5.0
 
 
 def read_set(name: str) -> tuple[Any, np.ndarray]:
@@ -65,12 +84,64 @@ def split(n: int, seed: int, n_labels: int | None) -> tuple[np.ndarray, np.ndarr
     return rest[: n_labels or len(rest)], test
 
 
-def make(model: str, source: str, seed: int, epochs: int) -> PropertyRegressor:
-    settings = {"validation_fraction": 0.25, "random_state": seed, "diagnose": False}
-    if model == "scratch":
-        backbone = load_estimator(source).spec_.backbone
-        return PropertyRegressor(backbone, max_epochs=epochs, **settings)
-    return PropertyRegressor(pretrained=source, max_epochs=epochs, **settings)
+def make(method: str, source: str, seed: int, epochs: int) -> Any:
+    if method == "fingerprint kernel":
+        return CrystalKernel(random_state=seed)
+    if method in ("forest", "svr"):
+        features = make_union(EAD(CUTOFF, pooling="cumulants"), Composition())
+        forest = RandomForestRegressor(300, max_features=1 / 3, random_state=seed)
+        return make_pipeline(features, forest if method == "forest" else SupportVectors(seed))
+    if method == "ensemble":
+        return PropertyEnsemble(source, max_epochs=epochs, random_state=seed)
+    settings = {"random_state": seed, "diagnose": False}
+    if method == "kernel":
+        return PropertyRegressor(pretrained=source, strategy="kernel", **settings)
+    settings |= {"validation_fraction": 0.25, "max_epochs": epochs}
+    if method == "scratch":
+        return PropertyRegressor(load_estimator(source).spec_.backbone, **settings)
+    return PropertyRegressor(pretrained=source, **settings)
+
+
+def measure(name: str, methods: list[str], amounts: list[str], seeds: list[int], key: dict) -> None:
+    """Fit the models that are not in the results yet."""
+    crystals, y = read_set(name)
+    graphs = None
+    for amount in amounts:
+        for seed in seeds:
+            rows_of_seed = split(len(y), seed, FEW if amount == "200" else None)
+            for method in methods:
+                row = {"set": name, "labels": amount, "seed": seed, "model": method, **key}
+                if any(row.items() <= earlier.items() for earlier in read_rows()):
+                    continue
+                graphs = graphs or StructureToGraph(CUTOFF).transform(crystals)
+                rows = fit_and_test(row, graphs, y, *rows_of_seed)
+                add_rows(rows)
+                errors = ", ".join(f"{new['model']} {new['mae']:.4g}" for new in rows)
+                print(f"{name}, {amount}, seed {seed}: {errors}", flush=True)
+
+
+def fit_and_test(
+    row: dict, graphs: CrystalGraphs, y: np.ndarray, fit_rows: np.ndarray, test: np.ndarray
+) -> list[dict]:
+    """Return rows of a fitted model, and of the network within it where it is a blend."""
+    start = time.process_time()
+    model = make(row["model"], row["source"], row["seed"], row["epochs"])
+    model.fit(graphs[fit_rows], y[fit_rows])
+    seconds = round(time.process_time() - start, 1)
+    mean = float(np.abs(y[fit_rows].mean() - y[test]).mean())
+    details = {"mae_of_mean": mean, "n_fit": len(fit_rows), "n_test": len(test)}
+    details |= {"seconds": seconds, "mae": error(model, graphs[test], y[test])}
+    if row["model"] == "ensemble":
+        details |= {
+            "weights": model.weights_,
+            "members": member_errors(model, graphs[test], y[test]),
+        }
+    if row["model"] != "default":
+        return [{**row, **details}]
+    details["share_of_network"] = float(model.weights_["network"][0])
+    mae = error(network_alone(model), graphs[test], y[test])
+    network = {**row, **details, "model": "network", "mae": mae}
+    return [{**row, **details}, network]
 
 
 def network_alone(regressor: PropertyRegressor) -> PropertyRegressor:
@@ -80,39 +151,19 @@ def network_alone(regressor: PropertyRegressor) -> PropertyRegressor:
     return network
 
 
-def measure(name: str, source: str, seeds: list[int], labels: list[str], epochs: int) -> None:
-    """Fit the models that are not in the results yet."""
-    crystals, y = read_set(name)
-    graphs = None
-    for amount in labels:
-        for seed in seeds:
-            fit_rows, test = split(len(y), seed, FEW if amount == "200" else None)
-            for model in ("scratch", "default"):
-                key = {"set": name, "labels": amount, "seed": seed, "model": model}
-                key |= {"source": source, "epochs": epochs}
-                if any(key.items() <= row.items() for row in read_rows(RESULTS_FILE)):
-                    continue
-                graphs = graphs or StructureToGraph(5.0).transform(crystals)
-                start = time.process_time()
-                regressor = make(model, source, seed, epochs).fit(graphs[fit_rows], y[fit_rows])
-                seconds = round(time.process_time() - start, 1)
-                mean = float(np.abs(y[fit_rows].mean() - y[test]).mean())
-                details = {"mae_of_mean": mean, "n_fit": len(fit_rows), "n_test": len(test)}
-                share = float(regressor.weights_["network"][0])
-                details |= {"seconds": seconds, "share_of_network": share}
-                mae = error(regressor, graphs[test], y[test])
-                rows = [{**key, "strategy": "auto", "mae": mae, **details}]
-                if model == "default":
-                    alone = {"model": "network", "strategy": "full", "share_of_network": 1.0}
-                    mae = error(network_alone(regressor), graphs[test], y[test])
-                    rows.append({**rows[0], **alone, "mae": mae})
-                add_rows(rows)
-                errors = ", ".join(f"{row['model']} {row['mae']:.4g}" for row in rows)
-                print(f"{name}, {amount}, seed {seed}: {errors}", flush=True)
+def error(model: Any, graphs: CrystalGraphs, y: np.ndarray) -> float:
+    return float(np.abs(model.predict(graphs) - y).mean())
 
 
-def error(regressor: PropertyRegressor, graphs: CrystalGraphs, y: np.ndarray) -> float:
-    return float(np.abs(regressor.predict(graphs) - y).mean())
+def member_errors(
+    ensemble: PropertyEnsemble, graphs: CrystalGraphs, y: np.ndarray
+) -> dict[str, float]:
+    """Return the test error of each member, averaged over its folds as the ensemble does."""
+    predictions = {
+        name: np.mean([model.predict(graphs) for model in models], axis=0)
+        for name, models in ensemble.members_.items()
+    }
+    return {name: float(np.abs(values - y).mean()) for name, values in predictions.items()}
 
 
 def add_rows(rows: list[dict]) -> None:
@@ -123,90 +174,46 @@ def add_rows(rows: list[dict]) -> None:
         return tuple(row[column] for column in columns)
 
     new = {key(row) for row in rows}
-    earlier = [row for row in read_rows(RESULTS_FILE) if key(row) not in new]
+    earlier = [row for row in read_rows() if key(row) not in new]
     RESULTS_FILE.write_text(json.dumps(earlier + rows, indent=0) + "\n")
 
 
-def read_rows(path: Path) -> list[dict]:
-    return json.loads(path.read_text()) if path.exists() else []
-
-
-def gains(rows: list[dict], amount: str, model: str) -> dict[str, list[float]]:
-    """Return for each set the relative gains of its seeds."""
-    errors = {
-        (row["set"], row["seed"], row["model"]): row["mae"]
-        for row in rows
-        if row["labels"] == amount
-    }
-    result: dict[str, list[float]] = {}
-    for (name, seed, fitted), error in errors.items():
-        # Only seeds that all models were fitted with, so that the columns compare.
-        if fitted == model and all((name, seed, needed) in errors for needed in MODELS):
-            result.setdefault(name, []).append(1 - error / errors[name, seed, "scratch"])
-    return result
-
-
-def interval(by_set: dict[str, list[float]]) -> tuple[float, float, float]:
-    """Return the mean over sets of the mean over seeds, and its 95 % bootstrap interval."""
-    generator = np.random.default_rng(0)
-    values = list(by_set.values())
-    means = []
-    for _ in range(N_RESAMPLES):
-        chosen = generator.integers(len(values), size=len(values))
-        means.append(
-            np.mean([np.mean(generator.choice(values[i], len(values[i]))) for i in chosen])
-        )
-    low, high = np.quantile(means, [0.025, 0.975])
-    return float(np.mean([np.mean(value) for value in values])), float(low), float(high)
-
-
-def table(rows: list[dict], amount: str) -> list[str]:
-    lines = [
-        "| set | seeds | mean of y | scratch | fine-tuned network | default | gain of the network "
-        "| gain of the default | share of the network | seconds, scratch | seconds, default |",
-        "|---" * 11 + "|",
-    ]
-    network, default = (gains(rows, amount, model) for model in ("network", "default"))
-    for name, values in default.items():
-        chosen = [row for row in rows if row["set"] == name and row["labels"] == amount]
-        seeds = {row["seed"] for row in chosen if row["model"] == "default"}
-        cells = {
-            (model, column): np.mean(
-                [row[column] for row in chosen if row["model"] == model and row["seed"] in seeds]
-            )
-            for model in MODELS
-            for column in ("mae_of_mean", "mae", "seconds")
-        }
-        share = np.mean([r["share_of_network"] for r in chosen if r["model"] == "default"])
-        errors = " | ".join(f"{cells[model, 'mae']:.4g}" for model in MODELS)
-        lines.append(
-            f"| {name} | {len(values)} | {cells['scratch', 'mae_of_mean']:.4g} | {errors} | "
-            f"{np.mean(network[name]):+.1%} | {np.mean(values):+.1%} | {share:.2f} | "
-            f"{cells['scratch', 'seconds']:.0f} | {cells['default', 'seconds']:.0f} |"
-        )
-    lines.append("")
-    for title, by_set in (("fine-tuned network alone", network), ("default", default)):
-        mean, low, high = interval(by_set)
-        lines.append(
-            f"Average gain, {title}: {mean:.1%}, 95 % interval [{low:.1%}, {high:.1%}] over "
-            f"{len(by_set)} sets."
-        )
-    return lines
+def read_rows() -> list[dict]:
+    return json.loads(RESULTS_FILE.read_text()) if RESULTS_FILE.exists() else []
 
 
 def leak_lines(source: str, names: list[str]) -> list[str]:
     """Return how many of the crystals the model has seen."""
-    lines = []
-    for name in names:
-        audit = leak_audit(source, read_set(name)[0])
-        lines.append(f"- {name}: {audit!r}")
-    return lines
+    return [f"- {name}: {leak_audit(source, read_set(name)[0])!r}" for name in names]
+
+
+def write_tables(source: str) -> None:
+    rows = [row for row in read_rows() if row["source"] == source]
+    lines = [
+        f"# Gain of {source} over training from scratch",
+        "",
+        "Written by `benchmarks/pretrained_gain.py`: mean absolute errors on the test crystals, "
+        "with the same network and default settings, means over seeds. The default for a "
+        "pre-trained model is the blend of a fine-tuned network and a kernel machine. Seconds are "
+        "of processor time.",
+    ]
+    for amount, title in (("all", "0.6 / 0.2 / 0.2"), ("200", "200 labels")):
+        chosen = [row for row in rows if row["labels"] == amount]
+        if chosen:
+            lines += ["", f"## {title}", "", *gain_table(chosen)]
+            lines += ["", f"### Other methods, {title}", "", *rival_table(chosen)]
+    measured = list(dict.fromkeys(row["set"] for row in rows))
+    lines += ["", "## Crystals that the model has seen", ""]
+    lines += [*leak_lines(source, measured), "", *origin_lines(where_and_when())]
+    (RESULTS / "pretrained_gain.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
+    print("\n".join(lines))
 
 
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", default="gnnpre-1", help="name or file of the model")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
+    parser.add_argument("--models", nargs="*", default=METHODS, choices=METHODS)
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
     parser.add_argument("--labels", nargs="*", default=["all", "200"], choices=["all", "200"])
     parser.add_argument("--epochs", type=int, default=100)
@@ -214,23 +221,10 @@ def main() -> None:
     torch.set_num_threads(1)
     warnings.filterwarnings("ignore")
     resolve_model(arguments.source)
+    key = {"source": arguments.source, "epochs": arguments.epochs}
     for name in arguments.sets:
-        measure(name, arguments.source, arguments.seeds, arguments.labels, arguments.epochs)
-    rows = read_rows(RESULTS_FILE)
-    lines = [f"# Gain of {arguments.source} over training from scratch", ""]
-    lines += [
-        "Written by `benchmarks/pretrained_gain.py`: mean absolute errors on the test crystals, "
-        "with the same network and default settings. The default for a pre-trained model is the "
-        "blend of a fine-tuned network and a kernel machine. Seconds are of processor time.",
-    ]
-    for amount, title in (("all", "0.6 / 0.2 / 0.2"), ("200", "200 labels")):
-        if gains(rows, amount, "default"):
-            lines += ["", f"## {title}", "", *table(rows, amount)]
-    measured = list(dict.fromkeys(row["set"] for row in rows))
-    lines += ["", "## Crystals that the model has seen", ""]
-    lines += [*leak_lines(arguments.source, measured), "", *origin_lines(where_and_when())]
-    (RESULTS / "pretrained_gain.md").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    print("\n".join(lines))
+        measure(name, arguments.models, arguments.labels, arguments.seeds, key)
+    write_tables(arguments.source)
 
 
 if __name__ == "__main__":
