@@ -257,5 +257,6 @@ class CrystalBatch:
         CrystalBatch
             The copy.
         """
-        names = [field.name for field in fields(self)]
+        # The fields of this class: a subclass may have others.
+        names = [field.name for field in fields(CrystalBatch)]
         return CrystalBatch(**{name: getattr(self, name).to(device) for name in names})

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 import torch
 from torch import Tensor, nn
 
-from gnnpre._joint_sums import joint_mean, joint_sum
+from gnnpre._joint_sums import joint_sum
 from gnnpre.backbones import BackboneModule, pool
 from gnnpre.graphs import CrystalBatch
 
@@ -87,19 +87,19 @@ class DenoisingModel(ObjectiveModel):
                 sample_weight=rows,
             )
         if self.training and self.config.scale == "running":
-            target = targets["displacements"]
-            self._update_scale(target[~torch.isnan(target)])
+            self._update_scale(targets["displacements"])
         return terms
 
-    def _update_scale(self, components: Tensor) -> None:
+    def _update_scale(self, target: Tensor) -> None:
         """Add new components to the running scale, their root mean square."""
-        count = joint_sum(self.n_seen.new_tensor(float(len(components))))
-        mean_square = joint_mean(components.double().square(), dim=0)
-        if not count:
-            return
+        # Sums over a mask, and no branch on their values: either would wait for the GPU.
+        present = ~torch.isnan(target)
+        count = joint_sum(present.sum().to(self.n_seen.dtype))
+        squares = joint_sum(torch.where(present, target, 0.0).double().square().sum())
         # New tensors: the backward pass of this step still needs the old ones.
         self.n_seen = (self.n_seen + count).clamp(max=N_REMEMBERED)
-        share = (count / self.n_seen).clamp(max=1.0)
+        share = (count / self.n_seen.clamp(min=1.0)).clamp(max=1.0)  # 0 without components
+        mean_square = squares / count.clamp(min=1.0)
         self.scale = torch.lerp(self.scale**2, mean_square, share).sqrt()
 
 

@@ -168,16 +168,21 @@ class ElementMaskingModel(ObjectiveModel):
     ) -> dict[str, LossTerm]:
         """Compute the loss of the masked atoms."""
         elements, scores = targets["elements"], predictions["elements"]
-        masked = torch.nonzero(elements >= 0).squeeze(1)
-        values = self._loss(scores[masked], elements[masked])
-        weights = torch.ones_like(values)
+        # All atoms, those that are not masked without a loss: to select the others would wait for
+        # their number, on a GPU.
+        masked = elements >= 0  # (N,)
+        values = torch.where(masked, self._loss(scores, elements.clamp(min=0), masked), 0.0)
+        entries = masked.to(values.dtype)
+        weights = entries
         if "sample_weight" in targets:
-            weights = targets["sample_weight"][batch.batch[masked]]
-        entries = values.new_tensor(float(len(values)))
-        return {"elements": LossTerm((weights * values).sum(), weights.sum(), 1.0, entries)}
+            weights = entries * targets["sample_weight"][batch.batch]
+        total = (weights * values).sum()
+        return {"elements": LossTerm(total, weights.sum(), 1.0, entries.sum())}
 
-    def _loss(self, scores: Tensor, elements: Tensor) -> Tensor:
+    def _loss(self, scores: Tensor, elements: Tensor, masked: Tensor) -> Tensor:
         if self.config.loss == "cross_entropy":
             return functional.cross_entropy(scores, elements, reduction="none")
         axes = functional.one_hot(elements, scores.shape[1]).to(scores.dtype)
-        return (1.0 - functional.cosine_similarity(scores, axes)) ** self.config.gamma
+        distance = 1.0 - functional.cosine_similarity(scores, axes)
+        # A power of zero may have an infinite slope, which no later mask would remove.
+        return torch.where(masked, distance, 1.0) ** self.config.gamma

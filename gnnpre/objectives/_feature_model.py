@@ -142,9 +142,11 @@ class FeatureModel(ObjectiveModel):
         sample_weight = targets.get("sample_weight")
         if sample_weight is not None and not self.per_crystal:
             sample_weight = sample_weight[batch.batch]
+        # Marked as missing, and not cut out: a selection by a mask would wait for the GPU.
+        target = torch.where(self.varies, targets[self.name], torch.nan)
         term = masked_term(
-            predictions[self.name][:, self.varies],
-            targets[self.name][:, self.varies],
+            predictions[self.name],
+            target,
             loss=self.config.loss,
             huber_delta=self.config.huber_delta,
             weight=1.0,

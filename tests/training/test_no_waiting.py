@@ -4,8 +4,6 @@ Tensors there have no values, so that a look at one is an error, as are sizes th
 Code that asks for the device takes the same way as on a GPU.
 """
 
-import dataclasses
-
 import numpy as np
 import pytest
 import torch
@@ -52,9 +50,7 @@ def step(graphs, backbone, objective):
     if model.perturbs:  # its random numbers come from the host
         batch, labels = model.perturb(batch, labels, generator)
     model.to("meta").train()
-    fields = {f.name: getattr(batch, f.name) for f in dataclasses.fields(batch)}
-    on_device = {k: x.to("meta") if torch.is_tensor(x) else x for k, x in fields.items()}
-    batch = dataclasses.replace(batch, **on_device)
+    batch = batch.to("meta")
     labels = {name: values.to("meta") for name, values in labels.items()}
     parameters = [p for p in model.parameters() if p.requires_grad]
     with NoBlockingCopies():
@@ -70,20 +66,6 @@ def test_no_backbone_waits(graphs, backbone, objective):
     assert step(graphs, BACKBONES[backbone], objective).device.type == "meta"
 
 
-#: Their losses select atoms or features by a mask, and wait for their number.
-WAITING = {"denoising_head", "ead", "wacsf", "gmp", "element_masking", "embeddings"}
-
-
-@pytest.mark.parametrize(
-    "objective",
-    [
-        pytest.param(name, marks=pytest.mark.xfail(raises=NotImplementedError, strict=True))
-        if name in WAITING
-        else name
-        # Batches of a mixture hold others, which this test does not move.
-        for name in OBJECTIVES
-        if name != "mixture"
-    ],
-)
+@pytest.mark.parametrize("objective", OBJECTIVES)
 def test_no_objective_waits(graphs, objective):
     assert step(graphs, BACKBONES["torchmdnet"], OBJECTIVES[objective]).device.type == "meta"
