@@ -9,6 +9,7 @@ from typing import Any
 import click
 
 from gnnpre._atomic import write_file
+from gnnpre._progress_label import label_unit
 
 from ._cross_validation import check_folds, cross_validate, takes_one_column
 from ._labels import read_labelled
@@ -44,7 +45,7 @@ FORMS = ("crystal", "atom", "vector", "tensor")
     help="Whether it is a number of a crystal, or lists: of atoms, vectors or tensors.",
 )
 @click.option("--ensemble", is_flag=True, help="Blend networks and kernel machines.")
-@click.option("--unit", default="", help="Unit of the property, for the report.")
+@click.option("--unit", default="", help="Unit of the property, for progress and report.")
 @click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none.")
 @click.option("--groups", help="Column: crystals of one group stay in one fold.")
 @output_option("gnnpre-model", "Folder of the results.")
@@ -86,6 +87,8 @@ def command(
     check_folder(output)
     check_folds(cv, data.y, data.groups, type(estimator).__name__ == "PropertyClassifier")
     X = _graphs(data.crystals, cutoff, estimator)
+    # Lines of progress name the unit until the command ends.
+    click.get_current_context().with_resource(label_unit(unit))
     # 2. Cross-validate. The first file is written after a training: wrong options leave nothing.
     metrics: dict[str, Any] = {"target": list(target), "n": len(data.y)}
     table = None

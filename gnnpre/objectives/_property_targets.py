@@ -178,12 +178,6 @@ class PropertyModel(StandardizedModel):
         size = torch.where(self.mean != 0, self.mean.abs(), 1.0)
         return torch.where(self.std > 0, self.std, size)
 
-    def in_label_unit(self, term: str, loss: float) -> str:
-        """Write the error of one property in its unit; of several there is no common one."""
-        if term != "properties" or self.config.loss != "l1" or len(self.unit) != 1:
-            return ""
-        return f"error {loss * float(self.unit):.4g} in the unit of y"
-
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute mean and standard deviation of each property over the training set."""
         values = targets.crystal["properties"].cpu().numpy()[train]

@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 import torch
 from torch import Tensor
 
+from gnnpre._progress_label import error_text
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch
 
@@ -48,6 +49,12 @@ class StandardizedModel(ObjectiveModel):
     def _offset(self, batch: CrystalBatch) -> Tensor:
         """Return the mean of each label of a batch, in float64."""
         raise NotImplementedError
+
+    def in_label_unit(self, term: str, loss: float) -> str:
+        """Write the error in the unit of y; properties with spreads of their own share none."""
+        if term != self.label or self.config.loss != "l1" or self.unit.numel() != 1:
+            return ""
+        return error_text(loss * float(self.unit))
 
     def _label_weights(self, weights: Tensor, batch: CrystalBatch) -> Tensor:
         """Return the weight of each label, from those of the crystals ``(n,)``."""

@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._progress_label import error_text
 from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
@@ -118,6 +119,10 @@ class TensorModel(ObjectiveModel):
         value = super().predict(batch)["tensors"].double()  # (n, d)
         coordinates = value * self.unit + self._offset(batch)
         return {"tensors": (coordinates @ self.expansion.T).reshape(-1, *self.form.shape)}
+
+    def in_label_unit(self, term: str, loss: float) -> str:
+        """Write the mean norm of the errors in the unit of y."""
+        return error_text(loss * float(self.unit)) if self.config.loss == "l1" else ""
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch

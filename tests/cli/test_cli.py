@@ -171,6 +171,16 @@ def test_a_broken_file_among_many_is_left_out_of_a_training(folder, tmp_path, ca
     assert "Skipped Row 3" in capsys.readouterr().err
 
 
+def test_progress_names_the_unit(folder, tmp_path, capsys):
+    command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
+    assert main([*command, "--unit", "GPa", "-o", str(tmp_path / "out")]) == 0
+    epochs = [line for line in capsys.readouterr().err.splitlines() if "epoch 1/1" in line]
+    assert [" GPa)" in line for line in epochs] == [True] * 3
+    # It is forgotten at the end of the command.
+    assert main([*command, "--cv", "0", "-o", str(tmp_path / "out")]) == 0
+    assert "in the unit of y" in capsys.readouterr().err
+
+
 def test_errors_go_to_stdout_and_progress_to_stderr(folder, tmp_path, capsys):
     command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
     assert main([*command, "-o", str(tmp_path / "out")]) == 0

@@ -1,14 +1,15 @@
 """Lines of progress: names, units, and the remaining time."""
 
 import logging
+import re
 
 import numpy as np
 import pytest
 
-from gnnpre import CGCNN, ForceField, Mixture, Pretrainer, PropertyRegressor
-from gnnpre._progress_label import current_label, progress_label
+from gnnpre import CGCNN, ForceField, Mixture, Pretrainer, PropertyRegressor, TorchMDNet
+from gnnpre._progress_label import current_label, label_unit, progress_label
 from gnnpre.datasets import make_emt_property
-from gnnpre.model_selection import PruningSearchCV
+from gnnpre.model_selection import PruningSearchCV, masked_scorer
 from gnnpre.objectives import Denoising
 
 
@@ -56,6 +57,32 @@ def test_the_error_in_the_unit_is_the_mean_absolute_error(data, lines):
     model = PropertyRegressor(CGCNN(8, 1), **settings).fit(X, y)
     (line,) = lines()
     assert f"error {-model.history_[0]['valid_neg_mean_absolute_error']:.4g} in" in line
+
+
+def test_the_unit_of_y_is_named_where_it_is_known(data, lines):
+    X, y = data
+    settings = {"max_epochs": 1, "random_state": 0}
+    with label_unit("GPa"):
+        PropertyRegressor(CGCNN(8, 1), **settings).fit(X, y)
+    PropertyRegressor(CGCNN(8, 1), **settings).fit(X, y)
+    named, unnamed = lines()
+    assert re.search(r"\(error [\d.]+ GPa\)", named)
+    assert "in the unit of y" in unnamed
+
+
+def test_values_of_atoms_and_tensors_show_their_error(data, lines):
+    X, y = data
+    atoms = [np.arange(len(crystal)) + value for crystal, value in zip(X, y, strict=True)]
+    mae = masked_scorer("neg_mean_absolute_error")
+    settings = {"max_epochs": 1, "random_state": 0}
+    model = PropertyRegressor(CGCNN(8, 1), target="atom", epoch_scoring={"mae": mae}, **settings)
+    error = -model.fit(X, atoms).history_[0]["valid_mae"]
+    tensors = y[:, None, None] * np.eye(3)
+    model = PropertyRegressor(TorchMDNet(8, 1), target="tensor", **settings).fit(X, tensors)
+    norm = model.history_[0]["valid_loss"] * float(model.net_.module_.unit)
+    of_atoms, of_tensors = lines()
+    assert f"error {error:.4g} in" in of_atoms
+    assert f"error {norm:.4g} in" in of_tensors
 
 
 def test_labels_nest_and_end():
