@@ -6,10 +6,10 @@ import click
 
 from ._cross_validation import as_json
 from ._options import config_option, output_option, source_argument, source_options
-from ._reading import estimator_of, read_source
+from ._reading import Source, estimator_of, read_source
 from ._writing import check_writable, write_table
 
-__all__ = ["command"]
+__all__ = ["command", "write_predictions"]
 
 
 @click.command("predict")
@@ -40,11 +40,22 @@ def command(
     if output.endswith((".extxyz", ".xyz")):
         _write_frames(estimator, crystals, output)
     else:
-        table = _table(estimator, crystals.crystals, return_std, confidence)
-        table.index = crystals.ids
-        table.index.name = "id"
-        write_table(table, output)
+        write_predictions(estimator, crystals, output, return_std, confidence)
     return 1 if crystals.n_skipped else 0
+
+
+def write_predictions(
+    estimator: Any,
+    source: Source,
+    output: str,
+    return_std: bool = False,
+    confidence: float | None = None,
+) -> None:
+    """Write a table with the predictions of an estimator for the crystals of a source."""
+    table = _table(estimator, source.crystals, return_std, confidence)
+    table.index = source.ids
+    table.index.name = "id"
+    write_table(table, output)
 
 
 def _table(estimator: Any, X: Any, std: bool, confidence: float | None) -> Any:

@@ -23,6 +23,8 @@ from ._options import (
     source_options,
 )
 from ._parameters import finetuning_options, parameters_of, training_options
+from ._predict import write_predictions
+from ._reading import Source, read_source
 from ._types import SectionCommand, SectionOption
 from ._writing import check_folder, prepare_folder, write_table
 
@@ -48,6 +50,9 @@ FORMS = ("crystal", "atom", "vector", "tensor")
 @click.option("--unit", default="", help="Unit of the property, for progress and report.")
 @click.option("--cv", type=int, default=5, show_default=True, help="Folds; 0 for none.")
 @click.option("--groups", help="Column: crystals of one group stay in one fold.")
+@click.option(
+    "--predict", metavar="SOURCE", help="Crystals to predict in the end, for new_predictions.csv."
+)
 @output_option("gnnpre-model", "Folder of the results.")
 @config_option
 @seed_option
@@ -70,6 +75,7 @@ def command(
     cutoff: float | None,
     cv: int,
     groups: str | None,
+    predict: str | None,
     output: str,
     **options: Any,
 ) -> int:
@@ -77,6 +83,7 @@ def command(
 
     Writes model.gnnpre, metrics.json and, with --cv, predictions.csv and report.html, with the
     prediction of each crystal by a model that has not seen it. A row without a label is left out.
+    With --predict the model is used at once: new_predictions.csv has its predictions.
     """
     # 1. Read, and check everything that can be checked before training.
     reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
@@ -84,6 +91,7 @@ def command(
     estimator = _estimator(options, form)
     _check_targets(estimator, target)
     data = read_labelled(source, target, form, groups, reading)
+    new = None if predict is None else _read_new(predict, reading)
     check_folder(output)
     check_folds(cv, data.y, data.groups, type(estimator).__name__ == "PropertyClassifier")
     X = _graphs(data.crystals, cutoff, estimator)
@@ -107,11 +115,21 @@ def command(
         metrics["ensemble"] = {"weights": estimator.weights_, "errors": estimator.errors_}
     write_file(folder / "metrics.json", json.dumps(metrics, indent=1))
     click.echo(f"Wrote {folder / 'model.gnnpre'}.", err=True)
-    # 4. Report.
+    # 4. Predict and report.
+    if new is not None:
+        write_predictions(estimator, new, str(folder / "new_predictions.csv"))
     if table is not None and form == "crystal":
         _write_reports(folder, estimator, X, table, target, unit, cv)
     _print_metrics(metrics)
-    return 1 if data.n_skipped else 0
+    return 1 if data.n_skipped or (new is not None and new.n_skipped) else 0
+
+
+def _read_new(source: str, reading: dict[str, Any]) -> Source:
+    """Read the crystals of ``--predict``; of a table only the ids and structures."""
+    try:
+        return read_source(source, **reading)
+    except (ValueError, OSError) as error:
+        raise click.UsageError(f"--predict: {error}") from error
 
 
 def _estimator(options: dict[str, Any], form: str) -> Any:

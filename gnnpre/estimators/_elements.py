@@ -102,7 +102,7 @@ class UnseenElements:
         rows = sorted(set().union(*self._rows.values()))
         warn_user(
             "X holds elements that the model was not trained on: "
-            f"{'; '.join(self._descriptions())}. Predictions for these {len(rows)} of "
+            f"{'; '.join(self._descriptions())}. Predictions for {len(rows)} of "
             f"{self.n_crystals} crystals rest on untrained weights.",
             UnseenElementWarning,
         )

@@ -171,6 +171,23 @@ def test_a_broken_file_among_many_is_left_out_of_a_training(folder, tmp_path, ca
     assert "Skipped Row 3" in capsys.readouterr().err
 
 
+def test_one_command_also_predicts_other_crystals(folder, tmp_path, capsys):
+    new = tmp_path / "new"
+    new.mkdir()
+    for number in range(3):
+        (new / f"{number}.cif").write_text((folder / f"alloy{number}.cif").read_text())
+    (new / "3.cif").write_text("broken")
+    command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "0", *FAST]
+    output = tmp_path / "out"
+    assert main([*command, "--predict", str(new), "-o", str(output)]) == 1
+    assert "Skipped" in capsys.readouterr().err
+    table = pd.read_csv(output / "new_predictions.csv", index_col="id")
+    assert table.index.tolist() == [0, 1, 2]
+    crystals, _, _ = read_structures(new, errors="skip")
+    expected = PropertyRegressor.load(output / "model.gnnpre").predict(crystals)
+    np.testing.assert_allclose(table["K_predicted"], np.ravel(expected), rtol=1e-6)
+
+
 def test_progress_names_the_unit(folder, tmp_path, capsys):
     command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
     assert main([*command, "--unit", "GPa", "-o", str(tmp_path / "out")]) == 0
@@ -403,6 +420,10 @@ def nonsense(folder, model, force_field, tmp_path):
         "size of no network": ([*train, "K", "--n-layers", "2"], "--backbone"),
         "time without a unit": ([*train, "K", "--max-time", "soon"], "max_time='soon'"),
         "unknown scorer": ([*train, "K", "--epoch-scoring", "mae"], "epoch_scoring"),
+        "nothing to predict": (
+            [*train, "K", "--predict", str(empty)],
+            "--predict: There are no files",
+        ),
         "two cutoffs": ([*train, "K", "--cutoff", "4", "--pretrained", model], "own cutoff"),
     }
 

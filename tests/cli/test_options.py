@@ -18,8 +18,17 @@ from gnnpre.graphs import FrameLabels
 FAST = ["--max-epochs", "1", "--cv", "2"]
 SMALL = ["--backbone", "torchmdnet", "--hidden-channels", "8", "--n-layers", "1"]
 # Options of the command itself; backbone names one.
-OF_THE_COMMAND = {"source", "target", "task", "target_form", "ensemble", "unit", "cv", "groups"}
-OF_THE_COMMAND |= {"output", "config", "backbone", "hidden_channels", "n_layers", "cutoff"}
+OF_THE_COMMAND = {"source", "target", "task", "target_form", "ensemble", "unit", "cv"}
+OF_THE_COMMAND |= {
+    "groups",
+    "predict",
+    "output",
+    "config",
+    "backbone",
+    "hidden_channels",
+    "n_layers",
+    "cutoff",
+}
 OF_THE_COMMAND |= {"structure_column", "id_column", "n_jobs", "objective", "help"}
 # No option: objects, and parameters that other commands or options decide.
 NO_OPTION = {"callbacks", "pretraining", "embedding_layer", "embedding_pooling", "resume"}

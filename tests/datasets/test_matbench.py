@@ -281,9 +281,8 @@ def test_dictionaries_of_other_packages(write_table):
 
 
 def test_warnings_of_the_cif_parser_are_reported_once(write_table):
-    # A third rounded to 0.3333 is one of the parser's usual remarks.
     text = Structure(Lattice.hexagonal(3, 5), ["Mg"], [[1 / 3, 2 / 3, 0.25]]).to(fmt="cif")
-    text = re.sub(r"0\.33333\d*", "0.3333", re.sub(r"0\.66666\d*", "0.6667", text))
+    text = text.replace("_sum   Mg1", "_sum   'Mg1 O1'")
     path = write_cells(write_table, text, text, text)
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")

@@ -280,14 +280,23 @@ def test_bad_arguments(folder, tmp_path):
 def test_remarks_of_the_cif_parser_are_reported_once(tmp_path):
     text = Structure(Lattice.hexagonal(3, 5), ["Mg"], [[1 / 3, 2 / 3, 0.25]]).to(fmt="cif")
     for i in range(3):
-        rounded = text.replace("0.33333333", "0.3333").replace("0.66666667", "0.6667")
-        (tmp_path / f"{i}.cif").write_text(rounded)
+        (tmp_path / f"{i}.cif").write_text(text.replace("_sum   Mg1", "_sum   'Mg1 O1'"))
     with warnings.catch_warnings(record=True) as record:
         warnings.simplefilter("always")
         read_structures(tmp_path)
     assert len(record) == 1
-    assert "warned 3 times (3 times: N fractional coordinates rounded" in str(record[0].message)
+    assert "warned 3 times (3 times: Missing elements O" in str(record[0].message)
     assert record[0].filename == __file__
+
+
+def test_thirds_of_four_digits_are_no_reason_to_warn(tmp_path):
+    text = Structure(Lattice.hexagonal(3, 5), ["Mg"], [[1 / 3, 2 / 3, 0.25]]).to(fmt="cif")
+    rounded = text.replace("0.33333333", "0.3333").replace("0.66666667", "0.6667")
+    (tmp_path / "thirds.cif").write_text(rounded)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        crystals, _ = read_structures(tmp_path)
+    np.testing.assert_allclose(crystals[0].frac_coords, [[1 / 3, 2 / 3, 0.25]], atol=1e-12)
 
 
 def test_a_list_of_structures_in_json(tmp_path):

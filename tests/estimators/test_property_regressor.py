@@ -247,7 +247,7 @@ def test_isolated_atoms_among_crystals(regressor, data):
 def test_unseen_elements_are_named_once_per_fit_with_their_rows(regressor, data):
     model = regressor.fit(data.graphs, data.y)
     iron, gold = Atoms("Fe", cell=[2.9] * 3, pbc=True), Atoms("Hf", cell=[3.0] * 3, pbc=True)
-    message = r"not trained on: Fe \(row 0\)\. Predictions for these 1 of 21 crystals"
+    message = r"not trained on: Fe \(row 0\)\. Predictions for 1 of 21 crystals"
     with pytest.warns(UnseenElementWarning, match=message) as caught:
         predicted = model.predict([iron, *data.structures])
     assert len(caught) == 1
