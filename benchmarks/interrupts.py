@@ -219,6 +219,8 @@ def _child(case: Callable[[], None], folder: str) -> int:
         return 1
     else:
         status = LATE
+    # A Ctrl-C that comes after the end would hit the following lines, which are not the case's.
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
     # joblib keeps idle workers for the next call, and ends them with the process.
     from joblib.externals.loky import get_reusable_executor
 
