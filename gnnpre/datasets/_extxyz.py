@@ -14,6 +14,7 @@ from typing import Any, TextIO
 
 import numpy as np
 
+from ._extxyz_cell import parse_cell
 from ._extxyz_columns import ColumnLayout, parse_layout
 from ._extxyz_comment import parse_comment
 from ._file_formats import READ_ERRORS, open_text
@@ -26,8 +27,6 @@ _LONGEST_LINE = 2**24  # characters; a longer line is not extended XYZ and might
 _CHUNK = 2**20  # characters
 _MOST_DIGITS = 9  # of a number of atoms
 _RESERVED = ("lattice", "properties", "pbc")
-# Names that other programs use for the cell; reading on without it would make a molecule.
-_CELL_NAMES = {"cell", "unitcell", "latticevectors", "cellvectors", "box", "supercell"}
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
 
 
@@ -164,7 +163,7 @@ def _build_block(
     cells, pbc = np.zeros((len(frames), 3, 3)), np.zeros((len(frames), 3), dtype=bool)
     for row, (frame, entries) in enumerate(frames):
         try:
-            cells[row], pbc[row] = _parse_cell(entries)
+            cells[row], pbc[row] = parse_cell(entries)
         except ValueError as error:
             raise _invalid_frame(frame, path, error) from error
     return FrameBlock(
@@ -198,38 +197,6 @@ def _parse_one_by_one(
         except ValueError as frame_error:
             raise _invalid_frame(frame, path, frame_error) from frame_error
     raise error
-
-
-def _parse_cell(entries: dict[str, Any]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the cell and the periodic directions, removed from the entries of a comment line."""
-    pbc = _parse_pbc(entries.pop("pbc")) if "pbc" in entries else None
-    if "lattice" in entries:
-        lattice = np.asarray(entries.pop("lattice"))
-        if lattice.shape != (9,) or lattice.dtype.kind not in "iuf":
-            raise ValueError(f"Lattice should be nine numbers; it is {lattice.tolist()!r:.60}")
-        return lattice.reshape(3, 3), np.ones(3, dtype=bool) if pbc is None else pbc
-    # A cell under a name that ASE ignores would silently make a molecule.
-    for name, value in entries.items():
-        if re.sub(r"[\W_]", "", name.lower()) in _CELL_NAMES and np.size(value) in {3, 6, 9}:
-            raise ValueError(
-                f"its cell seems to stand in {name!r}; rename it to Lattice, nine numbers: the "
-                "three cell vectors one after the other"
-            )
-    if pbc is not None and pbc.any():
-        raise ValueError("it is periodic (pbc) and has no Lattice; add it, or set pbc='F F F'")
-    return np.zeros((3, 3)), np.zeros(3, dtype=bool)
-
-
-def _parse_pbc(value: Any) -> np.ndarray:
-    """Return the periodic directions from ``T T F``, ``1 1 0``, ``TTF`` or one value for all."""
-    if isinstance(value, np.ndarray) and value.dtype == bool and value.shape == (3,):
-        return value
-    if isinstance(value, str) and re.fullmatch("[TtFf]{3}", value):
-        value = [letter in "Tt" for letter in value]
-    array = np.asarray(value)
-    if array.shape in {(), (3,)} and array.dtype.kind in "biu" and np.isin(array, (0, 1)).all():
-        return np.broadcast_to(array.astype(bool), 3)
-    raise ValueError(f"pbc={value!r:.40} should be three of T and F, such as pbc='T T F'")
 
 
 def _invalid_frame(frame: _RawFrame, path: Path, error: Exception) -> ValueError:

@@ -96,12 +96,23 @@ class ColumnLayout:
         return np.dtype(fields)
 
     def _atomic_numbers(self, table: np.ndarray) -> np.ndarray:
-        for name, letter, _ in self.fields:
-            if name.lower() in _NUMBERS and letter == "I":
-                return table[name].astype(np.int64)
-        name = next(name for name, _, _ in self.fields if name.lower() in _SYMBOLS)
-        symbols, inverse = np.unique(table[name], return_inverse=True)
-        return np.array([_atomic_number(symbol) for symbol in symbols.tolist()])[inverse]
+        names = {name.lower(): name for name, letter, _ in self.fields if letter in "IS"}
+        numbers = next((table[names[name]] for name in names if name in _NUMBERS), None)
+        symbols = next((table[names[name]] for name in names if name in _SYMBOLS), None)
+        if symbols is None or symbols.dtype.kind != "U":
+            return np.asarray(numbers).astype(np.int64)
+        unique, inverse = np.unique(symbols, return_inverse=True)
+        if numbers is None or numbers.dtype.kind != "i":
+            return np.array([_atomic_number(symbol) for symbol in unique.tolist()])[inverse]
+        # Symbols may be names of atoms ("Cu1"), but must not be those of other elements
+        stated = np.array([_number_or_zero(symbol) for symbol in unique.tolist()])[inverse]
+        differing = np.flatnonzero((stated > 0) & (stated != numbers))
+        if differing.size:
+            atom = int(differing[0])
+            raise ValueError(
+                f"its atom {symbols[atom]} has the atomic number {numbers[atom]} in another column"
+            )
+        return numbers.astype(np.int64)
 
 
 def _explain(message: str) -> str:
@@ -211,3 +222,10 @@ def _atomic_number(symbol: str) -> int:
     if name not in atomic_numbers:
         raise ValueError(f"{symbol!r} is not a chemical element")
     return int(atomic_numbers[name])
+
+
+def _number_or_zero(symbol: str) -> int:
+    try:
+        return _atomic_number(symbol)
+    except ValueError:
+        return 0

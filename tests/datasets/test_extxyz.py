@@ -185,6 +185,12 @@ def test_bad_columns(write_frames, properties, message):
     [
         ('cell="4 0 0 0 4 0 0 0 4"', "its cell seems to stand in 'cell'; rename it to Lattice"),
         ('Lattice_vectors="4 0 0 0 4 0 0 0 4"', "'Lattice_vectors'; rename it to Lattice"),
+        ('lat="4 0 0 0 4 0 0 0 4"', "its cell seems to stand in 'lat'"),
+        ('a="4 0 0" b="0 4 0" c="0 0 4"', "its cell seems to stand in 'a'"),
+        ('Tv_1="4 0 0" Tv_2="0 4 0" Tv_3="0 0 4"', "its cell seems to stand in 'Tv_1'"),
+        ('cell_abc="4 4 4" cell_angles="90 90 90"', "its cell seems to stand in 'cell_abc'"),
+        ('boxDimensions="4 4 4 90 90 90"', "its cell seems to stand in 'boxDimensions'"),
+        ("celldm=7.6", "its cell seems to stand in 'celldm'"),
         ('pbc="T T T"', "periodic .* has no Lattice"),
         ('Lattice="4 4 4"', "Lattice should be nine numbers"),
         ("Lattice=[[4,0,0],[0,4,0],[0,0,4]]", "Lattice should be nine numbers"),
@@ -193,6 +199,35 @@ def test_bad_columns(write_frames, properties, message):
 def test_a_crystal_never_becomes_a_molecule(write_frames, comment, message):
     with pytest.raises(ValueError, match=rf"Frame 0 of .*{message}"):
         read_frames(write_frames(f"1\n{comment} {PROPERTIES}\nCu 0 0 0\n"))
+
+
+@pytest.mark.parametrize("entry", ["cell_id=7", "a=4.0", 'relative_energies="1 2 3"', "box=large"])
+def test_molecules_with_other_entries(write_frames, entry):
+    structures, _ = read_frames(write_frames(f"1\nenergy=1 {entry} {PROPERTIES}\nCu 0 0 0\n"))
+    np.testing.assert_array_equal(structures.pbc, [[False] * 3])
+
+
+@pytest.mark.parametrize("entry", ['periodic="T T F"', "Periodicity=TTF", 'boundary="p p f"'])
+def test_periodic_directions_under_other_names(write_frames, entry):
+    name = entry.split("=")[0]
+    with pytest.raises(ValueError, match=f"directions seem to stand in '{name}'; rename it to pbc"):
+        read_frames(write_frames(extxyz(entry)))
+    structures, _ = read_frames(write_frames(extxyz(f'{entry} pbc="T F F"')))
+    np.testing.assert_array_equal(structures.pbc, [[True, False, False]])
+
+
+@pytest.mark.parametrize("entry", ["periodic=T", 'boundary="p p p"', "boundary=grain"])
+def test_entries_that_do_not_contradict_the_cell(write_frames, entry):
+    structures, _ = read_frames(write_frames(extxyz(entry)))
+    np.testing.assert_array_equal(structures.pbc, [[True] * 3])
+
+
+def test_symbols_and_numbers_that_contradict_each_other(write_frames):
+    text = f"2\n{FRAME_CELL} Properties=species:S:1:pos:R:3:Z:I:1\n{{}} 0 0 0 29\nAu1 2 2 2 79\n"
+    structures, _ = read_frames(write_frames(text.format("Cu")))
+    assert structures.atomic_numbers.tolist() == [29, 79]
+    with pytest.raises(ValueError, match=r"Frame 0 of .* its atom Au has the atomic number 29"):
+        read_frames(write_frames(text.format("Au")))
 
 
 def test_a_bad_frame_among_many_is_named(write_frames):
