@@ -120,7 +120,7 @@ def _label_block(
         ),
         "stress": (np.ones(n), stress_is_stated, np.isfinite(stress).all(axis=(1, 2))),
     }
-    foreign = (length.factors != 1) | (energy_factors.factors != 1) | (force_factors.factors != 1)
+    foreign = length.foreign | energy_factors.foreign | force_factors.foreign
     for label, (_, stated, present) in converted.items():
         rows = np.flatnonzero(foreign & present & ~stated)
         if rows.size:

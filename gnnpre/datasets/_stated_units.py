@@ -1,7 +1,7 @@
 """Units that the comment lines of frames state, in any spelling, as factors to ours."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
@@ -23,6 +23,8 @@ _SUBJECTS = {
         *("coordinate", "coordinates", "coord", "coords", "cell", "lattice", "box", "xyz"),
     },
 }
+# Words before the name of a quantity that say where it is from.
+_SOURCES = {"ref", "dft", "vasp", "qe", "mace", "total", "potential", "free", "my", "pbe"}
 # Quantities that are not read, so that their unit does not matter.
 _IRRELEVANT = re.compile(
     "charge|dipole|magmom|magnet|spin|time|velocit|moment|temperature|mass|frequenc|hessian|"
@@ -44,6 +46,7 @@ class StatedFactors(NamedTuple):
 
     factors: np.ndarray  # (n,)
     stated: np.ndarray  # (n,) bool
+    foreign: np.ndarray  # (n,) bool: the unit is not ours; eV/atom is
 
 
 def squash(name: str) -> str:
@@ -96,6 +99,7 @@ def read_factors(
         If an entry looks like a unit and is not understood, or two contradict each other.
     """
     factors, stated = np.ones(len(block)), np.zeros(len(block), dtype=bool)
+    foreign = np.zeros(len(block), dtype=bool)
     by_user = default_units.get(quantity)
     for row, (entries, key) in enumerate(zip(block.entries, keys, strict=True)):
         if key is None:
@@ -103,6 +107,9 @@ def read_factors(
         relevant = _relevant(tuple(entries), quantity, key)
         # The file and the user may both state a unit: they have to agree.
         texts = tuple((name, str(entries[name])) for name in relevant)
+        by_name = _unit_in_name(key, quantity)
+        if by_name is not None:
+            texts += ((f"the name {key!r}", by_name),)
         if by_user is not None:
             texts += ((f"units[{quantity!r}]", by_user),)
         if not texts:
@@ -111,10 +118,10 @@ def read_factors(
             factors[row], per_atom = _combine(texts, quantity)
         except ValueError as error:
             raise ValueError(f"Units of {block.where(row)}: {error}") from error
-        stated[row] = True
+        stated[row], foreign[row] = True, factors[row] != 1
         if per_atom:
             factors[row] *= block.n_atoms[row]
-    return StatedFactors(factors, stated)
+    return StatedFactors(factors, stated, foreign)
 
 
 @lru_cache(maxsize=4096)
@@ -123,6 +130,24 @@ def _relevant(names: tuple[str, ...], quantity: str, key: str) -> tuple[str, ...
     squashed = squash(key)
     accepted = _SUBJECTS[quantity] | {squashed, squashed.removesuffix("s"), squashed + "s"}
     return tuple(name for name in names if _subject(name) in accepted)
+
+
+@lru_cache(maxsize=4096)
+def _unit_in_name(key: str, quantity: str) -> str | None:
+    """Return the unit that ends a name, such as ``energy_Ha`` or ``energy_per_atom``, if any."""
+    words = re.findall(r"[^\W_]+", key)
+    while words and squash(words[0]) in _SUBJECTS[quantity] | _SOURCES:
+        words = words[1:]
+    # "stress_GPa", "energy_kcal_mol", "energy_eV_per_atom", "energy_per_atom"
+    text = "/".join(word for word in words if word.lower() != "per")
+    for unit in (text, f"eV/{text}"):
+        try:
+            if text and text != key:
+                unit_factor(unit, quantity)
+                return unit
+        except ValueError:
+            continue
+    return None
 
 
 @lru_cache(maxsize=4096)
@@ -159,6 +184,7 @@ def check_unit_entries(block: FrameBlock, label_keys: Sequence[str]) -> None:
     """
     checked: set[tuple[tuple[str, str], ...]] = set()
     for row, entries in enumerate(block.entries):
+        _check_values(entries, block.where, row)
         unit_names = _unit_names(tuple(entries))
         statements = tuple((name, str(entries[name])) for name in unit_names)
         # Nearly all frames of a file state the same units.
@@ -179,6 +205,39 @@ def check_unit_entries(block: FrameBlock, label_keys: Sequence[str]) -> None:
 @lru_cache(maxsize=4096)
 def _unit_names(names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(name for name in names if is_unit_entry(name))
+
+
+def _check_values(entries: Mapping[str, object], where: Callable[[int], str], row: int) -> None:
+    """Check that no entry such as ``energy_in=Ha`` states a unit under a name that is not one."""
+    for name, quantity in _names_after_quantities(tuple(entries)):
+        if _is_unit_of(entries[name], quantity):
+            raise ValueError(
+                f"{where(row)} has the entry {name}={entries[name]}. It looks like the unit of "
+                f"{quantity}: rename it to {quantity}_unit, or leave it out."
+            )
+
+
+@lru_cache(maxsize=4096)
+def _names_after_quantities(names: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
+    """Return the names that begin with that of a quantity, such as ``energy_in``, and which."""
+    return tuple(
+        (name, quantity)
+        for name in names
+        for quantity, subjects in _SUBJECTS.items()
+        if not is_unit_entry(name)
+        and squash(name).startswith(tuple(subject for subject in subjects if len(subject) > 2))
+    )
+
+
+def _is_unit_of(value: object, quantity: str) -> bool:
+    """Return whether a value is the name of a unit of a quantity that is not ours."""
+    if not isinstance(value, str):
+        return False
+    try:
+        factor, per_atom = unit_factor(value, quantity)
+    except ValueError:
+        return False
+    return per_atom or factor != 1.0
 
 
 def _problem(name: str, value: object, quantities: set[str]) -> str | None:

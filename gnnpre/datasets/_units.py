@@ -100,13 +100,17 @@ def _parse(text: str) -> _Unit | None:
 
 def _normalise(text: str) -> str:
     """Write a unit with plain letters, ``/`` and ``^``."""
-    plain = unicodedata.normalize("NFKC", text).replace("\N{MINUS SIGN}", "-")
-    plain = plain.replace("\\AA", "A").replace("Å", "A").replace("**", "^")
+    # Without accents: "Å" is "A", "ångström" is "angstrom".
+    plain = unicodedata.normalize("NFKD", text).replace("\N{MINUS SIGN}", "-")
+    plain = "".join(letter for letter in plain if not unicodedata.combining(letter))
+    plain = plain.replace("\\AA", "A").replace("**", "^")
     plain = re.sub(r"(?i)\ba\.u\.?", "au", plain)
     # "eV_per_Angstrom", "eV per Angstrom"; then "electron_volt".
     plain = re.sub(r"(?i)[\s_-]+per[\s_-]+", "/", plain).replace("_", "")
     # In "kcal/(mol A)" all of the parenthesis divides.
     plain = re.sub(r"/\s*\(([^()]*)\)", lambda m: "/" + re.sub(r"[\s*·]+", "/", m[1]), plain)
+    # "kcal/mol-A", as manuals of LAMMPS write it; "mol-1" has a power instead.
+    plain = re.sub(r"(?<=[A-Za-z])-(?=[A-Za-z])", "/" if "/" in plain else " ", plain)
     plain = re.sub(r"[()\[\]\s]+", " ", plain).strip()
     # Energies per mole of cells become one word, since mol occurs nowhere else.
     mole = r"(?i)\b(kcal|kj)\s*(?:/\s*mole?|[\s*·.]+mole?\^?-1)(?![a-z])"

@@ -71,6 +71,8 @@ def test_energy_per_atom(write_frames, unit):
         ("hartree/a.u.", units.Hartree / units.Bohr),
         ("Ry/Bohr", units.Rydberg / units.Bohr),
         ("kcal/mol/A", units.kcal / units.mol),
+        ("Kcal/mol-Angstrom", units.kcal / units.mol),
+        ("eV/Ångström", 1.0),
         ('"kcal/(mol A)"', units.kcal / units.mol),
         ("kJ/mol/nm", 0.1 * units.kJ / units.mol),
     ],
@@ -165,10 +167,16 @@ def test_units_that_do_not_fit_are_refused(frames_of, comment):
 
 
 @pytest.mark.parametrize(
-    "entry", ["units=hartree", "units=metal", "unit=Ry", 'Units="kcal/mol bohr"', "enrgy_unit=Ha"]
+    "entry",
+    [
+        *("units=hartree", "units=metal", "unit=Ry", 'Units="kcal/mol bohr"', "enrgy_unit=Ha"),
+        *("energy_uom=Ha", "EnergyDimension=kcal/mol", "forces_in=Ha/bohr", "stress_in=GPa"),
+        *("energy_type=eV/atom", "positions_in=bohr"),
+    ],
 )
 def test_entries_that_look_like_units_are_refused(frames_of, entry):
-    with pytest.raises(ValueError, match=rf"frame 0 .*{entry[:5]}.*energy_unit \(eV, meV, Ha"):
+    expected = rf"frame 0 .*{entry[:5]}.*(energy_unit \(eV, meV, Ha|looks like the unit of)"
+    with pytest.raises(ValueError, match=expected):
         frames_of(f"energy=1 {entry}")
 
 
@@ -176,7 +184,14 @@ def test_entries_that_look_like_units_are_refused(frames_of, entry):
     "entry",
     [
         *("units=eV", 'units="eV, Angstrom"', 'units="eV eV/A eV/A^3"', "dipole_unit=Debye"),
-        *("n_units=3", "formula_units=4", "band_gap=1.5 band_gap_unit=Ry", "stress_unit=GPa"),
+        *(
+            "n_units=3",
+            "energy_type=pbe",
+            "energy_in=eV",
+            "formula_units=4",
+            "band_gap=1.5 band_gap_unit=Ry",
+            "stress_unit=GPa",
+        ),
     ],
 )
 def test_entries_that_do_not_matter(frames_of, entry):
@@ -191,6 +206,35 @@ def test_units_that_contradict_each_other_are_refused(frames_of):
     assert frames_of("energy=1 energy_unit=eV energy_units=ev").energy == [1.0]
     with pytest.raises(ValueError, match=r"energy_unit=eV, units\['energy'\]=Ha"):
         frames_of("energy=1 energy_unit=eV", units={"energy": "Ha"})
+
+
+def test_units_in_the_names_of_labels(quiet_frames_of):
+    labels = quiet_frames_of("energy_Ha=-1.0", energy_key="energy_Ha")
+    assert labels.energy == pytest.approx([-units.Hartree])
+    labels = quiet_frames_of("dft_energy_kcal_mol=-1.0", energy_key="dft_energy_kcal_mol")
+    assert labels.energy == pytest.approx([-units.kcal / units.mol])
+    labels = quiet_frames_of('stress_GPa="1 1 1 0 0 0"', stress_key="stress_GPa")
+    assert labels.stress[0, 0, 0] == pytest.approx(units.GPa)
+    for name in ("energy_eV", "energy_pbe", "total_energy"):
+        assert quiet_frames_of(f"{name}=-1.0", energy_key=name).energy == [-1.0]
+    with pytest.raises(ValueError, match=r"the name 'energy_Ha'=Ha, units\['energy'\]=eV"):
+        quiet_frames_of("energy_Ha=-1", energy_key="energy_Ha", units={"energy": "eV"})
+
+
+@pytest.mark.parametrize("name", ["energy_per_atom", "E_per_atom", "dft_energy_eV_per_atom"])
+def test_energies_per_atom_by_name(write_frames, name):
+    path = write_frames(f"2\n{FRAME_CELL} {name}=-3.0\nCu 0 0 0\nCu 2 2 2\n")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert read_frames(path, energy_key=name)[1].energy == [-6.0]
+
+
+def test_an_energy_per_atom_is_no_other_unit_of_energy(write_frames):
+    columns = "Properties=species:S:1:pos:R:3:forces:R:3"
+    text = f"2\n{FRAME_CELL} {columns} energy=-3 energy_unit=eV/atom\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        read_frames(write_frames(text + "Cu 0 0 0 0.1 0 0\nCu 2 2 2 -0.1 0 0\n"))
 
 
 def test_units_as_parameter(frames_of):
