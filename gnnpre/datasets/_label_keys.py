@@ -1,6 +1,5 @@
 """The name of each label in a file: chosen once for all frames, and a report of the others."""
 
-import re
 from collections import Counter
 from collections.abc import Sequence
 from functools import lru_cache
@@ -11,6 +10,7 @@ import numpy as np
 from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ._frame_blocks import FrameBlock
+from ._label_lookalikes import components, fold, looks_like
 from ._stated_units import is_unit_entry
 
 __all__ = ["LABELS", "choose_names", "find_keys", "virial_name"]
@@ -30,13 +30,6 @@ _TIERS: dict[str, tuple[tuple[str, ...], ...]] = {
         ("virial", "ref_virial", "dft_virial", "virials", "ref_virials", "dft_virials"),
     ),
 }
-# Other names that may be such a label: not read, but reported where the label is missing.
-_LOOKALIKES = {
-    "energy": re.compile(r"(^|_)(energy|energies|toten|etot|e_?tot|e_?pot)(_|$)|^(e|e0|u|u0)$"),
-    "forces": re.compile(r"(^|_)(forces?|grad|gradients?)(_|$)|^f$"),
-    "stress": re.compile(r"(^|_)(stress|stresses|virials?)(_|$)"),
-}
-_NO_LABEL = re.compile(r"weight|cutoff|conv|tol|std|var|err|loss|rms|max|mean|pred|hull")
 
 
 def choose_names(
@@ -79,6 +72,7 @@ def choose_names(
             _report(label, name, blocks, usable)
             return (name,)
     _report(label, None, blocks, usable)
+    _report_components(label, blocks)
     return ()
 
 
@@ -116,11 +110,6 @@ def find_keys(label: str, names: Sequence[str], block: FrameBlock) -> list[str |
 def virial_name(names: tuple[str, ...]) -> str | None:
     """Return the first common name of a virial among the entries of a frame."""
     return next((name for name in names if fold(name) in _TIERS["stress"][1]), None)
-
-
-def fold(name: str) -> str:
-    """Return a name in lower case with underscores."""
-    return name.lower().replace("-", "_")
 
 
 @lru_cache(maxsize=4096)
@@ -175,8 +164,7 @@ def _candidates(label: str, available: tuple[str, ...]) -> tuple[tuple[str, str]
     for name in available:
         folded = fold(name)
         is_common = any(folded in tier for tier in _TIERS[label])
-        looks_alike = _LOOKALIKES[label].search(folded) and not _NO_LABEL.search(folded)
-        if (is_common or looks_alike) and not is_unit_entry(name):
+        if (is_common or looks_like(label, name)) and not is_unit_entry(name):
             names.append((folded, name))
     return tuple(names)
 
@@ -271,6 +259,21 @@ def _warn_elsewhere(
         f"of one and the same calculation, pass {cure}; otherwise read such frames separately.",
         DataQualityWarning,
     )
+
+
+def _report_components(label: str, blocks: Sequence[FrameBlock]) -> None:
+    """Warn of a label that stands in single numbers, each under a name of its own."""
+    for block in blocks:
+        for row, entries in enumerate(block.entries):
+            names = components(label, (*entries, *block.other_columns))
+            if names:
+                cure = "one column, forces:R:3" if label == "forces" else "nine numbers, stress="
+                warn_user(
+                    f"Single numbers ({', '.join(names)}, ...) of {block.where(row)} and alike "
+                    f"seem to be components of {label}, and were not read. Write them as {cure}.",
+                    DataQualityWarning,
+                )
+                return
 
 
 def _rival(

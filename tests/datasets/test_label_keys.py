@@ -1,5 +1,6 @@
 """Names of labels: which are read, and that nothing is dropped without a word."""
 
+import re
 import warnings
 
 import numpy as np
@@ -96,12 +97,20 @@ def test_a_stress_goes_before_a_virial(frames_of):
         ("energy", "mace_energy=-1.0"),
         ("energy", "formation_energy=-1.0"),
         ("energy", "energy_pbe=-1.0"),
+        ("energy", "E_dft=-1.0"),
+        ("energy", "TotalEnergy=-1.0"),
+        ("energy", "DFTenergy=-1.0"),
+        ("energy", "energy0=-1.0"),
+        ("energy", "energy(Ha)=-1.0"),
+        ("stress", 'StressTensor="1 0 0 0 1 0 0 0 1"'),
+        ("stress", 'sigma="1 0 0 0 1 0"'),
         ("stress", 'mace_stress="1 0 0 0 1 0 0 0 1"'),
         ("stress", 'my_virial="1 0 0 0 1 0"'),
     ],
 )
 def test_lookalikes_are_reported(frames_of, label, entry):
     name = entry.split("=")[0]
+    name = re.escape(name)
     expected = (
         rf"{label} of 2 of 2 frames was not read.*'{name}' \(2 frames\).*{label}_key='{name}'"
     )
@@ -114,6 +123,7 @@ def test_what_is_no_label_is_not_reported(frames_of):
     with warnings.catch_warnings():
         warnings.simplefilter("error")
         frames_of("energy_weight=2.0 stress_weight=1 energy_cutoff=520 e_above_hull=0.1")
+        frames_of("fermi_energy=2.0 KineticEnergy=1 encut=520 hubbard_u=3 sxx=1 dft=pbe")
         frames_of('energy=nan stress="nan nan nan nan nan nan"')
 
 
@@ -123,13 +133,24 @@ def test_short_names_of_an_energy_are_reported(frames_of, name):
         assert np.isnan(frames_of(f"{name}=-1.5").energy[0])
 
 
-@pytest.mark.parametrize("name", ["F", "gradient", "gradients", "energy_grad"])
+@pytest.mark.parametrize(
+    "name", ["F", "frc", "F_dft", "atomicForces", "gradient", "gradients", "energy_grad"]
+)
 def test_short_names_of_forces_and_gradients_are_reported(write_frames, name):
     text = extxyz("energy=1").replace("forces:R:3", f"{name}:R:3")
     with pytest.warns(UserWarning, match=f"forces of 1 of 1 frames was not read.*'{name}'") as seen:
         _, labels = read_frames(write_frames(text))
     assert np.isnan(labels.forces).all()
     assert ("minus the forces" in str(seen[0].message)) == ("grad" in name)
+
+
+def test_labels_in_single_numbers_are_reported(frames_of, write_frames):
+    with pytest.warns(UserWarning, match=r"\(sxx, syy, szz, .*of frame 0 .* components of stress"):
+        labels = frames_of("sxx=1 syy=1 szz=1 sxy=0 sxz=0 syz=0")
+    assert np.isnan(labels.stress).all()
+    text = extxyz("energy=1").replace("forces:R:3", "fx:R:1:fy:R:1:fz:R:1")
+    with pytest.warns(UserWarning, match=r"\(fx, fy, fz, .*of frame 0 .* of forces, .*forces:R:3"):
+        read_frames(write_frames(text))
 
 
 def test_a_stress_and_a_virial_that_contradict_each_other(frames_of):
