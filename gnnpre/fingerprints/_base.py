@@ -10,6 +10,7 @@ from sklearn.base import BaseEstimator
 from torch import Tensor
 
 from gnnpre._constraints import Check, HasConstraints, number, one_of
+from gnnpre._devices import resolve_device
 from gnnpre._registry import Registered
 from gnnpre.graphs import (
     LARGEST_CUTOFF,
@@ -33,14 +34,8 @@ CHUNK_ATOMS = 1024
 
 def check_device(name: str, device: Any) -> None:
     """Check that torch has a device of this name; None is the default."""
-    if device is None:
-        return
-    try:
-        torch.zeros(1, device=device)
-    except (RuntimeError, TypeError, AssertionError) as error:
-        raise ValueError(
-            f"{name}={device!r} is none that torch has here; expected None, 'cpu' or 'cuda'."
-        ) from error
+    if device is not None:
+        resolve_device(device, auto=False)
 
 
 #: Parameters of every fingerprint.

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._devices import resolve_device
+
 from ._assemble_batch import assemble_batch
 from ._batch import CrystalBatch
 from ._columns import as_index, check_blocks, join_indices
@@ -233,8 +235,14 @@ class CrystalGraphs(CrystalRows):
         -------
         CrystalGraphs
             The graphs on that device.
+
+        Raises
+        ------
+        ValueError
+            If torch has no such device here.
         """
-        if torch.device(device) == self.device:
+        device = resolve_device(device, auto=False)
+        if device == self.device:
             return self
         tensors = {name: tensor.to(device) for name, tensor in self._fields().items()}
         return self._from_checked(tensors, self.settings, self.index)

@@ -8,6 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._devices import resolve_device
+
 from ._batch import CrystalBatch
 from ._build_graphs import build_graphs
 from ._crystal_graphs import CrystalGraphs
@@ -96,7 +98,7 @@ class LazyGraphs(CrystalRows):
     def to(self, device: torch.device | str) -> "LazyGraphs":
         """Return the same crystals, whose graphs are moved to a device once they are built."""
         moved = LazyGraphs.__new__(LazyGraphs)
-        moved.__dict__.update(self.__dict__, device=torch.device(device))
+        moved.__dict__.update(self.__dict__, device=resolve_device(device, auto=False))
         return moved
 
     def to_crystals(self) -> LazyCrystals:

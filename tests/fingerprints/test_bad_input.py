@@ -203,6 +203,7 @@ def test_grids_are_sequences(values):
         EAD(eta=values).fit([bulk("Cu")])
 
 
-def test_a_device_that_is_not_there():
-    with pytest.raises(ValueError, match=r"^device='nowhere' is none that torch has here"):
-        EAD(device="nowhere").fit([bulk("Cu")])
+@pytest.mark.parametrize("device", ["nowhere", 2**63, {"cpu"}, b"cpu", "cuda:99", "meta"])
+def test_a_device_that_is_not_there(device):
+    with pytest.raises(ValueError, match=rf"^device={re.escape(repr(device))}.* expected "):
+        EAD(device=device).fit([bulk("Cu")])
