@@ -12,7 +12,7 @@ from gnnpre._devices import resolve_device
 from gnnpre._validation import check_choice, check_number
 from gnnpre._warnings import UnseenElementWarning, warn_user
 from gnnpre.estimators import Pretrainer
-from gnnpre.graphs import Crystals
+from gnnpre.graphs import LARGEST_CUTOFF, Crystals
 from gnnpre.objectives import ForceField, Mixture
 
 from ._skin import SkinGraphs
@@ -39,7 +39,7 @@ class ForceFieldFunction:
     """
 
     def __init__(self, model: Any, skin: float, dtype: str, device: str) -> None:
-        check_number("skin", skin, low_included=True)
+        check_number("skin", skin, high=LARGEST_CUTOFF, low_included=True)
         check_choice("dtype", dtype, tuple(DTYPES))
         pretrainer = _as_pretrainer(model)
         module = _force_field_module(pretrainer)

@@ -139,7 +139,7 @@ def _unit_in_name(key: str, quantity: str) -> str | None:
     while words and squash(words[0]) in _SUBJECTS[quantity] | _SOURCES:
         words = words[1:]
     # "stress_GPa", "energy_kcal_mol", "energy_eV_per_atom", "energy_per_atom"
-    text = "/".join(word for word in words if word.lower() != "per")
+    text = "/".join(item for item in words if item.lower() != "per")
     for unit in (text, f"eV/{text}"):
         try:
             if text and text != key:

@@ -174,7 +174,12 @@ def test_models_without_forces_are_refused(frames):
 
 @pytest.mark.parametrize(
     ("parameters", "message"),
-    [({"skin": -1}, "skin=-1"), ({"dtype": "half"}, "dtype='half'"), ({"device": "gpu"}, "device")],
+    [
+        ({"skin": -1}, "skin=-1"),
+        ({"skin": 1e300}, r"skin=1e\+300; .*<= 60"),
+        ({"dtype": "half"}, "dtype='half'"),
+        ({"device": "gpu"}, "device"),
+    ],
 )
 def test_bad_parameters(pretrainer, parameters, message):
     with pytest.raises(ValueError, match=message):
