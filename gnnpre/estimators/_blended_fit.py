@@ -7,19 +7,19 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gnnpre.graphs import CrystalGraphs, is_on_disk
-from gnnpre.objectives import Bounds, Objective, PropertyTargets, Targets
+from gnnpre.graphs import is_on_disk
+from gnnpre.objectives import Bounds, Objective, PropertyTargets
 
 from ._blended_head import BlendedHead, network_shares
 from ._diagnosis import LEAST_VALID, predict_rows
 from ._finetuning_settings import FineTuningSettings
+from ._fit_data import FitData
 from ._frozen_network import FrozenNetwork
-from ._kernel_fit import calibrate_kernel, fit_properties, training_cloud, weighted_rows
+from ._kernel_fit import calibrate_kernel, fit_properties, training_cloud
 from ._kernel_head import FeatureBlocks, make_features
 from ._label_errors import PropertyErrors
 from ._network import TrainedNetwork
 from ._pretrained import PretrainedWeights
-from ._starts import Rows
 
 __all__ = ["BlendedFit", "fit_blend", "resolve_strategy"]
 
@@ -30,13 +30,7 @@ LARGEST_BLEND = 10_000
 FEWEST_LABELS = 10
 
 
-def resolve_strategy(
-    settings: FineTuningSettings,
-    objective: Objective,
-    graphs: CrystalGraphs,
-    targets: Targets,
-    rows: Rows,
-) -> str:
+def resolve_strategy(settings: FineTuningSettings, objective: Objective, data: FitData) -> str:
     """Return the strategy that ``"auto"`` stands for, or any other one as it is.
 
     Parameters
@@ -45,12 +39,8 @@ def resolve_strategy(
         Parameters of the estimator.
     objective : Objective
         Config of the labels.
-    graphs : CrystalGraphs
+    data : FitData
         The crystals.
-    targets : Targets
-        Their labels.
-    rows : Rows
-        Rows to train on, and to validate on.
 
     Returns
     -------
@@ -71,12 +61,12 @@ def resolve_strategy(
     if settings.strategy != "auto":
         return settings.strategy
     is_pretrained = settings.pretrained is not None or settings.pretraining is not None
-    if not is_pretrained or not isinstance(objective, PropertyTargets) or is_on_disk(graphs):
+    if not is_pretrained or not isinstance(objective, PropertyTargets) or is_on_disk(data.graphs):
         return "full"
-    weighted, _ = weighted_rows(targets, rows.used)
-    labels = np.isfinite(targets.crystal["properties"].cpu().numpy()[weighted])
-    enough = labels.sum(axis=0).min() >= FEWEST_LABELS
-    return "blended" if enough and len(weighted) <= LARGEST_BLEND else "full"
+    rows = data.weighted(data.rows.used)
+    n_labels = np.isfinite(data.properties[rows]).sum(axis=0)  # of each property
+    can_blend = n_labels.min() >= FEWEST_LABELS and len(rows) <= LARGEST_BLEND
+    return "blended" if can_blend else "full"
 
 
 @dataclass(frozen=True)
@@ -98,15 +88,12 @@ class BlendedFit:
     rows: np.ndarray
     errors: dict[str, float]
 
-    def calibrate(
-        self, network: TrainedNetwork, graphs: CrystalGraphs, targets: Targets, held_out: np.ndarray
-    ) -> dict[str, Any]:
+    def calibrate(self, network: TrainedNetwork, data: FitData) -> dict[str, Any]:
         """Learn from held-out crystals how large errors are, for ``uncertainty_``."""
-        model, objective = network.net.module_, self.head.objective
-        values = targets.crystal["properties"].cpu().numpy()[held_out]
-        predictions = self.head.predict(model, graphs, held_out)
-        uncertainty = calibrate_kernel(predictions, values, objective)
-        return uncertainty | training_cloud(model, graphs, self.rows)
+        model, held_out = network.net.module_, data.rows.calibration
+        predictions = self.head.predict(model, data.graphs, held_out)
+        uncertainty = calibrate_kernel(predictions, data.properties[held_out], self.head.objective)
+        return uncertainty | training_cloud(model, data.graphs, self.rows)
 
 
 def fit_blend(
@@ -114,11 +101,7 @@ def fit_blend(
     pretrained: PretrainedWeights,
     network: TrainedNetwork,
     initial: Mapping[str, Tensor],
-    graphs: CrystalGraphs,
-    targets: Targets,
-    rows: Rows,
-    groups: np.ndarray | None,
-    seed: int,
+    data: FitData,
 ) -> BlendedFit:
     """Fit a kernel machine to all crystals, and weigh it against the network.
 
@@ -132,16 +115,8 @@ def fit_blend(
         The fine-tuned network.
     initial : mapping of str to Tensor
         Its weights before the first step.
-    graphs : CrystalGraphs
-        The crystals.
-    targets : Targets
-        Their properties.
-    rows : Rows
-        Rows of the network's training and validation; the machine learns from both.
-    groups : ndarray of int of shape (n,), optional
-        Groups that are left out together.
-    seed : int
-        Seed of the machine's subsets.
+    data : FitData
+        The crystals; the machine learns from those that validated the network, too.
 
     Returns
     -------
@@ -154,22 +129,20 @@ def fit_blend(
     # 1. The machine, on the embeddings of the network as it was before its training.
     frozen = FrozenNetwork.of(pretrained, network.record.spec, initial, settings.training)
     features = FeatureBlocks(make_features(settings.kernel_features))
-    fitted = fit_properties(frozen, features, objective, graphs, targets, rows.used, groups, seed)
+    fitted = fit_properties(frozen, features, objective, data)
     # 2. Shares, by errors on validation crystals. The machine predicts each of them from all
     # others, in closed form, so that it needs no crystals of its own for that.
-    positions = np.flatnonzero(np.isin(fitted.rows, rows.valid))
-    valid = fitted.rows[positions]
-    values = targets.crystal["properties"].cpu().numpy()
+    positions = np.flatnonzero(np.isin(fitted.rows, data.rows.valid))
+    valid, values = fitted.rows[positions], data.properties
     tuned = np.zeros((0, values.shape[1]))
     if len(valid):
-        tuned = predict_rows(model, objective, graphs, valid)
+        tuned = predict_rows(model, objective, data.graphs, valid)
     left_out = Bounds.of(objective.bounds).clip(fitted.left_out[0][positions])
-    _, weight = weighted_rows(targets, valid)
-    shares = network_shares(tuned, left_out, values[valid], weight[valid])
+    shares = network_shares(tuned, left_out, values[valid], data.weights[valid])
     # 3. Errors for the diagnosis.
     errors: dict[str, float] = {}
     if len(valid) >= LEAST_VALID:
-        measure = PropertyErrors(values, rows.train)
+        measure = PropertyErrors(values, data.rows.train)
         blended = shares * tuned + (1 - shares) * left_out
         errors = {
             "kernel": measure.error(left_out, valid),

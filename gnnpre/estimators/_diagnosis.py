@@ -9,10 +9,11 @@ from torch import Tensor
 
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import AtomTargets, Objective, ObjectiveModel, Targets
+from gnnpre.objectives import AtomTargets, Objective, ObjectiveModel
 from gnnpre.training import predict_batches
 
 from ._embedding import embed_graphs
+from ._fit_data import FitData
 from ._label_errors import PROBE_ROWS, ProbedErrors, errors_of
 from ._network import TrainedNetwork
 
@@ -27,10 +28,8 @@ TRAINING_ROWS = 1000
 def diagnose(
     network: TrainedNetwork,
     initial: dict[str, Tensor],
-    graphs: CrystalGraphs,
-    targets: Targets,
-    train: np.ndarray,
-    valid: np.ndarray,
+    data: FitData,
+    blend_errors: dict[str, float] | None = None,
 ) -> dict[str, Any]:
     """Compare a fine-tuned network with the pre-trained one.
 
@@ -40,43 +39,49 @@ def diagnose(
         The fine-tuned network.
     initial : dict of str to Tensor
         Its weights before the first step.
-    graphs : CrystalGraphs
+    data : FitData
         The crystals.
-    targets : Targets
-        Their labels.
-    train, valid : ndarray of int
-        Crystals of the training and of the validation.
+    blend_errors : dict of str to float, optional
+        Validation errors of a kernel machine that shares the predictions (``"kernel"``,
+        ``"blend"``). They take the place of ``frozen_probe``: a second machine on nearly the same
+        features would say the same.
 
     Returns
     -------
     dict
         Validation errors ``zero_epochs`` (before the first step), ``frozen_probe`` (a kernel
-        machine on the embeddings before it; of properties of crystals alone) and ``final``, the
-        ``training`` error, and ``unmoved``, names of weights that training did not move. Errors
-        are missing where too few crystals validate.
+        machine on the embeddings before it; of properties and classes of crystals alone) and
+        ``final``, the ``training`` error, and ``unmoved``, names of weights that training did not
+        move. Errors are missing where too few crystals validate.
     """
     model, objective = network.net.module_, network.record.spec.objective
+    train, valid = data.rows.train, data.rows.valid
     diagnosis: dict[str, Any] = {"unmoved": unmoved_weights(model, initial)}
     if len(valid) < LEAST_VALID:
         return diagnosis
-    errors = errors_of(objective, targets, train, network.record.spec.layout)
+    errors = errors_of(objective, data.targets, train, network.record.spec.layout)
     some = train[:: max(1, len(train) // TRAINING_ROWS)]
+    diagnosis |= blend_errors or {}
 
     def error(rows: np.ndarray) -> float:
-        return errors.error(predict_rows(model, objective, graphs, rows), rows)
+        return errors.error(predict_rows(model, objective, data.graphs, rows), rows)
 
-    # The probe sees a sample: embeddings of all crystals would take an epoch's time.
-    sample = np.sort(np.random.default_rng(0).permutation(train)[:PROBE_ROWS])
     with with_weights(model, initial):
         before = error(valid)
-        if isinstance(errors, ProbedErrors):
-            features, new_features = (
-                embed_graphs(model, graphs, rows=rows).astype(np.float64)
-                for rows in (sample, valid)
-            )
-            probed = errors.probe(features, sample, new_features)
-            diagnosis["frozen_probe"] = errors.error(probed, valid)
+        if blend_errors is None and isinstance(errors, ProbedErrors):
+            diagnosis["frozen_probe"] = _probe(model, errors, data)
     return {"zero_epochs": before, "final": error(valid), "training": error(some), **diagnosis}
+
+
+def _probe(model: ObjectiveModel, errors: ProbedErrors, data: FitData) -> float:
+    """Return the validation error of a kernel machine on the embeddings by a model."""
+    train, valid = data.rows.train, data.rows.valid
+    # A sample: embeddings of all crystals would take an epoch's time.
+    sample = np.sort(np.random.default_rng(0).permutation(train)[:PROBE_ROWS])
+    features, new_features = (
+        embed_graphs(model, data.graphs, rows=rows).astype(np.float64) for rows in (sample, valid)
+    )
+    return errors.error(errors.probe(features, sample, new_features), valid)
 
 
 def predict_rows(
@@ -160,18 +165,19 @@ def warn_of_failure(diagnosis: dict[str, Any], n_epochs: int) -> None:
 def _failures(diagnosis: dict[str, Any], n_epochs: int) -> Iterator[str]:
     final, training = diagnosis.get("final", 0.0), diagnosis.get("training", 0.0)
     probe, before = diagnosis.get("frozen_probe", np.inf), diagnosis.get("zero_epochs", np.inf)
+    without = min(probe, before, diagnosis.get("kernel", np.inf))
     epochs = f"{n_epochs} epoch{'s' if n_epochs > 1 else ''}"
-    if final > min(probe, before) and training >= min(probe, before):
+    if final > without and training >= without:
         # It has not even learnt the crystals that it was trained on.
         yield (
             f"After {epochs} the error on the training crystals is still {training:.4g} (on the "
-            f"validation crystals {final:.4g}), no better than the {min(probe, before):.4g} "
+            f"validation crystals {final:.4g}), no better than the {without:.4g} "
             "without fine-tuning: the training was too short, or its learning rate does not suit. "
             "Raise max_epochs first."
         )
     else:
         # Where a kernel machine shares the predictions, its smaller error is put to use.
-        yield from _worse_than_before(final, np.inf if "blend" in diagnosis else probe, before)
+        yield from _worse_than_before(final, probe, before)
     if unmoved := diagnosis.get("unmoved"):
         yield (
             f"{len(unmoved)} weights have not moved from where they started ({unmoved[0]}, ...): "

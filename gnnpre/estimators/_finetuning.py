@@ -6,26 +6,22 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from gnnpre._labels import label_codes
 from gnnpre._warnings import TrainingWarning, warn_user
-from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import Objective, ObjectiveModel, PropertyTargets, Targets
+from gnnpre.objectives import Objective, ObjectiveModel, PropertyTargets
 
 from ._blended_fit import BlendedFit, fit_blend, resolve_strategy
 from ._blended_head import BlendedHead
 from ._diagnosis import diagnose, warn_of_failure
-from ._elements import UnseenElements
 from ._finetuning_settings import FineTuningSettings
-from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
+from ._fit_data import FitData, prepare_data
 from ._kernel_head import KernelHead
-from ._network import FitInterrupted, Task, TrainedNetwork, split_rows, train_network
+from ._network import FitInterrupted, Task, TrainedNetwork, train_network
 from ._pretrained import read_pretrained
 from ._settings import draw_seed, prepare_model
-from ._size_check import warn_of_extensive_targets
-from ._starts import FromPretrained, FromScratch, PretrainedWithinFit, Rows, Start, WithReplay
+from ._starts import FromPretrained, FromScratch, PretrainedWithinFit, Start, WithReplay
 from ._uncertainty import calibrate
 
-__all__ = ["FineTuned", "choose_start", "finetune", "split_fit", "used_graphs"]
+__all__ = ["FineTuned", "choose_start", "finetune"]
 
 
 @dataclass(frozen=True)
@@ -81,66 +77,59 @@ def finetune(
     # 2. Decide where the weights start; this reads the file of a pre-trained model.
     start = choose_start(settings)
 
-    # 3. Build graphs, as those of the pre-trained model were built.
-    graphs = used_graphs(X, start)
-
-    # 4. Build targets.
-    targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
-
-    # 5. Split into training, validation and calibration by index arrays: no graph is copied.
-    codes = None if groups is None else label_codes("groups", groups, n_rows=len(graphs))
-    rows = split_fit(settings, targets, codes, seed)
-    warn_of_extensive_targets(objective, graphs, targets, rows.used)
-
-    strategy = resolve_strategy(settings, objective, graphs, targets, rows)
+    # 3. Build graphs and targets, and split crystals into training, validation and calibration.
+    data = prepare_data(settings, start.pretrained, X, y, objective, groups, sample_weight, seed)
+    strategy = resolve_strategy(settings, objective, data)
     # To the network a blend is a full training like any other, which it also resumes.
     training = replace(training, strategy="full" if strategy == "blended" else strategy)
 
-    # 6. Pre-train within this fit, or read frames to replay, where the start asks for it.
-    start = start.within_fit(graphs, rows, codes, seed)
+    # 4. Pre-train within this fit, or read frames to replay, where the start asks for it.
+    start = start.within_fit(data)
 
-    # 7. Train.
-    task = _with_labels(start.make_task(graphs, targets, rows, objective), y, objective)
-    callbacks = settings.with_scores(objective, rows.valid, classes)
-    prepare = _Preparation(start)
+    # 5. Train.
+    task = _with_labels(start.make_task(data, objective), y, objective)
+    callbacks = settings.with_scores(objective, data.rows.valid, classes)
+    loading = _Loading(start)
+    prepare = prepare_model(settings.embedding_layer, loading)
     try:
-        network = train_network(
-            task,
-            training,
-            seed,
-            callbacks=callbacks,
-            prepare=prepare_model(settings.embedding_layer, prepare),
-        )
+        trained = train_network(task, training, seed, callbacks=callbacks, prepare=prepare)
     except FitInterrupted as interrupt:
-        interrupt.network = start.property_network(interrupt.network, objective, targets, training)
+        interrupt.network = start.property_network(
+            interrupt.network, objective, data.targets, training
+        )
         raise
-    network = start.property_network(network, objective, targets, training)
-    transferred, initial = prepare.transferred, prepare.initial
+    network = start.property_network(trained, objective, data.targets, training)
+    source = start.pretrained
+    if source is None:
+        return FineTuned(network, [], {}, _uncertainty(network, data))
 
-    # 8. Fit a kernel machine to the network as it was before, and share the predictions.
+    # 6. Fit a kernel machine to the network as it was before, and share the predictions.
+    network = network.with_elements(source.elements)
     blend: BlendedFit | None = None
-    if strategy == "blended" and start.pretrained is not None:
-        source = start.pretrained
-        blend = fit_blend(settings, source, network, initial, graphs, targets, rows, codes, seed)
+    if strategy == "blended":
+        blend = fit_blend(settings, source, network, loading.initial, data)
 
-    # 9. Diagnose: was the pre-trained model worth its training?
+    # 7. Diagnose: was the pre-trained model worth its training?
+    _warn_of_transfer(settings.transfer, loading.transferred)
     diagnosis: dict[str, Any] = {}
-    if start.pretrained is not None:
-        network = network.with_elements(start.pretrained.elements)
-        _warn_of_transfer(settings.transfer, transferred)
-        if settings.diagnose:
-            diagnosis = diagnose(network, initial, graphs, targets, rows.train, rows.valid)
-            diagnosis |= {} if blend is None else blend.errors
-            warn_of_failure(diagnosis, len(network.net.history))
+    if settings.diagnose:
+        errors = None if blend is None else blend.errors
+        diagnosis = diagnose(network, loading.initial, data, errors)
+        warn_of_failure(diagnosis, len(network.net.history))
 
-    # 10. Calibrate uncertainties on the crystals that were held out.
-    uncertainty: dict[str, Any] = {}
-    if len(rows.calibration) and blend is not None:
-        uncertainty = blend.calibrate(network, graphs, targets, rows.calibration)
-    elif len(rows.calibration):
-        uncertainty = calibrate(network, graphs, targets, rows.train, rows.calibration)
+    # 8. Calibrate uncertainties on the crystals that were held out.
+    uncertainty = _uncertainty(network, data, blend)
     head = None if blend is None else blend.head
-    return FineTuned(network, transferred, diagnosis, uncertainty, head)
+    return FineTuned(network, loading.transferred, diagnosis, uncertainty, head)
+
+
+def _uncertainty(
+    network: TrainedNetwork, data: FitData, blend: BlendedFit | None = None
+) -> dict[str, Any]:
+    """Return the entries of ``uncertainty_``; none if no crystal was held out."""
+    if not len(data.rows.calibration):
+        return {}
+    return calibrate(network, data) if blend is None else blend.calibrate(network, data)
 
 
 def _with_labels(task: Task, y: Any, objective: Objective) -> Task:
@@ -152,8 +141,8 @@ def _with_labels(task: Task, y: Any, objective: Objective) -> Task:
     return replace(task, labels=np.reshape(y, shape))
 
 
-class _Preparation:
-    """Load the weights of a start into a fresh model, and keep their names and values.
+class _Loading:
+    """Callable that loads the weights of a start into a new model, and keeps names and values.
 
     Attributes
     ----------
@@ -197,70 +186,6 @@ def choose_start(settings: FineTuningSettings) -> Start:
     if settings.strategy == "replay":
         return WithReplay(source, settings.replay, settings.replay_weight, settings.replay_ratio)
     return source
-
-
-def used_graphs(X: Any, start: Start) -> CrystalGraphs:
-    """Return X as graphs that the start's model can read, and warn of elements new to it.
-
-    Parameters
-    ----------
-    X : CrystalGraphs of shape (n,), or n structures
-        The crystals.
-    start : Start
-        Where the weights start.
-
-    Returns
-    -------
-    CrystalGraphs
-        The graphs.
-    """
-    graphs = as_graphs(X, start.graph_settings)
-    warn_of_isolated_atoms(graphs)
-    if start.pretrained is not None:
-        unseen = UnseenElements(start.pretrained.elements)
-        unseen.add(graphs)
-        unseen.warn_before_training()
-    return graphs
-
-
-def split_fit(
-    settings: FineTuningSettings, targets: Targets, groups: np.ndarray | None, seed: int
-) -> Rows:
-    """Split all crystals into rows for training, validation and calibration.
-
-    Parameters
-    ----------
-    settings : FineTuningSettings
-        Parameters of the estimator.
-    targets : Targets
-        Targets, with weights where there are some.
-    groups : ndarray of int or None
-        Groups that stay together.
-    seed : int
-        Seed of the splits.
-
-    Returns
-    -------
-    Rows
-        The index arrays.
-
-    Raises
-    ------
-    ValueError
-        If a fraction or splitter does not fit, or leaves no crystal of any weight to train on.
-    """
-    everything = np.arange(len(targets))
-    used, calibration = split_rows(
-        everything, settings.calibration_fraction, groups, seed + 1, "calibration_fraction"
-    )
-    weights = targets.crystal.get("sample_weight")
-    if weights is not None and not weights.cpu().numpy()[used].any():
-        raise ValueError(
-            "sample_weight is zero for all crystals that calibration_fraction leaves to train "
-            "on. Lower it, or give more crystals a weight."
-        )
-    train, valid = split_rows(used, settings.validation_fraction, groups, seed)
-    return Rows(used, train, valid, calibration)
 
 
 def _warn_of_transfer(transfer: str, transferred: list[str]) -> None:

@@ -5,15 +5,16 @@ from dataclasses import dataclass
 import numpy as np
 
 from gnnpre.graphs import CrystalGraphs
-from gnnpre.objectives import Bounds, ObjectiveModel, PropertyTargets, Targets
+from gnnpre.objectives import Bounds, ObjectiveModel, PropertyTargets
 
 from ._embedding import embed_graphs
+from ._fit_data import FitData
 from ._frozen_network import FrozenNetwork
 from ._kernel_head import FeatureBlocks, KernelHead, KernelPredictions
 from ._kernel_regressor import KernelRegressor
 from ._uncertainty import Calibration, TrainingCloud, spread_factors
 
-__all__ = ["FittedKernel", "calibrate_kernel", "fit_properties", "training_cloud", "weighted_rows"]
+__all__ = ["FittedKernel", "calibrate_kernel", "fit_properties", "training_cloud"]
 
 
 @dataclass(frozen=True)
@@ -36,24 +37,10 @@ class FittedKernel:
     left_out: KernelPredictions
 
 
-def weighted_rows(targets: Targets, rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the rows that have a weight, and the weights of all crystals."""
-    weights = targets.crystal.get("sample_weight")
-    weight = np.ones(len(targets)) if weights is None else weights.cpu().numpy()
-    return rows[weight[rows] > 0], weight
-
-
 def fit_properties(
-    network: FrozenNetwork,
-    features: FeatureBlocks,
-    objective: PropertyTargets,
-    graphs: CrystalGraphs,
-    targets: Targets,
-    rows: np.ndarray,
-    groups: np.ndarray | None,
-    seed: int,
+    network: FrozenNetwork, features: FeatureBlocks, objective: PropertyTargets, data: FitData
 ) -> FittedKernel:
-    """Fit a Gaussian process to the properties of some crystals.
+    """Fit a Gaussian process to the properties of crystals.
 
     Parameters
     ----------
@@ -63,33 +50,25 @@ def fit_properties(
         Further features of the crystals, which are fitted here.
     objective : PropertyTargets
         Config of the properties; with ``pooling="sum"`` they are learnt per atom.
-    graphs : CrystalGraphs
-        All crystals.
-    targets : Targets
-        Their properties, with weights where there are some.
-    rows : ndarray of int
-        Crystals to fit to.
-    groups : ndarray of int of shape (n,), optional
-        Groups that are left out together.
-    seed : int
-        Seed of the machine's subsets.
+    data : FitData
+        The crystals.
 
     Returns
     -------
     FittedKernel
-        The machine, fitted to those of the rows that have a weight.
+        The machine, fitted to the crystals that have a weight and are not held out.
     """
-    rows, weight = weighted_rows(targets, rows)
-    blocks = features.fit(graphs).compute(network, graphs, rows)
-    machine = KernelRegressor(blocks=[block.shape[1] for block in blocks], random_state=seed)
+    rows = data.weighted(data.rows.used)
+    blocks = features.fit(data.graphs).compute(network, data.graphs, rows)
+    machine = KernelRegressor(blocks=[b.shape[1] for b in blocks], random_state=data.seed)
     head = KernelHead(network, features, machine, extensive=objective.pooling == "sum")
-    sizes = head.sizes(graphs)[rows]
-    values = targets.crystal["properties"].cpu().numpy()[rows] / sizes
+    sizes = head.sizes(data.graphs)[rows]
+    values = data.properties[rows] / sizes
     mean, std = machine.fit_leave_out(
         np.hstack(blocks),
         _flat(values),
-        weight[rows],
-        None if groups is None else groups[rows],
+        data.weights[rows],
+        None if data.groups is None else data.groups[rows],
     )
     left_out = (mean.reshape(values.shape) * sizes, std.reshape(values.shape) * sizes)
     return FittedKernel(head, rows, left_out)

@@ -5,29 +5,25 @@ from typing import Any
 
 import numpy as np
 
-from gnnpre._labels import label_codes
-from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import (
     ClassTargets,
     Objective,
     ObjectiveModel,
     PropertyTargets,
-    Targets,
 )
 from gnnpre.training import CrystalDataset, hold_pretrained
 
 from ._embedding import check_layer
-from ._finetuning import FineTuned, choose_start, split_fit, used_graphs
+from ._finetuning import FineTuned, choose_start
 from ._finetuning_settings import FineTuningSettings
+from ._fit_data import FitData, prepare_data
 from ._frozen_network import FrozenNetwork
-from ._inputs import add_sample_weight
 from ._kernel_classifier import KernelClassifier
-from ._kernel_fit import calibrate_kernel, fit_properties, training_cloud, weighted_rows
+from ._kernel_fit import calibrate_kernel, fit_properties, training_cloud
 from ._kernel_head import FeatureBlocks, KernelHead, make_features
-from ._network import ModelRecord, Task, TrainedNetwork
+from ._network import ModelRecord, TrainedNetwork
 from ._settings import draw_seed
-from ._size_check import warn_of_extensive_targets
-from ._starts import Rows, Start
+from ._starts import Start
 
 __all__ = ["fit_kernel"]
 
@@ -70,49 +66,37 @@ def fit_kernel(
     features = FeatureBlocks(make_features(settings.kernel_features))
     seed = draw_seed(settings.random_state, settings.training.resume)
 
-    # 2. Build graphs and targets, and split crystals for calibration off.
+    # 2. Build graphs and targets, and hold out the crystals for calibration.
     start = choose_start(settings)
-    graphs = used_graphs(X, start)
-    targets = add_sample_weight(objective.make_targets(graphs, y), sample_weight)
-    codes = None if groups is None else label_codes("groups", groups, n_rows=len(graphs))
-    rows = split_fit(settings, targets, codes, seed)
-    warn_of_extensive_targets(objective, graphs, targets, rows.used)
+    data = prepare_data(settings, start.pretrained, X, y, objective, groups, sample_weight, seed)
 
     # 3. Freeze the pre-trained backbone.
-    start = start.within_fit(graphs, rows, codes, seed)
-    network, frozen, transferred = freeze(settings, start, graphs, targets, rows, objective)
+    start = start.within_fit(data)
+    network, frozen, transferred = freeze(settings, start, data, objective)
 
     # 4. Compute features, and fit the machine to crystals that have a weight.
     if isinstance(learnt, ClassTargets):
-        head = _fit_classes(
-            frozen, features, learnt, graphs, targets, rows.used, np.asarray(y), seed
-        )
+        head = _fit_classes(frozen, features, learnt, data, np.asarray(y))
         return FineTuned(network, transferred, {}, {}, head)
-    fitted = fit_properties(frozen, features, learnt, graphs, targets, rows.used, codes, seed)
+    fitted = fit_properties(frozen, features, learnt, data)
 
     # 5. Calibrate uncertainties on left-out predictions, or on the crystals that were held out.
     judged, predictions = fitted.rows, fitted.left_out
-    if len(rows.calibration):
-        judged = rows.calibration
-        predictions = fitted.head.predict(graphs, judged)
-    values = targets.crystal["properties"].cpu().numpy()[judged]
-    uncertainty = calibrate_kernel(predictions, values, learnt)
-    uncertainty |= training_cloud(network.net.module_, graphs, fitted.rows)
+    if len(data.rows.calibration):
+        judged = data.rows.calibration
+        predictions = fitted.head.predict(data.graphs, judged)
+    uncertainty = calibrate_kernel(predictions, data.properties[judged], learnt)
+    uncertainty |= training_cloud(network.net.module_, data.graphs, fitted.rows)
     return FineTuned(network, transferred, {}, uncertainty, fitted.head)
 
 
 def freeze(
-    settings: FineTuningSettings,
-    start: Start,
-    graphs: CrystalGraphs,
-    targets: Targets,
-    rows: Rows,
-    objective: Objective,
+    settings: FineTuningSettings, start: Start, data: FitData, objective: Objective
 ) -> tuple[TrainedNetwork, FrozenNetwork, list[str]]:
     """Return the network with the weights of its start, as the machine sees it, and their names."""
     if start.pretrained is None:
         raise RuntimeError("within_fit() comes first, and settings without weights are refused.")
-    task: Task = start.make_task(graphs, targets, rows, objective)
+    task = start.make_task(data, objective)
     record = ModelRecord.of_task(task, settings.training.dtype)
     transferred: list[str] = []
 
@@ -120,7 +104,7 @@ def freeze(
         check_layer(settings.embedding_layer, model.backbone, "embedding_layer")
         transferred.extend(start.load_into(model))
 
-    dataset = CrystalDataset(graphs, targets, rows.used)
+    dataset = CrystalDataset(data.graphs, data.targets, data.rows.used)
     net = hold_pretrained(record.spec, dataset, settings.training, load_weights)
     network = TrainedNetwork(net, record).with_elements(start.pretrained.elements)
     state = net.module_.state_dict()
@@ -132,21 +116,18 @@ def _fit_classes(
     network: FrozenNetwork,
     features: FeatureBlocks,
     objective: ClassTargets,
-    graphs: CrystalGraphs,
-    targets: Targets,
-    rows: np.ndarray,
+    data: FitData,
     classes: np.ndarray,
-    seed: int,
 ) -> KernelHead:
-    """Return a classifier, fitted to those of the rows that have a weight."""
-    rows, weight = weighted_rows(targets, rows)
-    blocks = features.fit(graphs).compute(network, graphs, rows)
+    """Return a classifier, fitted to the crystals that have a weight and are not held out."""
+    rows = data.weighted(data.rows.used)
+    blocks = features.fit(data.graphs).compute(network, data.graphs, rows)
     machine = KernelClassifier(
         blocks=[block.shape[1] for block in blocks],
         class_weight=_class_weight(objective),
-        random_state=seed,
+        random_state=data.seed,
     )
-    machine.fit(np.hstack(blocks), classes[rows], weight[rows])
+    machine.fit(np.hstack(blocks), classes[rows], data.weights[rows])
     return KernelHead(network, features, machine)
 
 

@@ -104,11 +104,11 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         first step (``"zero_epochs"``), of a Gaussian process on the embeddings before it
         (``"frozen_probe"``) and of the fitted model (``"final"``), that on the training crystals
         (``"training"``), and the names of weights that training did not move (``"unmoved"``).
-        With ``strategy="blended"`` these are of the network alone; ``"kernel"`` is the error of
-        the kernel machine, with each validation crystal left out, and ``"blend"`` that of the
-        weighted mean. Errors are in the unit of the property, or, of several, in standard
-        deviations. They are missing if fewer than ten crystals validate; all is empty without a
-        pre-trained model.
+        With ``strategy="blended"`` these are of the network alone; in place of ``"frozen_probe"``
+        there are ``"kernel"``, the error of the blend's own kernel machine, with each validation
+        crystal left out, and ``"blend"``, that of the weighted mean. Errors are in the unit of
+        the property, or, of several, in standard deviations. They are missing if fewer than ten
+        crystals validate; all is empty without a pre-trained model.
     kernel_ : object or None
         The kernel machine of ``strategy="kernel"`` and ``"blended"``, as ``kernel_.machine``.
     weights_ : dict of str to ndarray of shape (k,)

@@ -1,5 +1,6 @@
 """Where the weights of a fine-tuned network start: four ways, one small class each."""
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -9,36 +10,17 @@ from torch import Tensor
 
 from gnnpre._progress_label import progress_label
 from gnnpre.backbones import CGCNN, Backbone
-from gnnpre.graphs import CrystalGraphs, GraphSettings, is_on_disk
+from gnnpre.graphs import is_on_disk
 from gnnpre.objectives import Mixture, Objective, ObjectiveModel, PropertyTargets, Targets
 from gnnpre.training import TrainingSettings, restore_net
 
+from ._fit_data import FitData
 from ._network import Task, TrainedNetwork
 from ._pretrained import PretrainedWeights
 from ._pretrainer import Pretrainer
 from ._replay import ReplayedFrames, join_property, property_weights, read_frames
 
-__all__ = ["FromPretrained", "FromScratch", "PretrainedWithinFit", "Rows", "Start", "WithReplay"]
-
-
-@dataclass(frozen=True)
-class Rows:
-    """Rows of X, as index arrays.
-
-    Parameters
-    ----------
-    used : ndarray of int
-        Rows that are not held out: ``train``, ``valid``, and rows that a splitter uses in neither.
-    train, valid : ndarray of int
-        Rows to train on, and to validate on.
-    calibration : ndarray of int
-        Rows that are held out for the uncertainties.
-    """
-
-    used: np.ndarray
-    train: np.ndarray
-    valid: np.ndarray
-    calibration: np.ndarray
+__all__ = ["FromPretrained", "FromScratch", "PretrainedWithinFit", "Start", "WithReplay"]
 
 
 class Start:
@@ -49,18 +31,11 @@ class Start:
         """The pre-trained model, once there is one."""
         return None
 
-    @property
-    def graph_settings(self) -> GraphSettings | None:
-        """Settings that graphs have to be built with."""
-        return None if self.pretrained is None else self.pretrained.graph_settings
-
-    def within_fit(self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int) -> "Start":
+    def within_fit(self, data: FitData) -> "Start":
         """Return the start once the crystals of this fit are at hand."""
         return self
 
-    def make_task(
-        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
-    ) -> Task:
+    def make_task(self, data: FitData, objective: Objective) -> Task:
         """Return the data and configs to train on."""
         raise NotImplementedError
 
@@ -89,12 +64,10 @@ class FromScratch(Start):
 
     backbone: Backbone | None
 
-    def make_task(
-        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
-    ) -> Task:
+    def make_task(self, data: FitData, objective: Objective) -> Task:
         """Return the data and configs to train on."""
         backbone = CGCNN() if self.backbone is None else clone(self.backbone)
-        return Task(graphs, targets, rows.used, rows.train, rows.valid, backbone, objective)
+        return _task(data, backbone, objective)
 
 
 @dataclass(frozen=True)
@@ -109,19 +82,14 @@ class FromPretrained(Start):
         """The pre-trained model."""
         return self.weights
 
-    def within_fit(
-        self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int
-    ) -> "FromPretrained":
+    def within_fit(self, data: FitData) -> "FromPretrained":
         """Return the same start: everything is at hand."""
         return self
 
-    def make_task(
-        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
-    ) -> Task:
+    def make_task(self, data: FitData, objective: Objective) -> Task:
         """Return the data and configs to train on."""
         run = {"transfer": self.transfer, "source": self.weights.digest}
-        backbone = self.weights.backbone
-        return Task(graphs, targets, rows.used, rows.train, rows.valid, backbone, objective, run)
+        return _task(data, self.weights.backbone, objective, run)
 
     def load_into(self, model: ObjectiveModel) -> list[str]:
         """Copy weights into a new model, and return their names."""
@@ -135,16 +103,14 @@ class PretrainedWithinFit(Start):
     pretraining: Pretrainer
     transfer: str
 
-    def within_fit(
-        self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int
-    ) -> FromPretrained:
+    def within_fit(self, data: FitData) -> FromPretrained:
         """Fit a clone of the pre-trainer; the parameter itself stays unfitted."""
         pretrainer = clone(self.pretraining)
         # Repeatable if the fit is: the seed comes from its random_state.
         if pretrainer.random_state is None:
-            pretrainer.set_params(random_state=seed)
+            pretrainer.set_params(random_state=data.seed)
         with progress_label("pre-training"):
-            network = pretrainer._fit_rows(graphs, groups=groups, rows=rows.used)
+            network = pretrainer._fit_rows(data.graphs, groups=data.groups, rows=data.rows.used)
         return FromPretrained(PretrainedWeights.of_network(network), self.transfer)
 
 
@@ -177,31 +143,29 @@ class WithReplay(Start):
         """The pre-trained model, once there is one."""
         return self.source.pretrained
 
-    def within_fit(self, graphs: CrystalGraphs, rows: Rows, groups: Any, seed: int) -> "WithReplay":
+    def within_fit(self, data: FitData) -> "WithReplay":
         """Read the frames, as many as the crystals of the training ask for."""
-        if is_on_disk(graphs):
+        if is_on_disk(data.graphs):
             raise ValueError(
                 "strategy='replay' joins crystals and frames in memory, and X is a store on disk. "
                 "Read it first: fit(store.load(), y)."
             )
-        source = self.source.within_fit(graphs, rows, groups, seed)
+        source = self.source.within_fit(data)
         # Frames in proportion to the crystals: neither loss drowns the other.
-        limit = int(np.ceil(self.ratio * len(rows.used)))
-        frames = read_frames(self.path, source.weights, limit, seed)
+        limit = int(np.ceil(self.ratio * len(data.rows.used)))
+        frames = read_frames(self.path, source.weights, limit, data.seed)
         return replace(self, source=source, frames=frames)
 
-    def make_task(
-        self, graphs: CrystalGraphs, targets: Targets, rows: Rows, objective: Objective
-    ) -> Task:
+    def make_task(self, data: FitData, objective: Objective) -> Task:
         """Return crystals and frames joined: frames are trained on, the property alone validates.
 
         The only start that copies graphs: both come to lie in one set.
         """
-        frames, task = self._frames(), self._source().make_task(graphs, targets, rows, objective)
+        frames, task = self._frames(), self._source().make_task(data, objective)
         mixture: Mixture = frames.mixture(_as_property(objective), self.weight)
-        joint, joint_targets = join_property(frames, mixture, graphs, targets)
+        joint, joint_targets = join_property(frames, mixture, data.graphs, data.targets)
         # Frames lie behind the crystals, whose row numbers stay as they were.
-        added = np.arange(len(graphs), len(joint))
+        added = np.arange(len(data.graphs), len(joint))
         return replace(
             task,
             graphs=joint,
@@ -245,7 +209,17 @@ class WithReplay(Start):
         return self.source
 
 
+def _task(
+    data: FitData, backbone: Backbone, objective: Objective, run: Mapping[str, Any] | None = None
+) -> Task:
+    """Return the task of learning the labels of a fit."""
+    rows = data.rows
+    return Task(
+        data.graphs, data.targets, rows.used, rows.train, rows.valid, backbone, objective, run or {}
+    )
+
+
 def _as_property(objective: Objective) -> PropertyTargets:
     if not isinstance(objective, PropertyTargets):
-        raise TypeError("strategy='replay' is there for PropertyRegressor only.")
+        raise TypeError("strategy='replay' is available only for PropertyRegressor.")
     return objective

@@ -10,11 +10,12 @@ from torch import Tensor
 
 from gnnpre.backbones import Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
-from gnnpre.objectives import ObjectiveModel, Targets
+from gnnpre.objectives import ObjectiveModel
 from gnnpre.training import predict_batches
 
 from ._diagnosis import predict_rows
 from ._embedding import embed_graphs
+from ._fit_data import FitData
 from ._network import TrainedNetwork
 
 __all__ = [
@@ -27,25 +28,15 @@ __all__ = [
 ]
 
 
-def calibrate(
-    network: TrainedNetwork,
-    graphs: CrystalGraphs,
-    targets: Targets,
-    train: np.ndarray,
-    held_out: np.ndarray,
-) -> dict[str, Any]:
+def calibrate(network: TrainedNetwork, data: FitData) -> dict[str, Any]:
     """Learn from held-out crystals how large errors are.
 
     Parameters
     ----------
     network : TrainedNetwork
         The trained network, which learns by :class:`~gnnpre.objectives.PropertyTargets`.
-    graphs : CrystalGraphs
-        The crystals.
-    targets : Targets
-        Their properties.
-    train, held_out : ndarray of int
-        Crystals of the training, and those that were held out.
+    data : FitData
+        The crystals, of which some were held out.
 
     Returns
     -------
@@ -54,8 +45,8 @@ def calibrate(
         :class:`Calibration` and :class:`TrainingCloud`, JSON-serializable.
     """
     model, objective = network.net.module_, network.record.spec.objective
-    predicted = predict_rows(model, objective, graphs, held_out)
-    residuals = predicted - targets.crystal["properties"].cpu().numpy()[held_out]
+    graphs, train, held_out = data.graphs, data.rows.train, data.rows.calibration
+    residuals = predict_rows(model, objective, graphs, held_out) - data.properties[held_out]
     learnt: dict[str, Any] = {}
     std = None
     head = cast(Readout, model.head)

@@ -99,6 +99,8 @@ def test_the_share_has_the_least_error_on_left_out_crystals(crystals, regressor,
     assert diagnosis["kernel"] == pytest.approx(np.abs(left_out - y)[valid].mean(), rel=1e-4)
     assert diagnosis["blend"] == pytest.approx(np.abs(blend - y[valid]).mean(), rel=1e-4)
     assert diagnosis["final"] == pytest.approx(np.abs(network - y[valid]).mean(), rel=1e-4)
+    # The machine that shares the predictions is the comparison; no second one is fitted.
+    assert set(diagnosis) == {"zero_epochs", "kernel", "blend", "final", "training", "unmoved"}
 
 
 def test_shares():

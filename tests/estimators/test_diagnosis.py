@@ -11,6 +11,7 @@ from sklearn.model_selection import PredefinedSplit
 
 from gnnpre import CGCNN, PropertyClassifier, PropertyRegressor
 from gnnpre.estimators import KernelRegressor
+from gnnpre.estimators._diagnosis import warn_of_failure
 from gnnpre.exceptions import TrainingWarning
 
 N_VALID = 10
@@ -91,6 +92,18 @@ def test_a_training_that_is_too_short_is_called_so(regressor, data):
     messages = [str(warning.message) for warning in caught]
     assert any("Raise max_epochs first" in m for m in messages)
     assert not any("strategy='head'" in m for m in messages)
+
+
+def test_a_machine_that_shares_the_predictions_is_no_reason_to_warn():
+    errors = {"zero_epochs": 5.0, "final": 2.0, "kernel": 1.0, "blend": 0.9, "unmoved": []}
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_failure({**errors, "training": 0.5}, 3)
+    with pytest.warns(TrainingWarning, match="Fine-tuning ended"):
+        warn_of_failure({**errors, "training": 0.5, "frozen_probe": 1.0}, 3)
+    # But a network that has not even learnt its own crystals is of no use in a blend.
+    with pytest.warns(TrainingWarning, match=r"still 1.5 .* no better than the 1 without"):
+        warn_of_failure({**errors, "training": 1.5}, 3)
 
 
 @pytest.mark.filterwarnings("error:The y_prob values")
