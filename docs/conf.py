@@ -170,6 +170,7 @@ html_title = "gnnpre"
 html_static_path = ["_static"]
 html_css_files = ["site.css"]
 html_show_sourcelink = False
+toc_object_entries_show_parents = "hide"  # "fit()" in the list of a page about one class
 # Pages without a section of their own have nothing to show on the left.
 html_sidebars: dict[str, list[str]] = {
     page: [] for page in ("index", "installation", "tutorial", "benchmarks")
