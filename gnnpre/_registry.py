@@ -25,7 +25,7 @@ class Registered:
 def registered_classes() -> Mapping[str, type]:
     """Return the registered classes by name, but for names that several classes share.
 
-    A name of gnnpre's own means gnnpre's class, whoever else uses it.
+    A name that gnnpre uses means gnnpre's class, even if a class of the user has it, too.
     """
     classes = {}
     for name, homonyms in _CLASSES.items():

@@ -15,7 +15,7 @@ def takes_one_column(estimator: Any) -> bool:
 
 
 def check_folds(cv: int, y: Any, groups: Any, classes: bool) -> None:
-    """Raise before any work is done if the crystals cannot be split into so many folds."""
+    """Raise before any work is done if the crystals cannot be split into ``cv`` folds."""
     if cv == 0:
         return
     if cv < 2:

@@ -136,7 +136,7 @@ def _call(name: str, scorer: Scorer, estimator: Any, X: np.ndarray, y: np.ndarra
 
 
 class _PredictedNumbers(RegressorMixin, BaseEstimator):
-    """Regressor whose predictions are there; X are the numbers of rows."""
+    """Regressor that looks predictions up; X holds the numbers of rows."""
 
     def __init__(self, values: Any) -> None:
         self.values = values
@@ -150,7 +150,7 @@ class _PredictedNumbers(RegressorMixin, BaseEstimator):
 
 
 class _PredictedClasses(ClassifierMixin, BaseEstimator):
-    """Classifier whose probabilities are there; X are the numbers of rows."""
+    """Classifier that looks probabilities up; X holds the numbers of rows."""
 
     def __init__(self, values: Any, classes: Any) -> None:
         self.values = values

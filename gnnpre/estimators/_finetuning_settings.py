@@ -120,8 +120,8 @@ class FineTuningSettings:
         check_epoch_scoring(self.epoch_scoring)
         if self.epoch_scoring is not None and self.strategy == "replay":
             raise ValueError(
-                "epoch_scoring is not there for strategy='replay', which validates on two sets of "
-                "crystals: leave it out."
+                "epoch_scoring does not work with strategy='replay', which validates on two sets "
+                "of crystals: leave it out."
             )
 
     def with_scores(self, objective: Objective, valid: np.ndarray, classes: Any) -> Any:

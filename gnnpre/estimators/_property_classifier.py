@@ -201,7 +201,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
                 "cross-validation, StratifiedKFold keeps all classes in every fold."
             )
         if isinstance(self.strategy, str) and self.strategy in ("replay", "blended"):
-            raise ValueError(f"strategy={self.strategy!r} is there for PropertyRegressor only.")
+            raise ValueError(f"strategy={self.strategy!r} is available only for PropertyRegressor.")
         objective = self._objective(classes)
         self._finetune(X, numbers, objective, groups, sample_weight, {"classes_": classes})
         return self

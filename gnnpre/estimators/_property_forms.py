@@ -73,7 +73,7 @@ def _weights(targets: Targets) -> np.ndarray:
     return np.ones(len(targets))
 
 
-NO_UNCERTAINTY = "uncertainties are there for target='crystal' alone."
+NO_UNCERTAINTY = "uncertainties are available only for target='crystal'."
 NO_REPLAY = "frames are replayed beside properties with target='crystal' alone."
 
 

@@ -122,7 +122,7 @@ class UncertainPredictions(CrystalEstimator):
         """Return one entry of ``uncertainty_``, or raise ValueError with the way to get it."""
         check_is_fitted(self, "net_")
         if not isinstance(self.spec_.objective, PropertyTargets):
-            raise ValueError("Uncertainties are there for models with target='crystal' alone.")
+            raise ValueError("Uncertainties are available only for models with target='crystal'.")
         if not self.uncertainty_:
             raise ValueError(
                 "This model was fitted with calibration_fraction=0 and does not know how sure it "

@@ -13,9 +13,9 @@ from ._to_structure import complete_cell
 
 __all__ = ["SearchFrame", "prepare_search", "restore_shifts"]
 
-# A cell vector so many times longer than the cell is high along it belongs to a skewed cell.
+# A cell is skewed if a vector is this many times longer than the cell is high along it.
 MOST_SKEWED = 10.0
-# Atoms so many cells away from their own are wrapped into it.
+# Atoms this many cells away from their own are wrapped into it.
 FARTHEST_CELL = 32
 
 

@@ -79,7 +79,7 @@ def stream_batches(
         piece = _piece(crystals, rows)
         settings = GraphSettings(cutoff=float(cutoff(piece.atomic_numbers)))
         settings.check()
-        # 2. edges that are there, or a search
+        # 2. the edges of X, or those of a search
         if graphs is not None and _has_all_edges(graphs.settings, settings):
             yield graphs.batch(slice(start, stop), dtype)
         else:

@@ -110,7 +110,7 @@ class ErrorByElementDisplay:
         min_crystals: int = MIN_CRYSTALS,
         ax: Any = None,
     ) -> "ErrorByElementDisplay":
-        """Plot the errors of predictions that are there.
+        """Plot the errors of predictions.
 
         Parameters
         ----------

@@ -148,7 +148,7 @@ class EmbeddingMapDisplay:
         random_state: Any = None,
         ax: Any = None,
     ) -> "EmbeddingMapDisplay":
-        """Plot embeddings, or other features of crystals, that are there.
+        """Plot embeddings, or other features of crystals.
 
         Parameters
         ----------

@@ -49,7 +49,7 @@ class ParityDisplay:
     Notes
     -----
     More than 400 points are counted in hexagons, with a logarithmic scale of colours; intervals
-    are then drawn no more, but the legend tells the fraction of labels within them.
+    are then not drawn, but the title has the fraction of labels within them.
 
     Examples
     --------
@@ -137,7 +137,7 @@ class ParityDisplay:
         unit: str = "",
         ax: Any = None,
     ) -> "ParityDisplay":
-        """Plot predictions that are there, such as those of ``cross_val_predict``.
+        """Plot predictions, such as those of ``cross_val_predict``.
 
         Parameters
         ----------

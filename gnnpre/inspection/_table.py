@@ -83,7 +83,7 @@ def counted(n: int, noun: str) -> str:
 
 
 def number(value: float | None, digits: int = SIGNIFICANT_DIGITS) -> str:
-    """Write a number with so many significant digits; a dash for none."""
+    """Write a number with ``digits`` significant digits; a dash for None, NaN and infinity."""
     if value is None or not math.isfinite(value):
         return MISSING
     if _needs_exponent(value):

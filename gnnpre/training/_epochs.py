@@ -18,7 +18,7 @@ WriteEpoch = Callable[[dict[int, str], dict[str, Tensor], list[dict[str, Any]]],
 
 
 class EpochCheckpoints:
-    """Save the model that a training of so many epochs would have ended with.
+    """Save the models that trainings of fewer epochs would have ended with.
 
     That is the best one so far if the best is restored, else the (averaged) weights of the epoch.
     It is saved before the state of the training: a kill between the two repeats the epoch, and no

@@ -51,7 +51,7 @@ def _indices_of_weight(targets: Targets, indices: np.ndarray) -> np.ndarray:
 def restore_net(
     spec: ModelSpec, weights: Mapping[str, Tensor], settings: TrainingSettings
 ) -> CrystalNet:
-    """Return a net with weights that are there, as it was after training, without an optimizer.
+    """Return a net with the weights of an earlier training, without an optimizer.
 
     Raises
     ------
@@ -113,7 +113,7 @@ def make_net(
     callbacks: Sequence[Any] = (),
     param_groups: Sequence[Any] = (),
 ) -> CrystalNet:
-    # skorch's callbacks print if the net is verbose; whoever passes PrintLog wants to see it.
+    # skorch's callbacks print only if the net is verbose: it is, for a user who passes PrintLog.
     prints = any(isinstance(c[1] if isinstance(c, tuple) else c, PrintLog) for c in callbacks)
     return CrystalNet(
         module=spec,

@@ -1,4 +1,4 @@
-"""Losses and scores of each epoch, for whoever asks."""
+"""Callbacks that pass the losses and scores of each epoch on: to searches, logs and users."""
 
 from collections.abc import Callable
 from typing import Any

@@ -70,7 +70,7 @@ class Alone:
 
     @contextmanager
     def batch(self, n_crystals: int) -> Iterator[None]:
-        """Run the steps of one batch of so many crystals."""
+        """Run the steps of one batch of ``n_crystals`` crystals."""
         yield
 
     def loss(self, terms: Mapping[str, LossTerm], *, step: bool = True) -> Tensor:

@@ -71,7 +71,7 @@ def _all_in(folder: Path, parse: Callable[[Path, Any], T]) -> Iterator[T]:
         try:
             yield _parsed(path, parse)
         except FileNotFoundError:
-            continue  # a failure goes when its job succeeds, maybe just now
+            continue  # a failure that was removed meanwhile, as its job succeeded
 
 
 def _parsed(path: Path, parse: Callable[[Path, Any], T]) -> T:

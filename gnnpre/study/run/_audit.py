@@ -25,7 +25,7 @@ FRAME_LABELS = ("energy", "forces", "stress")
 
 
 def write_audit(pretraining: Job, data: LoadedData, workspace: Workspace) -> None:
-    """Write which crystals of a data set a pre-training has seen, unless the file is there.
+    """Write which crystals of a data set a pre-training has seen, unless the file exists.
 
     Structures are compared by leak keys: at structure level, two-dimensional crystals without
     their vacuum. A model of the package brings its keys; those of a pre-training of the study

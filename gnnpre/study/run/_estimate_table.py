@@ -18,7 +18,7 @@ class EstimateRow:
     n_jobs : int
         How many of them are not done yet.
     seconds : float
-        Time of one, on so many threads.
+        Time of one, on the threads of a job.
     core_hours : float
         Of all of them.
 

@@ -89,7 +89,7 @@ class StudyFolder:
             remove_stale(self.root / name)
 
     def write_once(self, path: Path, content: Mapping[str, Any]) -> None:
-        """Write a file unless it is there with this content."""
+        """Write a file unless it has this content already."""
         if not path.is_file() or path.read_text(encoding="utf-8") != _text(content):
             write_json(path, content)
 
