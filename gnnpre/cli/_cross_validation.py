@@ -14,15 +14,17 @@ def takes_one_column(estimator: Any) -> bool:
     return "target" not in estimator.get_params(deep=False)
 
 
-def check_folds(cv: int, y: Any, groups: Any, classes: bool) -> None:
+def check_folds(cv: int, y: Any, groups: Any, estimator: Any) -> None:
     """Raise before any work is done if the crystals cannot be split into ``cv`` folds."""
+    from sklearn.base import is_classifier
+
     if cv == 0:
         return
     if cv < 2:
         raise click.UsageError(f"--cv {cv}: expected 2 folds or more, or 0 for none.")
     if groups is not None:
         n, counted = groups.nunique(), "groups"
-    elif classes:
+    elif is_classifier(estimator):
         counts = y.iloc[:, 0].value_counts()
         n, counted = int(counts.min()), f"crystals of class {counts.idxmin()!r}"
     else:

@@ -4,7 +4,7 @@ from typing import Any
 
 import click
 
-from ._types import SectionOption
+from ._types import SectionOption, add_options
 
 __all__ = ["make_backbone", "network_options"]
 
@@ -17,25 +17,19 @@ def network_options(backbone: str | None) -> Any:
     def option(flag: str, **attributes: Any) -> Any:
         return click.option(flag, cls=SectionOption, section="Model", **attributes)
 
-    options = [
-        option(
-            "--backbone",
-            type=click.Choice(sorted(BACKBONES)),
-            default=backbone,
-            show_default=True,
-            help="Network that learns; a pre-trained model brings its own.",
-        ),
-        option("--hidden-channels", type=int, help="Width of the network."),
-        option("--n-layers", type=int, help="Depth of the network."),
-    ]
-
-    def decorate(function: Any) -> Any:
-        # --help lists the option first that is applied last.
-        for add in reversed(options):
-            function = add(function)
-        return function
-
-    return decorate
+    return add_options(
+        [
+            option(
+                "--backbone",
+                type=click.Choice(sorted(BACKBONES)),
+                default=backbone,
+                show_default=True,
+                help="Network that learns; a pre-trained model brings its own.",
+            ),
+            option("--hidden-channels", type=int, help="Width of the network."),
+            option("--n-layers", type=int, help="Depth of the network."),
+        ]
+    )
 
 
 def make_backbone(options: dict[str, Any]) -> Any:

@@ -1,13 +1,12 @@
 """Options that several commands share, and files with values of options."""
 
 import tomllib
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import click
 
-from ._types import SectionOption
+from ._types import Decorator, SectionOption, add_options
 
 __all__ = [
     "config_option",
@@ -16,9 +15,8 @@ __all__ = [
     "seed_option",
     "source_argument",
     "source_options",
+    "take_reading",
 ]
-
-Decorator = Callable[[Any], Any]
 
 source_argument: Decorator = click.argument("source")
 
@@ -27,18 +25,19 @@ def _reading(flag: str, **attributes: Any) -> Decorator:
     return click.option(flag, cls=SectionOption, section="Reading", **attributes)
 
 
-def source_options(function: Any) -> Any:
-    """Add the options that say how a source is read."""
-    # --help lists the option first that is applied last.
-    for option in reversed(
-        [
-            _reading("--structure-column", help="Column of a table with the structures."),
-            _reading("--id-column", help="Column of a table with the ids of the crystals."),
-            _reading("--n-jobs", type=int, help="Processes that read files; -1 for all cores."),
-        ]
-    ):
-        function = option(function)
-    return function
+#: How a source is read.
+source_options = add_options(
+    [
+        _reading("--structure-column", help="Column of a table with the structures."),
+        _reading("--id-column", help="Column of a table with the ids of the crystals."),
+        _reading("--n-jobs", type=int, help="Processes that read files; -1 for all cores."),
+    ]
+)
+
+
+def take_reading(options: dict[str, Any]) -> dict[str, Any]:
+    """Take the values of ``source_options`` out of ``options``, for :func:`read_source`."""
+    return {name: options.pop(name) for name in ("structure_column", "id_column", "n_jobs")}
 
 
 def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> None:

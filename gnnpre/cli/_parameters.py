@@ -3,18 +3,16 @@
 Defaults are written again here, since the estimators take seconds to import; a test compares them.
 """
 
-from collections.abc import Callable
 from inspect import signature
 from typing import Any
 
 import click
 from click.core import ParameterSource
 
-from ._types import AutoOr, OrNone, SectionOption
+from ._types import AutoOr, Decorator, OrNone, SectionOption, add_options
 
 __all__ = ["finetuning_options", "parameters_of", "training_options"]
 
-Decorator = Callable[[Any], Any]
 FLOAT, INT, BOOL = click.FLOAT, click.INT, click.BOOL
 
 
@@ -33,23 +31,13 @@ def _parameter(section: str, name: str, text: str, **attributes: Any) -> Decorat
     )
 
 
-def _decorator(options: list[Decorator]) -> Decorator:
-    def decorate(function: Any) -> Any:
-        # --help lists the option first that is applied last.
-        for option in reversed(options):
-            function = option(function)
-        return function
-
-    return decorate
-
-
 def training_options(max_epochs: int, ema_decay: float | None) -> Decorator:
     """Return the options of a training, which every estimator with a network has."""
 
     def option(name: str, text: str, **attributes: Any) -> Decorator:
         return _parameter("Training", name, text, **attributes)
 
-    return _decorator(
+    return add_options(
         [
             option("max_epochs", "Passes through the data.", type=INT, default=max_epochs),
             option("max_time", "Time of each training, such as 10min or 2h."),
@@ -96,7 +84,7 @@ def finetuning_options(function: Any) -> Any:
 
     number = OrNone(FLOAT)
     strategies = "auto, full, blended, kernel, head, frozen_then_full, layerwise, replay."
-    return _decorator(
+    return add_options(
         [
             option("pretrained", "Model to start from: gnnpre-1, or a file."),
             option("strategy", f"How it is fine-tuned: {strategies}", default="auto"),

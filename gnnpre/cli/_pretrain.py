@@ -13,6 +13,7 @@ from ._options import (
     seed_option,
     source_argument,
     source_options,
+    take_reading,
 )
 from ._parameters import training_options
 from ._reading import read_source
@@ -52,7 +53,7 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 def command(source: str, objective: str, cutoff: float, output: str, **options: Any) -> int:
     """Pre-train a network on the structures or frames of SOURCE."""
     check_writable(output)
-    reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
+    reading = take_reading(options)
     # Options that are left are parameters of Pretrainer, by their names.
     backbone = make_backbone(options)
     crystals, labels, n_skipped = _read(source, objective, reading)

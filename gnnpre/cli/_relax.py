@@ -4,7 +4,14 @@ from typing import Any
 
 import click
 
-from ._options import config_option, device_option, output_option, source_argument, source_options
+from ._options import (
+    config_option,
+    device_option,
+    output_option,
+    source_argument,
+    source_options,
+    take_reading,
+)
 from ._reading import read_source
 
 __all__ = ["command"]
@@ -24,15 +31,7 @@ __all__ = ["command"]
 @source_options
 @output_option("relaxed.extxyz", "An .extxyz or .parquet file, or a folder for CIF files.")
 @config_option
-def command(
-    model: str,
-    source: str,
-    structure_column: str | None,
-    id_column: str | None,
-    n_jobs: int | None,
-    output: str,
-    **parameters: Any,
-) -> int:
+def command(model: str, source: str, output: str, **options: Any) -> int:
     """Relax the crystals of SOURCE with the force field in the file MODEL."""
     from gnnpre.calculators import relax_structures
 
@@ -40,10 +39,9 @@ def command(
 
     # Before the relaxations, which may take hours.
     check_crystal_output(output)
-    crystals = read_source(
-        source, structure_column=structure_column, id_column=id_column, n_jobs=n_jobs
-    )
-    relaxed = relax_structures(crystals.crystals, model, **parameters)
+    crystals = read_source(source, **take_reading(options))
+    # Options that are left are parameters of relax_structures, by their names.
+    relaxed = relax_structures(crystals.crystals, model, **options)
     write_crystals(relaxed.crystals, output, names=crystals.ids, energy=relaxed.energy)
     click.echo(f"{int(relaxed.converged.sum())} of {len(relaxed.converged)} converged.", err=True)
     return 1 if crystals.n_skipped else 0

@@ -21,6 +21,7 @@ from ._options import (
     seed_option,
     source_argument,
     source_options,
+    take_reading,
 )
 from ._parameters import finetuning_options, parameters_of, training_options
 from ._predict import write_predictions
@@ -86,14 +87,14 @@ def command(
     With --predict the model is used at once: new_predictions.csv has its predictions.
     """
     # 1. Read, and check everything that can be checked before training.
-    reading = {key: options.pop(key) for key in ("structure_column", "id_column", "n_jobs")}
+    reading = take_reading(options)
     form = options.pop("target_form")
     estimator = _estimator(options, form)
     _check_targets(estimator, target)
     data = read_labelled(source, target, form, groups, reading)
     new = None if predict is None else _read_new(predict, reading)
     check_folder(output)
-    check_folds(cv, data.y, data.groups, type(estimator).__name__ == "PropertyClassifier")
+    check_folds(cv, data.y, data.groups, estimator)
     X = _graphs(data.crystals, cutoff, estimator)
     # Lines of progress name the unit until the command ends.
     click.get_current_context().with_resource(label_unit(unit))

@@ -1,10 +1,25 @@
 """Types of options, and help texts in sections."""
 
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import click
 
-__all__ = ["AutoOr", "OrNone", "SectionCommand", "SectionOption"]
+__all__ = ["AutoOr", "Decorator", "OrNone", "SectionCommand", "SectionOption", "add_options"]
+
+Decorator = Callable[[Any], Any]
+
+
+def add_options(options: Iterable[Decorator]) -> Decorator:
+    """Return a decorator that adds options, which ``--help`` lists in this order."""
+
+    def decorate(command: Any) -> Any:
+        # --help lists the option first that is applied last.
+        for option in reversed(list(options)):
+            command = option(command)
+        return command
+
+    return decorate
 
 
 class OrNone(click.ParamType):  # type: ignore[type-arg]  # generic since click 8.4
