@@ -71,3 +71,11 @@ def test_a_kernel_that_does_not_start_names_the_way_out(monkeypatch):
     kernel = find_triton_kernel(FilteredMessage(), pairs, 2, inputs)
     with pytest.raises(RuntimeError, match=r"'filtered'.*out of resource.*Set compile=False"):
         kernel.value(inputs, keep=False)
+
+
+@needs_triton
+@pytest.mark.parametrize("name", ["gated", "filtered", "attention"])
+def test_a_batch_of_another_size_needs_no_other_kernel(name):
+    by_name = {parameter.name: parameter for parameter in _sums._kernel(name).params}
+    assert all(by_name[count].do_not_specialize for count in ("n_edges", "n_pairs", "length"))
+    assert all(by_name[end].do_not_specialize_on_alignment for end in ("target", "source"))

@@ -10,12 +10,14 @@ import triton
 import triton.language as tl
 
 from ._math import (
+    CHANGING,
     MAP,
     PAIRS,
     SECOND,
     SOURCES,
     TARGETS,
     VALUE,
+    VIEWS,
     ends_of,
     features_of,
     mapped,
@@ -70,7 +72,7 @@ def by_features_of(
     return matrix_product(r, tl.trans(block), PRECISION)
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING, do_not_specialize_on_alignment=VIEWS)
 def attention(
     n_edges, n_pairs, length, order, offsets, target, source,
     in_query, in_sent, in_features, in_envelope, in_direction, in_arrows, in_map, in_bias,
@@ -301,7 +303,7 @@ def attention(
                         map_g += matrix_product(columns, r1_g, "ieee")
             if OVER == PAIRS:
                 # One row for each block of channels: they are added up later.
-                at = tl.program_id(1) * n_edges + edge
+                at = tl.program_id(1).to(tl.int64) * n_edges + edge
                 if o_envelope is not None:
                     tl.store(o_envelope + at, tl.sum(per_envelope, axis=1), mask=there)
                 if o_direction is not None:

@@ -7,12 +7,22 @@ It is linear in each factor, so that every derivative is a sum of such products.
 import triton
 import triton.language as tl
 
-from ._math import SECOND, SOURCES, TARGETS, VALUE, ends_of, range_of, rows_at
+from ._math import (
+    CHANGING,
+    SECOND,
+    SOURCES,
+    TARGETS,
+    VALUE,
+    VIEWS,
+    ends_of,
+    range_of,
+    rows_at,
+)
 
 __all__ = ["filtered"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING, do_not_specialize_on_alignment=VIEWS)
 def filtered(
     n_edges, n_pairs, length, order, offsets, target, source,
     in_filter, in_source,

@@ -8,10 +8,12 @@ import triton
 import triton.language as tl
 
 from ._math import (
+    CHANGING,
     MAP,
     PAIRS,
     SECOND,
     VALUE,
+    VIEWS,
     activation,
     ends_of,
     features_of,
@@ -26,7 +28,7 @@ from ._math import (
 __all__ = ["gated"]
 
 
-@triton.jit
+@triton.jit(do_not_specialize=CHANGING, do_not_specialize_on_alignment=VIEWS)
 def gated(
     n_edges, n_pairs, length, order, offsets, target, source,
     in_target, in_source, in_features, in_weight, in_map, in_bias,
@@ -117,7 +119,7 @@ def gated(
                     map_core += matrix_product(tl.trans(d_f), first_core, "ieee")
             if OVER == PAIRS:
                 # One row for each block of channels: they are added up later.
-                slot = tl.program_id(1) * n_edges + edge
+                slot = tl.program_id(1).to(tl.int64) * n_edges + edge
                 if o_weight is not None:
                     tl.store(o_weight + slot, tl.sum(per_weight, axis=1), mask=there)
                 if o_features is not None:

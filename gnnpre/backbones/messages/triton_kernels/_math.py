@@ -8,6 +8,7 @@ import triton
 import triton.language as tl
 
 __all__ = [
+    "CHANGING",
     "GRADIENT",
     "MAP",
     "PAIRS",
@@ -15,6 +16,7 @@ __all__ = [
     "SOURCES",
     "TARGETS",
     "VALUE",
+    "VIEWS",
     "activation",
     "ends_of",
     "features_of",
@@ -31,6 +33,11 @@ __all__ = [
 VALUE, GRADIENT, SECOND = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2)
 #: What it sums over: edges of a target, edges of a source, nothing, or a range of all edges.
 TARGETS, SOURCES, PAIRS, MAP = tl.constexpr(0), tl.constexpr(1), tl.constexpr(2), tl.constexpr(3)
+
+#: Numbers that differ from batch to batch, and tensors that may begin within another one. Triton
+#: would compile a kernel again, in seconds, where they are multiples of 16 and where they are not.
+CHANGING = ["n_edges", "n_pairs", "length"]
+VIEWS = ["order", "offsets", "target", "source"]
 
 
 @triton.jit
