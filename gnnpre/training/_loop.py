@@ -12,6 +12,7 @@ from torch import Tensor
 from gnnpre.graphs import CrystalBatch
 
 from ._average import LossTotals
+from ._batch_reports import begin_batch, end_batch, read_losses
 from ._epochs import EpochCheckpoints
 from ._interrupt import CtrlC
 from ._loader import BatchLoader, TrainingData
@@ -143,6 +144,7 @@ class TrainingLoop:
         self._train_epoch(state, freeze)
         if data.valid is not None:
             self._validate(state)
+        read_losses(state.history)
         state.history.record("dur", time.perf_counter() - start)
         state.seconds += state.history[-1]["dur"]
         # 3. judge
@@ -168,7 +170,7 @@ class TrainingLoop:
             state.stopped = True
 
     def _train_epoch(self, state: TrainingState, freeze: bool) -> None:
-        parameters = list(state.model.parameters())
+        net, parameters = self.net, list(state.model.parameters())
         self.team.begin(self._phase("train", state, parameters, freeze), state.model)
         loader, totals = self._loader(state, training=True), LossTotals()
         state.model.train()
@@ -176,7 +178,7 @@ class TrainingLoop:
             progress = (state.epoch - 1 + number / loader.n_batches) / self.settings.max_epochs
             # A schedule comes to its end with the time, whichever ends first.
             state.rate.before_step(state.optimizer, max(progress, self.limit.used()))
-            self._begin_batch(batch, training=True)
+            begin_batch(net, batch, training=True)
             if not state.model.training:  # a callback has predicted
                 state.model.train()
             if freeze:  # statistics of batch norm belong to the frozen backbone
@@ -185,7 +187,7 @@ class TrainingLoop:
                 loss, predictions = self._step(state, batch, parameters, totals)
             if state.average is not None:
                 state.average.update()
-            self._end_batch(state, "train", batch, loss, predictions)
+            end_batch(net, batch, loss, predictions, training=True)
             if self.limit.is_over():  # an epoch may take hours: it ends where it is
                 state.stopped = True
                 if number < loader.n_batches:
@@ -228,14 +230,14 @@ class TrainingLoop:
         with torch.no_grad(), state.evaluation_weights():
             self.team.begin(self._phase("validate", state), state.model)
             for number, batch in enumerate(loader):
-                self._begin_batch(batch, training=False)
+                begin_batch(self.net, batch, training=False)
                 state.model.eval()
                 with self.team.batch(loader.sizes[number]):
                     terms, predictions = evaluate(state.model, batch)
                     totals.add(terms)
                     if self.net.callbacks_:
                         loss = self.team.reported_loss(self.team.loss(terms, step=False))
-                        self._end_batch(state, "valid", batch, loss, predictions)
+                        end_batch(self.net, batch, loss, predictions, training=False)
         self.team.add_totals(totals)
         record_losses(state.history, "valid", totals, loader.n_batches)
         self.limit.validation = time.perf_counter() - start
@@ -270,30 +272,4 @@ class TrainingLoop:
             dtype=next(state.model.parameters()).dtype,
             generator=state.generator if training else None,
             share=self.team.share,
-        )
-
-    def _begin_batch(self, batch: _Batch, *, training: bool) -> None:
-        if self.net.callbacks_:
-            self.net.notify("on_batch_begin", batch=batch, training=training)
-
-    def _end_batch(
-        self,
-        state: TrainingState,
-        prefix: str,
-        batch: _Batch,
-        loss: Tensor,
-        predictions: dict[str, Tensor],
-    ) -> None:
-        """Record a batch, as skorch does, for the callbacks that look at batches."""
-        # Reading a loss waits for the GPU: only for callbacks that may look at it.
-        if not self.net.callbacks_:
-            return
-        state.history.record_batch(f"{prefix}_loss", loss.item())
-        state.history.record_batch(f"{prefix}_batch_size", len(batch[0].n_atoms))
-        self.net.notify(
-            "on_batch_end",
-            batch=batch,
-            training=prefix == "train",
-            loss=loss,
-            y_pred=predictions,
         )

@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+import torch
 from sklearn.base import clone
 from skorch.callbacks import (
     BatchScoring,
@@ -112,6 +113,20 @@ def test_progress_bar_and_batches(data, capfd):
     model = regressor(callbacks=[batches, ProgressBar()], max_epochs=1).fit(*data)
     assert batches.sizes == [8, 8]
     assert np.mean(batches.losses) == pytest.approx(model.history_[0]["train_loss"], rel=1e-6)
+
+
+def test_losses_of_batches_are_read_at_once_where_no_callback_looks_at_batches(data, monkeypatch):
+    class Epochs(Callback):
+        def on_epoch_end(self, net, **kwargs):
+            self.losses = net.history[-1, "batches", :, "train_loss"]
+
+    def item(tensor):
+        raise AssertionError("a GPU would wait here")
+
+    epochs = Epochs()
+    monkeypatch.setattr(torch.Tensor, "item", item)
+    model = regressor(callbacks=[epochs], max_epochs=1).fit(*data)
+    assert np.mean(epochs.losses) == pytest.approx(model.history_[0]["train_loss"], rel=1e-6)
 
 
 def test_lr_scheduler_decides_without_a_schedule(data, recorder):
