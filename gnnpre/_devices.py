@@ -4,7 +4,7 @@ from typing import Any
 
 import torch
 
-__all__ = ["resolve_device"]
+__all__ = ["device_or_cpu", "resolve_device"]
 
 
 def resolve_device(device: Any, auto: bool = True) -> torch.device:
@@ -28,3 +28,11 @@ def resolve_device(device: Any, auto: bool = True) -> torch.device:
             f"{anywhere}."
         )
     return resolved
+
+
+def device_or_cpu(device: Any) -> torch.device:
+    """Return the device of a name, or the CPU on a machine without that GPU."""
+    try:
+        return resolve_device(device)
+    except ValueError:
+        return torch.device("cpu")

@@ -9,6 +9,7 @@ from ._crystals import Crystals
 from ._file_texts import parse_cifs as parse_cifs
 from ._file_texts import parse_poscar as parse_poscar
 from ._frame_labels import FrameLabels
+from ._gather import BlockRows as BlockRows
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts
 from ._indexing import resolve_rows as resolve_rows
@@ -28,6 +29,7 @@ from ._structure_dicts import atomic_number as atomic_number
 from ._structure_to_graph import StructureToGraph
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin
 from ._tables import index_of as index_of
+from ._tensors import send as send
 from ._tensors import share_memory as share_memory
 from ._transformers import POOLINGS as POOLINGS
 from ._transformers import PoolingTransformer as PoolingTransformer

@@ -22,7 +22,7 @@ from ._graph_files import load_graphs, save_graphs
 from ._indexing import resolve_rows
 from ._pairs import MirroredCrystals
 from ._settings import GraphSettings
-from ._tensors import share_memory
+from ._tensors import send, share_memory
 
 if TYPE_CHECKING:
     from torch_geometric.data import Data
@@ -143,14 +143,22 @@ class CrystalGraphs(CrystalRows):
         graphs._fill(tensors, settings, index)
         return graphs
 
-    def _fill(self, tensors: Mapping[str, Tensor], settings: GraphSettings, index: Any) -> None:
+    def _fill(
+        self,
+        tensors: Mapping[str, Tensor],
+        settings: GraphSettings,
+        index: Any,
+        counts: tuple[np.ndarray, np.ndarray] | None = None,
+    ) -> None:
         for name in FIELDS:
             setattr(self, name, tensors[name])
         self.settings = settings
         self.index = index
         # On the host too, so that sizes are known without waiting for a GPU.
-        self.atom_counts = self.n_atoms.cpu().numpy()
-        self.edge_counts = self.n_edges.cpu().numpy()
+        self.atom_counts, self.edge_counts = counts or (
+            self.n_atoms.cpu().numpy(),
+            self.n_edges.cpu().numpy(),
+        )
         self._atom_rows = BlockRows(self.atom_counts, self.device)
         self._edge_rows = BlockRows(self.edge_counts, self.device)
         self._mirrored = MirroredCrystals(len(self.n_atoms))
@@ -217,11 +225,7 @@ class CrystalGraphs(CrystalRows):
         return assemble_batch(self, rows, dtype)
 
     def _crystal_picker(self, rows: slice | np.ndarray) -> Any:
-        return (
-            rows
-            if isinstance(rows, slice)
-            else torch.from_numpy(rows).to(self.device, non_blocking=True)
-        )
+        return rows if isinstance(rows, slice) else send(torch.from_numpy(rows), self.device)
 
     def to(self, device: torch.device | str) -> "CrystalGraphs":
         """Return the graphs on a device: a copy, or the same object if they are there already.
@@ -242,10 +246,13 @@ class CrystalGraphs(CrystalRows):
             If torch has no such device here.
         """
         device = resolve_device(device, auto=False)
-        if device == self.device:
+        # A comparison of devices would tell "cuda" from "cuda:0".
+        if self.positions.to(device) is self.positions:
             return self
+        moved = type(self).__new__(type(self))
         tensors = {name: tensor.to(device) for name, tensor in self._fields().items()}
-        return self._from_checked(tensors, self.settings, self.index)
+        moved._fill(tensors, self.settings, self.index, (self.atom_counts, self.edge_counts))
+        return moved
 
     def __getstate__(self) -> dict[str, Any]:
         # NumPy arrays, so that joblib memory-maps them and a GPU is not needed to load them.

@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from ._indexing import offsets_from_counts
+from ._tensors import send
 
 __all__ = ["BlockRows", "take_rows"]
 
@@ -27,7 +28,8 @@ class BlockRows:
 
     def __init__(self, counts: np.ndarray, device: torch.device) -> None:
         self.offsets = offsets_from_counts(counts)  # (n + 1,)
-        self.device_offsets = torch.from_numpy(self.offsets).to(device)
+        self.device = device
+        self.device_offsets = send(torch.from_numpy(self.offsets), device)
 
     def total(self, rows: slice | np.ndarray) -> int:
         """Return the number of rows of the crystals ``rows``."""
@@ -39,11 +41,14 @@ class BlockRows:
         """Return the slice or indices that select the rows of crystals from a tensor."""
         if isinstance(rows, slice):
             return slice(int(self.offsets[rows.start]), int(self.offsets[rows.stop]))
-        device = self.device_offsets.device
-        if device.type == "cpu":
+        if self.device.type == "cpu":
             return torch.from_numpy(self._on_host(rows))
+        return self._on_device(rows)
+
+    def _on_device(self, rows: np.ndarray) -> Tensor:
+        """Return these indices from a few numbers for each crystal, which are all that is sent."""
         total = self.total(rows)
-        blocks = torch.from_numpy(rows).to(device, non_blocking=True)
+        blocks = send(torch.from_numpy(rows), self.device)
         starts = self.device_offsets[blocks]
         lengths = self.device_offsets[blocks + 1] - starts
         # Row k of the result is at starts + (k - rows before its block).

@@ -1,4 +1,4 @@
-"""From NumPy arrays to tensors that share their memory."""
+"""From arrays and tensors of the host to those of a device."""
 
 import warnings
 
@@ -6,7 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-__all__ = ["share_memory"]
+__all__ = ["send", "share_memory"]
 
 
 def share_memory(array: np.ndarray) -> Tensor:
@@ -19,3 +19,13 @@ def share_memory(array: np.ndarray) -> Tensor:
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", message="The given NumPy array is not writable")
         return torch.from_numpy(array)
+
+
+def send(tensor: Tensor, device: torch.device) -> Tensor:
+    """Copy a tensor of the host to a device, which neither side waits for.
+
+    A copy from ordinary memory is queued at once only if it is small; from pinned memory, always.
+    """
+    if device.type == "cuda":
+        tensor = tensor.pin_memory()
+    return tensor.to(device, non_blocking=True)

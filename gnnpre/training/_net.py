@@ -7,6 +7,7 @@ import torch
 from skorch import NeuralNet
 from torch import Tensor, nn
 
+from gnnpre._devices import device_or_cpu
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.objectives import ObjectiveModel
 
@@ -170,8 +171,7 @@ class CrystalNet(NeuralNet):
     def __setstate__(self, state: dict[str, Any]) -> None:
         """Build the model and load its weights; a GPU that is not there becomes the CPU."""
         parameters = dict(state["parameters"])
-        if "cuda" in str(parameters["device"]) and not torch.cuda.is_available():
-            parameters["device"] = "cpu"
+        parameters["device"] = str(device_or_cpu(parameters["device"]))
         self.__init__(**parameters)  # type: ignore[misc] # unpickling calls no constructor
         if "weights" not in state:
             return

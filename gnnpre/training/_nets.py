@@ -8,7 +8,7 @@ import torch
 from skorch.callbacks import PrintLog
 from torch import Tensor
 
-from gnnpre._devices import resolve_device
+from gnnpre._devices import device_or_cpu, resolve_device
 from gnnpre.objectives import ObjectiveModel, Targets
 
 from ._loader import CrystalDataset
@@ -58,11 +58,7 @@ def restore_net(
     ValueError
         If the weights do not fit the spec.
     """
-    # A model that was trained on a GPU loads on a machine without one.
-    try:
-        device = resolve_device(settings.device)
-    except ValueError:
-        device = torch.device("cpu")
+    device = device_or_cpu(settings.device)
     model = build_for_weights(spec, weights).to(device)
     model.backbone.compiled = resolve_compile(settings.compile, device)
     return make_net(spec, settings, device).hold(model)
