@@ -51,7 +51,7 @@ def joint_mean(values: Tensor, dim: int) -> Tensor:
     """Return the mean along a dimension that runs over the crystals or atoms of a batch."""
     if not batch_is_split():
         return values.mean(dim)
-    count = joint_sum(values.new_tensor(float(values.shape[dim])))
+    count = joint_sum(values.new_full((), values.shape[dim]))
     return joint_sum(values.sum(dim)) / count
 
 

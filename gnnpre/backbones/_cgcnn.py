@@ -149,7 +149,7 @@ class CGCNNModule(BackboneModule):
         neighbors = Neighbors.of(batch, self.compiled)
         neighbors = neighbors.scaled(self._scale(batch))
         # Distances and all that depends on them alone: once for each pair of opposite edges.
-        distances = batch.edge_vectors[batch.pairs.edges].norm(dim=1)  # (P,)
+        distances = batch.pair_vectors.norm(dim=1)  # (P,)
         weight = torch.ones_like(distances) if self.envelope is None else self.envelope(distances)
         radial = self.radial(distances)  # (P, n_radial)
         # Wide Gaussians overlap: r < n_radial combinations of them hold the same information.

@@ -143,7 +143,7 @@ class ExpNormalSmearing(nn.Module):
 
     def forward(self, distances: Tensor, columns: Tensor) -> Tensor:
         """Return some of the functions of the distances, (E, n_columns)."""
-        means, betas = self.means[columns], self.betas[columns]
+        means, betas = (x.index_select(0, columns) for x in (self.means, self.betas))
         offsets = torch.exp(-self.rate * distances)[:, None] - means
         return _exp_of_negative(-betas * offsets * offsets)
 
@@ -269,7 +269,7 @@ class JointBatchNorm(nn.BatchNorm1d):
         mean = joint_mean(x, dim=0)  # (C,)
         variance = joint_mean((x - mean) ** 2, dim=0)  # (C,)
         # 2. running statistics; the running variance is the unbiased one
-        count = joint_sum(x.new_tensor(float(len(x))))
+        count = joint_sum(x.new_full((), len(x)))
         with torch.no_grad():
             if self.num_batches_tracked is not None:
                 self.num_batches_tracked.add_(1)

@@ -127,7 +127,7 @@ class SchNetModule(BackboneModule):
     def layer_features(self, batch: CrystalBatch) -> Iterator[AtomFeatures]:
         scale = self.mean_neighbors.rsqrt() if self.scaled else None
         neighbors = Neighbors.of(batch, self.compiled).scaled(scale)
-        distances = batch.edge_vectors[batch.pairs.edges].norm(dim=1)  # (P,)
+        distances = batch.pair_vectors.norm(dim=1)  # (P,)
         radial = self.radial(distances)  # (P, n_radial)
         envelope = self.envelope(distances)[:, None]  # (P, 1)
         x = self.embedding(batch.atomic_numbers)  # (N, C)

@@ -219,7 +219,7 @@ class TorchMDNetModule(BackboneModule):
         # Not the number itself: a sum of n independent messages grows with the root of n.
         scale = self.mean_neighbors.rsqrt() if self.scaled else None
         neighbors = Neighbors.of(batch, self.compiled).scaled(scale)
-        vectors = batch.edge_vectors[batch.pairs.edges]  # (P, 3)
+        vectors = batch.pair_vectors  # (P, 3)
         distances = vectors.norm(dim=1, keepdim=True)  # (P, 1)
         envelope = self.envelope(distances)  # (P, 1)
         directions = vectors / distances

@@ -130,10 +130,21 @@ class CrystalBatch:
         """
         self.__dict__["_find_pairs"] = partial(mirrored.find_pairs, rows)
 
+    @property
+    def pair_vectors(self) -> Tensor:
+        """Edge vectors of one edge of each pair in Å, ``(P, 3)``."""
+        pairs = self.pairs
+        # Single edges are all of the edges, in order: no need to copy them, nor their gradients.
+        if len(pairs.target) == 1:
+            return self.edge_vectors
+        return self.edge_vectors.index_select(0, pairs.edges)
+
     @lazy_property
     def volume(self) -> Tensor:
         """Cell volumes in Å^3, ``(n,)``; NaN where a direction is not periodic."""
-        volume = torch.linalg.det(self.cell).abs()
+        # Not torch.linalg.det: factorising many small matrices takes a GPU far longer.
+        first, second, third = self.cell.unbind(1)  # (n, 3) each
+        volume = (first * torch.linalg.cross(second, third)).sum(1).abs()  # (n,)
         return torch.where(self.pbc.all(dim=1), volume, torch.nan)
 
     def with_edge_vectors(self, edge_vectors: Tensor) -> "CrystalBatch":

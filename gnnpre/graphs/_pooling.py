@@ -34,7 +34,8 @@ def pool_atoms(values: Tensor, crystal: Tensor, n_atoms: Tensor, pooling: str) -
     mean = total / sizes
     if pooling == "mean":
         return mean
-    centred = values - mean[crystal]
+    # index_select: the gradient of an index by a tensor sorts it first, on a GPU.
+    centred = values - mean.index_select(0, crystal)
     square = centred * centred
     moments = [_sum(moment, crystal, len(n_atoms)) / sizes for moment in (square, square * centred)]
     return torch.cat([mean, *moments], dim=1)

@@ -187,5 +187,5 @@ class ClassModel(ObjectiveModel):
         weights = self.class_weight[classes]
         if "sample_weight" in targets:
             weights = weights * targets["sample_weight"]
-        entries = entropies.new_tensor(float(len(classes)))
+        entries = entropies.new_full((), len(classes))
         return {"classes": LossTerm((weights * entropies).sum(), weights.sum(), 1.0, entries)}

@@ -1,5 +1,6 @@
 """Models that predict the way back from noise: by a derivative, or by heads on atoms and edges."""
 
+from collections.abc import Hashable
 from typing import TYPE_CHECKING
 
 import torch
@@ -7,7 +8,7 @@ from torch import Tensor, nn
 
 from gnnpre._joint_sums import joint_sum
 from gnnpre.backbones import BackboneModule, pool
-from gnnpre.graphs import CrystalBatch
+from gnnpre.graphs import CrystalBatch, send
 
 from ._derivatives import energy_and_derivatives
 from ._losses import LossTerm, masked_term
@@ -48,7 +49,7 @@ class DenoisingModel(ObjectiveModel):
         # 1. noise on the atoms
         positions = batch.positions
         noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
-        noise = (noise * self.config.noise).to(positions.device)  # (N, 3)
+        noise = send(noise * self.config.noise, positions.device)  # (N, 3)
         moved, target = batch.displaced(noise), -noise
         # 2. strain of the cells, which turns and stretches the way back too
         strain_target = {}
@@ -64,6 +65,10 @@ class DenoisingModel(ObjectiveModel):
             alone = (batch.n_atoms == 1)[batch.batch]  # (N,)
             target = torch.where(alone[:, None], torch.nan, target)
         return moved, {**targets, "displacements": target, **strain_target}
+
+    def perturbation(self) -> Hashable:
+        """Return the numbers that decide how the crystals change."""
+        return ("noise", self.config.noise, self.config.strain)
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch
@@ -104,7 +109,7 @@ class DenoisingModel(ObjectiveModel):
 
 
 def _without_translation(vectors: Tensor, batch: CrystalBatch) -> Tensor:
-    return vectors - pool(vectors, batch, "mean")[batch.batch]
+    return vectors - pool(vectors, batch, "mean").index_select(0, batch.batch)
 
 
 class DerivativeDenoisingModel(DenoisingModel):

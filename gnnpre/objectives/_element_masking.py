@@ -1,6 +1,6 @@
 """Masked elements: learn which element belongs to a site from its surroundings."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -10,7 +10,7 @@ from torch.nn import functional
 
 from gnnpre._constraints import Check, number, one_of
 from gnnpre.backbones import BackboneModule
-from gnnpre.graphs import CrystalBatch, CrystalGraphs, is_on_disk
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, is_on_disk, send
 
 from ._collect import split_atoms
 from ._label_free import LabelFreeObjective
@@ -108,7 +108,7 @@ def mask_atoms(
 ) -> tuple[CrystalBatch, Tensor]:
     """Return the batch with some atoms masked, each with a probability, and which, ``(N,)``."""
     masked = torch.rand(len(batch.atomic_numbers), generator=generator) < fraction
-    masked = masked.to(batch.atomic_numbers.device)
+    masked = send(masked, batch.atomic_numbers.device)
     return batch.with_atomic_numbers(batch.atomic_numbers.masked_fill(masked, mask_number)), masked
 
 
@@ -153,6 +153,10 @@ class ElementMaskingModel(ObjectiveModel):
         masked_batch, masked = mask_atoms(batch, self.config.fraction, self.mask_number, generator)
         elements = torch.where(masked, batch.atomic_numbers - 1, -1)
         return masked_batch, {**targets, "elements": elements}
+
+    def perturbation(self) -> Hashable:
+        """Return the numbers that decide how the crystals change."""
+        return ("mask", self.config.fraction, self.mask_number)
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Compute the scores of the elements: logarithms of probabilities up to a constant."""

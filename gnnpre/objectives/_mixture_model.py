@@ -1,6 +1,6 @@
 """The model of a mixture: several heads that share one backbone."""
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
@@ -130,12 +130,14 @@ class MixtureModel(ObjectiveModel):
         # 2. the same noise for each of them, from a seed of this batch
         seed = int(torch.randint(2**62, (), generator=generator))
         perturbed: dict[str, CrystalBatch] = {}
+        equal: dict[Hashable, CrystalBatch] = {}
         for name, model in models.items():
             same_noise = torch.Generator().manual_seed(seed)
             seen, changed = model.perturb(batch, select_values(name, targets), same_noise)
-            # 3. one pass through the backbone for equal batches
-            equal = (one for one in (batch, *perturbed.values()) if _is_same(seen, one))
-            perturbed[name] = next(equal, seen)
+            # 3. one pass through the backbone for equal batches: to compare them would wait for a
+            # GPU
+            key = model.perturbation()
+            perturbed[name] = seen if key is None else equal.setdefault(key, seen)
             targets = {**targets, **add_prefix(name, changed)}
         return _mixture_batch(batch, perturbed), targets
 
@@ -224,11 +226,3 @@ def _seen_by(name: str, batch: CrystalBatch) -> CrystalBatch:
     """Return the batch as one objective sees it."""
     perturbed: dict[str, CrystalBatch] = getattr(batch, "perturbed", {})
     return perturbed.get(name, batch)
-
-
-def _is_same(one: CrystalBatch, two: CrystalBatch) -> bool:
-    """Return whether two batches hold the same crystals with the same edges."""
-    if one is two:
-        return True
-    pairs = [(getattr(one, field.name), getattr(two, field.name)) for field in fields(CrystalBatch)]
-    return all(a is b or torch.equal(a, b) for a, b in pairs)

@@ -1,6 +1,6 @@
 """The model of an objective: a backbone with a head, statistics and losses."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Hashable
 
 import numpy as np
 import torch
@@ -137,6 +137,20 @@ class ObjectiveModel(nn.Module):
             The targets that its losses see.
         """
         return batch, targets
+
+    def perturbation(self) -> Hashable:
+        """Return the numbers that decide how :meth:`perturb` changes the crystals of a batch.
+
+        Objectives of a mixture with equal ones get the same crystals, and share one pass through
+        the backbone.
+
+        Returns
+        -------
+        hashable
+            The numbers, after a name for the kind of change; None, by default, if the crystals
+            cannot be shared.
+        """
+        return None
 
     def select(
         self, batch: CrystalBatch, targets: dict[str, Tensor], chosen: Tensor

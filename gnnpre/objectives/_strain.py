@@ -4,7 +4,7 @@ import torch
 from torch import Tensor, nn
 
 from gnnpre.backbones import sum_by_index
-from gnnpre.graphs import CrystalBatch
+from gnnpre.graphs import CrystalBatch, send
 
 __all__ = ["StrainHead", "draw_strain"]
 
@@ -24,7 +24,7 @@ def draw_strain(batch: CrystalBatch, size: float, generator: torch.Generator) ->
     dtype, device = batch.positions.dtype, batch.positions.device
     draws = torch.randn((len(batch), 3, 3), generator=generator, dtype=dtype) * size
     upper = torch.triu(draws)
-    strain = (upper + torch.triu(draws, diagonal=1).mT).to(device)
+    strain = send(upper + torch.triu(draws, diagonal=1).mT, device)
     return torch.where(batch.pbc.all(dim=1)[:, None, None], strain, 0.0)
 
 
@@ -50,7 +50,8 @@ class StrainHead(nn.Module):
         atoms = self.atoms(scalars)  # (N, H)
         offsets = (batch.distances[:, None] - self.centres) / WIDTH
         radial = torch.exp(-0.5 * offsets**2)  # (E, R)
-        hidden = atoms[batch.source] + atoms[batch.target] + self.length(radial)
+        sent, received = atoms.index_select(0, batch.source), atoms.index_select(0, batch.target)
+        hidden = sent + received + self.length(radial)  # (E, H)
         weight = (self.weight(nn.functional.silu(hidden)) * radial).sum(dim=1)  # (E,)
         unit = batch.edge_vectors / batch.distances[:, None]  # (E, 3)
         outer = weight[:, None, None] * unit[:, :, None] * unit[:, None]  # (E, 3, 3)

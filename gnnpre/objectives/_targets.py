@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from gnnpre.graphs import flat_indices, offsets_from_counts, share_memory
+from gnnpre.graphs import BlockRows, flat_indices, offsets_from_counts, send, share_memory
 
 __all__ = ["Targets"]
 
@@ -43,6 +43,7 @@ class Targets:
         self.n_atoms = n_atoms
         self.crystal = dict(crystal)
         self.atom = dict(atom or {})
+        self._rows_on: BlockRows | None = None
 
     @cached_property
     def _offsets(self) -> np.ndarray:
@@ -82,12 +83,22 @@ class Targets:
         dict of str to Tensor
             The rows of these crystals, or of their atoms.
         """
-        crystals = torch.from_numpy(indices)
-        batch = {name: _take(values, crystals, dtype) for name, values in self.crystal.items()}
-        if self.atom:
-            atoms = torch.from_numpy(flat_indices(self._offsets, indices))
-            batch |= {name: _take(values, atoms, dtype) for name, values in self.atom.items()}
+        batch: dict[str, Tensor] = {}
+        for tensors, rows in ((self.crystal, self._crystal_rows), (self.atom, self._atom_rows)):
+            if tensors:
+                picker = rows(indices, next(iter(tensors.values())).device)
+                batch |= {name: values[picker].to(dtype) for name, values in tensors.items()}
         return batch
+
+    def _crystal_rows(self, indices: np.ndarray, device: torch.device) -> Tensor:
+        return send(torch.from_numpy(indices), device)
+
+    def _atom_rows(self, indices: np.ndarray, device: torch.device) -> Tensor:
+        """Return the atoms of some crystals; a GPU finds them itself."""
+        if self._rows_on is None or self._rows_on.device != device:
+            self._rows_on = BlockRows(self.n_atoms, device)
+        rows: Tensor = self._rows_on.picker(indices)
+        return rows
 
     def load(self, rows: np.ndarray) -> "Targets":
         """Return the targets of some crystals, in this order.
@@ -141,8 +152,3 @@ class Targets:
         crystal = {name: values.to(device) for name, values in self.crystal.items()}
         atom = {name: values.to(device) for name, values in self.atom.items()}
         return Targets(self.n_atoms, crystal, atom)
-
-
-def _take(values: Tensor, rows: Tensor, dtype: torch.dtype) -> Tensor:
-    # Not to wait: a step on a GPU only ever queues work.
-    return values[rows.to(values.device, non_blocking=True)].to(dtype)

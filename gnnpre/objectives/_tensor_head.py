@@ -82,7 +82,8 @@ class EdgeWeights(nn.Module):
         radial = torch.exp(-0.5 * (fraction[:, None] * N_RADIAL - centres) ** 2)  # (E, R)
         envelope = 0.5 * (1 + torch.cos(math.pi * fraction)) / self.neighbors  # (E,)
         atoms = self.atoms(scalars)  # (N, H)
-        hidden = atoms[batch.source] + atoms[batch.target] + self.length(radial)  # (E, H)
+        sent, received = atoms.index_select(0, batch.source), atoms.index_select(0, batch.target)
+        hidden = sent + received + self.length(radial)  # (E, H)
         weights: Tensor = self.weights(nn.functional.silu(hidden)) * envelope[:, None]  # (E, W)
         return weights
 
@@ -149,6 +150,7 @@ class StiffnessHead(nn.Module):
     """
 
     coordinates: Tensor
+    identity: Tensor
     shear: Tensor
 
     def __init__(
@@ -161,12 +163,13 @@ class StiffnessHead(nn.Module):
         # (21, 6, 6): scalar products with these are the coordinates of a 6x6 matrix.
         self.register_buffer("coordinates", torch.tensor(stiffness_basis()), persistent=False)
         self.register_buffer("shear", shear_products(), persistent=False)
+        identity = torch.tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
+        self.register_buffer("identity", identity, persistent=False)
 
     def forward(self, scalars: Tensor, vectors: Tensor, batch: CrystalBatch) -> Tensor:
         first, second = self.matrices(scalars, vectors, batch).unbind(dim=1)  # (n, 6) each
         # 1. both matrices
-        identity = first.new_tensor([1.0, 1.0, 1.0, 0.0, 0.0, 0.0])
-        outer = first[:, :, None] * identity  # (n, 6, 6)
+        outer = first[:, :, None] * self.identity.to(first.dtype)  # (n, 6, 6)
         total = outer + outer.mT + torch.einsum("nm,mij->nij", second, self.shear.to(first.dtype))
         # 2. directions of edges
         products = direction_products(batch, self.matrices.basis.to(first.dtype))  # (E, 6)

@@ -1,6 +1,6 @@
 """Two views: equal embeddings of a crystal under two perturbations, without negatives."""
 
-from collections.abc import Sequence
+from collections.abc import Hashable, Sequence
 from dataclasses import fields
 from typing import Any, ClassVar
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from gnnpre._constraints import Check, number, size
 from gnnpre._joint_sums import joint_mean, joint_sum
 from gnnpre.backbones import BackboneModule, Readout
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, send
 
 from ._collect import join_batches
 from ._element_masking import check_no_mask, mask_atoms
@@ -159,8 +159,12 @@ class TwoViewsModel(ObjectiveModel):
         views = [self._view(batch, generator) for _ in range(N_VIEWS)]
         shape = (self.config.channels, N_DIRECTIONS)
         directions = torch.randn(shape, generator=generator, dtype=batch.positions.dtype)
-        directions = (directions / directions.norm(dim=0)).to(batch.positions.device)
+        directions = send(directions / directions.norm(dim=0), batch.positions.device)
         return joined(views), {**targets, "directions": directions}
+
+    def perturbation(self) -> Hashable:
+        """Return the numbers that decide how the crystals change."""
+        return ("views", self.config.noise, self.config.strain, self.config.mask)
 
     def select(
         self, batch: CrystalBatch, targets: dict[str, Tensor], chosen: Tensor
@@ -173,7 +177,7 @@ class TwoViewsModel(ObjectiveModel):
     def _view(self, batch: CrystalBatch, generator: torch.Generator) -> CrystalBatch:
         positions = batch.positions
         noise = torch.randn(positions.shape, generator=generator, dtype=positions.dtype)
-        view = batch.displaced((noise * self.config.noise).to(positions.device))
+        view = batch.displaced(send(noise * self.config.noise, positions.device))
         if self.config.strain:
             view = view.strained(draw_strain(batch, self.config.strain, generator))
         if self.config.mask:
@@ -192,7 +196,7 @@ class TwoViewsModel(ObjectiveModel):
         views = predictions["embedding"].unflatten(0, (N_VIEWS, -1))  # (2, n, channels)
         distances = (views - views.mean(dim=0)).square().mean(dim=(0, 2))  # (n,)
         weights = targets.get("sample_weight", torch.ones_like(distances))
-        entries = distances.new_tensor(float(len(distances)))
+        entries = distances.new_full((), len(distances))
         deviation = gaussian_deviation(views @ targets["directions"])
         share = self.config.regularization
         return {
@@ -229,9 +233,9 @@ def gaussian_deviation(samples: Tensor) -> Tensor:
     normal = torch.exp(-0.5 * frequencies**2)  # its characteristic function, and the weight
     step = LARGEST_FREQUENCY / (N_FREQUENCIES - 1)
     weights = torch.full_like(frequencies, 2.0 * step)  # positive and negative frequencies
-    weights[[0, -1]] = step  # trapezoids
+    weights[:: N_FREQUENCIES - 1] = step  # trapezoids: the first and the last
     angles = samples[..., None] * frequencies  # (..., n, K, T)
     real, imaginary = joint_mean(angles.cos(), dim=-3), joint_mean(angles.sin(), dim=-3)
     squares = (real - normal) ** 2 + imaginary**2
-    n = joint_sum(samples.new_tensor(float(samples.shape[-2])))
+    n = joint_sum(samples.new_full((), samples.shape[-2]))
     return ((squares @ (weights * normal)) * n).mean()

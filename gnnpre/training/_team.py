@@ -146,7 +146,9 @@ class SharedStep(Alone):
         # The optimizer skips a weight without a gradient: one that no process has used.
         used = [p.grad is not None for p in trained]
         gradients = [torch.zeros_like(p) if p.grad is None else p.grad for p in trained]
-        flat = pack([*gradients, trained[0].new_tensor(used)])
+        # A list would be copied to a GPU, and waited for.
+        flags = trained[0].new_ones(len(used)) if all(used) else trained[0].new_tensor(used)
+        flat = pack([*gradients, flags])
         self.ranks.add_up_at_leader(flat)
         if not self.ranks.leads:
             return

@@ -180,4 +180,6 @@ def _head_matrix(n_heads: int, size: int, dtype: torch.dtype, device: torch.devi
 def _signs(like: Any) -> Tensor:
     """Return 1 for an edge and -1 for its reverse, (k, 1, 1, 1)."""
     value = like.value if isinstance(like, Dual) else like
-    return value.new_tensor([1.0, -1.0])[: len(value), None, None, None]
+    # Not from a list, which would be copied from the host, and waited for.
+    signs = 1.0 - 2.0 * torch.arange(len(value), dtype=value.dtype, device=value.device)
+    return signs[:, None, None, None]
