@@ -19,6 +19,7 @@ from torch.utils.backend_registration import _setup_privateuseone_for_python_bac
 from cases import BACKBONES, CUTOFF, OBJECTIVES, make_labels
 from gnnpre import ForceField, PropertyTargets, StructureToGraph
 from gnnpre.datasets import make_emt_frames
+from gnnpre.graphs import _crystal_graphs
 from gnnpre.training._average import LossTotals, WeightAverage
 from gnnpre.training._loader import BatchLoader, CrystalDataset
 from gnnpre.training._steps import backpropagate, clear_gradients, clip_gradients
@@ -137,5 +138,6 @@ def run(name, graphs):
 
 if __name__ == "__main__":
     _setup_privateuseone_for_python_backend("pretended")
+    _crystal_graphs.resolve_device = lambda device, auto: torch.device(device)
     graphs = StructureToGraph(CUTOFF).transform(make_emt_frames(5, random_state=0)[0])
     print(json.dumps({name: run(name, graphs) for name in sys.argv[1:] or [*CASES, *FAULTS]}))
