@@ -15,11 +15,10 @@ from ._statistics import Cell, Key
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
-__all__ = ["COST_TITLE", "Cost", "cost_plot", "cost_table", "costs", "worth_table"]
+__all__ = ["Cost", "cost_plot", "cost_table", "costs", "worth_table"]
 
 BUDGETS = (1.0, 10.0, 100.0)
 MINUTE = 60.0
-COST_TITLE = "Core-minutes of one run"
 #: Shorter times are not told apart on the plot.
 SHORTEST = 1e-3
 COST_NOTE = (
@@ -98,7 +97,7 @@ def cost_table(results: StudyResults, costs: Mapping[Key, Cost]) -> Table:
         [Entry(str(method)), *(_minutes_entry(costs.get((d, method))) for d in results.data_names)]
         for method in results.methods
     ]
-    return Table(COST_TITLE, ["", *results.data_names], rows, [COST_NOTE])
+    return Table("Core-minutes of one run", ["", *results.data_names], rows, [COST_NOTE])
 
 
 def _minutes_entry(cost: Cost | None) -> Entry:

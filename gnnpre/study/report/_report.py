@@ -107,18 +107,18 @@ def write_report(folder: str | Path) -> list[Path]:
     """
     # Numbers are computed once; the Markdown and the page both show these.
     results = read_results(folder)
-    findings = _find(results)
-    rest = _overlap.without_seen(results)
-    if rest is not None:
-        findings = findings._replace(unseen=_find(rest))
+    findings = _analyse(results)
+    unseen = _overlap.without_seen(results)
+    if unseen is not None:
+        findings = findings._replace(unseen=_analyse(unseen))
     texts = {
         "report.md": _markdown(findings),
-        "report.html": page(results.name, _sections(findings)),
+        "report.html": page(results.name, _page_sections(findings)),
     }
     return [_write(results.folder / name, text) for name, text in texts.items()]
 
 
-def _find(results: StudyResults) -> Findings:
+def _analyse(results: StudyResults) -> Findings:
     compared = improvements(results)
     by_cell = cells(results)
     return Findings(
@@ -138,7 +138,8 @@ def _write(path: Path, text: str) -> Path:
 
 def _markdown(findings: Findings) -> str:
     blocks = [f"# {markdown_text(findings.results.name)}\n"]
-    for section in _sections_without_plots(findings):
+    sections = [_introduction(findings), *_result_sections(findings)]
+    for section in [*sections, *_origin_sections(findings.results)]:
         blocks += [f"{markdown_text(text)}\n" for text in section.paragraphs]
         if section.notes:
             blocks.append("\n".join(f"- {markdown_text(note)}" for note in section.notes) + "\n")
@@ -146,9 +147,18 @@ def _markdown(findings: Findings) -> str:
     return "\n".join(blocks)
 
 
-def _sections_without_plots(findings: Findings) -> list[Section]:
+def _page_sections(findings: Findings) -> list[Section]:
+    """Return all sections, with the plots between the results and their origin."""
+    return [
+        _introduction(findings),
+        *_result_sections(findings),
+        *_plot_sections(findings),
+        *_origin_sections(findings.results),
+    ]
+
+
+def _result_sections(findings: Findings) -> list[Section]:
     results = findings.results
-    # Results first, then where they come from.
     tables = [*_result_tables(findings), _overlap.overlap_table(results)]
     if findings.unseen is not None:
         tables += _result_tables(findings.unseen, " on crystals that no pre-training has seen")
@@ -157,15 +167,19 @@ def _sections_without_plots(findings: Findings) -> list[Section]:
         _costs.worth_table(results, findings.costs),
         _costs.cost_table(results, findings.costs),
     ]
-    return [
-        Section("", _introduction(findings), notes=_notes(results)),
-        *(_only(table) for table in tables),
-        _only(_provenance.data_table(results)),
-        _only(_provenance.pretraining_table(results)),
-        _only(_provenance.failure_table(results)),
-        _only(_provenance.open_jobs_table(results)),
-        _only(_provenance.provenance_table(results)),
+    return [_table_section(table) for table in tables]
+
+
+def _origin_sections(results: StudyResults) -> list[Section]:
+    """Return the tables that tell where the results come from."""
+    tables = [
+        _provenance.data_table(results),
+        _provenance.pretraining_table(results),
+        _provenance.failure_table(results),
+        _provenance.open_jobs_table(results),
+        _provenance.provenance_table(results),
     ]
+    return [_table_section(table) for table in tables]
 
 
 def _result_tables(findings: Findings, crystals: str = "") -> list[Table]:
@@ -177,14 +191,14 @@ def _result_tables(findings: Findings, crystals: str = "") -> list[Table]:
     ]
 
 
-def _only(table: Table) -> Section:
+def _table_section(table: Table) -> Section:
     return Section(table.title, tables=[table])
 
 
-def _introduction(findings: Findings) -> list[str]:
+def _introduction(findings: Findings) -> Section:
     results = findings.results
     backbones = results.backbones
-    return [
+    paragraphs = [
         f"{counted(len(results.methods), 'method')} (rows) on "
         f"{counted(len(results.data_names), 'data set')} (columns), with "
         f"{', '.join(backbones) or 'no network'}. A row is a backbone and a "
@@ -195,6 +209,8 @@ def _introduction(findings: Findings) -> list[str]:
         "A cell that lacks runs says so, and records that no table has are named.",
         *(_verdict(findings, backbone) for backbone in backbones),
     ]
+    notes = [str(note) for note in results.study.get("notes") or []]
+    return Section("", paragraphs, notes=notes)
 
 
 def _verdict(findings: Findings, backbone: str) -> str:
@@ -218,28 +234,15 @@ def _strategies(methods: Iterable[Method]) -> str:
     return ", ".join(method.strategy for method in methods)
 
 
-def _notes(results: StudyResults) -> list[str]:
-    return [str(note) for note in results.study.get("notes") or []]
-
-
-def _sections(findings: Findings) -> list[Section]:
-    plots = list(_study_plots(findings))
+def _plot_sections(findings: Findings) -> list[Section]:
     # Data sets that were declared but have no record yet have no plots.
     names = [name for name in findings.results.data_names if name in findings.results.data]
     by_data = [
         Section(f"Plots: {name}", plots=list(_data_plots(findings, name, f"d{number}")))
         for number, name in enumerate(names)
     ]
-    introduction, *tables = _sections_without_plots(findings)
-    overview = Section("Plots: all data sets", plots=plots)
-    # Plots stand between the tables of results and those of their origin.
-    origin = [section.title for section in tables].index(_costs.COST_TITLE) + 1
-    plotted = filter(_has_plots, [overview, *by_data])
-    return [introduction, *tables[:origin], *plotted, *tables[origin:]]
-
-
-def _has_plots(section: Section) -> bool:
-    return bool(section.plots)
+    overview = Section("Plots: all data sets", plots=list(_study_plots(findings)))
+    return [section for section in (overview, *by_data) if section.plots]
 
 
 def _study_plots(findings: Findings) -> Iterator[Plot]:
