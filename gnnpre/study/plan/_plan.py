@@ -6,17 +6,17 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gnnpre.estimators import Pretrainer, PropertyRegressor
-from gnnpre.pretrained import resolve_model
+from gnnpre.estimators import PropertyRegressor
 from gnnpre.training import to_spec
 
-from ..declare._checks import FINETUNING, PRETRAINING
+from ..declare._checks import FINETUNING
 from ..declare._networks import Network, Pretraining
 from ..declare._strategy import Recipe, Strategy
 from ..declare._study import Study
 from ._data import LocatedData, locate_data
-from ._files import find_home, hash_file, source_files
+from ._files import find_home, source_files
 from ._job import Job
+from ._pretraining_jobs import PretrainingJobs
 from ._protocols import N_FOLDS
 from ._resolved import check_network, resolved_graphs, resolved_settings, source_text
 
@@ -25,8 +25,8 @@ __all__ = ["MODELS", "Plan", "plan_jobs"]
 #: Kinds of rows, and the names of their models among the parameters of jobs.
 MODELS = {"finetune": "finetune", "kernel": "frozen_kernel", "ensemble": "property_ensemble"}
 
-# A study compares with scratch, and each diagnosis costs passes over the data.
-# The strategy is named, whatever the default of an estimator is.
+# A study compares with scratch, and each diagnosis costs passes over the data. A blend would hide
+# what a network gains: networks stand alone unless a study asks for another strategy.
 DEFAULTS = {"diagnose": False, "strategy": "full"}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
@@ -67,15 +67,13 @@ class _Planner:
     ) -> None:
         self.study = study
         self.data = data
-        self.files = files
         self.networks = {item.name: item for item in study.backbones}
-        self.declared = {item.name: item for item in study.pretrainings}
-        self.pretrainings: dict[tuple[str, str], Job] = {}
+        self.pretrainings = PretrainingJobs(study, data, files)
 
     def jobs(self) -> Iterator[Job]:
         # First all evaluations: they collect the pre-trainings that they need.
         evaluations = [job for name in self.data for job in self._evaluations(name)]
-        yield from self.pretrainings.values()
+        yield from self.pretrainings
         yield from evaluations
 
     def _evaluations(self, data: str) -> Iterator[Job]:
@@ -174,10 +172,8 @@ class _Planner:
         strategy: Strategy,
         member: int | None,
     ) -> Job:
-        # From the general to the special; later entries win. Blends would hide what a network
-        # gains, so that studies compare networks alone unless they ask for another strategy.
+        # From the general to the special; later entries win.
         settings = {
-            "strategy": "full",
             **DEFAULTS,
             **self.study.finetuning,
             **network.finetuning,
@@ -199,82 +195,21 @@ class _Planner:
             parameters["version"] = BASELINE_VERSION
             parameters["settings"] = {name: to_spec(item) for name, item in settings.items()}
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
-        needs = () if strategy.pretraining is None else (self._needed(network, strategy),)
+        needs = (
+            ()
+            if strategy.pretraining is None
+            else (self.pretrainings.of_strategy(network, strategy),)
+        )
         fields: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
         named: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
         return self._job(data, run, parameters, member=member, **named, **fields)
-
-    def _needed(self, network: Network, strategy: Strategy) -> Job:
-        job = self._pretraining(network, str(strategy.pretraining))
-        if strategy.epoch is not None and strategy.pretraining not in self.declared:
-            raise ValueError(
-                f"epoch of strategy {strategy.name!r} is {strategy.epoch}, but the package has "
-                f"{strategy.pretraining!r} at the end of its training alone: leave epoch out."
-            )
-        epochs = job.tools["settings"].get("checkpoint_epochs") or ()
-        if strategy.epoch is not None and strategy.epoch not in epochs:
-            raise ValueError(
-                f"epoch of strategy {strategy.name!r} is {strategy.epoch}, but checkpoint_epochs "
-                f"of pre-training {strategy.pretraining!r} are {list(epochs)}: add it there."
-            )
-        return job
-
-    def _pretraining(self, network: Network, name: str) -> Job:
-        if (network.name, name) not in self.pretrainings:
-            make = self._make_pretraining if name in self.declared else self._take_model
-            self.pretrainings[network.name, name] = make(network, name)
-        return self.pretrainings[network.name, name]
-
-    def _take_model(self, network: Network, name: str) -> Job:
-        """Return the job that takes the weights of a model in the package."""
-        if network.model != name:
-            raise ValueError(
-                f"A strategy starts from {name!r} with the network {network.name!r}, which is "
-                f"declared otherwise: restrict the strategy by backbones, or declare a network "
-                f"with model = {name!r}."
-            )
-        parameters = {"model": name, "sha256": hash_file(resolve_model(name))}
-        fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
-        tools: dict[str, Any] = {"model": name, "settings": {}}
-        return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
-
-    def _make_pretraining(self, network: Network, name: str) -> Job:
-        # 1. settings: of the study, of the network, of the pre-training; later ones win
-        declared = self.declared[name]
-        settings = {**self.study.pretraining, **network.pretraining, **declared.settings}
-        graphs = network.graphs or self.study.graphs
-        leaks = [self.data[item].parameters for item in declared.drop_leaks]
-        parameters = {
-            "objective": to_spec(declared.objective, "objective"),
-            "backbone": to_spec(network.backbone, network.name),
-            "graphs": resolved_graphs(graphs),
-            "sources": [Path(source).name for source in declared.sources],
-            "sha256": [hash_file(path) for path in self.files[name]],
-            "targets": None if declared.targets is None else list(declared.targets),
-            "max_structures": declared.max_structures,
-            "drop_leaks": leaks,
-            "leak_level": declared.leak_level if leaks else None,
-            "random_state": declared.random_state,
-            "settings": resolved_settings(Pretrainer(**settings), PRETRAINING),
-        }
-        tools = {
-            "declared": declared,
-            "files": self.files[name],
-            "leaks": [self.data[item] for item in declared.drop_leaks],
-            "backbone": network.backbone,
-            "graphs": graphs,
-            "settings": settings,
-        }
-        # The key of the job depends on parameters alone; tools are the objects behind them.
-        fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
-        return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
 
     def _recipe(self, data: str, run: Mapping[str, Any], name: str, recipe: Recipe) -> Job:
         needs: tuple[Job, ...] = ()
         network = None
         if recipe.backbone is not None:
             network = self.networks[recipe.backbone]
-            needs = tuple(self._pretraining(network, item) for item in recipe.needs)
+            needs = tuple(self.pretrainings.get(network, item) for item in recipe.needs)
         parameters = {
             "model": "recipe",
             "source": source_text(name, recipe),
