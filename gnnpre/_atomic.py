@@ -13,6 +13,8 @@ import os
 import platform
 import re
 import shutil
+import stat
+import tempfile
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -64,8 +66,13 @@ def write_file(path: str | Path, content: bytes | str) -> None:
 def replace_file(path: str | Path) -> Iterator[Path]:
     """Yield a temporary path; the file written there replaces ``path`` when the block ends.
 
-    If the block raises, ``path`` stays as it was and the temporary file is removed.
+    If the block raises, ``path`` stays as it was and the temporary file is removed. A device or a
+    pipe, such as /dev/stdout, gets the content instead of being replaced.
     """
+    if _is_device(path):
+        with _copied_to(path) as new:
+            yield new
+        return
     target = Path(os.path.realpath(path))
     remove_stale(target.parent)
     new = _temporary_path(target, uuid.uuid4().hex[:12], "new")
@@ -77,6 +84,24 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+def _is_device(path: str | Path) -> bool:
+    try:
+        mode = os.stat(path).st_mode
+    except (OSError, ValueError):
+        return False
+    return not (stat.S_ISREG(mode) or stat.S_ISDIR(mode))
+
+
+@contextmanager
+def _copied_to(path: str | Path) -> Iterator[Path]:
+    """Yield a temporary path, whose content is written to a device when the block ends."""
+    with tempfile.TemporaryDirectory() as folder:
+        new = Path(folder) / "content"
+        yield new
+        with open(new, "rb") as source, open(path, "wb") as device:
+            shutil.copyfileobj(source, device)
 
 
 @contextmanager

@@ -98,6 +98,19 @@ def test_a_symbolic_link_is_written_through(tmp_path):
     assert (tmp_path / "link").is_symlink()
 
 
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="pipes in folders are of POSIX")
+def test_a_pipe_gets_the_content_and_is_not_replaced(tmp_path):
+    pipe, received = tmp_path / "pipe", []
+    os.mkfifo(pipe)
+    reader = threading.Thread(target=lambda: received.append(pipe.read_bytes()), daemon=True)
+    reader.start()
+    write_file(pipe, "new")
+    reader.join(10)
+    assert received == [b"new"]
+    assert pipe.is_fifo()
+    assert names(tmp_path) == ["pipe"]
+
+
 def test_long_names_leave_room_for_the_suffix(tmp_path):
     name = "n" * 250
     write_file(tmp_path / name, "text")
