@@ -154,7 +154,11 @@ def rows_text(rows: np.ndarray, values: Any = None) -> str:
     index = getattr(values, "index", None)
     names = [str(row) for row in rows[:ROWS_SHOWN]]
     if hasattr(values, "iloc") and index is not None and not _counts_up(index):
-        names = [f"{row} (index {index[int(row)]!r})" for row in rows[:ROWS_SHOWN]]
+        # tolist makes Python's numbers of NumPy's, whose repr is np.int64(3).
+        labels = index[rows[:ROWS_SHOWN]].tolist()
+        names = [
+            f"{row} (index {label!r})" for row, label in zip(rows[:ROWS_SHOWN], labels, strict=True)
+        ]
     more = ", ..." if len(rows) > ROWS_SHOWN else ""
     return f"row{'s' if len(rows) > 1 else ''} {', '.join(names)}{more}"
 

@@ -6,7 +6,7 @@ import click
 
 from ._options import config_option, output_option, source_options
 from ._reading import read_source
-from ._writing import check_writable, write_table
+from ._writing import check_table, write_table
 
 __all__ = ["command"]
 
@@ -29,7 +29,7 @@ def command(pretraining: str, evaluation: str, match: bool, output: str, **readi
     from gnnpre.pretrained import is_shipped
 
     # Before any work: an audit may take minutes.
-    check_writable(output)
+    check_table(output)
     # PRETRAINING may be the name of a model of the package, which has keys of its crystals.
     n_skipped, before = 0, pretraining
     if not is_shipped(pretraining):

@@ -6,7 +6,9 @@ from typing import Any
 
 import click
 
-__all__ = ["as_json", "check_folds", "cross_validate", "takes_one_column"]
+__all__ = ["Folds", "as_json", "cross_validate", "make_folds", "takes_one_column"]
+
+Folds = list[tuple[Any, Any]]
 
 
 def takes_one_column(estimator: Any) -> bool:
@@ -14,17 +16,47 @@ def takes_one_column(estimator: Any) -> bool:
     return "target" not in estimator.get_params(deep=False)
 
 
-def check_folds(cv: int, y: Any, groups: Any, estimator: Any) -> None:
-    """Raise before any work is done if the crystals cannot be split into ``cv`` folds."""
-    from sklearn.base import is_classifier
+def make_folds(y: Any, groups: Any, classes: bool, cv: int, random_state: Any) -> Folds:
+    """Return training and test rows of each fold; classes are in all folds, groups in one.
+
+    Parameters
+    ----------
+    y : DataFrame or Series of shape (n,)
+        Labels; classes in one column.
+    groups : Series of shape (n,) or None
+        Groups that stay in one fold.
+    classes : bool
+        Whether labels are classes.
+    cv : int
+        Number of folds; 0 for an empty list.
+    random_state : int
+        Seed.
+
+    Raises
+    ------
+    click.UsageError
+        If there are fewer crystals, groups, or crystals of a class.
+    """
+    import numpy as np
+    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
 
     if cv == 0:
-        return
+        return []
+    _check_folds(cv, y, groups, classes)
+    if groups is not None:
+        return list(GroupKFold(cv).split(np.zeros(len(y)), y, groups))
+    splitter = StratifiedKFold if classes else KFold
+    labels = y.iloc[:, 0] if classes else None
+    return list(splitter(cv, shuffle=True, random_state=random_state).split(y, labels))
+
+
+def _check_folds(cv: int, y: Any, groups: Any, classes: bool) -> None:
+    """Raise if the crystals cannot be split into so many folds."""
     if cv < 2:
         raise click.UsageError(f"--cv {cv}: expected 2 folds or more, or 0 for none.")
     if groups is not None:
         n, counted = groups.nunique(), "groups"
-    elif is_classifier(estimator):
+    elif classes:
         counts = y.iloc[:, 0].value_counts()
         n, counted = int(counts.min()), f"crystals of class {counts.idxmin()!r}"
     else:
@@ -34,23 +66,21 @@ def check_folds(cv: int, y: Any, groups: Any, estimator: Any) -> None:
 
 
 def cross_validate(
-    estimator: Any, X: Any, y: Any, groups: Any, cv: int
+    models: Iterator[Any], X: Any, y: Any, folds: Folds
 ) -> tuple[Any, dict[str, float]]:
     """Return a table with the prediction of each crystal by the fold that left it out, and errors.
 
     Parameters
     ----------
-    estimator : estimator
-        Regressor or classifier, which is cloned for each fold.
+    models : iterator of estimators
+        Fitted to the training rows of one fold after the other; others that follow are left.
     X : Crystals or CrystalGraphs of shape (n,)
         The crystals.
     y : DataFrame of shape (n, k), or Series of shape (n,)
         Their labels; of a classifier in one column. A Series holds arrays: values of atoms,
         vectors or tensors.
-    groups : Series of shape (n,) or None
-        Groups that stay in one fold.
-    cv : int
-        Number of folds.
+    folds : list of (ndarray, ndarray)
+        Training and test rows of each fold.
 
     Returns
     -------
@@ -64,54 +94,37 @@ def cross_validate(
     from sklearn.base import is_classifier
 
     if y.ndim == 1:
-        return _cross_validate_arrays(estimator, X, y, groups, cv)
-    classes = is_classifier(estimator)
-    labels = y.iloc[:, 0] if takes_one_column(estimator) else y
+        return _cross_validate_arrays(models, X, y, folds)
+    classes = False
     predicted = pd.DataFrame(index=y.index, columns=y.columns, dtype=object)
-    constant, folds = predicted.copy(), np.empty(len(y), dtype=int)
-    for fold, train, test, model in _fits(estimator, X, labels, groups, cv):
+    constant, numbers = predicted.copy(), np.empty(len(y), dtype=int)
+    for fold, ((train, test), model) in enumerate(zip(folds, models)):  # noqa: B905  one is left
+        classes = is_classifier(model)
         predicted.iloc[test] = np.asarray(model.predict(X[test])).reshape(len(test), -1)
         # The constant with the least error: the median minimises absolute errors.
         best = y.iloc[train].mode().iloc[0] if classes else y.iloc[train].median()
         constant.iloc[test] = np.tile(best.to_numpy(dtype=object), (len(test), 1))
-        folds[test] = fold
+        numbers[test] = fold
     table = pd.concat([y, predicted.add_suffix("_predicted")], axis=1)
     # Each prediction stands beside its label.
     table = table[[name + end for name in y.columns for end in ("", "_predicted")]].infer_objects()
-    table["fold"] = folds
+    table["fold"] = numbers
     return table, _errors(y, predicted, constant, classes)
 
 
-def _fits(estimator: Any, X: Any, labels: Any, groups: Any, cv: int) -> Iterator[Any]:
-    """Yield the number of each fold, its training and test rows, and the model that was fitted."""
-    import numpy as np
-    from sklearn.base import clone, is_classifier
-
-    from gnnpre._progress_label import progress_label
-
-    splitter = _splitter(is_classifier(estimator), groups, cv, estimator.random_state)
-    for fold, (train, test) in enumerate(splitter.split(np.zeros(len(labels)), labels, groups)):
-        click.echo(f"Fold {fold + 1} of {cv}: {len(train)} crystals.", err=True)
-        # The validation part inside a fold holds whole groups, too.
-        inner = None if groups is None else groups.iloc[train]
-        with progress_label(f"fold {fold + 1} of {cv}"):
-            model = clone(estimator).fit(X[train], labels.iloc[train], groups=inner)
-        yield fold, train, test, model
-
-
 def _cross_validate_arrays(
-    estimator: Any, X: Any, y: Any, groups: Any, cv: int
+    models: Iterator[Any], X: Any, y: Any, folds: Folds
 ) -> tuple[Any, dict[str, float]]:
     """Do the same for labels that are arrays, whose errors are over all their numbers."""
     import numpy as np
     import pandas as pd
 
     predicted: dict[int, np.ndarray] = {}
-    folds, scores = np.empty(len(y), dtype=int), []
-    for fold, _, test, model in _fits(estimator, X, y, groups, cv):
+    numbers, scores = np.empty(len(y), dtype=int), []
+    for fold, ((_, test), model) in enumerate(zip(folds, models)):  # noqa: B905  one is left
         predicted |= zip(test.tolist(), model.predict(X[test]), strict=True)
         scores.append(model.score(X[test], y.iloc[test]))
-        folds[test] = fold
+        numbers[test] = fold
     differences = np.concatenate([np.ravel(label - predicted[row]) for row, label in enumerate(y)])
     errors = {
         "mean_absolute_error": float(np.nanmean(np.abs(differences))),
@@ -121,21 +134,12 @@ def _cross_validate_arrays(
         y.name: [as_json(label) for label in y],
         f"{y.name}_predicted": [as_json(predicted[row]) for row in range(len(y))],
     }
-    return pd.DataFrame({**columns, "fold": folds}, index=y.index), errors
+    return pd.DataFrame({**columns, "fold": numbers}, index=y.index), errors
 
 
 def as_json(array: Any) -> str:
     """Return an array as JSON, null where a number is missing."""
     return json.dumps(array.tolist()).replace("NaN", "null")
-
-
-def _splitter(classes: bool, groups: Any, cv: int, random_state: Any) -> Any:
-    from sklearn.model_selection import GroupKFold, KFold, StratifiedKFold
-
-    if groups is not None:
-        return GroupKFold(cv)
-    splitter = StratifiedKFold if classes else KFold
-    return splitter(cv, shuffle=True, random_state=random_state)
 
 
 def _errors(y: Any, predicted: Any, constant: Any, classes: bool) -> dict[str, float]:

@@ -6,7 +6,7 @@ import click
 
 from ._options import config_option, output_option, source_argument, source_options
 from ._reading import estimator_of, read_source
-from ._writing import check_writable, write_table
+from ._writing import check_table, write_table
 
 __all__ = ["command"]
 
@@ -23,7 +23,7 @@ def command(model: str, source: str, layer: int, pooling: str, output: str, **re
     """Write the embeddings of the crystals of SOURCE by the network in the file MODEL."""
     import pandas as pd
 
-    check_writable(output)
+    check_table(output)
     estimator = estimator_of(model)
     if not hasattr(estimator, "embed"):
         raise click.UsageError(

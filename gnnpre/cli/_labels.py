@@ -11,7 +11,7 @@ import numpy as np
 
 from ._reading import Source, is_matbench, read_source
 
-__all__ = ["Labelled", "read_labelled"]
+__all__ = ["Labelled", "check_numbers", "read_labelled"]
 
 
 @dataclass(frozen=True)
@@ -65,6 +65,22 @@ def read_labelled(
         None if groups is None else crystals.column(groups, "--groups")[present],
         crystals.n_skipped,
     )
+
+
+def check_numbers(data: Labelled) -> None:
+    """Raise if a column of numbers holds text or infinite numbers, and name the crystal."""
+    import pandas as pd
+
+    for name, column in data.y.items():
+        numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
+        bad = (np.isnan(numbers) & column.notna().to_numpy()) | np.isinf(numbers)
+        if bad.any():
+            value = str(column[bad].iloc[0])[:40]
+            raise click.UsageError(
+                f"--target {name}: {int(bad.sum())} of {len(bad)} rows hold no finite number, the "
+                f"first {value!r} (id {data.ids[bad][0]}). Leave such cells empty, or learn "
+                "classes with --task classification."
+            )
 
 
 def _is_table(source: str) -> bool:

@@ -3,6 +3,7 @@
 ``gnnpre --help`` imports click alone; torch, scikit-learn and pymatgen take seconds.
 """
 
+import errno
 import sys
 import warnings
 from collections.abc import Sequence
@@ -13,7 +14,7 @@ import click
 
 from gnnpre._version import __version__
 
-__all__ = ["main"]
+__all__ = ["main", "show_warning"]
 
 # Exit codes, as `gnnpre --help` lists them.
 SKIPPED, USER_ERROR, INTERRUPTED = 1, 2, 130
@@ -106,17 +107,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return INTERRUPTED
     except (ValueError, TypeError, OSError, ImportError) as error:
         # What gnnpre raises for bad input says what is wrong and how to fix it.
-        click.echo(f"Error: {' '.join(str(error).split())}", err=True)
+        click.echo(f"Error: {' '.join(_text(error).split())}", err=True)
         return USER_ERROR
     return result if isinstance(result, int) else 0
 
 
-def _show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
+def _text(error: Exception) -> str:
+    """Return the message of an error; of an operating system's without its number."""
+    if not isinstance(error, OSError) or error.strerror is None:
+        return str(error)
+    where = "" if error.filename is None else f"{error.filename}: "
+    hint = ": free some, or name another --output." if error.errno == errno.ENOSPC else "."
+    return f"{where}{error.strerror}{hint}"
+
+
+def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
     """Print a warning without the line of code that issued it: the user wrote none."""
     click.echo(f"Warning: {message}", err=True)
 
 
 def run() -> None:
     """Run the command of this process; the entry point of the package."""
-    warnings.showwarning = _show_warning
+    warnings.showwarning = show_warning
     sys.exit(main())

@@ -1,6 +1,7 @@
 """Options that several commands share, and files with values of options."""
 
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ __all__ = [
     "config_option",
     "device_option",
     "output_option",
+    "reading_options",
     "seed_option",
     "source_argument",
     "source_options",
@@ -25,14 +27,18 @@ def _reading(flag: str, **attributes: Any) -> Decorator:
     return click.option(flag, cls=SectionOption, section="Reading", **attributes)
 
 
-#: How a source is read.
-source_options = add_options(
-    [
-        _reading("--structure-column", help="Column of a table with the structures."),
-        _reading("--id-column", help="Column of a table with the ids of the crystals."),
-        _reading("--n-jobs", type=int, help="Processes that read files; -1 for all cores."),
-    ]
-)
+def reading_options(n_jobs: str) -> Decorator:
+    """Return the options that say how a source is read; ``n_jobs`` is the help of that one."""
+    return add_options(
+        [
+            _reading("--structure-column", help="Column of a table with the structures."),
+            _reading("--id-column", help="Column of a table with the ids of the crystals."),
+            _reading("--n-jobs", type=int, help=n_jobs),
+        ]
+    )
+
+
+source_options = reading_options("Processes that read files; -1 for all cores.")
 
 
 def take_reading(options: dict[str, Any]) -> dict[str, Any]:
@@ -48,20 +54,37 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
         values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"--config {path} cannot be read as TOML: {error}") from error
-    allowed = {parameter.name for parameter in ctx.command.params} - {"config"}
-    unknown = sorted(set(values) - allowed)
-    if unknown:
-        raise click.UsageError(
-            f"--config {path} has {', '.join(unknown)}, which {ctx.command.name} does not know; "
-            f"expected names among {', '.join(sorted(name for name in allowed if name))}."
-        )
-    # An option that can be repeated needs no list for one value.
-    for parameter in ctx.command.params:
-        value = values.get(parameter.name or "")
-        if getattr(parameter, "multiple", False) and isinstance(value, str):
-            values[str(parameter.name)] = [value]
+    parameters = {str(p.name): p for p in ctx.command.params if p.name != "config"}
+    for name, value in values.items():
+        if name not in parameters:
+            raise click.UsageError(f"--config {path}: {_unknown(name, value, ctx, parameters)}")
+        is_list = isinstance(value, list)
+        kinds = bool | int | float | str
+        if not all(isinstance(item, kinds) for item in (value if is_list else [value])):
+            raise click.UsageError(f"--config {path}: {name} = {value!r} is no number or text.")
+        # An option that can be repeated needs no list for one value.
+        multiple, several = _takes_list(parameters[name])
+        if multiple and not is_list:
+            values[name] = [str(value)]
+        elif is_list and not several:
+            raise click.UsageError(f"--config {path}: {name} takes one value, not a list.")
     # click takes defaults from here, and the command line wins over them.
     ctx.default_map = {**(ctx.default_map or {}), **values}
+
+
+def _takes_list(parameter: click.Parameter) -> tuple[bool, bool]:
+    """Return whether an option can be repeated, and whether it takes a list at all."""
+    multiple = bool(getattr(parameter, "multiple", False))
+    return multiple, multiple or parameter.nargs != 1
+
+
+def _unknown(name: str, value: Any, ctx: click.Context, parameters: dict[str, Any]) -> str:
+    """Describe a name that is no option, with the nearest one."""
+    if isinstance(value, dict):
+        return f"[{name}] is a section; expected lines such as max_epochs = 50 without one."
+    near = get_close_matches(name, parameters, n=1)
+    hint = f"did you mean {near[0]}?" if near else f"{ctx.command_path} --help lists them."
+    return f"{name} is no option of {ctx.command_path}; {hint}"
 
 
 config_option: Decorator = click.option(
@@ -76,7 +99,11 @@ device_option: Decorator = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."
 )
 seed_option: Decorator = click.option(
-    "--random-state", type=int, default=0, show_default=True, help="Seed of everything random."
+    "--random-state",
+    type=click.IntRange(0, 2**32 - 1),
+    default=0,
+    show_default=True,
+    help="Seed of everything random.",
 )
 
 

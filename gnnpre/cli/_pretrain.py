@@ -18,7 +18,7 @@ from ._options import (
 from ._parameters import training_options
 from ._reading import read_source
 from ._types import SectionCommand, SectionOption
-from ._writing import check_writable
+from ._writing import check_folder, check_writable
 
 __all__ = ["command"]
 
@@ -53,6 +53,8 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 def command(source: str, objective: str, cutoff: float, output: str, **options: Any) -> int:
     """Pre-train a network on the structures or frames of SOURCE."""
     check_writable(output)
+    if options["checkpoint_dir"] is not None:
+        check_folder(options["checkpoint_dir"], "--checkpoint-dir")
     reading = take_reading(options)
     # Options that are left are parameters of Pretrainer, by their names.
     backbone = make_backbone(options)

@@ -40,7 +40,11 @@ def read_source(
     n_jobs: int | None = None,
 ) -> Source:
     """Read crystals; files and rows that cannot be read are listed on stderr and left out."""
+    if not source:
+        raise click.UsageError("SOURCE is an empty text; expected a folder, a file or a pattern.")
     path = Path(source)
+    if path.suffix == ".gnnpre":
+        raise click.UsageError(f"{source} is a model file; expected structures.")
     # Formats of whole tables first; read_structures takes everything else.
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
         return _read_parquet(source)

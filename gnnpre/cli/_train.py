@@ -2,30 +2,30 @@
 
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
 import click
 
 from gnnpre._atomic import write_file
-from gnnpre._progress_label import label_unit
 
-from ._cross_validation import check_folds, cross_validate, takes_one_column
-from ._labels import read_labelled
+from ._cross_validation import Folds, cross_validate, make_folds, takes_one_column
+from ._labels import Labelled, check_numbers, read_labelled
 from ._networks import make_backbone, network_options
 from ._options import (
     config_option,
     device_option,
     output_option,
+    reading_options,
     seed_option,
     source_argument,
-    source_options,
     take_reading,
 )
 from ._parameters import finetuning_options, parameters_of, training_options
 from ._predict import write_predictions
 from ._reading import Source, read_source
+from ._trainings import Training, fit_each
 from ._types import SectionCommand, SectionOption
 from ._writing import check_folder, prepare_folder, write_table
 
@@ -68,7 +68,7 @@ FORMS = ("crystal", "atom", "vector", "tensor")
 )
 @finetuning_options
 @training_options(max_epochs=100, ema_decay=0.99)
-@source_options
+@reading_options("Processes that read files, and trainings at once; -1 for all cores.")
 def command(
     source: str,
     target: Sequence[str],
@@ -89,27 +89,30 @@ def command(
     # 1. Read, and check everything that can be checked before training.
     reading = take_reading(options)
     form = options.pop("target_form")
+    task, seed = options["task"], options["random_state"]
     estimator = _estimator(options, form)
     _check_targets(estimator, target)
     data = read_labelled(source, target, form, groups, reading)
+    if form == "crystal" and task == "regression":
+        check_numbers(data)
     new = None if predict is None else _read_new(predict, reading)
     check_folder(output)
-    check_folds(cv, data.y, data.groups, estimator)
+    if options["checkpoint_dir"] is not None:
+        check_folder(options["checkpoint_dir"], "--checkpoint-dir")
+    folds = make_folds(data.y, data.groups, task == "classification", cv, seed)
     X = _graphs(data.crystals, cutoff, estimator)
-    # Lines of progress name the unit until the command ends.
-    click.get_current_context().with_resource(label_unit(unit))
+    trainings = _trainings(X, data, folds, takes_one_column(estimator))
+    models = fit_each(estimator, trainings, len(folds) + 1, unit, reading["n_jobs"])
     # 2. Cross-validate. The first file is written after a training: wrong options leave nothing.
     metrics: dict[str, Any] = {"target": list(target), "n": len(data.y)}
     table = None
     if cv:
-        table, metrics["cross_validation"] = cross_validate(estimator, X, data.y, data.groups, cv)
+        table, metrics["cross_validation"] = cross_validate(models, X, data.y, folds)
         table.index = data.ids
         table.index.name = "id"
         write_table(table, str(prepare_folder(output) / "predictions.csv"))
-    # 3. Train on everything.
-    click.echo(f"Training on all {len(data.y)} crystals.", err=True)
-    y = data.y.iloc[:, 0] if takes_one_column(estimator) else data.y
-    estimator.fit(X, y, groups=data.groups)
+    # 3. The model of all crystals.
+    (estimator,) = models
     folder = prepare_folder(output)
     estimator.save(folder / "model.gnnpre")
     if hasattr(estimator, "errors_"):
@@ -123,6 +126,16 @@ def command(
         _write_reports(folder, estimator, X, table, target, unit, cv)
     _print_metrics(metrics)
     return 1 if data.n_skipped or (new is not None and new.n_skipped) else 0
+
+
+def _trainings(X: Any, data: Labelled, folds: Folds, one_column: bool) -> Iterator[Training]:
+    """Yield what to fit: each fold, and then all crystals."""
+    y = data.y.iloc[:, 0] if one_column else data.y
+    for number, (train, _) in enumerate(folds, start=1):
+        # The validation part inside a fold holds whole groups, too.
+        groups = None if data.groups is None else data.groups.iloc[train]
+        yield Training(f"fold {number} of {len(folds)}", X[train], y.iloc[train], groups)
+    yield Training("final model", X, y, data.groups)
 
 
 def _read_new(source: str, reading: dict[str, Any]) -> Source:
@@ -166,6 +179,8 @@ def _estimator(options: dict[str, Any], form: str) -> Any:
 
 
 def _check_targets(estimator: Any, target: Sequence[str]) -> None:
+    if len(set(target)) < len(target):
+        raise click.UsageError(f"--target {' --target '.join(target)}: name each column once.")
     if takes_one_column(estimator) and len(target) > 1:
         raise click.UsageError(
             f"{type(estimator).__name__} learns one property: pass one --target."

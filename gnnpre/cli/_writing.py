@@ -10,35 +10,46 @@ import click
 
 from gnnpre._atomic import write_file
 
-__all__ = ["check_folder", "check_writable", "prepare_folder", "write_table"]
+__all__ = ["check_folder", "check_table", "check_writable", "prepare_folder", "write_table"]
 
-SPREADSHEETS = (".xlsx", ".xls", ".ods")
+# A name without a suffix, such as /dev/stdout, gets CSV.
+TABLES = (".csv", ".parquet", "")
 
 
 def check_writable(output: str) -> None:
     """Raise before any work is done if a file could not be written in the end."""
+    _check_name(output)
     parent = Path(output).parent
     if output != "-" and not parent.is_dir():
         raise click.UsageError(f"--output {output}: there is no folder {str(parent)!r}.")
     if output != "-" and Path(output).is_dir():
         raise click.UsageError(f"--output {output} is a folder; expected the name of a file.")
-    if Path(output).suffix.lower() in SPREADSHEETS:
-        raise click.UsageError(
-            f"--output {output}: spreadsheets are not written; name a .csv or .parquet file."
-        )
-    if output != "-":
+    # A pipe or a device is written to, and needs no other file beside it.
+    if output != "-" and (Path(output).is_file() or not Path(output).exists()):
         try:
             with TemporaryFile(dir=parent):
                 pass
         except OSError as error:
-            raise click.UsageError(f"--output {output} cannot be written: {error}") from error
+            raise click.UsageError(
+                f"--output {output}: no file can be made there ({error.strerror}); name another "
+                "folder."
+            ) from error
 
 
-def check_folder(output: str) -> None:
+def check_table(output: str, *others: str) -> None:
+    """Raise before any work is done if a table, or a file of other suffixes, cannot be written."""
+    check_writable(output)
+    if output != "-" and Path(output).suffix not in (*TABLES, *others):
+        suffixes = " or ".join((*TABLES[:-1], *others))
+        raise click.UsageError(f"--output {output}: expected a name that ends in {suffixes}.")
+
+
+def check_folder(name: str, option: str = "--output") -> None:
     """Raise before any work is done if a folder could not be made in the end."""
-    if "\0" in output:
-        raise click.UsageError("--output holds a NUL character, which no path may.")
-    path = Path(output).absolute()
+    _check_name(name, option)
+    path = Path(name).absolute()
+    if path.exists() and not path.is_dir():
+        raise click.UsageError(f"{option} {name} is a file; expected the name of a folder.")
     missing = [folder for folder in (path, *path.parents) if not folder.exists()]
     # Permissions alone do not tell: file systems may be read-only, too.
     try:
@@ -46,11 +57,18 @@ def check_folder(output: str) -> None:
         with TemporaryFile(dir=path):
             pass
     except OSError as error:
-        raise click.UsageError(f"--output {output} cannot be made: {error}") from error
+        raise click.UsageError(
+            f"{option} {name}: no file can be made there ({error.strerror}); name another folder."
+        ) from error
     finally:
         for folder in missing:
             with suppress(OSError):
                 folder.rmdir()
+
+
+def _check_name(name: str, option: str = "--output") -> None:
+    if not name.strip() or "\0" in name:
+        raise click.UsageError(f"{option} {name!r}: expected the name of a file or folder.")
 
 
 def prepare_folder(output: str) -> Path:

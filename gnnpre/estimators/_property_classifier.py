@@ -197,8 +197,8 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         classes, numbers = np.unique(labels, return_inverse=True)
         if len(classes) < 2:
             raise ValueError(
-                f"y has one class only, {classes[0]!r}; a classifier needs at least two. In "
-                "cross-validation, StratifiedKFold keeps all classes in every fold."
+                f"y has one class only, {classes.tolist()[0]!r}; a classifier needs at least two. "
+                "In cross-validation, StratifiedKFold keeps all classes in every fold."
             )
         if isinstance(self.strategy, str) and self.strategy in ("replay", "blended"):
             raise ValueError(f"strategy={self.strategy!r} is available only for PropertyRegressor.")

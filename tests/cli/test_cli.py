@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -103,8 +104,19 @@ def test_where_no_file_can_be_made_nothing_is_computed(folder, model, capsys):
     for command in (train, predict):
         assert main([*command, "-o", "/proc/new.csv"]) == 2
         lines = capsys.readouterr().err.splitlines()
-        assert "--output /proc/new.csv cannot be" in lines[-1]
+        assert "--output /proc/new.csv: no file can be made there" in lines[-1]
         assert not any(line.startswith("Fold") for line in lines)
+
+
+@pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a device of Linux")
+def test_a_full_disk_is_one_line(folder, model, capsys):
+    command = ["predict", str(model / "model.gnnpre"), str(folder / "*.cif"), "-o", "/dev/full"]
+    assert main(command) == 2
+    error = capsys.readouterr().err
+    assert error.splitlines()[-1] == (
+        "Error: No space left on device: free some, or name another --output."
+    )
+    assert Path("/dev/full").is_char_device()
 
 
 def test_an_error_is_one_line(tmp_path, capsys):
@@ -377,8 +389,18 @@ def nonsense(folder, model, force_field, tmp_path):
     texts.mkdir()
     empty.mkdir()
     (texts / "notes.txt").write_text("nothing")
-    config.write_text("epochs = 3\n")
+    config.write_text("max_epoch = 3\n")
+    configs = {
+        "section": "[train]\nmax_epochs = 3\n",
+        "list": "max_epochs = [1, 2]\n",
+        "date": "max_epochs = 2026-11-26\n",
+    }
+    for name, content in configs.items():
+        (tmp_path / f"{name}.toml").write_text(content)
     train = ["train", table, "--target"]
+    config_of = {
+        name: [*train, "K", "--config", str(tmp_path / f"{name}.toml")] for name in configs
+    }
     return {
         "no such file": (["predict", model, str(tmp_path / "missing.cif")], "missing.cif"),
         "no files": (["predict", model, str(empty)], "empty"),
@@ -392,15 +414,33 @@ def nonsense(folder, model, force_field, tmp_path):
         ),
         "missing column": ([*train, "bulk"], "--target bulk"),
         "missing groups": ([*train, "K", "--groups", "g"], "--groups g"),
-        "texts as numbers": ([*train, "hard"], "y"),
+        "texts as numbers": ([*train, "hard"], "no finite number, the first 'yes' (id alloy0"),
+        "target twice": ([*train, "K", "--target", "K"], "name each column once"),
+        "empty output": ([*train, "K", "-o", ""], "--output ''"),
+        "output is a file": ([*train, "K", "-o", model], "is a file"),
+        "checkpoints in a file": ([*train, "K", "--checkpoint-dir", model], "--checkpoint-dir"),
+        "empty source": (["convert", ""], "SOURCE is an empty text"),
+        "model as crystals": (["predict", model, model], "is a model file"),
+        "negative seed": ([*train, "K", "--random-state", "-1"], "--random-state"),
         "bad parameter": ([*train, "K", "--learning-rate", "-1"], "learning_rate"),
         "output in no folder": (
             ["predict", model, cifs, "-o", str(tmp_path / "a" / "b.csv")],
             "no folder",
         ),
-        "spreadsheet": (["predict", model, cifs, "-o", "out.xlsx"], "spreadsheets are not written"),
+        "spreadsheet": (
+            ["predict", model, cifs, "-o", "out.xlsx"],
+            "out.xlsx: expected a name that ends in .csv",
+        ),
+        "table as a picture": (["embed", model, cifs, "-o", "out.png"], "ends in .csv or .parquet"),
         "output is a folder": (["predict", model, cifs, "-o", str(empty)], "is a folder"),
-        "unknown option of a file": ([*train, "K", "--config", str(config)], "epochs"),
+        "unknown option of a file": (
+            [*train, "K", "--config", str(config)],
+            "max_epoch is no option of gnnpre train; did you mean max_epochs?",
+        ),
+        "section of a file": (config_of["section"], "[train] is a section"),
+        "list in a file": (config_of["list"], "max_epochs takes one value, not a list"),
+        "date in a file": (config_of["date"], "is no number or text"),
+        "folder as a file": ([*train, "K", "--config", str(texts)], "cannot be read as TOML"),
         "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
         "format of relaxed crystals": (["relax", force_field, cifs, "-o", "a.pdf"], "a.pdf"),
         "no target": (["train", table], "Missing option '--target'"),

@@ -103,6 +103,24 @@ def test_an_ensemble(table, tmp_path, capsys):
     assert "PropertyEnsemble" in capsys.readouterr().err
 
 
+def test_trainings_at_once_equal_those_one_by_one(table, tmp_path, capfd):
+    command = ["train", table, "--target", "K", *FAST, *SMALL, "--unit", "GPa"]
+    alone, metrics = run(command, tmp_path / "alone")
+    capfd.readouterr()
+    together, same = run([*command, "--n-jobs", "2"], tmp_path / "together")
+    assert metrics == same
+    for name in ("predictions.csv", "metrics.json"):
+        texts = [(tmp_path / folder / name).read_text() for folder in ("alone", "together")]
+        assert texts[0] == texts[1]
+    assert alone.verbose == together.verbose
+    progress = capfd.readouterr().err
+    assert "3 trainings, 2 at once." in progress
+    for name in ("fold 1 of 2", "fold 2 of 2", "final model"):
+        assert f"{name}: epoch 1/1" in progress
+    assert progress.count(" GPa)") == 3
+    assert ".py:" not in progress  # warnings of the other processes show no code, either
+
+
 def test_parameters_reach_the_estimator(table, tmp_path):
     options = ["--bounds", "none", "1e6", "--gradient-clip", "none", "--no-restore-best"]
     options += [
