@@ -84,7 +84,8 @@ def resolve_model(model: str | Path, argument: str = "model") -> Path:
     FileNotFoundError
         If it is neither; the message lists the names.
     ValueError
-        If the file of a model in the package is not the one that was released.
+        If the file of a model in the package is not the one that was released, or the path is a
+        device or a pipe.
 
     Examples
     --------
@@ -103,6 +104,12 @@ def resolve_model(model: str | Path, argument: str = "model") -> Path:
             f"{str(Path.cwd())!r}) nor one of the models in this package: "
             f"{', '.join(list_pretrained())}. Check the name, or pass a path such as "
             f"{os.path.join('models', 'mine' + SUFFIX)!r}."
+        )
+    if not (path.is_file() or path.is_dir()):
+        # A device has no end, and reading from it would take all memory.
+        raise ValueError(
+            f"{str(model)!r} is a device or a pipe; expected a file or folder that an estimator's "
+            "save wrote."
         )
     return path
 

@@ -172,3 +172,9 @@ def test_elements_that_the_weights_have_never_seen_are_named_at_fit(tiny, traini
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnseenElementWarning)
         PropertyRegressor(pretrained="tiny", **FAST).fit(structures, y)
+
+
+@pytest.mark.skipif(not Path("/dev/zero").is_char_device(), reason="a device of Linux")
+def test_a_device_is_refused_before_it_is_read():
+    with pytest.raises(ValueError, match="'/dev/zero' is a device or a pipe"):
+        load_estimator("/dev/zero")
