@@ -109,6 +109,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
         # What gnnpre raises for bad input says what is wrong and how to fix it.
         click.echo(f"Error: {' '.join(_text(error).split())}", err=True)
         return USER_ERROR
+    except MemoryError:
+        click.echo("Error: this takes more memory than there is: pass fewer crystals.", err=True)
+        return USER_ERROR
     return result if isinstance(result, int) else 0
 
 

@@ -2,7 +2,6 @@
 
 import tomllib
 from difflib import get_close_matches
-from pathlib import Path
 from typing import Any
 
 import click
@@ -19,6 +18,9 @@ __all__ = [
     "source_options",
     "take_reading",
 ]
+
+# Characters.
+LARGEST_CONFIG = 2**20
 
 source_argument: Decorator = click.argument("source")
 
@@ -51,7 +53,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
     if path is None:
         return
     try:
-        values = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+        with open(path, encoding="utf-8") as file:  # a device would have no end
+            values = tomllib.loads(file.read(LARGEST_CONFIG))
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"--config {path} cannot be read as TOML: {error}") from error
     parameters = {str(p.name): p for p in ctx.command.params if p.name != "config"}
@@ -59,8 +62,8 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
         if name not in parameters:
             raise click.UsageError(f"--config {path}: {_unknown(name, value, ctx, parameters)}")
         is_list = isinstance(value, list)
-        kinds = bool | int | float | str
-        if not all(isinstance(item, kinds) for item in (value if is_list else [value])):
+        scalars = bool | int | float | str
+        if not all(isinstance(item, scalars) for item in (value if is_list else [value])):
             raise click.UsageError(f"--config {path}: {name} = {value!r} is no number or text.")
         # An option that can be repeated needs no list for one value.
         multiple, several = _takes_list(parameters[name])

@@ -33,7 +33,7 @@ def fit_each(
     estimator : estimator
         With the parameter ``verbose``.
     trainings : iterable of Training
-        What to fit; not all of it is in memory at once.
+        The fits; not all of their crystals are in memory at once.
     n : int
         Their number.
     unit : str

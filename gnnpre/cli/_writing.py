@@ -36,12 +36,12 @@ def check_writable(output: str) -> None:
             ) from error
 
 
-def check_table(output: str, *others: str) -> None:
+def check_table(output: str, *suffixes: str) -> None:
     """Raise before any work is done if a table, or a file of other suffixes, cannot be written."""
     check_writable(output)
-    if output != "-" and Path(output).suffix not in (*TABLES, *others):
-        suffixes = " or ".join((*TABLES[:-1], *others))
-        raise click.UsageError(f"--output {output}: expected a name that ends in {suffixes}.")
+    if output != "-" and Path(output).suffix not in (*TABLES, *suffixes):
+        allowed = " or ".join((*TABLES[:-1], *suffixes))
+        raise click.UsageError(f"--output {output}: expected a name that ends in {allowed}.")
 
 
 def check_folder(name: str, option: str = "--output") -> None:
