@@ -18,13 +18,13 @@ LOWEST_TESTS := tests/test_imports.py tests/graphs tests/datasets tests/model_se
     tests/estimators/test_save_load.py tests/estimators/test_property_regressor.py
 
 # Parallelism is over test processes; threads of torch or BLAS within them would fight for cores.
-test lint docs fuzz kills package lowest: export OMP_NUM_THREADS := 1
+test lint docs fuzz kills sanitize package lowest: export OMP_NUM_THREADS := 1
 # Examples draw into files here, never into a window.
 quickstart test docs package lowest: export MPLBACKEND := Agg
 # The gallery runs each example at its smallest scale; `make docs GNNPRE_SCALE=small` takes minutes.
 docs: export GNNPRE_SCALE ?= smallest
 
-.PHONY: help quickstart test lint docs fuzz kills package lowest pretrained clean
+.PHONY: help quickstart test lint docs fuzz kills sanitize package lowest pretrained clean
 
 help: ## List the targets
 	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "make %-12s %s\n", $$1, $$2}' Makefile
@@ -69,6 +69,9 @@ fuzz: $(VENV)/.test-installed ## Try INPUTS strange inputs (10000) drawn from SE
 
 kills: $(VENV)/.test-installed ## Kill 500 saves of each kind and 100 trainings of each kind
 	$(BIN)/python -m tests.fuzz.kills --saves 500 --trainings 100
+
+sanitize: $(VENV)/.test-installed ## Run the kernels in C under gcc's sanitizers: memory, undefined behaviour, races
+	$(BIN)/python -m tests.fuzz.sanitize
 
 pretrained: $(VENV)/.test-installed ## Train the models in gnnpre/pretrained anew: two hours on one core, from GNNPRE_DATA
 	$(BIN)/python -m benchmarks pretrained --folder build/pretrained

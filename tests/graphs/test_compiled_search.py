@@ -132,6 +132,26 @@ def test_shifts_beyond_what_graphs_hold_are_left():
     assert left_rows(far) == [0]
 
 
+@pytest.mark.parametrize(
+    ("cell", "far"),
+    [
+        (np.zeros((3, 3)), 0.0),  # no cell at all
+        (np.diag([1e-9, 9.0, 9.0]), 0.0),  # more images than an int holds
+        (np.diag([9.0, 9.0, 9.0]), 1e300),  # cells away that no int counts
+        (np.diag([9.0, 9.0, 9.0]), np.nan),
+    ],
+)
+def test_cells_that_overflow_are_left(cell, far):
+    crystal = random_crystals(0, n=1)
+    positions = np.array([[0.0, 0.0, 0.0], [far, 1.0, 1.0]])
+    arrays = {"cell": cell[None], "positions": positions, "n_atoms": np.array([2])}
+    # As no check of crystals lets them through: the kernel itself bounds what it counts.
+    crystal.__dict__.update(arrays, pbc=np.ones((1, 3), dtype=bool))
+    search = compiled.search_compiled
+    n_edges = search(compiled.find_search(), crystal, 4.0, 8, np.zeros(1, dtype=bool))[2]
+    assert n_edges.tolist() == [compiled.LEFT]
+
+
 def test_room_grows_until_it_suffices(without_kernel):
     # Density says nothing about the edges of a cluster in a wide cell.
     rng = np.random.default_rng(0)

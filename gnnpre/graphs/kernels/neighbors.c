@@ -20,6 +20,8 @@
 #define MOST_ATOMS 8192
 #define MOST_IMAGES 262144
 #define LARGEST_SHIFT 127
+/* Cells that an atom may lie away from its own: a cast of more to int32_t is undefined. */
+#define MOST_CELLS 1e9
 #define LEFT (-1)
 #define NO_ROOM (-2)
 
@@ -64,8 +66,9 @@ static void invert(const double *m, double *inverse, double *steepness)
                             inverse[6 + k] * inverse[6 + k]);
 }
 
-/* Moves atoms into the cell, and finds the span of their fractional coordinates. */
-static void wrap(crystal_t *crystal, double *lowest, double *highest)
+/* Moves atoms into the cell, and finds the span of their fractional coordinates. Returns whether
+   all of these are numbers that can be counted in cells: in a singular cell none is. */
+static int wrap(crystal_t *crystal, double *lowest, double *highest)
 {
     for (int k = 0; k < 3; k++) {
         lowest[k] = INFINITY;
@@ -76,12 +79,15 @@ static void wrap(crystal_t *crystal, double *lowest, double *highest)
             const double *p = crystal->positions + 3 * i, *m = crystal->inverse + k;
             double fraction = p[0] * m[0] + p[1] * m[3] + p[2] * m[6];
             const double cells = crystal->pbc[k] ? floor(fraction) : 0.0;
+            if (!(fabs(fraction) < INFINITY && fabs(cells) < MOST_CELLS))
+                return 0;
             fraction -= cells;
             crystal->wraps[3 * i + k] = (int32_t)cells;
             crystal->fractions[3 * i + k] = fraction;
             lowest[k] = fmin(lowest[k], fraction);
             highest[k] = fmax(highest[k], fraction);
         }
+    return 1;
 }
 
 /* First and last image of an atom that may be a neighbour of any atom, along each vector. */
@@ -127,10 +133,14 @@ static int64_t search_crystal(crystal_t *crystal, images_t *images, int64_t *lay
     double low[3], high[3];
     int32_t first[3], last[3];
     invert(cell, crystal->inverse, crystal->steepness);
-    wrap(crystal, low, high);
+    if (!wrap(crystal, low, high))
+        return LEFT;
     int up = 0; /* the direction of the layers */
     double tallest = -1.0;
     for (int k = 0; k < 3; k++) {
+        /* so thin a cell has more images than are counted, and more than an int32_t holds */
+        if (crystal->pbc[k] && !(cutoff * crystal->steepness[k] < MOST_IMAGES))
+            return LEFT;
         const double height = (high[k] - low[k]) / crystal->steepness[k];
         if (height > tallest) {
             tallest = height;
