@@ -25,6 +25,7 @@ from typing import NamedTuple
 from ._processes import this_process, was_killed
 
 __all__ = [
+    "FULL_DISK",
     "finish_folder_swap",
     "remove_stale",
     "replace_file",
@@ -32,6 +33,8 @@ __all__ = [
     "write_file",
 ]
 
+#: Numbers of the errors of a disk without space.
+FULL_DISK = (errno.ENOSPC, errno.EDQUOT)
 #: Age in seconds from which a temporary file is stale even if its process cannot be checked.
 STALE_AFTER = 3600.0
 #: Seconds to wait for another process that is swapping a folder.

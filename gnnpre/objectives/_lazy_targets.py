@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._atomic import FULL_DISK
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre.graphs import (
     Crystals,
@@ -90,9 +91,28 @@ class AtomFile:
         # Open as long as this object is there.
         self.file: Any = tempfile.TemporaryFile(prefix="gnnpre-")  # noqa: SIM115
         for chunk in chunks:
-            self.dtype, self.width = chunk.dtype, chunk.shape[1]
+            self.append(chunk)
+
+    def append(self, chunk: np.ndarray) -> None:
+        """Write the features of the next atoms."""
+        self.dtype, self.width = chunk.dtype, chunk.shape[1]
+        try:
             self.file.write(np.ascontiguousarray(chunk).data)
-        self.file.flush()
+            self.file.flush()
+        except OSError as error:
+            raise self._named(error) from error
+
+    def _named(self, error: OSError) -> OSError:
+        """Return an error of writing that says how much space all features take, and where."""
+        if error.errno not in FULL_DISK:
+            return error
+        size = int(self.offsets[-1]) * self.width * self.dtype.itemsize / 1e9
+        return OSError(
+            error.errno,
+            f"The disk of {tempfile.gettempdir()} is full ({os.strerror(error.errno or 0)}): "
+            f"{self.name} of {self.offsets[-1]} atoms take {size:.3g} GB there. Free some space, "
+            "or name another folder in the environment variable TMPDIR.",
+        )
 
     def __getstate__(self) -> dict[str, Any]:
         # The file has no name any more; processes of this machine reach it as long as this one
