@@ -2,7 +2,7 @@
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import Any
@@ -98,12 +98,25 @@ def read_manifest(folder: Path) -> Manifest | None:
         if (content.pop("kind"), content.pop("format")) != (KIND, FORMAT):
             raise ValueError(f"it is not a {KIND} of format {FORMAT}")
         shards = tuple(Shard(**shard) for shard in content["shards"])
-        return Manifest(int(content["block_rows"]), bool(content["complete"]), shards)
+        _check_shards(shards, content["block_rows"])
+        return Manifest(content["block_rows"], bool(content["complete"]), shards)
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
             f"{path} cannot be read ({type(error).__name__}: {error}): it is damaged, or was "
             "written by something else. Delete the folder and write the store again."
         ) from error
+
+
+def _check_shards(shards: Sequence[Shard], block_rows: Any) -> None:
+    """Check what a manifest states of its files: a store takes it as it is."""
+    counts = [block_rows, *(shard.rows for shard in shards)]
+    if not all(type(count) is int and count > 0 for count in counts):
+        raise ValueError(f"it has the numbers of rows {counts[:5]}; expected 1 or more")
+    names = [shard.file for shard in shards]
+    if not all(isinstance(name, str) and name == Path(name).name for name in names):
+        raise ValueError("a file is not in its folder")
+    if len(set(names)) < len(names):
+        raise ValueError("it names a file twice")
 
 
 def file_sha256(path: Path) -> str:

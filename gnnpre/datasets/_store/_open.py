@@ -74,6 +74,10 @@ def open_crystals(
             "more were to come. Call write_crystals again with the same batches, which goes on "
             "from there."
         )
+    if not manifest.shards:
+        raise ValueError(
+            f"{path / MANIFEST} names no files: it was altered. Write the store again."
+        )
     # Sizes are compared at once, checksums when a shard is first read.
     for shard in manifest.shards:
         check_size(path / shard.file, shard)

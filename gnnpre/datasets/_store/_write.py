@@ -1,6 +1,5 @@
 """Write a store: batches become shards, by as many processes as joblib has."""
 
-import errno
 import json
 import os
 from collections.abc import Iterable, Iterator
@@ -11,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from joblib import Parallel, delayed, effective_n_jobs
 
-from gnnpre._atomic import remove_stale
+from gnnpre._atomic import FULL_DISK, remove_stale
 from gnnpre._claims import claimed
 from gnnpre._processes import this_process
 from gnnpre._validation import check_n_jobs, check_number
@@ -32,7 +31,6 @@ BLOCK_ROWS = 512
 # Tasks of a worker between two notes, where workers return lists.
 JOBS_PER_WORKER = 4
 LOCK = ".lock"
-_FULL = (errno.ENOSPC, errno.EDQUOT)
 
 
 def write_crystals(
@@ -108,6 +106,8 @@ def write_crystals(
     import_extra("pyarrow", "store", "write_crystals")
     path = check_path("folder", folder)
     check_number("shard_rows", shard_rows, integer=True)
+    if path.exists() and not path.is_dir():
+        raise ValueError(f"folder={str(path)!r} is a file; expected a folder, which may be new.")
     path.mkdir(parents=True, exist_ok=True)
     with claimed(path / LOCK, json.dumps(this_process())) as is_ours:
         if not is_ours:
@@ -233,7 +233,7 @@ def _write_task(
             shards.append(shard)
         return shards
     except OSError as error:
-        if error.errno in _FULL:
+        if error.errno in FULL_DISK:
             return OSError(error.errno, str(error))
         raise
     except (ValueError, TypeError) as error:
