@@ -6,7 +6,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre._labels import label_codes
-from gnnpre.graphs import CrystalGraphs
+from gnnpre.graphs import CrystalGraphs, all_rows
 from gnnpre.objectives import Objective, Targets
 
 from ._elements import UnseenElements
@@ -143,7 +143,7 @@ def _split(
     settings: FineTuningSettings, targets: Targets, groups: np.ndarray | None, seed: int
 ) -> Rows:
     """Split all crystals into rows for training, validation and calibration."""
-    everything = np.arange(len(targets))
+    everything = all_rows(len(targets))
     used, calibration = split_rows(
         everything, settings.calibration_fraction, groups, seed + 1, "calibration_fraction"
     )

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre.backbones import Backbone
-from gnnpre.graphs import CrystalGraphs, GraphSettings
+from gnnpre.graphs import CrystalGraphs, GraphSettings, all_rows
 from gnnpre.objectives import Objective, ObjectiveModel, Targets
 from gnnpre.training import (
     CrystalDataset,
@@ -156,7 +156,7 @@ def train_network(
         net = train(
             record.spec,
             # Rows in task.train and task.valid count in the whole set, which is not copied.
-            CrystalDataset(task.graphs, task.targets, np.arange(len(task.graphs)), task.labels),
+            CrystalDataset(task.graphs, task.targets, all_rows(len(task.graphs)), task.labels),
             task.train,
             task.valid,
             settings,

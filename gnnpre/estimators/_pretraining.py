@@ -9,7 +9,7 @@ from sklearn.base import clone
 
 from gnnpre._labels import label_codes
 from gnnpre.backbones import CGCNN, Backbone
-from gnnpre.graphs import CrystalGraphs
+from gnnpre.graphs import CrystalGraphs, all_rows
 from gnnpre.objectives import ForceField, Objective, Targets
 from gnnpre.training import TrainingSettings, WriteEpoch
 
@@ -107,7 +107,7 @@ def pretrain(
 
     # 2. Split into training and validation, as index arrays.
     n = len(graphs)
-    rows = np.arange(n) if rows is None else rows
+    rows = all_rows(n) if rows is None else rows
     codes = None if groups is None else label_codes("groups", groups, n_rows=n)
     train, valid = split_rows(rows, settings.validation_fraction, codes, seed)
     warn_of_extensive_targets(objective, graphs, targets, rows)

@@ -10,6 +10,7 @@ from ._file_texts import parse_cifs as parse_cifs
 from ._file_texts import parse_poscar as parse_poscar
 from ._frame_labels import FrameLabels
 from ._gather import BlockRows as BlockRows
+from ._indexing import all_rows as all_rows
 from ._indexing import flat_indices as flat_indices
 from ._indexing import offsets_from_counts as offsets_from_counts
 from ._indexing import resolve_rows as resolve_rows

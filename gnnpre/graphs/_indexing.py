@@ -6,7 +6,21 @@ import numpy as np
 
 from gnnpre._array_likes import plain
 
-__all__ = ["flat_indices", "flat_rows", "normalise_key", "offsets_from_counts", "resolve_rows"]
+__all__ = [
+    "all_rows",
+    "flat_indices",
+    "flat_rows",
+    "normalise_key",
+    "offsets_from_counts",
+    "resolve_rows",
+]
+
+LARGEST_INT32 = np.iinfo(np.int32).max
+
+
+def all_rows(n: int) -> np.ndarray:
+    """Return the numbers of n rows, ``(n,)``, in 4 bytes each: a training holds several copies."""
+    return np.arange(n, dtype=np.int32 if n <= LARGEST_INT32 else np.int64)
 
 
 def offsets_from_counts(counts: np.ndarray) -> np.ndarray:

@@ -14,6 +14,7 @@ from ._batch import CrystalBatch
 from ._build_graphs import build_graphs
 from ._crystal_graphs import CrystalGraphs
 from ._crystal_rows import CrystalRows
+from ._crystals import Crystals
 from ._indexing import resolve_rows
 from ._lazy_crystals import LazyCrystals
 from ._search_checks import check_searchable
@@ -23,15 +24,14 @@ __all__ = ["LazyGraphs", "is_on_disk"]
 
 # Crystals whose graphs are built together in a pass over all of them: some 10 MB of edges.
 PASS_ROWS = 512
-WORD = 64  # bits of a word in the sets of elements
 
 
 class LazyGraphs(CrystalRows):
     """Graphs of n crystals that stay on disk; training and prediction use it as CrystalGraphs.
 
-    Sizes, elements and periodic directions of a crystal are noted when its graph is built first:
-    some 30 bytes. Whoever asks for those of all crystals starts a pass that builds all graphs once
-    and keeps none.
+    Edges and periodic directions of a crystal are noted when its graph is built first, in 5 bytes,
+    and the elements of all crystals together. Whoever asks for those of all crystals starts a pass
+    that builds all graphs once and keeps none.
 
     Parameters
     ----------
@@ -49,12 +49,12 @@ class LazyGraphs(CrystalRows):
         self.index = None
         n = len(crystals)
         self._edge_counts = np.full(n, -1, dtype=np.int32)
-        self._element_sets = np.zeros((n, 2), dtype=np.uint64)
-        self._pbc = np.zeros((n, 3), dtype=bool)
+        self._pbc = np.zeros(n, dtype=np.uint8)  # one bit for each direction
+        self._elements: set[int] = set()
 
     def __setstate__(self, state: dict[str, Any]) -> None:
         # joblib maps large arrays as read-only memory, but sizes are noted as graphs are built.
-        noted = {name: np.array(state[name]) for name in ("_edge_counts", "_element_sets", "_pbc")}
+        noted = {name: np.array(state[name]) for name in ("_edge_counts", "_pbc")}
         self.__dict__.update({**state, **noted})
 
     def __len__(self) -> int:
@@ -80,20 +80,35 @@ class LazyGraphs(CrystalRows):
     def pbc(self) -> Tensor:
         """Periodic directions, ``(n, 3)``."""
         self._note_all()
-        return torch.from_numpy(self._pbc)
+        return torch.from_numpy(np.unpackbits(self._pbc[:, None], axis=1, count=3).astype(bool))
 
     def elements(self, rows: np.ndarray | None = None) -> list[int]:
         """Return the atomic numbers in some crystals, or in all, ascending."""
         self._note_all()
-        sets = self._element_sets if rows is None else self._element_sets[rows]
-        words = np.bitwise_or.reduce(sets, axis=0).tolist()
-        return [z for z in range(1, 2 * WORD) if words[z // WORD] >> z % WORD & 1]
+        if rows is None or len(rows) == len(self):
+            return sorted(self._elements)
+        # Sets of each crystal would take more memory than all that is noted.
+        present = [_elements(piece.atomic_numbers) for piece in self._crystals_of(rows)]
+        return sorted(set().union(*present))
 
     def rows_with(self, low: int, high: int) -> np.ndarray:
         """Return the crystals that hold an element of atomic number ``low`` to ``high``."""
         self._note_all()
-        words = [sum(1 << z % WORD for z in range(low, high + 1) if z // WORD == w) for w in (0, 1)]
-        return np.flatnonzero((self._element_sets & np.array(words, dtype=np.uint64)).any(axis=1))
+        if not any(low <= z <= high for z in self._elements):
+            return np.empty(0, dtype=np.int64)
+        start, rows = 0, []
+        for piece in self._crystals_of(np.arange(len(self))):
+            is_between = (piece.atomic_numbers >= low) & (piece.atomic_numbers <= high)
+            rows.append(
+                start + np.flatnonzero(np.logical_or.reduceat(is_between, piece.offsets[:-1]))
+            )
+            start += len(piece)
+        return np.concatenate(rows)
+
+    def _crystals_of(self, rows: np.ndarray) -> Iterator[Crystals]:
+        """Read some crystals, piece by piece."""
+        for start in range(0, len(rows), PASS_ROWS):
+            yield self.crystals.load(rows[start : start + PASS_ROWS], info=False)
 
     def to(self, device: torch.device | str) -> "LazyGraphs":
         """Return the same crystals, whose graphs are moved to a device once they are built."""
@@ -114,8 +129,8 @@ class LazyGraphs(CrystalRows):
         graphs = build_graphs(crystals, self.settings, _first_row(rows))
         # In a process that shares a training, all is noted, and the arrays are read-only.
         if (self._edge_counts[rows] < 0).any():
-            self._pbc[rows] = crystals.pbc
-            self._element_sets[rows] = _element_sets(crystals.atomic_numbers, crystals.offsets)
+            self._pbc[rows] = np.packbits(crystals.pbc, axis=1)[:, 0]
+            self._elements.update(_elements(crystals.atomic_numbers))
             self._edge_counts[rows] = graphs.edge_counts
         return graphs.to(self.device)
 
@@ -165,8 +180,6 @@ def _first_row(rows: slice | np.ndarray) -> int:
     return int(rows[0]) if len(rows) else 0
 
 
-def _element_sets(numbers: np.ndarray, offsets: np.ndarray) -> np.ndarray:
-    """Return the elements of each crystal as bits of two words, ``(n, 2)``."""
-    bits = np.left_shift(np.uint64(1), (numbers % WORD).astype(np.uint64))
-    words = [np.where(numbers // WORD == half, bits, np.uint64(0)) for half in (0, 1)]
-    return np.stack([np.bitwise_or.reduceat(bits, offsets[:-1]) for bits in words], axis=1)
+def _elements(numbers: np.ndarray) -> set[int]:
+    """Return the elements of some atoms."""
+    return set(np.flatnonzero(np.bincount(numbers)).tolist())

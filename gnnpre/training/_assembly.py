@@ -56,13 +56,22 @@ def shuffle_blocks(
     ndarray of int of shape (n,)
         The crystals in another order.
     """
-    if len(order) > shuffle_rows:
-        numbers, codes = np.unique(blocks, return_inverse=True)
-        ranks = torch.randperm(len(numbers), generator=generator).numpy()
-        order = order[np.argsort(ranks[codes], kind="stable")]
-    runs = [order[start : start + shuffle_rows] for start in range(0, len(order), shuffle_rows)]
-    mixed = [run[torch.randperm(len(run), generator=generator).numpy()] for run in runs]
-    return np.concatenate(mixed) if mixed else order
+    mixed = _draw_blocks(order, blocks, generator) if len(order) > shuffle_rows else order.copy()
+    # In place: of a hundred million crystals each copy counts.
+    for start in range(0, len(mixed), shuffle_rows):
+        run = mixed[start : start + shuffle_rows]
+        run[:] = run[torch.randperm(len(run), generator=generator).numpy()]
+    return mixed
+
+
+def _draw_blocks(order: np.ndarray, blocks: np.ndarray, generator: torch.Generator) -> np.ndarray:
+    """Return a copy of ``order`` with its blocks, each whole, in random order."""
+    if (blocks[1:] < blocks[:-1]).any():
+        grouped = np.argsort(blocks, kind="stable")
+        order, blocks = order[grouped], blocks[grouped]
+    pieces = np.split(order, np.flatnonzero(blocks[1:] != blocks[:-1]) + 1)
+    ranks = torch.randperm(len(pieces), generator=generator)
+    return np.concatenate([pieces[number] for number in torch.argsort(ranks).tolist()])
 
 
 def assemble(

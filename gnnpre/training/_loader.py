@@ -10,13 +10,15 @@ from sklearn.utils import _safe_indexing
 from skorch.dataset import Dataset
 from torch import Tensor
 
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, all_rows
 from gnnpre.objectives import ObjectiveModel, Targets
 
 from ._assembly import assemble, shuffled
 from ._shares import Share
 
 __all__ = ["BatchLoader", "CrystalDataset", "TrainingData", "plan_batches"]
+
+COUNTED_ROWS = 65_536
 
 _Batch = tuple[CrystalBatch, dict[str, Tensor]]
 
@@ -31,7 +33,7 @@ def plan_batches(
     if max_edges is None:
         return [order[start : start + batch_size] for start in range(0, len(order), batch_size)]
     starts, edges = [0], 0
-    for position, count in enumerate(edge_counts[order].tolist()):
+    for position, count in enumerate(_iterate_counts(edge_counts, order)):
         # Memory grows with the edges, not with the crystals.
         full = position - starts[-1] >= batch_size or edges + count > max_edges
         if full and position > starts[-1]:
@@ -39,6 +41,12 @@ def plan_batches(
             edges = 0
         edges += count
     return [batch for batch in np.split(order, starts[1:]) if len(batch)]
+
+
+def _iterate_counts(edge_counts: np.ndarray, order: np.ndarray) -> Iterator[int]:
+    """Yield the edges of crystals; all of them as Python's numbers at once would take memory."""
+    for start in range(0, len(order), COUNTED_ROWS):
+        yield from edge_counts[order[start : start + COUNTED_ROWS]].tolist()
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +77,7 @@ class CrystalDataset(Dataset):
     def unlabelled(cls, graphs: CrystalGraphs) -> "CrystalDataset":
         """Return crystals without targets, to predict."""
         targets = Targets(graphs.atom_counts, {})
-        return cls(graphs, targets, np.arange(len(graphs)), labelled=False)
+        return cls(graphs, targets, all_rows(len(graphs)), labelled=False)
 
     def __len__(self) -> int:
         return len(self.indices)
@@ -161,7 +169,9 @@ class BatchLoader:
 
     def _plain(self, batches: list[np.ndarray]) -> Iterator[_Batch | None]:
         """Yield this process's share of each batch; nothing else is assembled."""
-        shares = [indices[self._rows(indices)] for indices in batches]
+        shares = batches
+        if self.share is not None:
+            shares = [indices[self._rows(indices)] for indices in batches]
         assembled = assemble(self.dataset, [share for share in shares if len(share)], self.dtype)
         for share in shares:
             # A small last batch may have fewer crystals than there are processes.

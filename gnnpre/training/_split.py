@@ -41,7 +41,7 @@ def split_train_valid(
     splitter_class = ShuffleSplit if groups is None else GroupShuffleSplit
     splitter = splitter_class(n_splits=1, test_size=float(validation), random_state=seed)
     # Sorted rows: a store reads its blocks in order.
-    train, valid = next(splitter.split(np.zeros((n, 1)), None, groups))
+    train, valid = next(splitter.split(_placeholder(n), None, groups))
     return np.sort(train), np.sort(valid)
 
 
@@ -53,7 +53,7 @@ def _split_by(
     if getattr(splitter, "random_state", 0) is None:
         splitter.random_state = seed
     try:
-        train, valid = next(iter(splitter.split(np.zeros((n, 1)), None, groups)))
+        train, valid = next(iter(splitter.split(_placeholder(n), None, groups)))
     except (TypeError, ValueError) as error:
         raise ValueError(
             f"{name}={splitter!r} cannot split {n} crystals "
@@ -62,6 +62,11 @@ def _split_by(
     if len(train) == 0:
         raise ValueError(f"{name}={splitter!r} leaves no crystal to train on.")
     return np.sort(train), np.sort(valid)
+
+
+def _placeholder(n: int) -> np.ndarray:
+    """Return an X of n rows, which splitters count, in no memory."""
+    return np.broadcast_to(0.0, (n, 1))
 
 
 def _check_fraction(validation: Any, name: str) -> None:

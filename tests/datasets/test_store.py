@@ -25,6 +25,7 @@ from gnnpre.datasets import (
     write_crystals,
 )
 from gnnpre.datasets._store import _reader, _write
+from gnnpre.datasets._store._manifest import file_sha256
 from gnnpre.graphs import Crystals, FrameLabels, LazyCrystals, StructureToGraph
 
 ARRAYS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
@@ -363,6 +364,47 @@ def test_an_altered_shard_is_named_when_it_is_read(store, frames):
     assert_same_crystals(open_crystals(store.folder).load(), frames[0])
 
 
+def altered(content, **changes):
+    """Return a manifest whose first shard is another one."""
+    first, *others = content["shards"]
+    return json.dumps({**content, "shards": [first | changes, *others]})
+
+
+def test_a_manifest_without_files(store):
+    path = store.folder / "manifest.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "shards": []}))
+    with pytest.raises(ValueError, match=r"manifest.json names no files"):
+        open_crystals(store.folder)
+
+
+def test_a_file_in_place_of_the_folder(tmp_path, frames):
+    (tmp_path / "file").write_text("")
+    with pytest.raises(ValueError, match=r"folder='.*file' is a file; expected a folder"):
+        write_crystals(tmp_path / "file", [frames])
+
+
+def test_footers_are_kept_within_bounds_and_files_checked_once(store, frames, monkeypatch):
+    monkeypatch.setattr(_reader, "CACHED_FOOTERS", 1)
+    checked = []
+    monkeypatch.setattr(
+        _reader, "file_sha256", lambda path: checked.append(path) or file_sha256(path)
+    )
+    opened = open_crystals(store.folder)
+    monkeypatch.setattr(_reader, "CACHE_BYTES", 1)
+    assert_same_crystals(opened[::-7].load(), frames[0][::-7])
+    assert_same_crystals(opened.load(), frames[0])
+    assert len(opened._reader._footers) == 1
+    assert len(checked) == len(set(checked)) == len(list(store.folder.glob("*.parquet")))
+
+
+def test_blocks_of_rows(store):
+    rows = np.arange(len(store))
+    np.testing.assert_array_equal(store[3:30].blocks, store[rows[3:30]].blocks)
+    np.testing.assert_array_equal(store[3:30].blocks, store.blocks[3:30])
+    mixed = np.array([20, 3, 11])
+    np.testing.assert_array_equal(store[mixed].blocks, store.blocks[mixed])
+
+
 def test_a_damaged_manifest(store):
     path = store.folder / "manifest.json"
     content = json.loads(path.read_text())
@@ -371,6 +413,10 @@ def test_a_damaged_manifest(store):
         "[]",
         json.dumps({**content, "kind": "something"}),
         json.dumps({**content, "shards": [{"file": "a"}]}),
+        *(altered(content, rows=rows) for rows in (0, -3, "10", 2.5)),
+        json.dumps({**content, "block_rows": 0}),
+        altered(content, file="../shard-000000-0000.parquet"),
+        json.dumps({**content, "shards": content["shards"] + content["shards"][:1]}),
     ):
         path.write_text(text)
         with pytest.raises(ValueError, match=r"manifest.json cannot be read"):

@@ -397,3 +397,39 @@ def test_features_of_atoms_in_a_file():
     atoms = np.r_[7:10, 0:2, 2:3, 0:2]
     np.testing.assert_array_equal(file.load(rows).atom["f"], values[atoms])
     assert file.load(rows[:0]).atom["f"].shape == (0, 5)
+
+
+def test_blocks_in_any_order_are_shuffled_as_wholes():
+    generator = torch.Generator().manual_seed(0)
+    order = np.random.default_rng(0).permutation(400).astype(np.int32)
+    shuffled = _assembly.shuffle_blocks(order, order // 10, 100, generator)
+    assert shuffled.dtype == order.dtype
+    assert np.array_equal(np.sort(shuffled), np.arange(400))
+    runs = [set(shuffled[start : start + 100] // 10) for start in range(0, 400, 100)]
+    assert [len(run) for run in runs] == [10] * 4
+    assert (order == np.random.default_rng(0).permutation(400)).all()  # left as it was
+
+
+def test_elements_and_periodic_directions_of_graphs_on_disk(store, in_memory):
+    crystals = in_memory[0]
+    graphs = StructureToGraph(cutoff=4.0).transform(store)
+    of_crystal = [set(crystals[row].atomic_numbers) for row in range(N)]
+    assert graphs.elements() == sorted(set.union(*of_crystal))
+    rows = np.array([3, 17, 40])
+    assert graphs.elements(rows) == sorted(set.union(*(of_crystal[row] for row in rows)))
+    rarest = min(graphs.elements(), key=lambda z: sum(z in elements for elements in of_crystal))
+    expected = [row for row in range(N) if rarest in of_crystal[row]]
+    assert graphs.rows_with(rarest, rarest).tolist() == expected
+    assert len(graphs.rows_with(100, 118)) == 0
+    np.testing.assert_array_equal(graphs.pbc.numpy(), crystals.pbc)
+
+
+def test_a_full_disk_of_fingerprints_names_the_space_and_the_folder():
+    class FullFile:
+        def write(self, data):
+            raise OSError(28, "No space left on device")
+
+    source = AtomFile("fingerprints", np.array([2]), [np.zeros((2, 3), dtype=np.float32)])
+    source.file = FullFile()
+    with pytest.raises(OSError, match=r"disk of .* is full .*fingerprints of 2 atoms .*TMPDIR"):
+        source.append(np.zeros((2, 3), dtype=np.float32))

@@ -95,10 +95,11 @@ class CrystalStore(LazyCrystals):
     @property
     def blocks(self) -> np.ndarray:
         """Number of the block that each crystal is read with, ``(n,)``."""
-        rows = self._rows
+        starts, rows = self._reader.starts, self._rows
         if isinstance(rows, slice):
-            rows = np.arange(rows.start, rows.stop)
-        return np.searchsorted(self._reader.starts, rows, side="right").astype(np.int32) - 1
+            counts = np.diff(np.clip(starts, rows.start, rows.stop))
+            return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
+        return np.searchsorted(starts, rows, side="right").astype(np.int32) - 1
 
     @property
     def digest(self) -> str:
