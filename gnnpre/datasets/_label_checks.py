@@ -71,6 +71,6 @@ def _check_stress_sign(crystals: Crystals, labels: FrameLabels, materials: list[
     log_volume = np.full(len(labels), np.nan)
     periodic = crystals.pbc.all(axis=1)
     volume = np.abs(np.linalg.det(crystals.cell[periodic]))
-    log_volume[periodic] = np.log(volume / labels.n_atoms[periodic])
+    log_volume[periodic] = np.log(np.maximum(volume, 1e-300) / labels.n_atoms[periodic])
     mean_stress = np.trace(labels.stress, axis1=1, axis2=2) / 3
     warn_of_stress_sign(log_volume, mean_stress, materials, element_keys(crystals).tolist())

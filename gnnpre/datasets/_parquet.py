@@ -58,16 +58,17 @@ def read_parquet(
     Raises
     ------
     ValueError
-        If a file is truncated or no Parquet, lacks a column (the message names it), or a row has
-        no valid structure.
+        If a file is truncated, altered or no Parquet, lacks a column (the message names it), a row
+        has no valid structure, or a column such as ``energy_unit`` or the metadata of a column
+        state another unit than LeMat's (eV, eV/Å, kbar, Å).
     ImportError
         If pyarrow, of the extra ``store``, is not installed.
 
     Warns
     -----
     UserWarning
-        If forces or stresses are malformed, labels implausible, or the stress seems to have the
-        opposite sign.
+        If forces or stresses are malformed, ids missing in some rows, labels implausible, or the
+        stress seems to have the opposite sign.
 
     See Also
     --------
@@ -111,6 +112,14 @@ def read_parquet(
 
 
 def _warn_of_malformed(pieces: Sequence[ParquetPiece]) -> None:
+    n_null = sum(piece.n_malformed.get("ids", 0) for piece in pieces)
+    if 0 < n_null < sum(len(piece.crystals) for piece in pieces):
+        first = next(piece for piece in pieces if piece.n_malformed.get("ids"))
+        warn_user(
+            f"The id of {n_null} rows is null (the first is after row {first.first_row} of "
+            f"{first.file}): the crystals have no ids. Fill the column immutable_id or id.",
+            DataQualityWarning,
+        )
     for name in ("forces", "stress_tensor"):
         count = sum(piece.n_malformed.get(name, 0) for piece in pieces)
         if count:

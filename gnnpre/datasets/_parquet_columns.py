@@ -6,10 +6,23 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from ._column_units import check_unit
 from ._parquet_types import check_types
+from ._stated_units import stated_quantity
 
-__all__ = ["ATOM_COLUMNS", "Selection", "select_columns"]
+__all__ = ["ATOM_COLUMNS", "UNITS", "Selection", "select_columns"]
 
+#: Entry of the metadata of our own files, and of fields of others, that states units.
+STATED_UNITS, FIELD_UNITS = b"gnnpre.units", (b"unit", b"units")
+#: Units of LeMat's columns by quantity. Stress has VASP's sign: positive in compression.
+UNITS = {"energy": "eV", "forces": "eV/angstrom", "stress": "kbar", "length": "angstrom"}
+_QUANTITIES = {
+    "energy": "energy",
+    "forces": "forces",
+    "stress_tensor": "stress",
+    "lattice_vectors": "length",
+    "cartesian_site_positions": "length",
+}
 #: Entry of the metadata of our own files that names the columns of atoms.
 ATOM_COLUMNS = b"gnnpre.atom_info"
 _GEOMETRY = ("species_at_sites", "lattice_vectors", "cartesian_site_positions")
@@ -29,11 +42,12 @@ class Selection:
     info: tuple[str, ...]
     targets: tuple[str, ...]
     atoms: tuple[str, ...] = ()
+    units: tuple[str, ...] = ()
 
     @property
     def names(self) -> list[str]:
         """All columns, each once."""
-        names = (*_GEOMETRY, *self.labels, *self.info, *self.targets, *self.atoms)
+        names = (*_GEOMETRY, *self.labels, *self.info, *self.targets, *self.atoms, *self.units)
         extra = [name for name in (self.ids, "dimension_types" if self.pbc else None) if name]
         return list(dict.fromkeys([*names, *extra]))
 
@@ -65,7 +79,10 @@ def select_columns(
             "with structures as CIF text or dictionaries is read with pandas.read_parquet and "
             "read_structures."
         )
+    if labels:
+        _check_spelling(available, path)
     check_types(schema, path)
+    _check_stated_units(schema, path, labels)
     # 2. the columns to read; by default all that hold one value for each crystal
     ids = next((name for name in _IDS if name in available), None)
     atoms = _columns_of_atoms(schema, columns or ()) if labels else []
@@ -90,7 +107,48 @@ def select_columns(
         info=tuple(columns),
         targets=tuple(targets or ()),
         atoms=tuple(atoms),
+        units=tuple(
+            field.name
+            for field in schema
+            if not pa.types.is_nested(field.type) and stated_quantity(field.name) is not None
+        ),
     )
+
+
+def _check_spelling(available: Sequence[str], path: Path) -> None:
+    """Check that no column of labels has its name in other letters: its labels would be missing."""
+    folded = {name.casefold(): name for name in available}
+    for name in _LABELS:
+        if name not in available and name in folded:
+            raise ValueError(
+                f"{path} has a column {folded[name]!r}; expected {name!r}, in lower case. Rename "
+                "it."
+            )
+
+
+def _check_stated_units(schema: Any, path: Path, labels: bool) -> None:
+    """Check the units that a file states in its metadata, or in that of a column."""
+    expected = UNITS if labels else {"length": UNITS["length"]}
+    try:
+        stated = dict(json.loads((schema.metadata or {}).get(STATED_UNITS, b"{}")))
+    except (TypeError, ValueError):  # another program's metadata under this name
+        stated = {}
+    for name, quantity in _QUANTITIES.items():
+        if name not in schema.names:
+            continue
+        metadata = schema.field(name).metadata or {}
+        texts = [metadata[key].decode("utf-8", "replace") for key in FIELD_UNITS if key in metadata]
+        if isinstance(stated.get(name), str):
+            # Our own entries say more behind a comma: that vectors are rows, and the sign.
+            unit, _, remark = stated[name].partition(",")
+            texts.append(unit)
+            if labels and quantity == "stress" and "tension" in remark:
+                raise ValueError(
+                    f"{path}: its metadata states a stress_tensor that is{remark}; expected one "
+                    "positive in compression, as VASP and LeMat-Bulk have it. Change its sign."
+                )
+        for text in texts:
+            check_unit(text, quantity, expected, f"{path}: the metadata of column {name!r}")
 
 
 def _columns_of_atoms(schema: Any, columns: Sequence[str]) -> list[str]:

@@ -97,7 +97,12 @@ def iterate_group(
     for as_codes in (["species_at_sites.list.element"], None):
         n_batches = 0
         try:
-            with pq.ParquetFile(path, read_dictionary=as_codes, metadata=footer) as file:
+            with pq.ParquetFile(
+                path,
+                read_dictionary=as_codes,
+                metadata=footer,
+                page_checksum_verification=True,
+            ) as file:
                 for batch in file.iter_batches(
                     batch_rows, row_groups=[group], columns=names, use_threads=False
                 ):

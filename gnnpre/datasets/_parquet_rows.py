@@ -9,7 +9,8 @@ import numpy as np
 
 from ..graphs import Crystals, FrameLabels
 from ._arrow import flat_numbers, flat_symbols, list_counts, matrices, plain_column, vectors
-from ._parquet_columns import Selection
+from ._column_units import check_unit_columns
+from ._parquet_columns import UNITS, Selection
 
 __all__ = ["KBAR_OF_VASP", "ParquetPiece", "convert_rows"]
 
@@ -34,13 +35,25 @@ def convert_rows(batch: Any, selection: Selection, file: str, first_row: int) ->
     n_malformed: dict[str, int] = {}
     n_atoms = list_counts(batch.column("species_at_sites"))
     info = {name: plain_column(batch.column(name)) for name in selection.info}
+    _check_units(batch, selection, file, first_row)
     crystals = _convert_crystals(batch, selection, n_atoms, info, file, first_row)
     labels = None
     if selection.labels or not selection.targets:
         with _rows_named(file, first_row, len(n_atoms)):
             labels = _convert_labels(batch, selection, n_atoms, info, n_malformed)
     targets = {name: plain_column(batch.column(name)) for name in selection.targets}
+    if selection.ids is not None:
+        n_malformed["ids"] = batch.column(selection.ids).null_count
     return ParquetPiece(file, first_row, crystals, labels, targets, n_malformed)
+
+
+def _check_units(batch: Any, selection: Selection, file: str, first_row: int) -> None:
+    """Check the columns that state units, those of lengths alone where no labels are read."""
+    if selection.units:
+        stated = {name: plain_column(batch.column(name)) for name in selection.units}
+        expected = UNITS if selection.labels else {"length": UNITS["length"]}
+        where = f"Rows {first_row} to {first_row + len(batch) - 1} of {file}: "
+        check_unit_columns(stated, expected, where)
 
 
 @contextmanager
@@ -62,8 +75,9 @@ def _convert_crystals(
     first_row: int,
 ) -> Crystals:
     ids = None
-    if selection.ids is not None and not batch.column(selection.ids).null_count:
-        ids = plain_column(batch.column(selection.ids))
+    if selection.ids is not None:
+        column = batch.column(selection.ids)
+        ids = None if column.null_count else plain_column(column)
     # 1. Find rows without a structure, and name the first.
     positions = vectors(batch.column("cartesian_site_positions"), n_atoms)
     cells = matrices(batch.column("lattice_vectors"))

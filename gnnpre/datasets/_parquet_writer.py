@@ -120,7 +120,7 @@ def write_rows(
             )
             if writer is None:
                 schema = table.schema
-                writer = pq.ParquetWriter(new, schema, compression="zstd")
+                writer = pq.ParquetWriter(new, schema, compression="zstd", write_page_checksum=True)
             # One row group, however many rows the writer would put in one.
             writer.write_table(table.cast(schema), row_group_size=group_rows)
         writer.close()

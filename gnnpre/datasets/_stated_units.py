@@ -10,7 +10,15 @@ import numpy as np
 from ._frame_blocks import FrameBlock
 from ._units import accepted_units, unit_factor
 
-__all__ = ["StatedFactors", "check_unit_entries", "is_unit_entry", "read_factors", "squash"]
+__all__ = [
+    "StatedFactors",
+    "check_unit_entries",
+    "is_our_unit",
+    "is_unit_entry",
+    "read_factors",
+    "squash",
+    "stated_quantity",
+]
 
 # Names of quantities as they stand before or after "unit", without case and punctuation.
 _SUBJECTS = {
@@ -57,6 +65,25 @@ def squash(name: str) -> str:
 def is_unit_entry(name: str) -> bool:
     """Return whether the name of an entry of a comment line is that of a unit."""
     return _subject(name) is not None
+
+
+def stated_quantity(name: str) -> str | None:
+    """Return the quantity whose unit an entry states, ``""`` if it names none.
+
+    Parameters
+    ----------
+    name : str
+        Name of an entry or column.
+
+    Returns
+    -------
+    str or None
+        None for what states no unit of a label or length.
+    """
+    subject = _subject(name)
+    if not subject:
+        return subject
+    return next((key for key, names in _SUBJECTS.items() if subject in names), None)
 
 
 @lru_cache(maxsize=4096)
@@ -255,6 +282,22 @@ def _problem(name: str, value: object, quantities: set[str]) -> str | None:
     if names_something or _IRRELEVANT.search(subject) or not isinstance(value, str):
         return None
     return f"It looks like a unit and is not understood; understood are {accepted}."
+
+
+def is_our_unit(text: str, expected: Mapping[str, str]) -> bool:
+    """Return whether all units in a text are among those expected, or a name for all of ours."""
+    units = [unit for unit in re.split(r"[\s,;]+", text.lower().replace("å", "a")) if unit]
+    return all(unit in _OUR_UNITS or _is_expected(unit, expected) for unit in units)
+
+
+def _is_expected(unit: str, expected: Mapping[str, str]) -> bool:
+    for quantity, right in expected.items():
+        try:
+            if np.allclose(unit_factor(unit, quantity), unit_factor(right, quantity), rtol=1e-6):
+                return True
+        except ValueError:
+            continue
+    return False
 
 
 def _is_our_unit(unit: str) -> bool:

@@ -12,6 +12,7 @@ from ase.build import bulk
 
 from gnnpre.datasets import make_emt_frames, read_frames, read_parquet, to_parquet
 from gnnpre.datasets._parquet_pieces import iterate_parquet
+from gnnpre.exceptions import DataQualityWarning
 from gnnpre.graphs import Crystals, FrameLabels
 
 KBAR = 1602.1766208
@@ -369,3 +370,24 @@ class TestColumnsOfAtoms:
             labels.atom_info[name] = np.zeros(labels.n_atoms.sum())
             with pytest.raises(ValueError, match=f"atom_info is named '{name}'"):
                 to_parquet(tmp_path / "a.parquet", structures, labels)
+
+
+def test_ids_that_are_null_in_some_rows(write_rows):
+    path = write_rows(lemat_row(0), lemat_row(1, immutable_id=None), lemat_row(2), row_group_size=1)
+    with pytest.warns(DataQualityWarning, match=r"id of 1 rows is null .*after row 1 of"):
+        crystals, _ = read_parquet(path)
+    assert crystals.ids is None
+
+
+def test_pages_that_were_altered(tmp_path):
+    structures, labels = make_emt_frames(50, random_state=0)
+    path = tmp_path / "frames.parquet"
+    to_parquet(path, structures, labels)
+    content = bytearray(path.read_bytes())
+    group = pq.read_metadata(path).row_group(0)
+    columns = [group.column(number) for number in range(group.num_columns)]
+    energy = next(column for column in columns if column.path_in_schema == "energy")
+    content[energy.dictionary_page_offset + 60] ^= 1  # one bit of a number, behind a header
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match=r"frames.parquet cannot be read after 0 rows"):
+        read_parquet(path)
