@@ -2,7 +2,6 @@
 
 import os
 import zlib
-from array import array
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,10 @@ from typing import Any
 import numpy as np
 
 from ..graphs import Crystals, FrameLabels
+from ._aselmdb_rows import AselmdbColumns
 from ._composition import formula_column
 from ._extras import import_extra
-from ._info_columns import info_column, join_labels
+from ._info_columns import join_labels
 from ._json_text import parse_json
 from ._label_checks import check_labels
 from ._parameters import check_paths
@@ -24,8 +24,6 @@ _LARGEST_VALUE = 2**28  # bytes of an uncompressed row
 # Values of a compressed row up to this size cannot become larger than that: deflate packs at most
 # a thousandfold.
 _SAFE_COMPRESSED = _LARGEST_VALUE // 1100
-_SCALARS = {int, float, str, bool}
-_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
 _PathLike = str | os.PathLike[str]
 
 
@@ -53,7 +51,8 @@ def read_aselmdb(
     Raises
     ------
     ValueError
-        If a file is truncated, damaged or no aselmdb file, or has no rows.
+        If a file is truncated, damaged or no aselmdb file, lacks rows that are not deleted, or
+        states other units; or there are no rows.
     ImportError
         If lmdb, of the extra ``store``, is not installed.
 
@@ -155,7 +154,12 @@ def _row_numbers(transaction: Any, path: Path) -> list[int]:
         raise ValueError(
             f"{path} has deleted_ids that are not a list of row numbers: it is damaged."
         )
-    last = numbers[-1] if numbers else 0
+    # Rows at the end may be lost, too: a file states the number of the next one.
+    next_number = transaction.get(b"nextid")
+    stated = 0 if next_number is None else _decode(next_number, "nextid", path)
+    if type(stated) is not int:
+        raise ValueError(f"{path} has a nextid that is not a row number: it is damaged.")
+    last = max(numbers[-1] if numbers else 0, stated - 1)
     n_lost = last - len({*numbers, *(number for number in hidden if 1 <= number <= last)})
     if n_lost > 0:
         raise ValueError(
@@ -181,7 +185,7 @@ def _decode(value: bytes, row: Any, path: Path) -> Any:
 
 
 def _read_block(transaction: Any, numbers: list[int], path: Path) -> tuple[Crystals, FrameLabels]:
-    columns = _Columns()
+    columns = AselmdbColumns()
     for number in numbers:
         # Each row is taken apart at once: to hold thousands of nested lists is what costs time,
         # since Python's garbage collector visits them again and again.
@@ -189,113 +193,14 @@ def _read_block(transaction: Any, numbers: list[int], path: Path) -> tuple[Cryst
         try:
             columns.append(row)
         except (KeyError, TypeError, ValueError, IndexError) as error:
-            raise ValueError(f"Row {number} of {path} cannot be read: {error!r}.") from error
+            reason = f"it has no {error}" if isinstance(error, KeyError) else str(error)
+            raise ValueError(f"Row {number} of {path} cannot be read: {reason}.") from error
     try:
         return columns.convert(str(path))
     except (TypeError, ValueError) as error:
         if len(numbers) == 1:
-            raise ValueError(f"Row {numbers[0]} of {path} cannot be read: {error}.") from error
+            reason = str(error).removesuffix(".")
+            raise ValueError(f"Row {numbers[0]} of {path} cannot be read: {reason}.") from error
         for number in numbers:  # which one is it?
             _read_block(transaction, [number], path)
         raise
-
-
-class _Columns:
-    """Rows as flat lists and arrays of numbers, one for each column."""
-
-    def __init__(self) -> None:
-        self.n_atoms: list[int] = []
-        self.numbers: list[int] = []
-        # Nearly all numbers are in these: arrays take the floats of a list as they are.
-        self.positions: array[float] = array("d")
-        self.cells: list[float] = []
-        self.pbc: list[bool] = []
-        self.energies: list[float] = []
-        self.forces: array[float] = array("d")
-        self.stresses: list[Any] = []
-        self.ids: list[str] = []
-        self.info: list[dict[str, Any]] = []
-
-    def append(self, row: dict[str, Any]) -> None:
-        """Take a row apart, and check the number of values of each column."""
-        numbers, positions, cell = (_flat(row[name]) for name in ("numbers", "positions", "cell"))
-        pbc, n = _flat(row["pbc"]), len(numbers)
-        forces, energy = row.get("forces"), row.get("energy")
-        forces = [np.nan] * (3 * n) if forces is None else _flat(forces)
-        lengths = (len(positions), len(forces), len(cell), len(pbc))
-        if n == 0 or lengths != (3 * n, 3 * n, 9, 3):
-            raise ValueError(f"{n} atoms with {lengths} numbers of positions, forces, cell and pbc")
-        self.n_atoms.append(n)
-        self.numbers += numbers
-        _extend(self.positions, positions)
-        self.cells += cell
-        self.pbc += pbc
-        self.energies.append(np.nan if energy is None else float(energy))
-        _extend(self.forces, forces)
-        self.stresses.append(None if row.get("stress") is None else _flat(row["stress"]))
-        self.ids.append(str(row.get("unique_id", "")))
-        self.info.append(_scalars(row))
-
-    def convert(self, file: str) -> tuple[Crystals, FrameLabels]:
-        """Return the rows as crystals and labels."""
-        crystals = Crystals(
-            atomic_numbers=np.array(self.numbers, dtype=np.int64),
-            positions=np.frombuffer(self.positions).reshape(-1, 3),
-            cell=np.array(self.cells, dtype=np.float64).reshape(-1, 3, 3),
-            n_atoms=np.array(self.n_atoms),
-            pbc=np.array(self.pbc, dtype=bool).reshape(-1, 3),
-            ids=self.ids,
-        )
-        # Columns in the order of their first row; rows without one get a missing value.
-        names = dict.fromkeys(name for values in self.info for name in values)
-        info = {name: info_column([row.get(name) for row in self.info]) for name in names}
-        labels = FrameLabels(
-            crystals.n_atoms,
-            energy=np.array(self.energies),
-            forces=np.frombuffer(self.forces).reshape(-1, 3),
-            stress=_stress(self.stresses),
-            info={**info, "file": np.full(len(crystals), file, dtype=object)},
-        )
-        return crystals, labels
-
-
-def _scalars(row: dict[str, Any]) -> dict[str, Any]:
-    """Return the scalars among key-value pairs and data."""
-    data, pairs = row.get("data"), row.get("key_value_pairs")
-    values = {**(data if type(data) is dict else {}), **(pairs or {})}
-    if not values:
-        return values
-    return {name: value for name, value in values.items() if type(value) in _SCALARS}
-
-
-def _flat(value: Any) -> list[Any]:
-    """Return the numbers of an array, which ASE writes as [shape, dtype, numbers] or as lists."""
-    if type(value) is dict:
-        value = value["__ndarray__"][2]
-    while value and type(value[0]) is list:
-        value = [number for row in value for number in row]
-    return value if type(value) is list else list(value)
-
-
-def _extend(column: "array[float]", values: list[Any]) -> None:
-    """Append numbers, of which those that are null are missing."""
-    try:
-        column.fromlist(values)
-    except TypeError:
-        column.fromlist([np.nan if value is None else value for value in values])
-
-
-def _stress(values: list[Any]) -> np.ndarray:
-    """Return stresses (n, 3, 3) from six or nine numbers."""
-    stress = np.full((len(values), 3, 3), np.nan)
-    widths = np.array([0 if value is None else len(value) for value in values])
-    for width in set(widths.tolist()) - {0}:
-        rows = np.flatnonzero(widths == width)
-        numbers = np.array([values[row] for row in rows.tolist()], dtype=np.float64)
-        if width == 6:
-            matrices = np.empty((len(rows), 3, 3))
-            matrices[:, _VOIGT[0], _VOIGT[1]] = matrices[:, _VOIGT[1], _VOIGT[0]] = numbers
-        else:
-            matrices = numbers.reshape(-1, 3, 3)
-        stress[rows] = matrices
-    return stress

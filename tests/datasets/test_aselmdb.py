@@ -221,3 +221,35 @@ def test_a_database_of_ase_db_backends(tmp_path):
     assert labels.groups("number").tolist() == [0, 2]
     np.testing.assert_array_equal(labels.stress[0], MATRIX)
     np.testing.assert_array_equal(crystals.positions[:4], atoms.positions)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"stress": [1.0, 2.0, 3.0]}, "its stress has 3 numbers; expected 6 or 9"),
+        ({"positions": array(np.zeros((3, 2)))}, r"shape \[3, 2\]; expected rows of 3 numbers"),
+        ({"numbers": [11.5, 17]}, "11.5 is no atomic number"),
+        ({"pbc": ["False"] * 3}, "expected three of true and false"),
+        ({"energy": True}, "its energy is True; expected a number"),
+        ({"pbc": ...}, "it has no 'pbc'"),
+        ({"key_value_pairs": {"energy_unit": "Ry"}}, "'energy_unit' states 'Ry' for energy"),
+        ({"data": {"stress_unit": "GPa"}}, r"states 'GPa' for stress; expected eV/angstrom\^3"),
+    ],
+)
+def test_rows_of_other_shapes_and_units_are_named(write_rows, changes, message):
+    # Three alike: numbers of three stresses would make a whole one.
+    path = write_rows(row(1), *[row(number, **changes) for number in (2, 3, 4)])
+    with pytest.raises(ValueError, match=rf"Row 2 of .*data.aselmdb cannot be read: .*{message}"):
+        read_aselmdb(path)
+
+
+def test_rows_that_are_lost_at_the_end(write_rows):
+    path = write_rows(row(1), row(2), None, None)  # nextid is 5
+    with pytest.raises(ValueError, match="lacks 2 of its rows"):
+        read_aselmdb(path)
+    assert len(read_aselmdb(write_rows(row(1), None, deleted=[2], name="deleted.aselmdb"))[0]) == 1
+
+
+def test_atomic_numbers_may_be_written_as_floats(write_rows):
+    crystals, _ = read_aselmdb(write_rows(row(1, numbers=[11.0, 17.0])))
+    assert crystals.atomic_numbers.tolist() == [11, 17]
