@@ -124,7 +124,7 @@ def _whole_numbers(values: list[Any]) -> np.ndarray:
     """Return atomic numbers, which some programs write as floats."""
     numbers = np.array(values, dtype=np.float64)
     if (numbers != np.floor(numbers)).any():
-        raise ValueError(f"{numbers[numbers != np.floor(numbers)][0]} is no atomic number")
+        raise ValueError(f"{numbers[numbers != np.floor(numbers)][0]} is not an atomic number")
     return numbers.astype(np.int64)
 
 

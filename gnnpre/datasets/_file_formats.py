@@ -13,6 +13,7 @@ from typing import Any, BinaryIO, TextIO, cast
 
 __all__ = [
     "READ_ERRORS",
+    "UNREAD_SUFFIXES",
     "detect_format",
     "open_bytes",
     "open_text",
@@ -34,6 +35,9 @@ _HEAD = 2**16  # bytes: a record of MatPES takes up to 20,000
 # structures reach a ratio of 5 to 30.
 _LARGEST_UNPACKED = 2**28
 _LARGEST_RATIO = 200
+#: Suffixes of compressions and archives that are not opened within a folder or an archive.
+_UNREAD_COMPRESSIONS = (".zst", ".lzma", ".lz4", ".z", ".br")
+UNREAD_SUFFIXES = (*_UNREAD_COMPRESSIONS, ".7z", ".rar", ".zip", ".tar", ".tgz")
 _LMDB_MAGIC = b"\xde\xc0\xef\xbe"  # at byte 16, behind the header of the first page
 
 _BINARY = {
@@ -97,6 +101,13 @@ def detect_format(path: Path) -> str:
         ) from error
     # By content first; names lie, and some formats have none.
     name = path.name.lower()
+    if name.endswith(_UNREAD_COMPRESSIONS):
+        raise ValueError(
+            f"{path} is compressed in a way that is not read: uncompress it, or compress it with "
+            "gzip, bzip2 or xz."
+        )
+    if head[:2] in (b"\xff\xfe", b"\xfe\xff"):
+        raise ValueError(f"{path} is text in UTF-16: save it as UTF-8.")
     for suffix in _SUFFIXES:
         name = name.removesuffix(suffix)
     file_format = _binary_format(head) or _text_format(head, name) or _format_of_ase(path)
@@ -190,13 +201,13 @@ def open_bytes(path: Path) -> BinaryIO:
 
 
 def open_text(path: Path) -> TextIO:
-    """Open a text file as UTF-8, uncompressing gzip, bzip2 or xz."""
+    """Open a text file as UTF-8, with or without a byte-order mark, uncompressing it."""
     with path.open("rb") as stream:
         head = stream.read(6)
     for magic, opener in _COMPRESSIONS.items():
         if head.startswith(magic):
-            return cast(TextIO, opener(path, "rt", encoding="utf-8"))
-    return path.open(encoding="utf-8")
+            return cast(TextIO, opener(path, "rt", encoding="utf-8-sig"))
+    return path.open(encoding="utf-8-sig")
 
 
 def read_bounded(path: Path) -> bytes:

@@ -46,9 +46,9 @@ def read_structures(
     source : str, path-like, list of them, or DataFrame
         One of
 
-        - a folder (with its subfolders), a pattern such as ``"cifs/*.cif"``, a file, a list of
-          files, or a zip or tar archive, of CIF, POSCAR and CONTCAR, pymatgen's JSON, extended
-          XYZ or ASE databases, compressed or not;
+        - a folder (with its subfolders, also those behind links), a pattern such as
+          ``"cifs/*.cif"``, a file, a list of files, or a zip or tar archive, of CIF, POSCAR and
+          CONTCAR, pymatgen's JSON, extended XYZ or ASE databases, compressed or not;
         - a CSV file or DataFrame with a column of file names (relative to the CSV file), CIF or
           POSCAR text, JSON, dictionaries, or pymatgen or ASE objects.
     targets : str or list of str, optional
@@ -86,7 +86,8 @@ def read_structures(
     Warns
     -----
     UserWarning
-        If a parser had remarks on the files; they are counted and reported once.
+        If a parser had remarks on the files (they are counted and reported once), ids are
+        repeated, or a folder or archive holds archives, which are not opened.
 
     See Also
     --------

@@ -46,10 +46,8 @@ def is_structure_file(path: Path) -> bool:
 
 def plain_name(path: Path) -> str:
     """Return the name of a file without the suffix of its compression."""
-    name = path.name
-    for suffix in _COMPRESSED:
-        name = name.removesuffix(suffix)
-    return name
+    is_compressed = path.suffix.lower() in _COMPRESSED
+    return path.name.removesuffix(path.suffix) if is_compressed else path.name
 
 
 def read_structure_file(path: Path) -> FileContent:
@@ -70,6 +68,8 @@ def read_structure_file(path: Path) -> FileContent:
     ValueError
         If the file is damaged, or of a format that has no structures or another reader.
     """
+    if path.is_symlink() and not path.exists():
+        raise ValueError(f"{path} is a link to {path.readlink()}, which is not there.")
     file_format = detect_format(path)
     if file_format == "cif":
         return _without_columns(arrays_from_cifs(_text(path)))
@@ -94,11 +94,14 @@ def _without_columns(structures: list[StructureArrays]) -> FileContent:
 
 
 def _text(path: Path) -> str:
+    content = read_bounded(path)
     try:
-        return read_bounded(path).decode("utf-8")
+        text = content.decode("utf-8")
     except UnicodeDecodeError:
         # Older CIF files hold names of authors in Latin-1; all that is read is ASCII.
-        return read_bounded(path).decode("latin-1")
+        text = content.decode("latin-1")
+    # Lines may end as on Windows, or as on old Macs.
+    return text.replace("\r\n", "\n").replace("\r", "\n")
 
 
 def _from_json(path: Path) -> list[StructureArrays]:

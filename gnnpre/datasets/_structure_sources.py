@@ -10,7 +10,10 @@ from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 from typing import IO, Any, NamedTuple
 
-from ._file_formats import READ_ERRORS
+from gnnpre._atomic import FULL_DISK
+from gnnpre._warnings import DataQualityWarning, warn_user
+
+from ._file_formats import READ_ERRORS, UNREAD_SUFFIXES
 from ._parameters import check_paths
 from ._structure_files import STRUCTURE_SUFFIXES, is_structure_file, plain_name
 
@@ -58,6 +61,8 @@ def source_files(source: Any) -> Iterator[list[SourceFile]]:
     path = Path(source)
     if path.is_dir():
         yield _in_folder(path, str(path))
+    elif path.is_file() and _is_truncated_zip(path):
+        raise ValueError(f"{path} is a zip archive that is truncated or damaged; get it anew.")
     elif path.is_file() and _is_archive(path):
         with TemporaryDirectory(prefix="gnnpre-archive-") as folder:
             _unpack(path, Path(folder))
@@ -68,6 +73,12 @@ def source_files(source: Any) -> Iterator[list[SourceFile]]:
         yield _listed(sorted(glob.glob(str(source), recursive=True)), str(source))
     else:
         raise FileNotFoundError(f"There is no file or folder {path}.")
+
+
+def _is_truncated_zip(path: Path) -> bool:
+    """Return whether a file begins as a zip archive, but lacks the directory at its end."""
+    with path.open("rb") as stream:
+        return stream.read(4) == b"PK\x03\x04" and not zipfile.is_zipfile(path)
 
 
 def _is_archive(path: Path) -> bool:
@@ -89,16 +100,21 @@ def _listed(paths: Iterable[Any], pattern: str = "the list") -> list[SourceFile]
 
 
 def _in_folder(folder: Path, shown: str) -> list[SourceFile]:
-    # Hidden files, such as those of macOS beside an archive's own, are not structures.
-    files = sorted(
-        path
-        for path in folder.rglob("*")
-        if path.is_file() and not path.name.startswith(".") and is_structure_file(path)
-    )
+    paths = sorted(_walk(folder))
+    files = [path for path in paths if is_structure_file(path)]
+    unread = [path for path in paths if path.name.lower().endswith(UNREAD_SUFFIXES)]
     if not files:
+        packed = f" It holds {unread[0].name}, which has to be unpacked first." if unread else ""
         raise ValueError(
-            f"There are no files of structures in {shown}: names should end in "
-            f"{', '.join(STRUCTURE_SUFFIXES)}, or begin with POSCAR or CONTCAR."
+            f"There are no files of structures in {shown.removesuffix(':')}: names should end in "
+            f"{', '.join(STRUCTURE_SUFFIXES)}, or begin with POSCAR or CONTCAR.{packed}"
+        )
+    if unread:
+        warn_user(
+            f"{shown.removesuffix(':')} holds {len(unread)} archives or compressed files that are "
+            f"not read, {unread[0].relative_to(folder).as_posix()} first: structures in them are "
+            "missing. Unpack them.",
+            DataQualityWarning,
         )
     separator = "" if shown.endswith(":") else os.sep
     return [
@@ -107,6 +123,28 @@ def _in_folder(folder: Path, shown: str) -> list[SourceFile]:
         )
         for path in files
     ]
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """Yield the files in a folder and its subfolders, those behind links too, each folder once."""
+    seen = set()
+    for name, subfolders, files in os.walk(folder, onerror=_refuse_folder, followlinks=True):
+        status = os.stat(name)
+        if (status.st_dev, status.st_ino) in seen:  # a link to a folder around it
+            subfolders.clear()
+            continue
+        seen.add((status.st_dev, status.st_ino))
+        subfolders.sort()
+        # Hidden files, such as those of macOS beside an archive's own, are not structures.
+        yield from (Path(name, file) for file in files if not file.startswith("."))
+
+
+def _refuse_folder(error: OSError) -> None:
+    """Raise an error for a folder that cannot be listed: its structures would be missing."""
+    raise PermissionError(
+        f"{error.filename} cannot be listed ({error.strerror}): its structures would be missing. "
+        "Change its permissions, or pass a list of files."
+    ) from error
 
 
 def _file_id(path: Path, root: Path) -> str:
@@ -127,17 +165,12 @@ def _unpack(archive: Path, folder: Path) -> None:
     n_allowed = max(_LARGEST_UNPACKED, _LARGEST_RATIO * archive.stat().st_size)
     try:
         for name, stream in _members(archive):
-            steps = PurePosixPath(name.replace("\\", "/")).parts
-            if not is_structure_file(Path(steps[-1])) or any(
-                step.startswith(".") for step in steps
-            ):
+            target = _target(archive, folder, name)
+            if target is None:
                 continue
-            if PurePosixPath(name).is_absolute():
-                raise ValueError(f"{archive} has a member with the absolute name {name!r}.")
-            target = folder.joinpath(*steps)
-            target.parent.mkdir(parents=True, exist_ok=True)
             with target.open("wb") as file:
-                while chunk := stream.read(2**20):
+                # Of what is not read the name is enough: it is reported with those of folders.
+                while is_structure_file(target) and (chunk := stream.read(2**20)):
                     n_allowed -= len(chunk)
                     if n_allowed < 0:
                         raise ValueError(
@@ -145,12 +178,42 @@ def _unpack(archive: Path, folder: Path) -> None:
                             "which no data of crystals does. If you trust it, unpack it first."
                         )
                     file.write(chunk)
-    except (*READ_ERRORS, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
-        raise ValueError(
-            f"{archive} cannot be unpacked ({error}): it is truncated or damaged."
+    except OSError as error:
+        if error.errno not in FULL_DISK:
+            raise _damaged(archive, error) from error
+        raise OSError(
+            error.errno,
+            f"The disk of {folder.parent} is full: {archive} is unpacked there. Free some space, "
+            "or name another folder in the environment variable TMPDIR.",
         ) from error
+    except (*READ_ERRORS, zipfile.BadZipFile, tarfile.TarError, NotImplementedError) as error:
+        raise _damaged(archive, error) from error
     except RuntimeError as error:  # an encrypted zip
         raise ValueError(f"{archive} cannot be unpacked: {error}.") from error
+
+
+def _damaged(archive: Path, error: Exception) -> ValueError:
+    return ValueError(f"{archive} cannot be unpacked ({error}): it is truncated or damaged.")
+
+
+def _target(archive: Path, folder: Path, name: str) -> Path | None:
+    """Return the path to unpack a member to; None for files of something else."""
+    # Archives made on Windows may separate folders by backslashes.
+    steps = PurePosixPath(name.replace("\\", "/")).parts
+    if not steps or any(step.startswith(".") for step in steps):
+        return None
+    is_unread = steps[-1].lower().endswith(UNREAD_SUFFIXES)
+    if not (is_unread or is_structure_file(Path(steps[-1]))):
+        return None
+    if steps[0] == "/":
+        raise ValueError(f"{archive} has a member with the absolute name {name!r}.")
+    target = folder.joinpath(*steps)
+    if target.exists():
+        raise ValueError(
+            f"{archive} has several members named {'/'.join(steps)}: unpack it, and keep one."
+        )
+    target.parent.mkdir(parents=True, exist_ok=True)
+    return target
 
 
 def _members(archive: Path) -> Iterator[tuple[str, IO[bytes]]]:

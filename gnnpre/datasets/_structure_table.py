@@ -1,14 +1,18 @@
 """Tables with a column of structures or of files of structures."""
 
 import os
+import re
+from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from ._file_formats import READ_ERRORS
+from gnnpre._warnings import DataQualityWarning, warn_user
+
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell
 from ._structure_files import STRUCTURE_SUFFIXES, FileContent, plain_name, read_structure_file
+from ._table_files import SPREADSHEETS, check_decimal_points, load_table
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -20,9 +24,8 @@ _COLUMN_NAMES = (
     *("structure", "structures", "cif", "cif_string", "cif_str", "crystal", "crystals", "atoms"),
     *("poscar", "file", "filename", "file_name", "files", "path", "cif_file", "structure_file"),
 )
-_HEADERLESS = {"id_prop.csv"}  # CGCNN's: an id and a target per line, files named by the id
 _LONGEST_PATH = 1024
-_SPREADSHEETS = (".xlsx", ".xls", ".ods")
+_WHOLE_NUMBER = re.compile("0|[1-9][0-9]{0,17}")
 
 
 class TableRows(NamedTuple):
@@ -59,7 +62,7 @@ def is_table(source: Any) -> bool:
         return True
     if not isinstance(source, (str, os.PathLike)):
         return False
-    return plain_name(Path(source)).lower().endswith((".csv", ".tsv", *_SPREADSHEETS))
+    return plain_name(Path(source)).lower().endswith((".csv", ".tsv", *SPREADSHEETS))
 
 
 def read_table(
@@ -87,11 +90,17 @@ def read_table(
     ValueError
         If the table has no rows, or lacks a column.
     """
-    table, name, folder = _load(source)
+    structure_names = _COLUMN_NAMES if structure_column is None else (structure_column,)
+    import pandas as pd
+
+    table, name, folder = load_table(source, [id_column, *structure_names])
     if not len(table):
         raise ValueError(f"{name} has no rows.")
     columns = [str(column) for column in table.columns]
     table = table.set_axis(columns, axis=1)
+    repeated = [column for column in columns if columns.count(column) > 1]
+    if repeated:
+        raise ValueError(f"{name} has several columns named {repeated[0]!r}: rename or drop one.")
     for parameter, column in (("id_column", id_column), ("structure_column", structure_column)):
         if column is not None and column not in columns:
             raise ValueError(f"{parameter}={column!r}: {name} has the columns {columns}.")
@@ -99,8 +108,11 @@ def read_table(
     # 1. ids: a column, names of files, or the index
     cells = table[structures].tolist()
     if id_column is not None:
-        table = table.set_index(id_column, drop=False)
-        ids = [str(item) for item in table[id_column].tolist()]
+        ids = _read_ids(table[id_column].tolist(), id_column, name)
+        # A file holds text: whole numbers are an index of numbers, as of a DataFrame.
+        is_whole = folder is not None and all(_WHOLE_NUMBER.fullmatch(item) for item in ids)
+        index = [int(item) for item in ids] if is_whole else table[id_column].tolist()
+        table = table.set_axis(pd.Index(index, name=id_column), axis=0)
     elif all(_is_file_name(cell) for cell in cells):
         ids = [_stem(cell) for cell in cells]
     else:
@@ -113,32 +125,26 @@ def read_table(
     if missing:
         absent = ", ".join(map(repr, missing))
         raise ValueError(f"targets={targets!r}: {name} has no column {absent} but {columns}.")
+    for column in targets or ():
+        check_decimal_points(table[column].tolist(), column, name)
     return TableRows(name, folder, cells, ids, table[names])
 
 
-def _load(source: Any) -> "tuple[pd.DataFrame, str, str | None]":
-    import pandas as pd
-
-    if hasattr(source, "columns"):
-        return source, "the table", None
-    path = Path(source)
-    if not path.is_file():
-        raise FileNotFoundError(f"There is no file {path}.")
-    if path.suffix.lower() in _SPREADSHEETS:
-        raise ValueError(
-            f"{path} is a spreadsheet: save it as CSV in the same folder, or pass the DataFrame "
-            "that pandas.read_excel returns, with paths of files that hold from here."
+def _read_ids(values: list[Any], column: str, name: str) -> list[str]:
+    """Return ids as text; one that is missing is an error."""
+    ids = ["" if value is None or value != value else str(value).strip() for value in values]
+    if "" in ids:
+        row = ids.index("")
+        raise ValueError(f"id_column={column!r}: row {row} of {name} has none. Fill it.")
+    counts = Counter(ids)
+    item, count = counts.most_common(1)[0]
+    if count > 1:
+        warn_user(
+            f"id_column={column!r}: {len(ids) - len(counts)} of {len(ids)} rows of {name} repeat "
+            f"the id of another row; {item!r} occurs {count} times.",
+            DataQualityWarning,
         )
-    header: Any = None if path.name in _HEADERLESS else 0
-    separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
-    try:
-        table = pd.read_csv(path, header=header, sep=separator)
-    except (ValueError, *READ_ERRORS) as error:
-        raise ValueError(f"{path} cannot be read as a table: {error}") from error
-    if header is None:
-        table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]
-        table["file"] = [f"{name}.cif" for name in table["file"]]
-    return table, str(path), str(path.parent)
+    return ids
 
 
 def _find_column(
@@ -223,6 +229,8 @@ def _file_of(cell: Any, folder: str | None) -> Path | None:
     is_short_text = isinstance(cell, str) and "\n" not in cell and len(cell) <= _LONGEST_PATH
     if not (isinstance(cell, os.PathLike) or (is_short_text and "{" not in cell)):
         return None
+    if isinstance(cell, str) and not cell.strip():
+        raise ValueError("the cell is empty; expected a structure or the name of a file")
     path = Path(folder or "", cell)
     # Ids are names of files, too: mp-149 for mp-149.cif.
     for candidate in (path, *(path.with_name(path.name + suffix) for suffix in STRUCTURE_SUFFIXES)):

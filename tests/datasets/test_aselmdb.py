@@ -228,7 +228,7 @@ def test_a_database_of_ase_db_backends(tmp_path):
     [
         ({"stress": [1.0, 2.0, 3.0]}, "its stress has 3 numbers; expected 6 or 9"),
         ({"positions": array(np.zeros((3, 2)))}, r"shape \[3, 2\]; expected rows of 3 numbers"),
-        ({"numbers": [11.5, 17]}, "11.5 is no atomic number"),
+        ({"numbers": [11.5, 17]}, "11.5 is not an atomic number"),
         ({"pbc": ["False"] * 3}, "expected three of true and false"),
         ({"energy": True}, "its energy is True; expected a number"),
         ({"pbc": ...}, "it has no 'pbc'"),

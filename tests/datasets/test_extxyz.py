@@ -298,3 +298,12 @@ def test_emt_frames_are_read_back_exactly(tmp_path):
         np.testing.assert_allclose(
             read_back[row].cart_coords, structure.cart_coords, rtol=0, atol=1e-8
         )
+
+
+def test_a_byte_order_mark(tmp_path):
+    text = "1\nenergy=-1.5\nCu 0 0 0\n"
+    (tmp_path / "mark.xyz").write_bytes(("\ufeff" + text).encode())
+    assert read_frames(tmp_path / "mark.xyz")[1].energy.tolist() == [-1.5]
+    (tmp_path / "mark.xyz").write_bytes(text.encode("utf-16"))
+    with pytest.raises(ValueError, match=r"mark.xyz is text in UTF-16"):
+        read_frames(tmp_path / "mark.xyz")

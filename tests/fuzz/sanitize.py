@@ -20,7 +20,7 @@ TESTS = (
     "tests/backbones/messages",
 )
 FLAGS = "-g -fno-omit-frame-pointer -fno-sanitize-recover=all"
-#: Flags and libraries by the name of a run. Casts of floats are no part of ``undefined``.
+#: Flags and libraries by the name of a run. Casts of floats are not within ``undefined``.
 SANITIZERS = {
     "memory": (
         "-fsanitize=address,undefined,float-cast-overflow",

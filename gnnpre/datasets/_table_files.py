@@ -1,0 +1,107 @@
+"""CSV files as tables, with ids and names of files as they are written."""
+
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from ._file_formats import READ_ERRORS
+from ._structure_files import plain_name
+
+if TYPE_CHECKING:
+    import pandas as pd
+
+__all__ = ["SPREADSHEETS", "check_decimal_points", "load_table"]
+
+SPREADSHEETS = (".xlsx", ".xls", ".ods")
+_HEADERLESS = {"id_prop.csv"}  # CGCNN's: an id and a target per line, files named by the id
+_WITH_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+
+
+def load_table(
+    source: Any, text_columns: Iterable[str | None]
+) -> "tuple[pd.DataFrame, str, str | None]":
+    """Return a table, its name, and the folder that names of files in it are relative to.
+
+    Parameters
+    ----------
+    source : DataFrame, str or path-like
+        The table, or a CSV file.
+    text_columns : iterable of str
+        Columns of ids and of files, in any case: read as they are written, so that neither
+        ``001`` nor ``NA`` becomes a number.
+
+    Returns
+    -------
+    table : DataFrame
+        The table.
+    name : str
+        Its name for messages.
+    folder : str or None
+        The folder of a file.
+
+    Raises
+    ------
+    ValueError
+        If the file is not a table, or its rows do not fit its header.
+    """
+    if hasattr(source, "columns"):
+        return source, "the table", None
+    path = Path(source)
+    if not path.is_file():
+        raise FileNotFoundError(f"There is no file {path}.")
+    if path.suffix.lower() in SPREADSHEETS:
+        raise ValueError(
+            f"{path} is a spreadsheet: save it as CSV in the same folder, or pass the DataFrame "
+            "that pandas.read_excel returns, with paths of files that hold from here."
+        )
+    try:
+        table = _read_csv(path, {name.lower() for name in text_columns if name})
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path} is not text in UTF-8 ({error}): save it as UTF-8.") from error
+    except (ValueError, *READ_ERRORS) as error:
+        raise ValueError(f"{path} cannot be read as a table: {str(error).strip()}") from error
+    return table, str(path), str(path.parent)
+
+
+def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
+    import pandas as pd
+
+    separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
+    if path.name in _HEADERLESS:
+        table = pd.read_csv(path, header=None, sep=separator)
+        written = pd.read_csv(
+            path, header=None, sep=separator, usecols=[0], dtype=str, keep_default_na=False
+        )
+        table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]
+        return table.assign(file=[f"{name.strip()}.cif" for name in written[0]])
+    # Names as they are written: pandas would number those that are repeated.
+    first = pd.read_csv(path, header=None, nrows=1, dtype=str, sep=separator, index_col=False)
+    names = [name if isinstance(name, str) else "" for name in first.iloc[0].tolist()]
+    repeated = sorted({name for name in names if name and names.count(name) > 1})
+    if repeated:
+        raise ValueError(f"several columns are named {repeated[0]!r}; rename or drop one")
+    table = pd.read_csv(path, sep=separator)
+    # pandas takes what rows have beyond the header as an index, which shifts the other columns.
+    if len(names) > 1 and not isinstance(table.index, pd.RangeIndex):
+        raise ValueError(
+            f"its rows have more fields than its header, which names the columns {names}. Name all "
+            "columns, and remove separators at the ends of lines"
+        )
+    # Ids and names of files once more, as they are written.
+    texts = [name for name in names if name.lower() in text_columns]
+    if texts and len(names) > 1:
+        written = pd.read_csv(path, sep=separator, usecols=texts, dtype=str, keep_default_na=False)
+        table = table.assign(**{name: written[name].to_numpy() for name in texts})
+    return table
+
+
+def check_decimal_points(values: list[Any], column: str, name: str) -> None:
+    """Check that a column of targets is not one of numbers with decimal commas, left as text."""
+    texts = [value for value in values if isinstance(value, str)]
+    bad = [text for text in texts if _WITH_COMMA.fullmatch(text)]
+    if bad and 2 * len(bad) >= len(texts):
+        raise ValueError(
+            f"Column {column!r} of {name} has numbers with commas, {bad[0]!r} first: write them "
+            "with decimal points, or pass the DataFrame of pandas.read_csv(..., decimal=',')."
+        )

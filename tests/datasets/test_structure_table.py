@@ -1,0 +1,67 @@
+"""Tables of structures: ids as they are written, and columns that are not what they seem."""
+
+import pandas as pd
+import pytest
+
+from gnnpre.datasets import make_emt_property, read_structures
+from gnnpre.exceptions import DataQualityWarning
+
+STRUCTURES, _ = make_emt_property(4, random_state=0)
+
+
+def write_table(folder, text, encoding="utf-8"):
+    for number, name in enumerate(("001", "NA", "b")):
+        STRUCTURES[number].to(str(folder / f"{name}.cif"))
+    (folder / "table.csv").write_bytes(text.encode(encoding))
+    return folder / "table.csv"
+
+
+def test_ids_are_read_as_they_are_written(tmp_path):
+    path = write_table(tmp_path, "material,file,K\n001,001,1.5\nNA,NA,2.5\n1e3,b.cif,3.5\n")
+    crystals, y = read_structures(path, "K", id_column="material")
+    assert crystals.ids.tolist() == y.index.tolist() == ["001", "NA", "1e3"]
+    assert y.tolist() == [1.5, 2.5, 3.5]
+    path = write_table(tmp_path, "material,file,K\n7,001,1.5\n8,b,2.5\n")
+    assert read_structures(path, "K", id_column="material")[1].index.tolist() == [7, 8]
+    (tmp_path / "id_prop.csv").write_text("001,1.5\nNA,2.5\n")
+    assert read_structures(tmp_path / "id_prop.csv")[0].ids.tolist() == ["001", "NA"]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("file,K\nb.cif,1,\nb.cif,2,\n", "more fields than its header"),
+        ("K,file\n1,b.cif,x\n", "more fields than its header"),
+        ("file,K,K\nb.cif,1,2\n", "several columns are named 'K'"),
+        ('file,K\nb.cif,"1,5"\n001.cif,"2,5"\n', "numbers with commas, '1,5' first"),
+        ("file,K\nb.cif,1\n,2\n", "Row 1 .*the cell is empty"),
+    ],
+)
+def test_tables_that_are_not_as_they_seem(tmp_path, text, message):
+    with pytest.raises(ValueError, match=message):
+        read_structures(write_table(tmp_path, text), "K")
+
+
+def test_tables_in_other_encodings(tmp_path):
+    path = write_table(tmp_path, "\ufefffile,K\r\nb.cif,1\r\n")
+    assert read_structures(path, "K")[1].tolist() == [1]
+    for encoding in ("utf-16", "latin-1"):
+        path = write_table(tmp_path, "file,K,note\nb.cif,1,\xfc\n", encoding)
+        with pytest.raises(ValueError, match=r"table.csv is not text in UTF-8 .*save it as UTF-8"):
+            read_structures(path, "K")
+
+
+def test_ids_that_are_missing_or_repeated(tmp_path):
+    path = write_table(tmp_path, "material,file,K\nx,b.cif,1\n,001.cif,2\n")
+    with pytest.raises(ValueError, match=r"id_column='material': row 1 of .*table.csv has none"):
+        read_structures(path, "K", id_column="material")
+    path = write_table(tmp_path, "material,file,K\nx,b.cif,1\nx,001.cif,2\n")
+    with pytest.warns(DataQualityWarning, match=r"1 of 2 rows .*'x' occurs 2 times"):
+        assert read_structures(path, "K", id_column="material")[1].tolist() == [1, 2]
+
+
+def test_columns_of_one_name_in_a_data_frame():
+    for columns in (["structure", "structure", "K"], ["structure", "K", "K"]):
+        table = pd.DataFrame([[STRUCTURES[0], STRUCTURES[1], 1.0]], columns=columns)
+        with pytest.raises(ValueError, match=r"several columns named"):
+            read_structures(table, "K")
