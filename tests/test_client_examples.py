@@ -19,6 +19,7 @@ CLIENTS = {
     "mapie_intervals": ["mapie"],
     "matbench_record": ["matbench", "matminer"],
     "mlflow_model": ["mlflow"],
+    "ray_search": ["ray"],
     "search_dashboard": ["optuna_dashboard"],
     "skops_file": ["skops"],
 }
