@@ -97,7 +97,8 @@ class CrystalStore(LazyCrystals):
         """Number of the block that each crystal is read with, ``(n,)``."""
         starts, rows = self._reader.starts, self._rows
         if isinstance(rows, slice):
-            counts = np.diff(np.clip(starts, rows.start, rows.stop))
+            bounds = np.clip(starts, rows.start, rows.stop)
+            counts = bounds[1:] - bounds[:-1]
             return np.repeat(np.arange(len(counts), dtype=np.int32), counts)
         return np.searchsorted(starts, rows, side="right").astype(np.int32) - 1
 
