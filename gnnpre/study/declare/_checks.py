@@ -16,6 +16,7 @@ __all__ = [
     "PRETRAINING",
     "as_names",
     "as_tuple",
+    "check_finetuning",
     "check_keys",
     "check_known",
     "check_name",
@@ -45,6 +46,8 @@ FINETUNING = tuple(
         - {"validation_fraction", "calibration_fraction"}
     )
 )
+#: Strategies that learn from validation crystals, too, and the kinds of rows that allow for it.
+OTHER_KINDS = {"kernel": "kernel", "blended": "blended", "auto": "blended"}
 # Names become parts of file names.
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.+-]*")
 
@@ -88,6 +91,18 @@ def check_settings(what: str, settings: Mapping[str, Any], allowed: Sequence[str
             f"from the call). Expected some of {', '.join(allowed)}."
         )
     check_keys(what, settings, allowed)
+
+
+def check_finetuning(what: str, settings: Mapping[str, Any]) -> None:
+    """Check settings of fine-tuning."""
+    check_settings(what, settings, FINETUNING)
+    strategy = settings.get("strategy")
+    if isinstance(strategy, str) and strategy in OTHER_KINDS:
+        raise ValueError(
+            f"{what} has strategy={strategy!r}, which learns from validation crystals, too: their "
+            f"errors would be too small. Set kind={OTHER_KINDS[strategy]!r} of a strategy of the "
+            "study instead."
+        )
 
 
 def as_tuple(what: str, items: Any, example: str) -> tuple[Any, ...]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from gnnpre._validation import check_number
 
-from ._checks import FINETUNING, check_name, check_settings, check_text
+from ._checks import check_finetuning, check_name, check_text
 
 __all__ = ["DataSet"]
 
@@ -66,7 +66,7 @@ class DataSet:
             if getattr(self, name) is not None:
                 check_number(f"{name} of {self.name}", getattr(self, name), integer=True, low=4)
         check_number(f"sample_seed of {self.name}", self.sample_seed, integer=True, low=-1)
-        check_settings(f"finetuning of data set {self.name}", self.finetuning, FINETUNING)
+        check_finetuning(f"finetuning of data set {self.name}", self.finetuning)
         self._check_text()
         # 2. fields that exclude each other
         if self.path is None and (self.target or self.unit):

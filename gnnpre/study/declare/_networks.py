@@ -12,9 +12,9 @@ from gnnpre.objectives import Objective
 from gnnpre.pretrained import list_pretrained
 
 from ._checks import (
-    FINETUNING,
     PRETRAINING,
     as_names,
+    check_finetuning,
     check_name,
     check_settings,
     check_type,
@@ -69,7 +69,7 @@ class Network:
         if self.graphs is not None:
             check_type(f"graphs of {self.name}", self.graphs, StructureToGraph, "cutoff=5.0")
         check_settings(f"pretraining of {self.name}", self.pretraining, PRETRAINING)
-        check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
+        check_finetuning(f"finetuning of {self.name}", self.finetuning)
 
     def _take_model(self) -> None:
         """Take config and graphs from the model in the package."""

@@ -7,14 +7,19 @@ from typing import Any
 from gnnpre._validation import check_choice, check_number
 from gnnpre.training import seconds_of
 
-from ._checks import FINETUNING, as_names, check_name, check_settings, check_text, set_field
+from ._checks import (
+    as_names,
+    check_finetuning,
+    check_name,
+    check_settings,
+    check_text,
+    set_field,
+)
 
 __all__ = ["Recipe", "Strategy"]
 
-KINDS = ("finetune", "kernel", "ensemble")
-#: Strategies of fine-tuning that are rows of another kind here.
-NO_NETWORK = ("kernel", "blend")
-#: Settings of fine-tuning that rows of the other kinds have.
+KINDS = ("finetune", "blended", "kernel", "ensemble")
+#: Settings of fine-tuning that kinds without one network have.
 OF_KIND = {"kernel": ("kernel_features",), "ensemble": ("kernel_features", "max_epochs")}
 
 
@@ -29,12 +34,13 @@ class Strategy:
     pretraining : str, optional
         The pre-training to start from, or the name of a model in the package such as
         ``"gnnpre-1"`` for networks that are declared with it; random weights by default.
-    kind : {"finetune", "kernel", "ensemble"}
-        Train the network; or a kernel machine on its frozen embeddings
-        (``PropertyRegressor(strategy="kernel")``); or a ``PropertyEnsemble`` of both and of a
-        kernel machine without a network. The last two learn from training and validation crystals
-        before they are tested, as they choose no epoch. The validation error of an ensemble is
-        that of its blend on crystals that each model had left out.
+    kind : {"finetune", "blended", "kernel", "ensemble"}
+        Train the network; or the network and a kernel machine on its frozen embeddings, blended
+        (the default of ``PropertyRegressor(pretrained=...)``); or that machine alone
+        (``strategy="kernel"``); or a ``PropertyEnsemble`` of both and of a kernel machine without
+        a network. Kernel machines and ensembles learn from training and validation crystals
+        before they are tested, as they choose no epoch. The validation error of a blend or of an
+        ensemble is that of predictions of crystals that each model had left out.
     epoch : int, optional
         Start from the weights of the pre-training after this epoch, one of its
         ``checkpoint_epochs``; by default from those at its end.
@@ -46,7 +52,7 @@ class Strategy:
     max_time : float or str, optional
         Time that each fit of an ensemble should take, in seconds or as text (``"10min"``).
     finetuning : mapping
-        Settings of fine-tuning in which this strategy differs; of a kernel machine
+        Settings of fine-tuning in which this strategy differs; of kind ``"kernel"``
         ``kernel_features`` alone, of an ensemble that and ``max_epochs``. Other settings than
         ``transfer`` and ``strategy``, which are about pre-trained weights, change its budget: note
         that in ``notes`` of the study.
@@ -85,7 +91,7 @@ class Strategy:
             if getattr(self, name) is not None:
                 set_field(self, name, as_names(f"{name} of {self.name}", getattr(self, name)))
         self._check_time()
-        check_settings(f"finetuning of {self.name}", self.finetuning, FINETUNING)
+        check_finetuning(f"finetuning of {self.name}", self.finetuning)
         self._check_start()
         self._check_kind()
         self._check_of()
@@ -124,12 +130,6 @@ class Strategy:
             )
 
     def _check_kind(self) -> None:
-        learnt = self.finetuning.get("strategy")
-        if learnt in NO_NETWORK:
-            raise ValueError(
-                f"finetuning of {self.name} has strategy={learnt!r}, which uses validation "
-                "crystals in its own way: set kind='kernel' or kind='ensemble' instead."
-            )
         if self.max_time is not None and self.kind != "ensemble":
             raise ValueError(
                 f"Strategy {self.name!r} has a max_time and kind={self.kind!r}; expected "
@@ -142,6 +142,13 @@ class Strategy:
                 f"Strategy {self.name!r} has members={self.members} and kind={self.kind!r}; "
                 "members are networks of kind 'finetune'. Leave members out."
             )
+        if self.kind == "blended":
+            if "strategy" in self.finetuning:
+                raise ValueError(
+                    f"Strategy {self.name!r} is of kind 'blended' and its finetuning has a "
+                    "strategy. Leave one of them out."
+                )
+            return
         check_settings(f"finetuning of {self.name}", self.finetuning, OF_KIND[self.kind])
 
 

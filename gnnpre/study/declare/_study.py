@@ -9,10 +9,10 @@ from gnnpre.graphs import StructureToGraph
 from gnnpre.pretrained import list_pretrained
 
 from ._checks import (
-    FINETUNING,
     PRETRAINING,
     as_names,
     as_tuple,
+    check_finetuning,
     check_known,
     check_name,
     check_settings,
@@ -149,7 +149,7 @@ class Study:
         # 3. settings and names
         check_type("graphs", self.graphs, StructureToGraph, "StructureToGraph(cutoff=5.0)")
         check_settings("pretraining", self.pretraining, PRETRAINING)
-        check_settings("finetuning", self.finetuning, FINETUNING)
+        check_finetuning("finetuning", self.finetuning)
         for name in ("baselines", "notes"):
             set_field(self, name, as_names(name, getattr(self, name)))
         for name in self.baselines:

@@ -23,11 +23,18 @@ from ._resolved import check_network, resolved_graphs, resolved_settings, source
 __all__ = ["MODELS", "Plan", "plan_jobs"]
 
 #: Kinds of rows, and the names of their models among the parameters of jobs.
-MODELS = {"finetune": "finetune", "kernel": "frozen_kernel", "ensemble": "property_ensemble"}
+MODELS = {
+    "finetune": "finetune",
+    "blended": "blended",
+    "kernel": "frozen_kernel",
+    "ensemble": "property_ensemble",
+}
 
 # A study compares with scratch, and each diagnosis costs passes over the data. A blend would hide
 # what a network gains: networks stand alone unless a study asks for another strategy.
 DEFAULTS = {"diagnose": False, "strategy": "full"}
+# Its error on left-out crystals, by which a blend is validated, is part of its diagnosis.
+OF_BLEND = {"strategy": "blended", "diagnose": True}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
 #: Part of the keys of baselines, kernel machines and ensembles: another number for another way to
@@ -188,7 +195,8 @@ class _Planner:
             "epoch": strategy.epoch,
             "random_state": run["seed"] + MEMBER_STEP * (member or 0),
         }
-        if strategy.kind == "finetune":
+        if strategy.kind in ("finetune", "blended"):
+            settings |= OF_BLEND if strategy.kind == "blended" else {}
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         else:
             settings = _kernel_settings(strategy, settings)
@@ -236,5 +244,5 @@ def _kernel_settings(strategy: Strategy, settings: Mapping[str, Any]) -> dict[st
 
 def _role(strategy: Strategy) -> str:
     if strategy.kind != "finetune":
-        return {"kernel": "kernel", "ensemble": "blend"}[strategy.kind]
+        return "kernel" if strategy.kind == "kernel" else "blend"
     return "scratch" if strategy.pretraining is None else "pretrained"

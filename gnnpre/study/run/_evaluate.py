@@ -10,7 +10,15 @@ from ..plan._plan import MODELS
 from ..plan._protocols import Split, split_data
 from ._audit import write_audit
 from ._baselines import evaluate_baseline
-from ._fits import Fit, fit_ensemble, fit_kernel, fit_network, mean_of_members, predict
+from ._fits import (
+    Fit,
+    fit_blended,
+    fit_ensemble,
+    fit_kernel,
+    fit_network,
+    mean_of_members,
+    predict,
+)
 from ._metrics import metrics
 from ._workspace import Workspace
 
@@ -19,6 +27,7 @@ __all__ = ["RecipeContext", "evaluate", "split_of"]
 #: How rows of networks are fitted, by the name of their model.
 FITS = {
     MODELS["finetune"]: fit_network,
+    MODELS["blended"]: fit_blended,
     MODELS["kernel"]: fit_kernel,
     MODELS["ensemble"]: fit_ensemble,
 }

@@ -8,6 +8,7 @@ import numpy as np
 from sklearn.model_selection import PredefinedSplit
 
 from gnnpre.estimators import PropertyEnsemble, PropertyRegressor
+from gnnpre.graphs import CrystalGraphs
 
 from ..plan._data import LoadedData
 from ..plan._job import Job
@@ -15,7 +16,15 @@ from ..plan._protocols import Split
 from ._folder import StudyFolder
 from ._workspace import Workspace
 
-__all__ = ["Fit", "fit_ensemble", "fit_kernel", "fit_network", "mean_of_members", "predict"]
+__all__ = [
+    "Fit",
+    "fit_blended",
+    "fit_ensemble",
+    "fit_kernel",
+    "fit_network",
+    "mean_of_members",
+    "predict",
+]
 
 
 @dataclass(frozen=True)
@@ -30,6 +39,30 @@ class Fit:
 
 def fit_network(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
     """Train a network, from random or pre-trained weights."""
+    regressor, graphs = _train(job, workspace, data, split)
+    valid, test = (predict(regressor, graphs[rows]) for rows in (split.valid, split.test))
+    return Fit(valid, test, regressor.history_, _details(regressor))
+
+
+def fit_blended(job: Job, workspace: Workspace, data: LoadedData, split: Split) -> Fit:
+    """Train a network, and blend it with a kernel machine on the weights that it started from.
+
+    The machine learns from the validation crystals, too. The validation error is that of the
+    blend of the network with predictions of each crystal from all others.
+    """
+    regressor, graphs = _train(job, workspace, data, split)
+    shares = {name: float(np.squeeze(share)) for name, share in regressor.weights_.items()}
+    details = {**_details(regressor), "member_weights": shares}
+    # Missing where too few crystals validate.
+    if (mae := regressor.diagnosis_.get("blend")) is not None:
+        details["validation"] = {"mae": mae, "of": "left-out predictions"}
+    return Fit(None, predict(regressor, graphs[split.test]), regressor.history_, details)
+
+
+def _train(
+    job: Job, workspace: Workspace, data: LoadedData, split: Split
+) -> tuple[PropertyRegressor, CrystalGraphs]:
+    """Return the fitted regressor of a row, and the graphs of all crystals."""
     graphs = workspace.graphs(data, job.tools["graphs"])
     # Training crystals first, then those that validate: see _last.
     both = np.concatenate([split.train, split.valid])
@@ -46,10 +79,11 @@ def fit_network(job: Job, workspace: Workspace, data: LoadedData, split: Split) 
         device=workspace.device,
         callbacks=workspace.epoch_callbacks(job, job.parameters["finetuning"]["max_epochs"]),
     )
-    regressor.fit(graphs[both], data.y[both])
-    valid, test = (predict(regressor, graphs[rows]) for rows in (split.valid, split.test))
-    details = {"transferred": len(regressor.transferred_), "diagnosis": regressor.diagnosis_}
-    return Fit(valid, test, regressor.history_, details)
+    return regressor.fit(graphs[both], data.y[both]), graphs
+
+
+def _details(regressor: PropertyRegressor) -> dict[str, Any]:
+    return {"transferred": len(regressor.transferred_), "diagnosis": regressor.diagnosis_}
 
 
 def _last(n: int, n_last: int) -> PredefinedSplit:

@@ -68,7 +68,19 @@ def test_study_refuses(changes, message):
         ),
         (
             lambda: Strategy(name="p", pretraining="a", finetuning={"strategy": "kernel"}),
-            "set kind='kernel'",
+            "Set kind='kernel'",
+        ),
+        (
+            lambda: Strategy(name="p", pretraining="a", finetuning={"strategy": "auto"}),
+            "finetuning of p has strategy='auto'.* Set kind='blended'",
+        ),
+        (lambda: DataSet(name="a", path="x", finetuning={"strategy": "blended"}), "kind='blended'"),
+        (lambda: Strategy(name="p", kind="blended"), "no pretraining"),
+        (
+            lambda: Strategy(
+                name="p", pretraining="a", kind="blended", finetuning={"strategy": "full"}
+            ),
+            "Leave one of them out",
         ),
         (lambda: Strategy(name="p", pretraining="a", max_time=3), "expected kind='ensemble'"),
         (

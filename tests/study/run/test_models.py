@@ -4,6 +4,7 @@ import json
 
 import numpy as np
 import pytest
+from sklearn.model_selection import PredefinedSplit
 
 from gnnpre import CGCNN, PropertyEnsemble, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import read_matbench
@@ -14,10 +15,12 @@ from gnnpre.study.plan._protocols import split_data
 from study.small_studies import small_study, write_table
 
 MODEL = "gnnpre-1-small"
+N = 50  # so that ten crystals validate, and a blend has a validation error
 STRATEGIES = [
     Strategy(name="scratch"),
     Strategy(name="finetuned", pretraining=MODEL),
     Strategy(name="frozen", pretraining=MODEL, kind="kernel"),
+    Strategy(name="default", pretraining=MODEL, kind="blended"),
     Strategy(name="blend", pretraining=MODEL, kind="ensemble", max_time="5min"),
 ]
 
@@ -35,7 +38,7 @@ def declare(path, **changes):
 
 @pytest.fixture(scope="module")
 def alloys(tmp_path_factory):
-    return write_table(tmp_path_factory.mktemp("data") / "alloys.json")
+    return write_table(tmp_path_factory.mktemp("data") / "alloys.json", N)
 
 
 @pytest.fixture(scope="module")
@@ -72,7 +75,7 @@ def test_the_folder_has_the_weights_and_an_audit(run):
 def test_frozen_row_is_the_kernel_strategy_on_all_labels_but_those_of_the_test(run, alloys):
     record = records(run)["evaluation", "frozen"]
     graphs, y = read(alloys)
-    split = split_data(30, "papers", seed=1)
+    split = split_data(N, "papers", seed=1)
     both = np.concatenate([split.train, split.valid])
     for train, test, expected in (
         (both, split.test, record["predictions"]),
@@ -87,10 +90,28 @@ def test_frozen_row_is_the_kernel_strategy_on_all_labels_but_those_of_the_test(r
         np.testing.assert_allclose(expected, model.predict(graphs[test]), rtol=1e-6)
 
 
+def test_blend_is_the_default_and_validated_on_left_out_predictions(run, alloys):
+    record = records(run)["evaluation", "default"]
+    graphs, y = read(alloys)
+    split = split_data(N, "papers", seed=1)
+    both = np.concatenate([split.train, split.valid])
+    validates = PredefinedSplit(np.repeat([-1, 0], [len(split.train), len(split.valid)]))
+    model = PropertyRegressor(
+        pretrained=MODEL, max_epochs=1, random_state=1, validation_fraction=validates
+    ).fit(graphs[both], y[both])
+    np.testing.assert_allclose(record["predictions"], model.predict(graphs[split.test]), rtol=1e-6)
+    assert record["validation"] == {
+        "mae": pytest.approx(model.diagnosis_["blend"], rel=1e-6),
+        "of": "left-out predictions",
+    }
+    assert record["member_weights"]["network"] == pytest.approx(model.weights_["network"][0])
+    assert sum(record["member_weights"].values()) == pytest.approx(1.0)
+
+
 def test_ensemble_is_validated_on_predictions_that_its_members_left_out(run, alloys):
     record = records(run)["evaluation", "blend"]
     graphs, y = read(alloys)
-    split = split_data(30, "papers", seed=1)
+    split = split_data(N, "papers", seed=1)
     both = np.concatenate([split.train, split.valid])
     ensemble = PropertyEnsemble(MODEL, max_epochs=1, random_state=1).fit(graphs[both], y[both])
     np.testing.assert_allclose(record["predictions"], ensemble.predict(graphs[split.test]))
