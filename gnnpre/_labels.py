@@ -13,6 +13,7 @@ import numpy as np
 
 from ._array_likes import expected_shape, to_label_array, to_numpy
 from ._label_numbers import MISSING_TYPES, rows_of, rows_text, to_floats
+from ._label_spellings import check_one_unit, warn_of_missing_as_text, warn_of_two_spellings
 from ._warnings import warn_user
 
 __all__ = [
@@ -72,6 +73,7 @@ def as_floats(
     >>> as_floats("y", np.ma.masked_array([1.5, -999.0], mask=[False, True]))
     array([1.5, nan])
     """
+    check_one_unit(name, values)
     array = to_numpy(name, values, n_rows)
     numbers = to_floats(name, array, values, n_dims, allow_bool)
     if n_dims is not None:
@@ -108,6 +110,11 @@ def as_labels(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarra
     ValueError
         If the shape does not fit, or a label is missing; the message names the rows.
 
+    Warns
+    -----
+    DataQualityWarning
+        If labels such as ``"nan"`` seem to be missing values that were converted to text.
+
     Examples
     --------
     >>> import pandas as pd
@@ -122,7 +129,10 @@ def as_labels(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarra
     else:
         missing = array != array if array.dtype.kind in "fcmM" else np.zeros(len(array), bool)
     _refuse_missing(name, missing, values)
-    return _one_type(array)
+    labels = _one_type(array)
+    if labels.dtype.kind == "U":
+        warn_of_missing_as_text(name, labels, values)
+    return labels
 
 
 def label_codes(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarray:
@@ -149,6 +159,11 @@ def label_codes(name: str, values: Any, *, n_rows: int | None = None) -> np.ndar
     ValueError
         If the shape does not fit, or a label is missing; the message names the rows.
 
+    Warns
+    -----
+    DataQualityWarning
+        If a number stands as text in another row, or missing values were converted to text.
+
     Examples
     --------
     >>> from gnnpre._labels import label_codes
@@ -162,6 +177,7 @@ def label_codes(name: str, values: Any, *, n_rows: int | None = None) -> np.ndar
                 f"{name} holds a {type(label).__name__} at row {row}; expected labels that can be "
                 "compared, such as texts or numbers."
             )
+    warn_of_two_spellings(name, labels, values)
     codes = {label: code for code, label in enumerate(dict.fromkeys(labels))}
     return np.array([codes[label] for label in labels], dtype=np.int64)
 

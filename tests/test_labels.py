@@ -12,6 +12,7 @@ from pymatgen.core.units import FloatWithUnit
 from scipy.sparse import csr_array
 
 from gnnpre._labels import as_floats, as_labels, column_names, label_codes
+from gnnpre.exceptions import DataQualityWarning
 
 NAN = np.nan
 
@@ -175,6 +176,28 @@ def test_missing_labels_are_refused_alike(convert, values):
 def test_missing_numbers_are_refused_where_they_may_not_be():
     with pytest.raises(ValueError, match=r"missing \(NaN\) for 1 of 2 crystals, the first at row"):
         as_floats("sample_weight", [1.0, pd.NA], allow_missing=False)
+
+
+@pytest.mark.parametrize("text", ["nan", "None", "<NA>", "NaT", ""])
+def test_missing_labels_as_text_are_reported(text):
+    labels = pd.Series(["Na", "Cu", text, text], index=[5, 6, 7, 8])
+    expected = rf"groups is the text '{text}' in 2 of 4 rows, .*rows 2 \(index 7\), 3"
+    with pytest.warns(DataQualityWarning, match=expected):
+        label_codes("groups", labels)
+
+
+def test_a_number_beside_its_text_is_reported():
+    expected = r"groups holds '17' as text at row 2, .*astype\(str\)"
+    with pytest.warns(DataQualityWarning, match=expected):
+        label_codes("groups", [17, 18, "17", "a"])
+    np.testing.assert_array_equal(label_codes("groups", [17, 18, "19"]), [0, 1, 2])
+
+
+def test_numbers_of_several_units_are_refused():
+    values = [FloatWithUnit(1, "GPa"), FloatWithUnit(1, "Pa")]
+    with pytest.raises(ValueError, match="y has numbers in 2 units, GPa, Pa; convert"):
+        as_floats("y", values)
+    np.testing.assert_array_equal(as_floats("y", values[:1]), [1.0])
 
 
 def test_unhashable_labels_are_refused():

@@ -176,6 +176,14 @@ def check_classes(y: Any, n_rows: int | None = None) -> np.ndarray:
         raise ValueError(
             f"y mixes labels that cannot be put in order ({error}): give all of one type."
         ) from error
+    except ValueError as error:
+        if labels.dtype.kind != "O":
+            raise
+        types = sorted({type(label).__name__ for label in labels})
+        raise ValueError(
+            f"y holds labels of type {', '.join(types)}, which are no classes ({error}) Convert "
+            "them to text or integers, with [str(label) for label in y] for example."
+        ) from error
     return labels
 
 
