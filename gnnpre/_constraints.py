@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from typing import Any, ClassVar
 
+from gnnpre._nested_parameters import NestedParametersMixin
 from gnnpre._validation import check_bool, check_choice, check_number
 
 __all__ = ["Check", "HasConstraints", "boolean", "number", "one_of", "optional", "size"]
@@ -45,7 +46,7 @@ def optional(check: Check) -> Check:
     return check_unless_none
 
 
-class HasConstraints:
+class HasConstraints(NestedParametersMixin):
     """Mixin of configs that declare, once, the allowed values of their parameters."""
 
     #: The check of each parameter, by name.

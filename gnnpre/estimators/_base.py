@@ -10,6 +10,7 @@ import torch
 from sklearn.base import BaseEstimator
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._nested_parameters import NestedParametersMixin
 from gnnpre._validation import check_choice
 from gnnpre.graphs import (
     CrystalGraphs,
@@ -42,7 +43,7 @@ __all__ = ["CrystalEstimator"]
 STREAM_SIZE = 1024
 
 
-class CrystalEstimator(IndexedTransformerMixin, SaveMixin, BaseEstimator):
+class CrystalEstimator(NestedParametersMixin, IndexedTransformerMixin, SaveMixin, BaseEstimator):
     """Base class of the estimators on crystals. They hold a skorch net and do not inherit from it.
 
     A subclass has the parameters that are annotated here, among others of its own, and calls

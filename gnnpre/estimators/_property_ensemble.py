@@ -10,6 +10,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._nested_parameters import NestedParametersMixin
 from gnnpre._progress_label import progress_label
 from gnnpre._validation import check_number
 from gnnpre.graphs import as_crystals
@@ -34,7 +35,7 @@ from ._settings import draw_seed
 __all__ = ["PropertyEnsemble"]
 
 
-class PropertyEnsemble(RegressorMixin, BaseEstimator):
+class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
     """Blend networks and kernel machines by their out-of-fold errors.
 
     Which model is best depends on the property and on the number of labels: fine-tuned networks on

@@ -34,6 +34,29 @@ def no_training(monkeypatch):
     monkeypatch.setattr("torch.optim.AdamW.step", step)
 
 
+@pytest.mark.parametrize(
+    ("model", "parameter", "cure"),
+    [
+        (PropertyRegressor(), "backbone__hidden_channels", r"backbone itself first, to CGCNN\(\)"),
+        (PropertyRegressor(CGCNN), "backbone__hidden_channels", r"to CGCNN\(\)"),
+        (Pretrainer(), "objective__forces", r"to ForceField\(\)"),
+        (PropertyRegressor(), "pretraining__backbone__n_layers", r"to Pretrainer\("),
+        (PropertyRegressor(callbacks=[1]), "callbacks__es__patience", "set the whole list"),
+        (FingerprintTargets([1.0]), "fingerprint__eta", "set the whole list"),
+    ],
+)
+def test_parameters_of_parts_that_are_not_there(model, parameter, cure):
+    with pytest.raises(ValueError, match=rf"^{parameter} cannot be set, because .*{cure}"):
+        model.set_params(**{parameter: 2})
+
+
+def test_a_part_and_its_parameters_at_once():
+    model = PropertyRegressor().set_params(backbone=CGCNN(), backbone__hidden_channels=2)
+    assert model.backbone.hidden_channels == 2
+    with pytest.raises(ValueError, match="Invalid parameter 'backbon'"):
+        model.set_params(backbon__hidden_channels=2)
+
+
 def labels(estimator, data):
     if estimator is Pretrainer:
         return data.labels
