@@ -125,7 +125,7 @@ def _flat(labels: Any, predicted: Any) -> tuple[np.ndarray, np.ndarray]:
 def _call(name: str, scorer: Scorer, estimator: Any, X: np.ndarray, y: np.ndarray) -> float:
     try:
         return float(scorer(estimator, X, y))
-    except ValueError as error:
+    except Exception as error:  # the scorer is the user's own function
         hint = ""
         if y.dtype.kind == "f" and np.isnan(y).any():
             hint = (

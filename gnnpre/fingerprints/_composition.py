@@ -77,7 +77,8 @@ def check_properties(name: str, properties: Any) -> None:
     """Check that properties are None or distinct names of tabulated ones."""
     if properties is None:
         return
-    valid = isinstance(properties, (list, tuple)) and set(properties) <= set(PROPERTIES)
+    names = list(PROPERTIES)
+    valid = isinstance(properties, (list, tuple)) and all(name in names for name in properties)
     if not valid or not len(properties) or len(set(properties)) < len(properties):
         raise ValueError(
             f"{name}={properties!r}; expected None or distinct names among {list(PROPERTIES)}."

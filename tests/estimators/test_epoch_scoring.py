@@ -128,6 +128,12 @@ def test_other_scorers_are_refused_before_training(data, scoring, error, message
         regressor(epoch_scoring=scoring).fit(*data)
 
 
+@pytest.mark.parametrize("scorer", [str, lambda model, X, y: y.missing, lambda model, X, y: "good"])
+def test_a_scorer_that_fails_is_named(data, scorer):
+    with pytest.raises(ValueError, match=r"^epoch_scoring: the scorer '.*' failed"):
+        regressor(epoch_scoring={"mine": scorer}).fit(*data)
+
+
 def test_scores_need_validation_crystals(data):
     with pytest.raises(ValueError, match="validation_fraction=0"):
         regressor(epoch_scoring="r2", validation_fraction=0).fit(*data)

@@ -78,7 +78,7 @@ def test_in_a_pipeline_with_pandas_output():
     assert model.predict(STRUCTURES).shape == (8,)
 
 
-@pytest.mark.parametrize("properties", ["group", ["mass"], [], ["group", "group"], 3])
+@pytest.mark.parametrize("properties", ["group", ["mass"], [], ["group", "group"], 3, [["group"]]])
 def test_bad_properties_are_named(properties):
     with pytest.raises(ValueError, match=r"^properties="):
         Composition(properties).fit(STRUCTURES)
