@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._labels import is_missing
+
 from ._crystal_arrays import LARGEST_ATOMIC_NUMBER, crystal_of_row
 from ._structure_dicts import arrays_from_dict
 from ._structure_text import parse_text
@@ -106,7 +108,11 @@ def _pack_one(row: int, structure: Any, pymatgen_type: type) -> Arrays:
 
 
 def _unwrap(structure: Any) -> Any:
-    """Return the structure in an entry of pymatgen or a row of an ASE database."""
+    """Return the structure in an entry of pymatgen, a row of an ASE database, or Arrow's text."""
+    if hasattr(structure, "as_py"):
+        structure = structure.as_py()
+    if isinstance(structure, Mapping) and isinstance(structure.get("attributes"), Mapping):
+        return structure["attributes"]  # an entry of OPTIMADE
     if type(structure).__name__ == "AtomsRow" and hasattr(structure, "toatoms"):
         return structure.toatoms()
     if hasattr(structure, "composition") and hasattr(structure, "structure"):
@@ -115,10 +121,16 @@ def _unwrap(structure: Any) -> Any:
 
 
 def _hint(structure: Any) -> str:
+    if is_missing(structure):
+        return " It is missing: leave that row out of X and of y."
     if hasattr(structure, "sites"):
         return " A molecule goes in as ASE Atoms with pbc=False (AseAtomsAdaptor.get_atoms)."
     if hasattr(structure, "n_atoms") and hasattr(structure, "ids"):
         return " Readers return structures and targets: pass the first of the two."
+    if isinstance(structure, bytes):
+        return " Decode the text first: structure.decode()."
+    if hasattr(structure, "structure"):
+        return " Pass its structure: [item.structure for item in X]."
     if isinstance(structure, Path):
         return " Read files first, with gnnpre.datasets.read_structures for example."
     return ""
@@ -141,6 +153,7 @@ def _pack_dict(row: int, values: Mapping[str, Any]) -> Arrays:
 def _pack_ase(row: int, atoms: Any) -> Arrays:
     if len(atoms) == 0:
         raise ValueError(f"Structure {row} has no atoms.")
+    _check_occupancy(row, atoms.info.get("occupancy"))
     return {
         "atomic_numbers": _clip_numbers(atoms.arrays["numbers"].tolist()),
         "positions": np.array(atoms.arrays["positions"], dtype=np.float64),
@@ -148,6 +161,27 @@ def _pack_ase(row: int, atoms: Any) -> Arrays:
         "pbc": np.array(atoms.pbc, dtype=bool)[None],
         "n_atoms": np.array([len(atoms)], dtype=np.int64),
     }
+
+
+def _check_occupancy(row: int, occupancy: Any) -> None:
+    """Check that ASE's CIF reader has found one element on each site.
+
+    It keeps the first element of a disordered site among the atoms, and all of them in ``info``.
+    """
+    if not isinstance(occupancy, Mapping):
+        return
+    for site, shares in occupancy.items():
+        if isinstance(shares, Mapping) and not _is_full(shares):
+            raise ValueError(
+                f"Structure {row} is disordered: site {site} holds {dict(shares)} "
+                "(info['occupancy'] of the Atoms). Expected one element per site; order it first, "
+                "and delete that entry."
+            )
+
+
+def _is_full(shares: Mapping[str, Any]) -> bool:
+    occupied = [share for share in shares.values() if share]
+    return len(occupied) == 1 and abs(occupied[0] - 1.0) < 1e-3
 
 
 def _join(blocks: list[Arrays]) -> Arrays:

@@ -4,11 +4,14 @@ import json
 import re
 from collections import UserList, deque
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
+import pyarrow as pa
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.db import connect
 from ase.io import Trajectory
 from pymatgen.core import Composition, DummySpecies, Lattice, Molecule, Structure
@@ -203,6 +206,44 @@ def test_cif_labels_of_no_element_are_refused(transformer, label):
 )
 def test_cif_symbols_with_charges_and_isotopes(transformer, symbol, number):
     assert transformer.transform([cif_text(symbol)]).atomic_numbers.tolist() == [number, 8]
+
+
+def test_a_disordered_cif_read_by_ase_is_refused(transformer):
+    # ASE's reader keeps one of the elements that share a site, and all of them in info.
+    atoms = Atoms("CuO", positions=[[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True)
+    atoms.info["occupancy"] = {"0": {"Cu": 1.0}, "1": {"O": 1.0, "N": 0.0}}
+    transformer.transform([atoms])
+    for shares in ({"Cu": 0.5, "Au": 0.5}, {"Cu": 0.8}):
+        atoms.info["occupancy"]["0"] = shares
+        with pytest.raises(ValueError, match=r"Structure 1 is disordered: site 0 holds .*order it"):
+            transformer.transform([bulk("Cu"), atoms])
+
+
+@pytest.mark.parametrize("missing", [None, np.nan, pd.NA])
+def test_missing_structures_are_named(missing, salt, transformer):
+    with pytest.raises(TypeError, match=r"X\[1\] is of type .* It is missing: leave that row out"):
+        transformer.transform(pd.Series([salt, missing], dtype=object))
+
+
+def test_objects_that_hold_a_structure(salt, transformer):
+    with pytest.raises(TypeError, match=r"Pass its structure: \[item.structure for item in X\]"):
+        transformer.transform([SimpleNamespace(structure=salt)])
+    with pytest.raises(TypeError, match="Decode the text first"):
+        transformer.transform([salt.to(fmt="cif").encode()])
+
+
+def test_texts_of_arrow_and_entries_of_optimade(salt, transformer):
+    text = pa.array([salt.to(fmt="cif")])
+    assert_same_edges(transformer.transform(text), transformer.transform([salt]))
+    entry = {
+        "type": "structures",
+        "attributes": {
+            "lattice_vectors": salt.lattice.matrix.tolist(),
+            "cartesian_site_positions": salt.cart_coords.tolist(),
+            "species_at_sites": [site.specie.symbol for site in salt],
+        },
+    }
+    assert_same_edges(transformer.transform([entry]), transformer.transform([salt]))
 
 
 @pytest.mark.parametrize(
