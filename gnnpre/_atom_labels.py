@@ -5,12 +5,11 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._label_numbers import LARGEST_VALUE
 from gnnpre._labels import as_floats, is_missing, rows_text
 
 __all__ = ["atom_rows", "join_atom_labels", "object_rows"]
 
-# Beyond this, single precision overflows in the course of a training that does not standardise.
-LARGEST_VALUE = 1e30
 EXPECTED = "a list of n arrays, one for each crystal, with one value for each of its atoms"
 
 

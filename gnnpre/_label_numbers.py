@@ -9,8 +9,11 @@ import numpy as np
 
 from ._array_likes import expected_shape, plain
 
-__all__ = ["MISSING_TYPES", "rows_of", "rows_text", "to_floats"]
+__all__ = ["LARGEST_VALUE", "MISSING_TYPES", "check_magnitude", "rows_of", "rows_text", "to_floats"]
 
+# Beyond this, single precision overflows in the course of a training that does not standardise,
+# and so do squares of ratios in double precision.
+LARGEST_VALUE = 1e30
 # Rows that an error lists before it stops.
 ROWS_SHOWN = 3
 # Types of missing values: pandas.NA, pandas.NaT, numpy.ma.masked, None. By name, as pandas and
@@ -118,6 +121,24 @@ def _not_numbers(
         f"{name} cannot be read as numbers{shape}: {n_rows} of "
         f"{len(array) if array.ndim else 1} rows hold {noun}{first}. {hint}"
     )
+
+
+def check_magnitude(name: str, numbers: np.ndarray) -> None:
+    """Check that no number is too large to be squared in any precision.
+
+    Parameters
+    ----------
+    name : str
+        Name of the argument, for the error.
+    numbers : ndarray of shape (n,) or (n, k)
+        Numbers, NaN where missing.
+    """
+    large = np.argwhere(np.abs(numbers) > LARGEST_VALUE)
+    if len(large):
+        raise ValueError(
+            f"{name} is {numbers[tuple(large[0])]} at row {large[0][0]}; expected finite numbers "
+            f"up to {LARGEST_VALUE:g}. Mark what is missing as NaN, or use another unit."
+        )
 
 
 def _is_number_text(values: Any) -> bool:

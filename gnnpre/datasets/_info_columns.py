@@ -49,7 +49,12 @@ def _is_scalar(value: Any) -> bool:
 def info_column(values: list[Any]) -> np.ndarray:
     """Return numbers as a numeric array (NaN where missing), anything else as objects (None)."""
     values = [None if value is None or is_missing(value) else value for value in values]
-    letters = {np.asarray(value).dtype.kind for value in values if value is not None}
+    # A list among numbers makes the column one of objects.
+    letters = {
+        np.asarray(value).dtype.kind if _is_scalar(value) else "O"
+        for value in values
+        if value is not None
+    }
     missing = any(value is None for value in values)
     if letters and letters <= set("iuf"):
         to_number: Callable[[Any], Any] = float if missing or "f" in letters else int

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.model_selection import GroupKFold, KFold
 
+from gnnpre._label_numbers import check_magnitude
 from gnnpre._labels import as_floats, flatten_column, label_codes
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import refuse_labels_outside
@@ -76,6 +77,7 @@ def checked_data(X: Any, y: Any, groups: Any, sample_weight: Any, bounds: Any) -
     """
     crystals = as_crystals(X)
     values = as_floats("y", flatten_column("y", y), n_rows=len(crystals), n_dims=(1,))
+    check_magnitude("y", values)
     missing = np.flatnonzero(np.isnan(values))
     if len(missing):
         raise ValueError(

@@ -128,7 +128,11 @@ def as_table(estimator: Any, X: Any, *, reset: bool) -> np.ndarray:
         table: np.ndarray = validate_data(estimator, X, dtype=np.float64, reset=reset)
     except (TypeError, ValueError) as error:
         # Those of NumPy name no argument; scikit-learn's do.
-        if isinstance(error, ValueError) and "could not convert" not in str(error):
+        of_numpy = ("could not convert", "setting an array element")
+        if isinstance(error, ValueError) and not str(error).startswith(of_numpy):
             raise
-        raise TypeError(f"X cannot be read as a table of numbers (n, d): {error}") from error
+        raise TypeError(
+            f"X cannot be read as a table of numbers (n, d): {error}. A fingerprint with "
+            "pooling=None returns a table for each crystal: pass pooling='mean' to it."
+        ) from error
     return table

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._label_numbers import check_magnitude
 from gnnpre._labels import as_floats, flatten_column
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
@@ -221,6 +222,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _check_targets(self, X: Any, y: Any, sample_weight: Any) -> tuple[Any, Any]:
         labels_of_user = y
         y = as_floats("y", flatten_column("y", y), n_rows=len(X))
+        check_magnitude("y", y)
         refuse_labels_outside(y, self.bounds, labels_of_user)
         if y.ndim == 1 or y.shape[1] == 1:
             missing = np.flatnonzero(np.isnan(y))

@@ -140,7 +140,7 @@ class LeftOutError:
         covariance[np.diag_indices_from(covariance)] += noise * self.noise_scale
         try:
             inverse = inverse_of(cholesky(covariance, lower=True))
-        except LinAlgError:  # nearly singular: the optimiser turns back
+        except (LinAlgError, ValueError):  # nearly singular, or infinite: the optimiser turns back
             return np.inf, np.zeros_like(theta)
 
         # 2. residuals of left-out rows, and the derivative of their error

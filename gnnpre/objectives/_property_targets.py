@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from gnnpre._constraints import Check, boolean
+from gnnpre._label_numbers import check_magnitude
 from gnnpre._labels import as_floats
 from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import BackboneModule
@@ -25,8 +26,6 @@ from ._targets import Targets
 __all__ = ["PropertyTargets"]
 
 
-# Beyond this, single precision overflows in the course of a training that does not standardise.
-LARGEST_VALUE = 1e30
 # Single precision resolves seven digits: offsets beyond so many spreads leave few of them.
 LARGEST_OFFSET = 1e4
 
@@ -148,12 +147,7 @@ def _check_properties(y: Any, n: int) -> np.ndarray:
     # bool: a property such as "is a metal" is learnt as 0 and 1.
     values = as_floats("y", y, n_rows=n, n_dims=(1, 2), allow_bool=True)
     values = values.reshape(n, -1)
-    large = np.argwhere(np.abs(values) > LARGEST_VALUE)
-    if len(large):
-        raise ValueError(
-            f"y is {values[tuple(large[0])]} at row {large[0][0]}; expected finite numbers up to "
-            f"{LARGEST_VALUE:g}. Mark what is missing as NaN, or use another unit."
-        )
+    check_magnitude("y", values)
     empty = np.flatnonzero(np.isnan(values).all(axis=0))
     if len(empty):
         raise ValueError(f"y has only missing values (NaN) in column {empty[0]}: drop that column.")

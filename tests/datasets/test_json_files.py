@@ -173,6 +173,12 @@ def test_bad_frames_are_named(write_json, changes, message):
         read_matpes(write_json([matpes_record(0), matpes_record(1, **changes)]))
 
 
+def test_a_column_of_numbers_and_lists(write_json):
+    records = [matpes_record(0), matpes_record(1, bandgap=[[1]])]
+    _, labels = read_matpes(write_json(records))
+    assert labels.info["bandgap"].tolist() == [1.5, None]
+
+
 def test_frames_without_an_id_or_of_other_types_are_named(write_json):
     no_id = matpes_record(7, provenance={"original_mp_id": None})
     _, labels = read_matpes(write_json([no_id]))

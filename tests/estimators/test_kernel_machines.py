@@ -229,6 +229,18 @@ def test_labels_and_weights_pass_the_one_door():
         KernelClassifier().fit(X, ["a", 1] * 5)
 
 
+def test_numbers_that_overflow_are_refused():
+    X, y = smooth(20)
+    y[3] = 1e300
+    with pytest.raises(ValueError, match=r"y is 1e\+300 at row 3; .* up to 1e\+30"):
+        KernelRegressor().fit(X, y)
+
+
+def test_tables_of_different_lengths_are_refused():
+    with pytest.raises(TypeError, match="pass pooling='mean'"):
+        KernelRegressor().fit([np.ones((2, 3)), np.ones((4, 3))], [1.0, 2.0])
+
+
 def test_classes_inside_and_outside_a_sphere():
     X, _ = smooth(300)
     y = np.where(np.linalg.norm(X, axis=1) > 2, "out", "in")

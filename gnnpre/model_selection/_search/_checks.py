@@ -3,9 +3,11 @@
 from numbers import Real
 from typing import Any
 
+from sklearn.model_selection import check_cv
+
 from gnnpre._validation import check_bool, check_n_jobs, check_number
 
-__all__ = ["check_search"]
+__all__ = ["check_search", "check_splitter"]
 
 
 def check_search(search: Any) -> None:
@@ -19,6 +21,16 @@ def check_search(search: Any) -> None:
     is_number = isinstance(search.error_score, Real) and not isinstance(search.error_score, bool)
     if not is_number and search.error_score != "raise":
         raise ValueError(f"error_score={search.error_score!r}; expected 'raise' or a number.")
+
+
+def check_splitter(cv: Any, y: Any, classifier: bool) -> Any:
+    """Return a splitter for the parameter ``cv``; errors name it."""
+    try:
+        return check_cv(cv, y, classifier=classifier)
+    except TypeError as error:  # of an iteration over something that is no iterable of folds
+        raise TypeError(
+            f"cv={cv!r} is no number of folds, splitter or iterable of (train, test) ({error})."
+        ) from error
 
 
 def _check_numbers(search: Any) -> None:

@@ -8,7 +8,6 @@ import numpy as np
 from joblib import effective_n_jobs
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import check_scoring
-from sklearn.model_selection import check_cv
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.utils import get_tags, indexable
 from sklearn.utils.validation import _check_method_params
@@ -17,7 +16,7 @@ from gnnpre._labels import as_floats, as_labels
 from gnnpre.training import allow_ctrl_c, delay_ctrl_c, draw_seed
 
 from .._masked_scorer import check_complete_targets
-from ._checks import check_search
+from ._checks import check_search, check_splitter
 from ._cross_validation import CrossValidation, find_callbacks, set_cloned
 from ._identity import check_same_search, search_identity
 from ._optuna_study import (
@@ -262,7 +261,7 @@ class PruningSearchCV(BaseSearchCV):
             as_floats("sample_weight", params["sample_weight"], n_dims=(1,), allow_missing=False)
         routed = self._get_routed_params_for_fit(_check_method_params(X, params))
         # 1. folds, the same for all trials
-        cv = check_cv(self.cv, y, classifier=is_classifier(self.estimator))
+        cv = check_splitter(self.cv, y, is_classifier(self.estimator))
         splits = list(cv.split(X, y, **routed.splitter.split))
         # 2. the score
         scorer = check_scoring(self.estimator, self.scoring)
