@@ -4,7 +4,6 @@ import json
 import os
 import subprocess
 import sys
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
@@ -15,10 +14,9 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, cross_val_score
 from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
-from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor, _atomic
-from gnnpre._storage import load_tensors, save_tensors
-from gnnpre.exceptions import StorageWarning
-from gnnpre.training import PlateauSchedule, _resume, load_checkpoint
+from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor
+from gnnpre.training import PlateauSchedule, load_checkpoint
+from training.resuming import Crash, assert_same_weights, crash, fit_counting, weights
 
 TRAININGS = {"cosine": "Pretrainer", "plateau": "PropertyRegressor", "noise": "Pretrainer"}
 
@@ -77,36 +75,6 @@ def losses(history):
     return [{key: row[key] for key in row if key != "dur"} for row in history]
 
 
-def assert_same_weights(one, two):
-    assert one.keys() == two.keys()
-    for name in one:
-        assert torch.equal(one[name], two[name]), name
-
-
-def weights(model):
-    return model.net_.module_.state_dict()
-
-
-class Counter(Callback):
-    """Counts the epochs that are trained."""
-
-    epochs = 0
-
-    def on_epoch_begin(self, net, **kwargs):
-        self.epochs += 1
-
-
-class Crash(Callback):
-    """Ends the process's patience after some epochs, once their state is written."""
-
-    def __init__(self, after):
-        self.after = after
-
-    def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) > self.after:
-            raise RuntimeError("crash")
-
-
 @pytest.fixture
 def data(graphs, labels):
     return graphs, labels
@@ -126,24 +94,11 @@ def estimator(tmp_path):
     )
 
 
-def fit_counting(estimator, data, **changes):
-    counter = Counter()
-    model = clone(estimator).set_params(**changes)
-    model.callbacks = [counter]
-    return model.fit(*data), counter.epochs
-
-
 def in_peace(estimator, data):
     """Fit the same without any state."""
     parameters = {**estimator.get_params(deep=False), "callbacks": None}
     parameters |= {"checkpoint_dir": None, "resume": False}
     return type(estimator)(**parameters).fit(*data)
-
-
-def crash(estimator, data, after=3, **changes):
-    model = clone(estimator).set_params(callbacks=[Crash(after)], **changes)
-    with pytest.raises(RuntimeError, match="crash"):
-        model.fit(*data)
 
 
 def states(estimator):
@@ -297,39 +252,6 @@ def test_folds_of_a_cross_validation_share_the_folder(estimator, data):
     assert len(states(estimator)) == 2
 
 
-def test_stale_partial_files_are_harmless(estimator, data):
-    crash(estimator, data)
-    (state,) = Path(estimator.checkpoint_dir).iterdir()
-    stale = _atomic._temporary_path(state, "0" * 12, "new")
-    if os.fork() == 0:
-        _atomic._temporary_path(state, "0" * 12, "new").write_bytes(b"half")
-        os._exit(0)
-    os.wait()
-    assert len(list(state.parent.iterdir())) == 2
-    stale.write_bytes(b"of a run in this process")
-    assert fit_counting(estimator, data)[1] == 3
-    assert set(state.parent.iterdir()) == {state, stale}
-
-
-def test_a_damaged_state_is_an_error_that_names_the_file(estimator, data):
-    crash(estimator, data)
-    (state,) = Path(estimator.checkpoint_dir).iterdir()
-    state.write_bytes(state.read_bytes()[:-100])
-    with pytest.raises(ValueError, match=rf"{state.name}.*truncated"):
-        clone(estimator).fit(*data)
-
-
-def test_states_hold_no_pickle_and_are_read_without_running_anything(estimator, data):
-    crash(estimator, data)
-    (state,) = Path(estimator.checkpoint_dir).iterdir()
-    tensors, header = load_tensors(state, kind="training state")
-    assert len(header["history"]) == 3
-    assert all(isinstance(value, torch.Tensor) for value in tensors.values())
-    save_tensors(state, tensors, kind="something else", metadata=header)
-    with pytest.raises(ValueError, match=r"holds 'something else'.*expected 'training state'"):
-        clone(estimator).fit(*data)
-
-
 def test_callbacks_of_the_user_may_be_resumed(estimator, data):
     class Summing(Callback):
         total = 0
@@ -388,60 +310,6 @@ def test_losses_of_single_batches_are_let_go_of(estimator, data):
     assert all(row["batches"] == [] for row in estimator.fit(*data).net_.history)
 
 
-@pytest.mark.parametrize("damage", ["flip", "cut", "tensor", "value"])
-def test_damaged_states_say_which_file_to_delete(estimator, data, damage):
-    crash(estimator, data)
-    (state,) = Path(estimator.checkpoint_dir).iterdir()
-    content = bytearray(state.read_bytes())
-    if damage in ("flip", "cut"):
-        content[-9] ^= 1
-        state.write_bytes(content if damage == "flip" else content[:-9])
-    else:  # written by somebody else, with a right checksum
-        tensors, values = load_tensors(state, kind="training state")
-        del (tensors if damage == "tensor" else values)[
-            "random.loader" if damage == "tensor" else "rate"
-        ]
-        save_tensors(state, tensors, kind="training state", metadata=values)
-    with pytest.raises(ValueError, match=rf"Delete '.*{state.name}', or set resume=False"):
-        clone(estimator).fit(*data)
-    assert fit_counting(estimator, data, resume=False)[1] == 6
-
-
-@pytest.mark.parametrize("name", ["model_draws", "n_earlier", "stopped", "seconds"])
-@pytest.mark.parametrize("value", [{"a": 1}, -1, float("nan"), "1", None])
-def test_values_of_another_type_are_refused(estimator, data, name, value):
-    crash(estimator, data)
-    (state,) = Path(estimator.checkpoint_dir).iterdir()
-    tensors, values = load_tensors(state, kind="training state")
-    values[name] = _resume._to_json(value)
-    save_tensors(state, tensors, kind="training state", metadata=values)
-    with pytest.raises(ValueError, match=rf"Delete '.*{state.name}', or set resume=False"):
-        clone(estimator).fit(*data)
-
-
-def test_threads_that_share_a_folder_end_alike(estimator, data):
-    alone = weights(clone(estimator).set_params(checkpoint_dir=None, resume=False).fit(*data))
-    estimator.set_params(checkpoint_epochs=(2, 4))
-    with ThreadPoolExecutor(4) as pool:
-        fitted = list(pool.map(lambda _: clone(estimator).fit(*data), range(4)))
-    for model in fitted:
-        assert_same_weights(weights(model), alone)
-        assert list(model.checkpoints_) == [2, 4]
-    folder = Path(estimator.checkpoint_dir)
-    assert not [path for path in folder.rglob("*") if path.name.startswith(".")]
-    assert fit_counting(estimator, data)[1] == 0
-
-
-def test_a_state_that_cannot_be_written_ends_no_training(estimator, data, monkeypatch):
-    def full(*args, **kwargs):
-        raise OSError("No space left on device")
-
-    monkeypatch.setattr(_resume, "save_tensors", full)
-    with pytest.warns(StorageWarning, match="epoch 1 could not be written.*No space left"):
-        model = clone(estimator).fit(*data)
-    assert len(model.history_) == 6
-
-
 def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
     def callbacks():
         scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
@@ -456,23 +324,3 @@ def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
     resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
     assert losses(resumed.history_) == losses(whole.history_)
     assert_same_weights(weights(resumed), weights(whole))
-
-
-@pytest.mark.parametrize("damage", ["additional", "missing", "shape", "nan"])
-def test_best_weights_of_another_model_are_refused(estimator, data, damage):
-    crash(estimator, data)
-    (state,) = Path(estimator.checkpoint_dir).iterdir()
-    tensors, values = load_tensors(state, kind="training state")
-    name = next(name for name in tensors if name.startswith("best.") and tensors[name].ndim)
-    tensors = dict(tensors)
-    if damage == "missing":
-        del tensors[name]
-    elif damage == "additional":
-        tensors["best.further"] = tensors[name].clone()
-    elif damage == "shape":
-        tensors[name] = tensors[name][:-1].clone()
-    else:
-        tensors[name] = torch.full_like(tensors[name], torch.nan)
-    save_tensors(state, tensors, kind="training state", metadata=values)
-    with pytest.raises(ValueError, match=rf"best weights .*Delete '.*{state.name}'"):
-        clone(estimator).fit(*data)
