@@ -58,8 +58,13 @@ def layer_violation(folder: str | None, name: str) -> str | None:
     target = name.removeprefix("gnnpre").removeprefix(".").partition(".")[0]
     if target in LEVEL:
         own_level = LEVEL[folder] if folder else PRIVATE_LEVEL
-        allowed = target == folder or LEVEL[target] < own_level
-        return None if allowed else f"{folder or 'a top-level module'} may not import {target}"
+        if target == folder:
+            return None
+        if LEVEL[target] >= own_level:
+            return f"{folder or 'a top-level module'} may not import {target}"
+        if name.startswith(f"gnnpre.{target}._"):
+            return f"{name} is private: export it in {target}/__init__.py"
+        return None
     if target.startswith("_"):
         return None
     return f"import {name} names no folder of gnnpre: import from the folder that defines it"
@@ -160,6 +165,8 @@ def test_imports_follow_the_layers():
         ),
         ("graphs/deep/_a.py", "from ...objectives._b import c", "may not import objectives"),
         ("objectives/_a.py", "from gnnpre import CGCNN", "names no folder of gnnpre"),
+        ("study/_a.py", "from gnnpre.datasets._b import c", "is private: export it in datasets"),
+        ("study/run/_a.py", "from ...datasets._b import c", "is private: export it in datasets"),
         ("_top.py", "from .graphs import CrystalGraphs", "may not import graphs"),
         ("extra/_a.py", "", "has no layer yet"),
         ("estimators/_a.py", "from skorch import NeuralNet", "only training imports skorch"),

@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ._options import config_option, output_option, source_argument, source_options
-from ._reading import estimator_of, read_source
+from ._reading import read_source
 from ._writing import check_table, write_table
 
 __all__ = ["command"]
@@ -23,8 +23,10 @@ def command(model: str, source: str, layer: int, pooling: str, output: str, **re
     """Write the embeddings of the crystals of SOURCE by the network in the file MODEL."""
     import pandas as pd
 
+    from gnnpre.estimators import load_estimator
+
     check_table(output)
-    estimator = estimator_of(model)
+    estimator = load_estimator(model)
     if not hasattr(estimator, "embed"):
         raise click.UsageError(
             f"MODEL is a {type(estimator).__name__}, whose members have an embedding each; "

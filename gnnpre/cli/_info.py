@@ -4,8 +4,6 @@ from typing import Any
 
 import click
 
-from ._reading import estimator_of
-
 __all__ = ["command"]
 
 
@@ -16,13 +14,13 @@ def command(model: str) -> None:
 
     MODEL is a file, or the name of a model in the package, of which the model card is shown.
     """
-    from gnnpre.estimators import describe_network
+    from gnnpre.estimators import describe_network, load_estimator
     from gnnpre.pretrained import describe_pretrained, is_shipped
 
     if is_shipped(model):
         click.echo(describe_pretrained(model).to_markdown(), nl=False)
         return
-    estimator = estimator_of(model)
+    estimator = load_estimator(model)
     rows = _describe_ensemble(estimator) if _is_ensemble(estimator) else describe_network(estimator)
     width = max(map(len, rows))
     for name, text in rows.items():

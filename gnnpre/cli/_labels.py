@@ -127,8 +127,14 @@ def _read_atom_column(source: str, target: str) -> tuple[Source, Any]:
     """Read crystals and a column of atoms from a file of frames."""
     import pandas as pd
 
-    from gnnpre.datasets import read_alexandria, read_frames, read_matpes, read_mptrj, read_parquet
-    from gnnpre.datasets._file_formats import detect_format
+    from gnnpre.datasets import (
+        detect_format,
+        read_alexandria,
+        read_frames,
+        read_matpes,
+        read_mptrj,
+        read_parquet,
+    )
 
     readers: dict[str, Any] = {
         "alexandria": read_alexandria,

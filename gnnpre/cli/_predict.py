@@ -6,7 +6,7 @@ import click
 
 from ._cross_validation import as_json
 from ._options import config_option, output_option, source_argument, source_options
-from ._reading import Source, estimator_of, read_source
+from ._reading import Source, read_source
 from ._writing import check_table, write_table
 
 __all__ = ["command", "write_predictions"]
@@ -34,8 +34,10 @@ def command(
     FILE.extxyz. Pre-trained force fields write energies (eV per cell), or with --output FILE.extxyz
     frames with energies, forces (eV/Å) and stress (eV/Å^3).
     """
+    from gnnpre.estimators import load_estimator
+
     check_table(output, ".extxyz", ".xyz")
-    estimator = estimator_of(model)
+    estimator = load_estimator(model)
     crystals = read_source(source, **reading)
     if output.endswith((".extxyz", ".xyz")):
         _write_frames(estimator, crystals, output)

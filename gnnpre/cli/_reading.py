@@ -7,7 +7,7 @@ from typing import Any
 import click
 import numpy as np
 
-__all__ = ["Source", "estimator_of", "is_matbench", "read_source"]
+__all__ = ["Source", "is_matbench", "read_source"]
 
 
 @dataclass(frozen=True)
@@ -67,13 +67,6 @@ def read_source(
     return Source(crystals, table, len(skipped))
 
 
-def estimator_of(path: str) -> Any:
-    """Load a fitted estimator, whichever class it has."""
-    from gnnpre.estimators import load_estimator
-
-    return load_estimator(path)
-
-
 def _read_parquet(source: str) -> Source:
     import pandas as pd
 
@@ -89,7 +82,7 @@ def _as_frame(table: Any) -> Any:
 
 def is_matbench(path: Path) -> bool:
     """Return whether a file is a table in MatBench's format."""
-    from gnnpre.datasets._file_formats import detect_format
+    from gnnpre.datasets import detect_format
 
     # Other suffixes are tables and archives, whose content says nothing about structures.
     if not path.is_file() or not path.name.lower().endswith((".json", ".json.gz")):

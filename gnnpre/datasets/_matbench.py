@@ -5,14 +5,13 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from gnnpre._home import cache_folder
 from gnnpre._validation import check_number, check_path
 
 from ..graphs import Crystals
-from . import _matbench_files as files
 from ._file_formats import read_bounded
 from ._json_text import parse_json
-from ._parameters import check_name, check_names
+from ._matbench_download import matbench_file
+from ._parameters import check_names
 from ._parser_warnings import count_warnings, report_warnings
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell
@@ -162,8 +161,7 @@ def fetch_matbench(
     >>> from gnnpre.datasets import fetch_matbench
     >>> structures, y = fetch_matbench("jdft2d")  # doctest: +SKIP
     """
-    full_name = _check_name(name)
-    structures, y = read_matbench(_download(full_name, _cache_folder(data_home)))
+    structures, y = read_matbench(matbench_file(name, data_home))
     return structures, y
 
 
@@ -261,45 +259,3 @@ def _to_crystals(
                 ) from error
     report_warnings(counts, str(path))
     return pack_arrays(structures, index=index)
-
-
-def _check_name(name: str) -> str:
-    if not check_name("name", name):
-        raise ValueError(f"name is {name!r}; expected the name of a table, such as 'jdft2d'.")
-    full_name = name if name.startswith("matbench_") else f"matbench_{name}"
-    if full_name in files.COMPOSITION_FILES:
-        raise ValueError(
-            f"{full_name} lists compositions, not structures: there is nothing to make graphs of."
-        )
-    if full_name not in files.STRUCTURE_FILES:
-        names = ", ".join(key.removeprefix("matbench_") for key in files.STRUCTURE_FILES)
-        raise ValueError(f"There is no MatBench table {name!r}; known are {names}.")
-    return full_name
-
-
-def _cache_folder(data_home: str | os.PathLike[str] | None) -> Path:
-    if data_home is None:
-        return cache_folder()
-    return check_path("data_home", data_home).expanduser()
-
-
-def _download(name: str, folder: Path) -> Path:
-    """Return the path of the verified file, downloaded unless the cache has it."""
-    import pooch
-
-    file_name = f"{name}.json.gz"
-    url, target = files.BASE_URL + file_name, folder / file_name
-    known_hash = f"sha256:{files.STRUCTURE_FILES[name]}"
-    try:
-        return Path(pooch.retrieve(url, known_hash=known_hash, fname=file_name, path=folder))
-    except OSError as error:
-        raise OSError(
-            f"{url} could not be fetched ({error}). Check the connection, or download it elsewhere "
-            f"and put it at {target}."
-        ) from error
-    except ValueError as error:
-        target.unlink(missing_ok=True)  # the file in the cache was another one, too
-        raise ValueError(
-            f"{url} returned a file whose SHA-256 is not the one that MatBench publishes: the "
-            "download was damaged or the file replaced. Nothing was stored; try again."
-        ) from error

@@ -2,8 +2,11 @@
 
 from ._cache._cache_entry import CacheEntry
 from ._cache._memory import ContentMemory
+from ._leaks._key_audit import audit_by_keys as audit_by_keys
+from ._leaks._key_audit import make_leak_keys as make_leak_keys
 from ._leaks._leak_audit import drop_leaks, leak_audit
 from ._leaks._leak_report import LeakAudit
+from ._leaks._overlaps import Side as Side
 from ._masked_scorer import masked_scorer
 from ._search._pruning_search import PruningSearchCV
 from ._search._suggest_params import suggest_params

@@ -167,7 +167,7 @@ def _warn_of_work(steps: list[Step], name: str) -> None:
 
 def _warn_of_stress_sign(crystals: Crystals, stress: np.ndarray, rows: np.ndarray) -> None:
     """Warn where larger cells of one composition are under more compression."""
-    from gnnpre.datasets._stress_sign import warn_of_stress_sign
+    from gnnpre.datasets import warn_of_stress_sign
 
     periodic = np.asarray(crystals.pbc.all(axis=1))
     # Slabs and molecules have a volume only in name.

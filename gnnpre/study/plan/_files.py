@@ -48,14 +48,14 @@ def find_home(data_home: str | Path | None) -> Path | None:
 
 def find_matbench(name: str, home: Path | None) -> Path:
     """Return the file of a MatBench table, from the data home or else downloaded to the cache."""
-    from gnnpre.datasets._matbench import _cache_folder, _download
+    from gnnpre.datasets import matbench_file
 
     for folder in SUBFOLDERS if home is not None else ():
         for file in (f"matbench_{name}.json.gz", f"{name}.json.gz"):
             path = Path(home or "", folder, file)
             if path.is_file():
                 return path
-    return Path(_download(f"matbench_{name}", _cache_folder(None)))
+    return matbench_file(name)
 
 
 def source_files(source: str, home: Path | None) -> list[Path]:

@@ -6,8 +6,7 @@ import numpy as np
 
 from gnnpre._atomic import write_file
 from gnnpre.graphs import Crystals
-from gnnpre.model_selection._leaks._key_audit import audit_by_keys, make_leak_keys
-from gnnpre.model_selection._leaks._overlaps import Side
+from gnnpre.model_selection import Side, audit_by_keys, make_leak_keys
 from gnnpre.objectives import Mixture, Objective, PropertyTargets
 from gnnpre.pretrained import LeakKeys, read_leak_keys
 

@@ -64,7 +64,7 @@ def test_matbench_table_is_read_from_the_data_home(data_dir):
 def test_matbench_table_is_downloaded_where_the_data_home_lacks_it(tmp_path, monkeypatch):
     fetched = []
     monkeypatch.setattr(
-        "gnnpre.datasets._matbench._download",
+        "gnnpre.datasets._matbench_download._download",
         lambda name, folder: fetched.append(name) or write_table(tmp_path / "cache.json", 4),
     )
     assert find_matbench("phonons", tmp_path / "empty") == tmp_path / "cache.json"
