@@ -42,17 +42,19 @@ class Fire:
         ndarray of shape (M, 3)
             The displacements, in the unit of the coordinates.
         """
+        # 1. turn velocities towards the forces
         power = self._sum(forces * self.velocity)  # (n,)
         downhill = power > 0
         self._mix(forces, downhill)
+        # 2. longer time steps after some steps downhill; uphill: stop, and go on carefully
         self.n_downhill = np.where(downhill, self.n_downhill + 1, 0)
         faster = self.n_downhill > N_MIN
         grown = np.minimum(self.time_step * F_INC, LARGEST_TIME_STEP)
         self.time_step = np.where(faster, grown, self.time_step)
         self.alpha = np.where(faster, self.alpha * F_ALPHA, self.alpha)
-        # Uphill: stop, and go on carefully.
         self.time_step = np.where(downhill, self.time_step, self.time_step * F_DEC)
         self.alpha = np.where(downhill, self.alpha, ALPHA_START)
+        # 3. move, no coordinate of a system farther than the limit
         steps = self.time_step[self.owner, None]
         self.velocity += steps * forces
         moves = steps * self.velocity

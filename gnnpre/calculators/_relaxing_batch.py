@@ -84,11 +84,13 @@ class RelaxingBatch:
         running = np.arange(n)
         fire = Fire(self._owners(running), n)
         for step in range(max_steps + 1):
+            # 1. energies and forces; crystals that fell apart leave the batch
             active, values, intact = self._evaluate(function, running, first=step == 0)
             if not intact.all():
                 fire, running = fire.keep(intact), running[intact]
             if not len(running):
                 break
+            # 2. how far each crystal is from its minimum
             energy[running] = values["energy"]
             lengths = np.linalg.norm(values["forces"], axis=1)
             force[running] = np.maximum.reduceat(lengths, active.offsets[:-1])
@@ -101,6 +103,7 @@ class RelaxingBatch:
             n_steps[running] = step
             if step == max_steps or done.all():
                 break
+            # 3. a step of the others
             forces = self._generalised_forces(running, active, values)
             if done.any():
                 fire = fire.keep(~done)

@@ -26,16 +26,16 @@ from ._target_process import MachineState
 
 __all__ = ["FrozenNetwork"]
 
-# Name of the property where the pre-trained model is one of properties alone.
-ONLY = "property"
+# Name of the objective of a pre-trained model that is no mixture of several.
+SINGLE = "property"
 
 
 @dataclass(frozen=True)
 class FrozenNetwork:
     """A network with the pre-trained backbone, and the readouts of properties that it learnt.
 
-    A shear modulus that was learnt from ten thousand labels says more about another property than
-    the embeddings it is computed from do to a machine with two hundred.
+    To a machine with two hundred labels, a shear modulus that the network learnt from ten thousand
+    says more about another property than the embeddings that it is computed from.
 
     Parameters
     ----------
@@ -140,7 +140,7 @@ class FrozenNetwork:
 def _properties(objective: Objective) -> dict[str, PropertyTargets]:
     """Return the properties of crystals among the objectives of a model, by name."""
     if isinstance(objective, PropertyTargets):
-        return {ONLY: objective}
+        return {SINGLE: objective}
     objectives = objective.parts if isinstance(objective, Mixture) else []
     return {name: item for name, item, _ in objectives if isinstance(item, PropertyTargets)}
 
