@@ -97,6 +97,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """
     try:
         result: Any = group.main(arguments, prog_name="gnnpre", standalone_mode=False)
+    except click.exceptions.NoArgsIsHelpError as error:
+        # The help is the answer to a command without arguments; it is no single line.
+        click.echo(error.format_message(), err=True)
+        return USER_ERROR
     except click.ClickException as error:
         context = getattr(error, "ctx", None)
         hint = "" if context is None else f" See {context.command_path} --help."

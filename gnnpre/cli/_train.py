@@ -1,9 +1,7 @@
 """``gnnpre train``: a model of a property from structures and labels."""
 
 import json
-import re
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import Any
 
 import click
@@ -22,6 +20,7 @@ from ._options import (
     source_argument,
     take_reading,
 )
+from ._out_of_fold_report import note_leaks, write_reports
 from ._parameters import finetuning_options, parameters_of, training_options
 from ._predict import write_predictions
 from ._reading import Source, read_source
@@ -39,7 +38,13 @@ FORMS = ("crystal", "atom", "vector", "tensor")
 @click.option(
     "--target", multiple=True, required=True, help="Column with a property to learn; repeatable."
 )
-@click.option("--task", type=click.Choice(["regression", "classification"]), default="regression")
+@click.option(
+    "--task",
+    type=click.Choice(["regression", "classification"]),
+    default="regression",
+    show_default=True,
+    help="Numbers or classes.",
+)
 @click.option(
     "--target-form",
     type=click.Choice(FORMS),
@@ -101,6 +106,7 @@ def command(
         check_folder(options["checkpoint_dir"], "--checkpoint-dir")
     folds = make_folds(data.y, data.groups, task == "classification", cv, seed)
     X = _graphs(data.crystals, cutoff, estimator)
+    notes = note_leaks(estimator, source) if cv else []
     trainings = _trainings(X, data, folds, takes_one_column(estimator))
     models = fit_each(estimator, trainings, len(folds) + 1, unit, reading["n_jobs"])
     # 2. Cross-validate. The first file is written after a training: wrong options leave nothing.
@@ -123,7 +129,7 @@ def command(
     if new is not None:
         write_predictions(estimator, new, str(folder / "new_predictions.csv"))
     if table is not None and form == "crystal":
-        _write_reports(folder, estimator, X, table, target, unit, cv)
+        write_reports(folder, estimator, X, table, target, unit, cv, notes)
     _print_metrics(metrics)
     return 1 if data.n_skipped or (new is not None and new.n_skipped) else 0
 
@@ -196,35 +202,6 @@ def _graphs(X: Any, cutoff: float | None, estimator: Any) -> Any:
     from gnnpre.graphs import StructureToGraph
 
     return StructureToGraph(cutoff=cutoff).fit_transform(X)
-
-
-def _write_reports(
-    folder: Path, estimator: Any, X: Any, table: Any, target: Sequence[str], unit: str, cv: int
-) -> None:
-    """Write a page about the out-of-fold predictions of each target."""
-    from gnnpre.inspection import report
-
-    notes = [
-        f"Each crystal was predicted by one of {cv} models that had not seen it (folds of a "
-        "cross-validation); model.gnnpre was then trained on all crystals."
-    ]
-    # Names of columns may hold characters that file systems refuse.
-    safe = [re.sub(r"[^\w.+-]", "_", name) for name in target]
-    for number, name in enumerate(target):
-        unique = safe[number] if safe.count(safe[number]) == 1 else f"{safe[number]}_{number + 1}"
-        stem = "report" if len(target) == 1 else f"report_{unique}"
-        path = report(
-            estimator,
-            X,
-            table[name],
-            folder / f"{stem}.html",
-            y_pred=table[f"{name}_predicted"],
-            ids=table.index,
-            unit=unit,
-            title=f"{name}: report",
-            notes=notes,
-        )
-        click.echo(f"Wrote {path}.", err=True)
 
 
 def _print_metrics(metrics: dict[str, Any]) -> None:

@@ -16,8 +16,8 @@ __all__ = ["check_folder", "check_table", "check_writable", "prepare_folder", "w
 TABLES = (".csv", ".parquet", "")
 
 
-def check_writable(output: str) -> None:
-    """Raise before any work is done if a file could not be written in the end."""
+def check_writable(output: str, *, device: bool = False) -> None:
+    """Raise before any work is done if a file, or a device, could not be written in the end."""
     _check_name(output)
     parent = Path(output).parent
     if output != "-" and not parent.is_dir():
@@ -25,7 +25,10 @@ def check_writable(output: str) -> None:
     if output != "-" and Path(output).is_dir():
         raise click.UsageError(f"--output {output} is a folder; expected the name of a file.")
     # A pipe or a device is written to, and needs no other file beside it.
-    if output != "-" and (Path(output).is_file() or not Path(output).exists()):
+    is_device = Path(output).exists() and not Path(output).is_file()
+    if is_device and not device:
+        raise click.UsageError(f"--output {output} is a device; expected the name of a file.")
+    if output != "-" and not is_device:
         try:
             with TemporaryFile(dir=parent):
                 pass
@@ -38,7 +41,7 @@ def check_writable(output: str) -> None:
 
 def check_table(output: str, *suffixes: str) -> None:
     """Raise before any work is done if a table, or a file of other suffixes, cannot be written."""
-    check_writable(output)
+    check_writable(output, device=True)
     if output != "-" and Path(output).suffix not in (*TABLES, *suffixes):
         allowed = " or ".join((*TABLES[:-1], *suffixes))
         raise click.UsageError(f"--output {output}: expected a name that ends in {allowed}.")

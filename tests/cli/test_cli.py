@@ -119,6 +119,12 @@ def test_a_full_disk_is_one_line(folder, model, capsys):
     assert Path("/dev/full").is_char_device()
 
 
+def test_a_command_without_arguments_shows_its_help(capsys):
+    for command in ([], ["study"]):
+        assert main(command) == 2
+        assert capsys.readouterr().err.startswith(f"Usage: {' '.join(['gnnpre', *command])}")
+
+
 def test_an_error_is_one_line(tmp_path, capsys):
     (tmp_path / "t.csv").write_text("file,K\na.cif,1\nb.cif,2,3,4\n")  # pandas ends it with \n\n
     assert main(["convert", str(tmp_path / "t.csv"), "-o", str(tmp_path / "c.extxyz")]) == 2
@@ -357,9 +363,13 @@ def test_models_of_the_package_by_name(folder, tmp_path, capsys):
     table = pd.read_csv(levels)
     assert len(table) == 24
     assert {"level", "trained_on_band_gap_eV"} <= set(table)
-    training = ["--target", "K", "--cv", "0", *FAST, "--pretrained", "gnnpre-1-small"]
-    output = tmp_path / "tuned"
-    assert main(["train", str(folder / "labels.csv"), *training, "-o", str(output)]) == 0
+    training = ["--target", "K", "--cv", "2", *FAST, "--pretrained", "gnnpre-1-small"]
+    output, source = tmp_path / "tuned", str(folder / "labels.csv")
+    capsys.readouterr()
+    assert main(["train", source, *training, "-o", str(output)]) == 0
+    hint = f"`gnnpre audit gnnpre-1-small {source}` lists them."
+    assert hint in capsys.readouterr().err
+    assert hint in (output / "report.html").read_text()
     assert PropertyRegressor.load(output / "model.gnnpre").transferred_
 
 
