@@ -28,6 +28,7 @@ from sklearn.model_selection import cross_val_score
 
 from gnnpre import CGCNN, ForceField, Pretrainer, PropertyRegressor
 from gnnpre.calculators import relax_structures
+from gnnpre.cli import main as main_of_cli
 from gnnpre.datasets import make_emt_frames, make_emt_property, open_crystals, write_crystals
 from gnnpre.exceptions import GnnpreWarning
 from gnnpre.graphs import Crystals
@@ -140,6 +141,21 @@ def relaxation() -> None:
         assert len(relaxed.crystals) == len(FRAMES)
 
 
+def command_line() -> None:
+    rows = []
+    for number, (crystal, value) in enumerate(zip(STRUCTURES[:20], Y, strict=False)):
+        crystal.to(f"{number}.cif")
+        rows.append(f"{number}.cif,{value}")
+    Path("labels.csv").write_text("\n".join(["file,modulus", *rows]))
+    network = ["--backbone", "cgcnn", "--hidden-channels", "8", "--n-layers", "1"]
+    sizes = ["--cv", "3", "--max-epochs", "40", "--n-jobs", "2", "--output", "out"]
+    code = main_of_cli(["train", "labels.csv", "--target", "modulus", *network, *sizes])
+    if code == 130:
+        raise KeyboardInterrupt
+    assert code == 0
+    assert Path("out/model.gnnpre").exists()
+
+
 CASES: dict[str, Callable[[], None]] = {
     "fit": fit,
     "fit n_processes=2": two_processes,
@@ -150,6 +166,7 @@ CASES: dict[str, Callable[[], None]] = {
     "PruningSearchCV": search,
     "study": study,
     "relaxation": relaxation,
+    "gnnpre train --n-jobs 2": command_line,
 }
 
 

@@ -3,6 +3,7 @@
 import sys
 import warnings
 from collections.abc import Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -57,10 +58,24 @@ def fit_each(
     fits = (delayed(_fit_in_worker)(estimator, each, unit, verbose) for each in trainings)
     from tqdm import tqdm
 
-    with tqdm(total=n, unit="training", disable=not in_terminal) as bar:
+    with tqdm(total=n, unit="training", disable=not in_terminal) as bar, _stopped_workers():
         for model in Parallel(n_jobs=n_jobs, return_as="generator")(fits):
             bar.update()
+            bar.clear()  # lines that the caller prints would run into it
             yield model.set_params(verbose=estimator.verbose)
+            bar.refresh()
+
+
+@contextmanager
+def _stopped_workers() -> Iterator[None]:
+    """End the workers of joblib where the block raises: they would train on after Ctrl-C."""
+    from joblib.externals.loky import get_reusable_executor
+
+    try:
+        yield
+    except BaseException:
+        get_reusable_executor().shutdown(wait=True, kill_workers=True)
+        raise
 
 
 def _fit(estimator: Any, training: Training, unit: str) -> Any:
