@@ -56,7 +56,9 @@ class Progress:
         line = self._line(state, row)
         logger.info(line)
         if self.bar is not None:
-            self.bar.set_postfix({key: f"{row[key]:.4g}" for key in _SHOWN if key in row})
+            # Short names: a terminal may have 80 columns.
+            losses = [f"{key.removesuffix('_loss')} {row[key]:.4g}" for key in _SHOWN if key in row]
+            self.bar.set_postfix_str(", ".join([*losses, *_details(state, row)]), refresh=False)
             self.bar.update(state.epoch - self.bar.n)
         elif self.verbose == 1:  # a log file: lines that stay readable
             print(line, file=sys.stderr, flush=True)

@@ -182,8 +182,8 @@ def test_a_bar_in_a_terminal(fit, capfd, monkeypatch):
     fit(max_epochs=3, verbose=1)
     err = capfd.readouterr().err
     assert "3/3" in err
-    assert "train_loss" in err
-    assert "valid_loss" in err
+    # Short names of the losses, and each term in its unit.
+    assert re.search(r"train [\d.e+-]+, valid [\d.e+-]+, energy [\d.e+-]+ eV/atom, forces", err)
 
 
 def test_a_table_of_all_losses_at_two(fit, capfd):
