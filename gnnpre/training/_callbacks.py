@@ -15,7 +15,7 @@ from skorch.callbacks import (
 
 from ._reporting import ReportEpoch
 
-__all__ = ["callback_states", "check_callbacks", "load_callback_states"]
+__all__ = ["callback_states", "check_callbacks", "check_monitors", "load_callback_states"]
 
 #: Attributes of skorch's callbacks that decide how they go on.
 _SKORCH_STATES: dict[type, tuple[str, ...]] = {
@@ -73,6 +73,25 @@ def _check_kind(callback: Callback, start: str) -> None:
             f"{start}: scikit-learn's scorers take arrays, which crystals are not. Pass a function "
             "scoring(net, X, y) instead: X are the graphs, net.predict(X) predicts."
         )
+
+
+def check_monitors(net: Any) -> None:
+    """Check that the quantities which callbacks monitor are in the history of a net.
+
+    Raises
+    ------
+    ValueError
+        If one is not.
+    """
+    row = net.history[-1]
+    for name, callback in net.callbacks_:
+        monitor = getattr(callback, "monitor", None)
+        if isinstance(monitor, str) and monitor not in row:
+            recorded = sorted(key for key in row if key != "batches")
+            raise ValueError(
+                f"callbacks: {name!r} monitors {monitor!r}, which is not recorded. Monitor one of "
+                f"{recorded}, or record it with epoch_scoring."
+            )
 
 
 def _validation_monitor(callback: Callback) -> str | None:

@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import torch
+from skorch.exceptions import SkorchException
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
@@ -13,6 +14,7 @@ from gnnpre.graphs import CrystalBatch
 
 from ._average import LossTotals
 from ._batch_reports import begin_batch, end_batch, read_losses
+from ._callbacks import check_monitors
 from ._epochs import EpochCheckpoints
 from ._interrupt import CtrlC
 from ._loader import BatchLoader, TrainingData
@@ -168,6 +170,9 @@ class TrainingLoop:
             if self.ctrl_c.pressed:
                 raise
             state.stopped = True
+        except (KeyError, SkorchException):
+            check_monitors(self.net)
+            raise
 
     def _train_epoch(self, state: TrainingState, freeze: bool) -> None:
         net, parameters = self.net, list(state.model.parameters())

@@ -68,6 +68,12 @@ def test_monitors_of_validation_need_validation(data, callback):
         regressor(callbacks=[callback], validation_fraction=0, schedule=None).fit(*data)
 
 
+@pytest.mark.parametrize("callback", [EarlyStopping("valid_acc"), Checkpoint(monitor="mae_best")])
+def test_monitors_that_are_not_recorded_are_named(data, callback):
+    with pytest.raises(ValueError, match=rf"monitors '{callback.monitor}'.*'train_loss'.*epoch_sc"):
+        regressor(callbacks=[("mine", callback)], schedule=None).fit(*data)
+
+
 def test_patience_needs_validation(data):
     with pytest.raises(ValueError, match=r"patience=3.*Set validation_fraction"):
         regressor(patience=3, validation_fraction=0).fit(*data)
