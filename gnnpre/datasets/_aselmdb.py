@@ -24,6 +24,8 @@ _LARGEST_VALUE = 2**28  # bytes of an uncompressed row
 # Values of a compressed row up to this size cannot become larger than that: deflate packs at most
 # a thousandfold.
 _SAFE_COMPRESSED = _LARGEST_VALUE // 1100
+# Bytes that most rows unpack to; zlib would begin with four times as much, a tenth of its time.
+_BUFFER = 4096
 _PathLike = str | os.PathLike[str]
 
 
@@ -173,7 +175,7 @@ def _row_numbers(transaction: Any, path: Path) -> list[int]:
 def _decode(value: bytes, row: Any, path: Path) -> Any:
     try:
         if len(value) <= _SAFE_COMPRESSED:
-            text = zlib.decompress(value)
+            text = zlib.decompress(value, bufsize=_BUFFER)
         else:
             unpacker = zlib.decompressobj()
             text = unpacker.decompress(value, _LARGEST_VALUE)

@@ -1,6 +1,7 @@
 """Rows of aselmdb files, taken apart into columns of numbers."""
 
 from array import array
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -42,23 +43,23 @@ class AselmdbColumns:
         lengths = (len(positions), len(forces), len(cell), len(pbc))
         if n == 0 or lengths != (3 * n, 3 * n, 9, 3):
             raise ValueError(f"{n} atoms with {lengths} numbers of positions, forces, cell and pbc")
-        if not _BITS.issuperset(pbc):
-            raise ValueError(f"pbc is {pbc}; expected three of true and false")
-        if energy is not None and type(energy) not in _NUMBERS:
-            raise ValueError(f"its energy is {energy!r}; expected a number")
         self.n_atoms.append(n)
         self.numbers += numbers
         _extend(self.positions, positions)
         self.cells += cell
         self.pbc += pbc
-        self.energies.append(np.nan if energy is None else float(energy))
+        self.energies.append(np.nan if energy is None else energy)
         _extend(self.forces, forces)
-        self.stresses.append(_stress_numbers(row.get("stress")))
+        stress = row.get("stress")
+        self.stresses.append(None if stress is None else _flat(stress, None))
         self.ids.append(str(row.get("unique_id", "")))
         self.info.append(_scalars(row))
 
     def convert(self, file: str) -> tuple[Crystals, FrameLabels]:
         """Return the rows as crystals and labels."""
+        # Values of all rows at once: a check of each would take a tenth of the time.
+        _check_members(self.pbc, _BITS, "pbc", "true and false")
+        _check_members(map(type, self.energies), _NUMBERS, "energies", "numbers")
         crystals = Crystals(
             atomic_numbers=_whole_numbers(self.numbers),
             positions=np.frombuffer(self.positions).reshape(-1, 3),
@@ -112,12 +113,11 @@ def _extend(column: "array[float]", values: list[Any]) -> None:
         column.fromlist([np.nan if value is None else value for value in values])
 
 
-def _stress_numbers(value: Any) -> list[Any] | None:
-    """Return six or nine numbers, None where there are none."""
-    numbers = [] if value is None else _flat(value, None)
-    if len(numbers) not in (0, 6, 9):
-        raise ValueError(f"its stress has {len(numbers)} numbers; expected 6 or 9")
-    return numbers or None
+def _check_members(values: Iterable[Any], allowed: set[Any], name: str, expected: str) -> None:
+    """Check that all values are among those allowed."""
+    others = [value for value in dict.fromkeys(values) if value not in allowed]
+    if others:
+        raise ValueError(f"{name} has {others[0]!r}; expected {expected}")
 
 
 def _whole_numbers(values: list[Any]) -> np.ndarray:
@@ -132,6 +132,9 @@ def _stress(values: list[Any]) -> np.ndarray:
     """Return stresses (n, 3, 3) from six or nine numbers."""
     stress = np.full((len(values), 3, 3), np.nan)
     widths = np.array([0 if value is None else len(value) for value in values])
+    wrong = set(widths.tolist()) - {0, 6, 9}
+    if wrong:
+        raise ValueError(f"its stress has {min(wrong)} numbers; expected 6 or 9")
     for width in set(widths.tolist()) - {0}:
         rows = np.flatnonzero(widths == width)
         numbers = np.array([values[row] for row in rows.tolist()], dtype=np.float64)
