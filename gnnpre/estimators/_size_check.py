@@ -6,7 +6,7 @@ from typing import NamedTuple
 import numpy as np
 
 from gnnpre._warnings import DataQualityWarning, warn_user
-from gnnpre.graphs import CrystalGraphs, LazyCrystals
+from gnnpre.graphs import CrystalGraphs, LazyCrystals, is_on_disk
 from gnnpre.objectives import Mixture, Objective, PropertyTargets, Targets
 
 __all__ = ["grows_with_cell", "is_of_material", "warn_of_extensive_targets"]
@@ -14,7 +14,7 @@ __all__ = ["grows_with_cell", "is_of_material", "warn_of_extensive_targets"]
 # Fewer labelled crystals say little about any model of the composition.
 LEAST_CRYSTALS = 15
 # Larger sets are judged by a sample.
-SAMPLE = 2000
+SAMPLE, SAMPLED_BLOCKS = 2000, 32
 # A large effect: the property follows the number of atoms, and the extensive model leaves at most
 # this fraction of the intensive one's squared error (less in sets of fewer than FULL crystals).
 LEAST_CORRELATION, LARGEST_RATIO, FULL = 0.5, 0.5, 60
@@ -40,7 +40,7 @@ def warn_of_extensive_targets(
     rows : ndarray of int
         Crystals to look at.
     """
-    sample = np.sort(np.random.default_rng(0).permutation(rows)[:SAMPLE])
+    sample = _sample_rows(graphs, rows)
     for name, learnt in _property_targets(objective):
         values = targets.crystal[name].cpu().numpy()[sample]
         fractions, n_atoms = _compositions(graphs, sample)
@@ -64,6 +64,16 @@ def warn_of_extensive_targets(
                 "Use pooling='sum' for a property of the cell, or learn it per atom: y / n_atoms.",
                 DataQualityWarning,
             )
+
+
+def _sample_rows(graphs: CrystalGraphs, rows: np.ndarray) -> np.ndarray:
+    """Return random rows, ascending; of crystals on disk, those of a few random blocks."""
+    rng = np.random.default_rng(0)
+    if is_on_disk(graphs) and len(rows) > SAMPLE:
+        # One row of each block would read all of them.
+        blocks = graphs.crystals.blocks[rows]
+        rows = rows[np.isin(blocks, rng.permutation(np.unique(blocks))[:SAMPLED_BLOCKS])]
+    return np.sort(rng.permutation(rows)[:SAMPLE])
 
 
 def _property_targets(objective: Objective) -> Iterator[tuple[str, PropertyTargets]]:

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from gnnpre._allocator import release_memory
 from gnnpre._devices import resolve_device
 
 from ._batch import CrystalBatch
@@ -163,6 +164,7 @@ class LazyGraphs(CrystalRows):
             except BaseException:
                 executor.shutdown(cancel_futures=True)
                 raise
+        release_memory()
 
     def _note(self, rows: np.ndarray) -> None:
         self.load(rows)  # the graphs are dropped

@@ -8,7 +8,9 @@ import torch
 from skorch.callbacks import PrintLog
 from torch import Tensor
 
+from gnnpre._allocator import release_memory
 from gnnpre._devices import device_or_cpu, resolve_device
+from gnnpre.graphs import is_on_disk
 from gnnpre.objectives import ObjectiveModel, Targets
 
 from ._loader import CrystalDataset
@@ -35,6 +37,8 @@ def build_model(
         model.backbone.compiled = resolve_compile(settings.compile, device)
         counted = _indices_of_weight(dataset.targets, dataset.indices)
         model.set_statistics(dataset.graphs, dataset.targets, counted)
+        if is_on_disk(dataset.graphs):
+            release_memory()
         if prepare is not None:
             prepare(model)
     randomness.was_used = False  # from here on it tells whether steps draw random numbers

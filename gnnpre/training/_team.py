@@ -191,8 +191,15 @@ class SharedStep(Alone):
 
     def share_state(self, model: ObjectiveModel) -> None:
         """Pass on all weights and buffers."""
+        by_type: dict[torch.dtype, list[Tensor]] = {}
         for value in model.state_dict().values():
-            self.ranks.copy_from_leader(value)
+            by_type.setdefault(value.dtype, []).append(value)
+        # One message for each type: what a message takes does not depend on its size.
+        for values in by_type.values():
+            flat = pack(values)
+            self.ranks.copy_from_leader(flat)
+            if not self.ranks.leads:
+                torch._foreach_copy_(values, unpack(flat, values))
         self.weights_are_new = self.buffers_are_new = False
 
     def add_totals(self, totals: LossTotals) -> None:

@@ -397,6 +397,14 @@ def test_footers_are_kept_within_bounds_and_files_checked_once(store, frames, mo
     assert len(checked) == len(set(checked)) == len(list(store.folder.glob("*.parquet")))
 
 
+def test_a_few_rows_hold_no_block(store, frames):
+    block, labels = store._reader.block(0, labels=True, info=True)
+    crystals, few = store._reader.gather(np.array([0, 1]), labels=True, info=True)
+    for array, of_block in ((crystals.positions, block.positions), (few.forces, labels.forces)):
+        assert not np.shares_memory(array, of_block)
+    assert_same_crystals(crystals, frames[0][:2])
+
+
 def test_blocks_of_rows(store):
     rows = np.arange(len(store))
     np.testing.assert_array_equal(store[3:30].blocks, store[rows[3:30]].blocks)

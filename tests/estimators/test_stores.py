@@ -28,6 +28,7 @@ from gnnpre import (
 )
 from gnnpre.datasets import make_emt_frames, open_crystals, read_parquet, write_crystals
 from gnnpre.datasets._store import _write
+from gnnpre.estimators import _size_check
 from gnnpre.graphs import GraphSettings, LazyGraphs, _lazy_graphs
 from gnnpre.objectives._lazy_targets import AtomFile
 from gnnpre.training import _assembly, _loader
@@ -433,3 +434,12 @@ def test_a_full_disk_of_fingerprints_names_the_space_and_the_folder():
     source.file = FullFile()
     with pytest.raises(OSError, match=r"disk of .* is full .*fingerprints of 2 atoms .*TMPDIR"):
         source.append(np.zeros((2, 3), dtype=np.float32))
+
+
+def test_the_sample_of_the_size_check_is_of_few_blocks(store, monkeypatch):
+    monkeypatch.setattr(_size_check, "SAMPLE", 10)
+    monkeypatch.setattr(_size_check, "SAMPLED_BLOCKS", 2)
+    graphs = StructureToGraph(cutoff=4.0).transform(store)
+    sample = _size_check._sample_rows(graphs, np.arange(N, dtype=np.int32))
+    assert len(sample) == len(set(sample)) == 10
+    assert len(set(store.blocks[sample])) == 2

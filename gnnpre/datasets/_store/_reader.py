@@ -104,9 +104,10 @@ class StoreReader:
             number = int(numbers[first])
             block, block_labels = self.block(number, labels=labels, info=info)
             local = ascending[first:last] - self.starts[number]
-            crystals.append(block[local])
+            # Copies: a few rows in sequence would be a view that keeps all of the block.
+            crystals.append(Crystals.concatenate([block[local]]))
             if block_labels is not None:
-                frames.append(block_labels[local])
+                frames.append(FrameLabels.concatenate([block_labels[local]]))
         joined = Crystals.concatenate(crystals)
         joined_labels = FrameLabels.concatenate(frames) if frames else None
         # 2. Go back to the order that was asked for.
