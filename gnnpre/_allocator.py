@@ -11,7 +11,7 @@ def release_memory() -> None:
     """Return free memory to the system, where the C library can.
 
     glibc keeps the memory of arrays below 32 MB for the thread that used it: after a pass over
-    millions of crystals, what one thread has left would add to what the next one takes.
+    millions of crystals, it would add to the memory of the thread that trains.
     """
     if sys.platform == "linux":
         with contextlib.suppress(OSError, AttributeError):  # another C library has no such function

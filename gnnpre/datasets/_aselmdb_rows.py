@@ -115,9 +115,9 @@ def _extend(column: "array[float]", values: list[Any]) -> None:
 
 def _check_members(values: Iterable[Any], allowed: set[Any], name: str, expected: str) -> None:
     """Check that all values are among those allowed."""
-    others = [value for value in dict.fromkeys(values) if value not in allowed]
-    if others:
-        raise ValueError(f"{name} has {others[0]!r}; expected {expected}")
+    wrong = [value for value in dict.fromkeys(values) if value not in allowed]
+    if wrong:
+        raise ValueError(f"{name} has {wrong[0]!r}; expected {expected}")
 
 
 def _whole_numbers(values: list[Any]) -> np.ndarray:
