@@ -8,6 +8,7 @@ GPU. Batches, perturbation, derivatives, clipping, optimizer and averages all ru
 
 import json
 import sys
+from types import SimpleNamespace
 
 import numpy as np
 import torch
@@ -21,6 +22,8 @@ from gnnpre import ForceField, PropertyTargets, StructureToGraph
 from gnnpre.datasets import make_emt_frames
 from gnnpre.graphs import _crystal_graphs
 from gnnpre.training._average import LossTotals, WeightAverage
+from gnnpre.training._cuda_graphs import RECORDERS
+from gnnpre.training._graphed_steps import GraphedSteps
 from gnnpre.training._loader import BatchLoader, CrystalDataset
 from gnnpre.training._steps import backpropagate, clear_gradients, clip_gradients
 from gnnpre.training._team import Alone
@@ -53,6 +56,9 @@ class PretendedGPU(TorchDispatchMode):
         is_here = any(isinstance(x, FakeTensor) for x in tensors)
         if not is_here and torch.device(kwargs.get("device") or "cpu").type == "cpu":
             return function(*args, **kwargs)
+        if function is torch.ops.aten._fused_adamw_.tensor_lr:  # FakeTensorMode does not know it
+            assert {str(x.device) for x in tensors} == {"pretended:0"}
+            return None
         with FAKE_MODE:
             result = function(*tree_map(self._without_values, args), **kwargs)
         if self.strict and function.overloadpacket in COPIES:
@@ -88,7 +94,7 @@ def make_epoch(model, dataset, device):
     loader = BatchLoader(
         dataset,
         model,
-        batch_size=3,
+        batch_size=5,
         max_edges=None,
         dtype=torch.float32,
         generator=torch.Generator().manual_seed(0),
@@ -100,7 +106,26 @@ def make_epoch(model, dataset, device):
             clip_gradients(parameters, 10.0)
             optimizer.step()
             average.update()
+        # Steps that a GPU would record and repeat.
+        if model.left_out is not None:
+            state = SimpleNamespace(model=model, optimizer=optimizer, average=average)
+            graphs = GraphedSteps(state, gradient_clip=10.0)
+            for _ in range(2):
+                loss, _ = graphs._run(batch)
     assert str(loss.device) == device, loss.device
+
+
+class Rerun:
+    """Stands in for a CUDA graph: runs the function again."""
+
+    def __init__(self, device):
+        self.device = device
+
+    def warm_up(self, function):
+        return function()
+
+    def record(self, function):
+        self.replay = function
 
 
 def make_fault(name, device):
@@ -138,6 +163,7 @@ def run(name, graphs):
 
 if __name__ == "__main__":
     _setup_privateuseone_for_python_backend("pretended")
+    RECORDERS["pretended"] = Rerun
     _crystal_graphs.resolve_device = lambda device, auto: torch.device(device)
     graphs = StructureToGraph(CUTOFF).transform(make_emt_frames(5, random_state=0)[0])
     print(json.dumps({name: run(name, graphs) for name in sys.argv[1:] or [*CASES, *FAULTS]}))

@@ -99,14 +99,16 @@ device : str
     ``"auto"`` (a GPU if there is one), ``"cpu"``, ``"cuda"``, ``"cuda:1"``.
 dtype : {"float32", "float64"}
     Precision of the network.
-compile : bool or "auto"
+compile : bool, "auto" or "cuda_graphs"
     Whether sums over neighbours are computed by kernels, with the same results but for
     rounding. On a CPU they are in C, compiled at first use (about a second) and cached in the
     user's folder: two to four times faster. On a GPU they are in Triton, which compiles them at
     first use (minutes, in all) and caches them. ``"auto"``: on a CPU with a C compiler (cc,
     gcc or clang on the path, or the one that the environment variable CC names), on a GPU
     where Triton is installed. True: the same, with a warning where that is missing. False:
-    never.
+    never. ``"cuda_graphs"``: as ``"auto"``, and a GPU records whole training steps, whose
+    kernels then start together; batches are filled up to a few sizes. Meant for small batches,
+    and **not measured on a card yet**; where steps cannot be recorded, a warning names the reason.
 random_state : int, RandomState instance or None
     Seed of weights, batches and the validation split; equal seeds give equal weights on a
     CPU. Global random states are neither used nor changed.

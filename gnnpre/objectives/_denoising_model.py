@@ -12,7 +12,7 @@ from gnnpre.graphs import CrystalBatch, send
 
 from ._derivatives import energy_and_derivatives
 from ._losses import LossTerm, masked_term
-from ._model import ObjectiveModel
+from ._model import NAN, ObjectiveModel
 from ._readout import make_perceptron
 from ._strain import StrainHead, draw_strain
 from ._vector_head import VectorHead, vector_channels
@@ -28,6 +28,8 @@ N_REMEMBERED = 1e6
 
 class DenoisingModel(ObjectiveModel):
     """Noise and losses of both forms: ``displacements``, the way back in Å, and ``strain``."""
+
+    left_out = NAN
 
     scale: Tensor
     n_seen: Tensor

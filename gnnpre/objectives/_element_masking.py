@@ -1,6 +1,7 @@
 """Masked elements: learn which element belongs to a site from its surroundings."""
 
 from collections.abc import Hashable, Sequence
+from types import MappingProxyType
 from typing import Any, ClassVar
 
 import numpy as np
@@ -134,6 +135,8 @@ def _masked_crystal(row: int, mask_number: int) -> str:
 
 class ElementMaskingModel(ObjectiveModel):
     """A backbone with a perceptron that scores the elements at each atom."""
+
+    left_out = MappingProxyType({"elements": -1.0})
 
     def __init__(self, backbone: BackboneModule, config: ElementMasking) -> None:
         super().__init__(backbone)

@@ -12,7 +12,7 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._lazy_targets import target_chunks
 from ._losses import LossTerm, masked_term
-from ._model import ObjectiveModel
+from ._model import NAN, ObjectiveModel
 from ._scaling import RunningMeanSquare
 from ._targets import Targets
 
@@ -49,6 +49,8 @@ class FeatureModel(ObjectiveModel):
     per_crystal : bool
         Whether the features describe crystals: the atom features are then pooled.
     """
+
+    left_out = NAN
 
     mean: Tensor
     std: Tensor

@@ -14,7 +14,7 @@ from ._derivatives import energy_and_derivatives
 from ._label_checks import warn_of_cell_offset, warn_of_implausible_labels
 from ._label_summary import LabelSummary, summarize_labels
 from ._losses import LossTerm, masked_term
-from ._model import ObjectiveModel
+from ._model import NAN, ObjectiveModel
 from ._references import fit_reference_energies
 from ._scaling import mean_and_spread
 from ._targets import Targets
@@ -38,6 +38,8 @@ class ForceFieldModel(ObjectiveModel):
     The network predicts the energy less the reference energies of the atoms; only
     :meth:`standardize` and :meth:`predict`, both in float64, know totals.
     """
+
+    left_out = NAN
 
     reference_energies: Tensor
     source_offsets: Tensor

@@ -1,6 +1,6 @@
 """The model of a mixture: several heads that share one backbone."""
 
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, fields, replace
 
@@ -82,6 +82,16 @@ class MixtureModel(ObjectiveModel):
 
     def _models(self) -> dict[str, ObjectiveModel]:
         return dict(self.parts.items())  # type: ignore[arg-type]
+
+    @property
+    def left_out(self) -> Mapping[str, float] | None:  # type: ignore[override]
+        """Values of targets that leave crystals out; None if an objective sees other crystals."""
+        values: dict[str, float] = {}
+        for name, model in self._models().items():
+            if model.perturbs or model.left_out is None:
+                return None
+            values |= add_prefix(name, model.left_out)
+        return values
 
     @property
     def perturbs(self) -> bool:

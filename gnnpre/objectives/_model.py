@@ -1,6 +1,7 @@
 """The model of an objective: a backbone with a head, statistics and losses."""
 
-from collections.abc import Callable, Hashable
+from collections.abc import Callable, Hashable, Mapping
+from types import MappingProxyType
 
 import numpy as np
 import torch
@@ -12,7 +13,10 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from ._losses import LossTerm
 from ._targets import Targets
 
-__all__ = ["ObjectiveModel"]
+__all__ = ["NAN", "ObjectiveModel"]
+
+#: For models whose losses leave out what is NaN: :attr:`ObjectiveModel.left_out`.
+NAN: Mapping[str, float] = MappingProxyType({})
 
 
 class ObjectiveModel(nn.Module):
@@ -39,6 +43,10 @@ class ObjectiveModel(nn.Module):
     >>> sorted({name.split(".")[0] for name, _ in model.named_parameters()})
     ['backbone', 'head']
     """
+
+    #: Values of targets that leave a crystal, or an atom, out of all losses, by name; NaN for names
+    #: that are not here. None if there are none, as where losses compare crystals with one another.
+    left_out: Mapping[str, float] | None = None
 
     def __init__(self, backbone: BackboneModule) -> None:
         super().__init__()

@@ -11,7 +11,7 @@ from gnnpre.graphs import CrystalBatch
 
 from ._bounds import Bounds
 from ._losses import LossTerm, masked_term
-from ._model import ObjectiveModel
+from ._model import NAN, ObjectiveModel
 
 __all__ = ["StandardizedModel"]
 
@@ -32,6 +32,8 @@ class StandardizedModel(ObjectiveModel):
 
     #: Name of the labels among the targets, the predictions and the losses.
     label: ClassVar[str]
+
+    left_out = NAN
 
     mean: Tensor
     std: Tensor

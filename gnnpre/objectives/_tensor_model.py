@@ -12,7 +12,7 @@ from gnnpre.backbones import BackboneModule, Readout
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._losses import LossTerm, masked_term
-from ._model import ObjectiveModel
+from ._model import NAN, ObjectiveModel
 from ._scaling import mean_and_spread, root_mean_square
 from ._targets import Targets
 from ._tensor_forms import TensorForm
@@ -33,6 +33,8 @@ class TensorModel(ObjectiveModel):
     It predicts coordinates in an orthonormal basis, in units of their spread; :meth:`predict`
     returns the form of the labels.
     """
+
+    left_out = NAN
 
     offset: Tensor
     unit: Tensor

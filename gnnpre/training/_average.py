@@ -62,12 +62,23 @@ class WeightAverage:
         self.names, self.parameters = list(named), list(named.values())
         self.values = [value.detach().clone() for value in self.parameters]
 
+    @property
+    def next_share(self) -> float:
+        """Share of the current weights in the average after the next update."""
+        n_updates = self.n_updates + 1
+        return 1.0 - min(self.decay, n_updates / (n_updates + 10))
+
     def update(self) -> None:
         """Average in the weights of the model after a step."""
-        self.n_updates += 1
-        decay = min(self.decay, self.n_updates / (self.n_updates + 10))
         current = [value.detach() for value in self.parameters]
-        torch._foreach_lerp_(self.values, current, 1.0 - decay)
+        torch._foreach_lerp_(self.values, current, self.next_share)
+        self.n_updates += 1
+
+    def blend(self, share: Tensor) -> None:
+        """Average in the weights with a share that a recorded step reads anew each time."""
+        differences = torch._foreach_sub([value.detach() for value in self.parameters], self.values)
+        torch._foreach_mul_(differences, share)
+        torch._foreach_add_(self.values, differences)
 
     def swap(self) -> None:
         """Exchange the average and the weights of the model."""

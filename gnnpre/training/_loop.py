@@ -13,9 +13,10 @@ from torch import Tensor
 from gnnpre.graphs import CrystalBatch
 
 from ._average import LossTotals
-from ._batch_reports import begin_batch, end_batch, read_losses
+from ._batch_reports import begin_batch, end_batch, read_losses, sees_batches
 from ._callbacks import check_monitors
 from ._epochs import EpochCheckpoints
+from ._graphed_steps import GraphedSteps
 from ._interrupt import CtrlC
 from ._loader import BatchLoader, TrainingData
 from ._memory import with_half_batches
@@ -66,6 +67,8 @@ class TrainingLoop:
         The processes that share the batches.
     is_halved : bool
         Whether the batches have been halved for want of memory.
+    graphs : GraphedSteps or None
+        Steps that the GPU has recorded, under ``compile="cuda_graphs"``.
     """
 
     net: CrystalNet
@@ -77,6 +80,7 @@ class TrainingLoop:
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
     team: Alone = field(default_factory=Alone)
     is_halved: bool = False
+    graphs: GraphedSteps | None = None
 
     def run(self, state: TrainingState) -> None:
         """Train until the last epoch, until it no longer helps, or until a callback stops it."""
@@ -131,6 +135,7 @@ class TrainingLoop:
                 may_halve = not self.is_halved and type(self.team) is Alone
                 self.settings = with_half_batches(self.settings, self.data, error, may_halve)
                 self.is_halved = True
+                self.graphs = None
             # Not in the block above: the error holds on to the tensors of the step.
             torch.cuda.empty_cache()
             state.history.pop()  # the epoch begins anew, with the weights of its steps so far
@@ -178,6 +183,7 @@ class TrainingLoop:
         net, parameters = self.net, list(state.model.parameters())
         self.team.begin(self._phase("train", state, parameters, freeze), state.model)
         loader, totals = self._loader(state, training=True), LossTotals()
+        self._prepare_graphs(state)
         state.model.train()
         for number, batch in enumerate(drawn_batches(loader, state), start=1):
             progress = (state.epoch - 1 + number / loader.n_batches) / self.settings.max_epochs
@@ -190,8 +196,6 @@ class TrainingLoop:
                 state.model.backbone.eval()
             with self.team.batch(loader.sizes[number - 1]):
                 loss, predictions = self._step(state, batch, parameters, totals)
-            if state.average is not None:
-                state.average.update()
             end_batch(net, batch, loss, predictions, training=True)
             if self.limit.is_over():  # an epoch may take hours: it ends where it is
                 state.stopped = True
@@ -209,12 +213,18 @@ class TrainingLoop:
         totals: LossTotals,
     ) -> tuple[Tensor, dict[str, Tensor]]:
         """Make one step of the optimizer on a batch."""
+        # The first step has shown whether the model draws random numbers of its own.
+        if self.graphs is not None and state.model_draws is not None:
+            outcome = self.graphs.run(batch)
+            if outcome is not None:
+                loss, terms = outcome
+                totals.add(terms)
+                return loss, {}  # predictions are for callbacks, of which none looks at batches
         # 1. loss and gradient
         self.team.share_weights(state.model, parameters)
         clear_gradients(parameters)
         with drawing(state.model_draws, state.randomness):
             loss, predictions = backpropagate(state.model, batch, parameters, totals, self.team)
-        # The first step has shown whether the model draws random numbers of its own.
         if state.model_draws is None:
             state.model_draws = state.randomness.was_used
         reported = self.team.reported_loss(loss) if self.net.callbacks_ else loss
@@ -227,7 +237,20 @@ class TrainingLoop:
             self.net.notify("on_grad_computed", named_parameters=named, batch=batch, training=True)
         # 3. step
         state.optimizer.step()
+        if state.average is not None:
+            state.average.update()
         return reported, predictions
+
+    def _prepare_graphs(self, state: TrainingState) -> None:
+        """Have steps recorded where the user asks for it."""
+        if self.settings.compile != "cuda_graphs" or self.graphs is not None:
+            return
+        reason = None
+        if type(self.team) is not Alone:
+            reason = "several processes share the batches"
+        elif sees_batches(self.net):
+            reason = "a callback looks at single batches"
+        self.graphs = GraphedSteps(state, self.settings.gradient_clip, reason)
 
     def _validate(self, state: TrainingState) -> None:
         start = time.perf_counter()

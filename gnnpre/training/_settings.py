@@ -105,10 +105,12 @@ class TrainingSettings:
             check_number("n_processes", self.n_processes, integer=True)
         for name in ("restore_best", "resume"):
             check_bool(name, getattr(self, name))
-        # A comparison with "auto" alone has no truth value for pandas.NA or an array.
-        is_auto = isinstance(self.compile, str) and self.compile == "auto"
-        if not is_auto and not isinstance(self.compile, (bool, np.bool_)):
-            raise ValueError(f"compile={self.compile!r}; expected True, False or 'auto'.")
+        # A comparison with a name alone has no truth value for pandas.NA or an array.
+        is_named = isinstance(self.compile, str) and self.compile in ("auto", "cuda_graphs")
+        if not is_named and not isinstance(self.compile, (bool, np.bool_)):
+            raise ValueError(
+                f"compile={self.compile!r}; expected True, False, 'auto' or 'cuda_graphs'."
+            )
         self._validate_checkpoints()
 
     def _validate_checkpoints(self) -> None:
@@ -146,7 +148,7 @@ def _check_epochs(epochs: Any, max_epochs: int) -> None:
 
 def resolve_compile(compile: bool | str, device: torch.device) -> bool:
     """Return whether ``compile`` asks for compiled functions on a device."""
-    if compile == "auto":
+    if isinstance(compile, str):  # "auto", or "cuda_graphs" on top of it
         return has_triton() if device.type == "cuda" else has_compiler()
     return bool(compile)
 
