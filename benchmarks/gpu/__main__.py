@@ -14,7 +14,14 @@ from .job import Job
 from .report import write_report
 
 #: Seconds that each part may take; all together about eight minutes.
-PARTS = {"tests": 100, "steps": 130, "neighbors": 40, "pipeline": 90, "pretraining": 120}
+PARTS = {
+    "tests": 140,
+    "steps": 120,
+    "small_batches": 60,
+    "neighbors": 30,
+    "pipeline": 80,
+    "pretraining": 70,
+}
 #: A rehearsal may run on a slow, shared processor.
 REHEARSAL_FACTOR = 4
 

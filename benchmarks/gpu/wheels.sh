@@ -13,7 +13,7 @@ names=(
     spglib ase periodictable pooch platformdirs
     optuna alembic Mako colorlog SQLAlchemy
     click cloudpickle orjson threadpoolctl
-    pytest iniconfig pluggy packaging Pygments
+    pytest pytest-xdist execnet iniconfig pluggy packaging Pygments
 )
 mkdir -p "$folder"
 for name in "${names[@]}"; do
