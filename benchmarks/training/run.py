@@ -13,7 +13,8 @@ import numpy as np
 import torch
 from common import NOW, ROOT, Peer, origin_lines, revision, where_and_when
 
-from .steps import LONG, N_CRYSTALS, make_fits
+from .cores import table_of_cores
+from .steps import LONG, N_CRYSTALS, make_fits, read_phonons
 from .threads import table_of_threads, two_threads
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -32,6 +33,8 @@ def run(arguments: argparse.Namespace) -> None:
         add(result, "small", small_batches(before, arguments.rounds, arguments.only))
     if not arguments.no_processes:
         add(result, "processes", two_processes(arguments.rounds, arguments.only))
+        graphs, _ = read_phonons()
+        result["costs"] = (graphs.edge_counts + graphs.atom_counts).tolist()
     if not arguments.no_threads:
         add(result, "threads", two_threads(make_fits(), arguments.rounds, arguments.only))
     lines = report(result)
@@ -102,7 +105,7 @@ def two_processes(rounds: int, only: str) -> dict[str, dict[str, list[list[float
     fits = make_fits()
     seconds: dict[str, dict[str, list[list[float]]]] = {}
     for name, fit in fits.items():
-        for size in (32, 128):
+        for size in (8, 16, 32, 128):
             label = f"{name}, batch {size}"
             if only not in label:
                 continue
@@ -126,6 +129,16 @@ def report(result: dict) -> list[str]:
         lines += ["Milliseconds of a step, medians: on the clock, and of the processor for the"]
         lines += ["process that leads, whose ratio leaves out the time that processes wait.", ""]
         lines += table_of_processes(result["processes"]["seconds"])
+        lines += ["", "### More cores: computed, not measured", ""]
+        lines += ["Times faster than one process, by a step of `c t s(p) + a log2(p)`: t of one"]
+        lines += [
+            "process, s the largest share of a batch of phonon crystals in a process, a what two"
+        ]
+        lines += [
+            "processes exchange (weights and gradients) at each level of a tree, the least over"
+        ]
+        lines += ["the sizes of batches, and c by which two processes slow each other down.", ""]
+        lines += table_of_cores(result["processes"]["seconds"], np.array(result["costs"]))
         lines += ["", *origin_lines(result["processes"])]
     if "threads" in result:
         lines += ["", "## Two threads", ""]

@@ -7,6 +7,7 @@ import torch
 
 from gnnpre._devices import resolve_device
 
+from ._randomness import PrivateRandomness, default_float32
 from ._work import TrainingWork
 
 __all__ = ["suitable_n_processes", "suitable_threads"]
@@ -17,8 +18,13 @@ SECONDS_PER_EDGE = 1.5e-6
 FACTOR_OF_DERIVATIVES = 3.0
 #: A process takes several seconds to start; a shorter training is over before that pays off.
 SHORTEST_TRAINING = 120.0
-#: Work of each process in a step beside which the exchange of gradients is small.
-SHORTEST_STEP = 0.01
+#: Work of each process in a step. Two processes exchanged weights and gradients in a = 8 ms or
+#: more, and p of them take a log2(p): work w is done first by w ln(2) / a processes. Steps of 8 to
+#: 20 ms became slower with two, those of 61 ms 1.4 and 1.5 times as fast
+#: (benchmarks/results/training.md).
+SHORTEST_STEP = 0.012
+#: Assumed, not measured: a GPU is as fast as so many cores.
+CORES_OF_GPU = 50
 #: Work of a step below which threads save nothing: two of them made steps of 5 and 15 ms 0.96 to
 #: 1.07 times as fast, those of 20 ms 1.15 and 1.41 times (benchmarks/results/training.md).
 SHORTEST_THREADED_STEP = 0.018
@@ -32,14 +38,22 @@ def suitable_n_processes(work: TrainingWork) -> int:
     workers of joblib, or under ``OMP_NUM_THREADS=1``.
     """
     device = resolve_device(work.settings.device)
+    factor = FACTOR_OF_DERIVATIVES if _differentiates(work) else 1.0
     if device.type == "cuda":
         available = torch.cuda.device_count() if str(device) == "cuda" else 1
+        factor /= CORES_OF_GPU
     else:
         available = torch.get_num_threads()
-    epoch, step = _seconds(work)
+    epoch, step = (factor * seconds for seconds in _seconds(work))
     if epoch * work.settings.max_epochs < SHORTEST_TRAINING:
         return 1
     return max(1, min(available, int(step / SHORTEST_STEP)))
+
+
+def _differentiates(work: TrainingWork) -> bool:
+    """Return whether a step differentiates energies first; the model is built to ask it."""
+    with PrivateRandomness(0, torch.device("cpu")), default_float32():
+        return work.spec().differentiates
 
 
 @contextmanager

@@ -117,10 +117,10 @@ def test_layers_that_are_frozen_for_a_while(graphs, labels, rerun):
     y = labels.energy / labels.n_atoms
     source = FrozenEstimator(Pretrainer(CGCNN(8, 1), max_epochs=1).fit(graphs, labels))
 
-    def predictions(compile):
+    def predictions(compile, strategy="frozen_then_full"):
         model = PropertyRegressor(
             pretrained=source,
-            strategy="frozen_then_full",
+            strategy=strategy,
             frozen_epochs=0.5,
             max_epochs=6,
             batch_size=6,
@@ -131,7 +131,10 @@ def test_layers_that_are_frozen_for_a_while(graphs, labels, rerun):
         return model.fit(graphs, y).predict(graphs)
 
     np.testing.assert_allclose(predictions("cuda_graphs"), predictions("auto"), rtol=1e-4)
-    assert rerun.records >= 2
+    n_records = rerun.records
+    predictions("cuda_graphs", "head")
+    # Steps of the frozen backbone are not repeated once it is trained.
+    assert n_records > rerun.records - n_records
 
 
 def test_a_step_that_cannot_be_recorded_is_an_ordinary_one(fit, rerun, monkeypatch):

@@ -20,7 +20,7 @@ from gnnpre.backbones import Readout
 from gnnpre.datasets import write_crystals
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
-from gnnpre.training import _launch, _load, load_checkpoint
+from gnnpre.training import ModelSpec, _launch, _load, load_checkpoint
 from gnnpre.training._ranks import ProcessFailedError, process_timeout
 from gnnpre.training._shares import Share, split_by_edges
 
@@ -320,9 +320,21 @@ def test_a_batch_smaller_than_the_number_of_processes_is_the_first_ones():
 )
 def test_auto_shares_threads_among_processes(monkeypatch, n_threads, epoch, step, expected):
     monkeypatch.setattr(_load, "_seconds", lambda work: (epoch, step))
+    monkeypatch.setattr(_load, "_differentiates", lambda work: False)
     monkeypatch.setattr(torch, "get_num_threads", lambda: n_threads)
     work = SimpleNamespace(settings=SimpleNamespace(device="cpu", max_epochs=100))
     assert _load.suitable_n_processes(work) == expected
+
+
+def test_auto_counts_derivatives(monkeypatch, graphs):
+    monkeypatch.setattr(_load, "_seconds", lambda work: (1e4, 0.02))
+    monkeypatch.setattr(torch, "get_num_threads", lambda: 8)
+    settings = SimpleNamespace(device="cpu", max_epochs=100)
+    counts = []
+    for objective in (ForceField(), ForceField(forces=0, stress=0)):
+        spec = ModelSpec(CGCNN(8, 1), objective, 4.0, 12.0, {}, "float32")
+        counts.append(_load.suitable_n_processes(SimpleNamespace(settings=settings, spec=spec)))
+    assert counts == [5, 1]
 
 
 @pytest.mark.parametrize("text", ["0", "-1", "soon", "nan"])
