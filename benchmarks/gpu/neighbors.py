@@ -9,7 +9,7 @@ from .job import Job, frame_data
 
 def main(job: Job) -> None:
     """Time both searches on the same crystals, and compare their edges."""
-    structures, _, source = frame_data(job.size(5000, 20))
+    structures, _, source = frame_data(job.size(3000, 20))
     job.record("crystals", f"{len(structures)}, {source}")
     graphs = {}
     for device in ("cpu", job.device):
