@@ -1,6 +1,7 @@
 """Sums over neighbours that can be differentiated twice."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -124,6 +125,8 @@ class Neighbors(NamedTuple):
         if is_exporting():
             return self._formula_sum(message, inputs)
         self._check_inputs(message, inputs)
+        if _has_autocast(self.pairs.target.device.type):
+            inputs = tuple(map(_single, inputs))
         engine, tensors = self._engine(message, inputs)
         sums: tuple[Tensor, ...] = _Sum.apply(engine, *tensors)
         return sums if self.scale is None else tuple(x * self.scale for x in sums)
@@ -218,7 +221,8 @@ class _Sum(torch.autograd.Function):
     def forward(ctx: Any, engine: _Engine, *inputs: Tensor) -> tuple[Tensor, ...]:
         ctx.engine = engine
         ctx.save_for_backward(*inputs)
-        sums, ctx.states = engine.value(_detached(inputs), any(ctx.needs_input_grad))
+        with _full_precision(inputs[0]):
+            sums, ctx.states = engine.value(_detached(inputs), any(ctx.needs_input_grad))
         return sums
 
     @staticmethod
@@ -244,7 +248,8 @@ class _Gradient(torch.autograd.Function):
         ctx.save_for_backward(*tensors)
         ctx.set_materialize_grads(False)
         tensors = _detached(tensors)
-        return engine.gradient(tensors[:n_inputs], states, tensors[n_inputs:], needs)
+        with _full_precision(tensors[0]):
+            return engine.gradient(tensors[:n_inputs], states, tensors[n_inputs:], needs)
 
     @staticmethod
     def backward(ctx: Any, *tangents: Tensor | None) -> tuple[Tensor | None, ...]:
@@ -254,7 +259,8 @@ class _Gradient(torch.autograd.Function):
             return (None,) * (4 + len(tensors))
         inputs, cotangents = tensors[:n_inputs], tensors[n_inputs:]
         needs = _needed(ctx, len(tensors))[:n_inputs]
-        sums, gradients = engine.second(inputs, states, cotangents, tangents, needs)
+        with _full_precision(inputs[0]):
+            sums, gradients = engine.second(inputs, states, cotangents, tangents, needs)
         return (None,) * 4 + (*gradients, *sums)
 
 
@@ -276,6 +282,24 @@ def _is_executed(node: Any) -> bool:
         return bool(torch._C._will_engine_execute_node(node))
     except RuntimeError:  # raised for a leaf whose own gradient is asked for
         return True
+
+
+def _full_precision(like: Tensor) -> AbstractContextManager[Any]:
+    """Return the context of sums and their derivatives: autocast would mix precisions in them."""
+    device = like.device.type
+    return torch.autocast(device, enabled=False) if _has_autocast(device) else nullcontext()
+
+
+def _has_autocast(device: str) -> bool:
+    return torch.amp.is_autocast_available(device) and torch.is_autocast_enabled(device)
+
+
+def _single(x: Tensor | LinearMap) -> Any:
+    """Return an input in single precision, where autocast has computed it in less."""
+    if isinstance(x, LinearMap):
+        bias = None if x.bias is None else _single(x.bias)
+        return LinearMap(_single(x.features), _single(x.weight), bias)
+    return x.float() if x.dtype.itemsize < 4 else x
 
 
 def _detached(tensors: Sequence[Tensor]) -> tuple[Tensor, ...]:
