@@ -17,7 +17,7 @@ N_PROCESSES = 8
 
 
 def main(job: Job) -> None:
-    """Run both files with pytest; what has passed by the time limit counts."""
+    """Run both files with pytest; tests that passed by the time limit count."""
     options = ["-q", "-p", "no:cacheprovider"]
     if job.rehearse:
         options += ["-n", "0", "-k", "permutation and schnet or batches_are"]

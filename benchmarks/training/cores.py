@@ -1,4 +1,4 @@
-"""What 4 to 64 processes would come to, computed from the measured times of one and of two."""
+"""Speed with 4 to 64 processes, computed from the measured times of one and of two."""
 
 import math
 import statistics
@@ -22,7 +22,7 @@ def table_of_cores(
 
     A step of p processes takes ``c t s(p) + a log2(p)``: t of one process, the largest share s of a
     batch in a process, and the exchange a of two processes, at each of the log2(p) levels of a
-    tree. What remains of two processes is c, by which they slow each other down (memory).
+    tree. The remainder of two processes is c, by which they slow each other down (memory).
 
     Parameters
     ----------
@@ -55,7 +55,7 @@ def table_of_cores(
 def exchanges_of_two(
     seconds: dict[str, dict[str, list[list[float]]]], costs: np.ndarray
 ) -> dict[str, float]:
-    """Return what two processes exchange, by training: the least over its batch sizes."""
+    """Return the exchange of two processes, by training: the least over its batch sizes."""
     exchanges: dict[str, float] = {}
     for label, row in seconds.items():
         name, _, size = label.rpartition(", batch ")

@@ -1,4 +1,4 @@
-"""What the user's callbacks learn of single batches."""
+"""Announcements of single batches to the user's callbacks, and records of their losses."""
 
 import torch
 from skorch.callbacks import Callback

@@ -31,7 +31,7 @@ class Recorder(Protocol):
         """Record the function without running it."""
 
     def replay(self) -> Outcome:
-        """Run what was recorded; the result is overwritten by the next run."""
+        """Repeat the record; the result is overwritten by the next run."""
 
 
 class CudaGraph:
@@ -81,7 +81,7 @@ class CudaGraph:
                 raise
 
     def replay(self) -> Outcome:
-        """Run what was recorded; the result is overwritten by the next run."""
+        """Repeat the record; the result is overwritten by the next run."""
         self.graph.replay()
         assert self.result is not None  # it has been recorded
         return self.result
@@ -92,7 +92,7 @@ RECORDERS: dict[str, Callable[[torch.device], Recorder]] = {"cuda": CudaGraph}
 
 
 class RecordedStep:
-    """The step for batches of one size: its inputs, and what was recorded."""
+    """The step for batches of one size: its inputs and the record."""
 
     def __init__(self, batch: CrystalBatch, targets: dict[str, Tensor], recorder: Recorder) -> None:
         self.batch = {field.name: getattr(batch, field.name) for field in fields(CrystalBatch)}
