@@ -227,6 +227,8 @@ def paint_parity(axes: "Axes", points: np.ndarray, limits: tuple[float, float]) 
         cells = axes.hexbin(*points, gridsize=35, bins="log", mincnt=1, extent=extent, linewidths=0)
         cells.set_cmap("viridis")
     else:
-        axes.plot(*points, "o", color=BLUE, alpha=0.45, markersize=3, markeredgewidth=0)
+        # A few small points would be hard to see, many large ones would hide each other.
+        size, alpha = (6, 0.7) if points.shape[1] <= 50 else (3, 0.45)
+        axes.plot(*points, "o", color=BLUE, alpha=alpha, markersize=size, markeredgewidth=0)
     axes.set(xlim=limits, ylim=limits, aspect="equal")
     axes.locator_params(nbins=5)
