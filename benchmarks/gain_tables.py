@@ -4,10 +4,12 @@ from collections import defaultdict
 
 import numpy as np
 
-__all__ = ["METHODS", "gain_table", "rival_table"]
+__all__ = ["METHODS", "ensemble_table", "gain_table", "machine_table"]
 
 #: Models that are fitted; the network of the default is scored, too.
 METHODS = ["scratch", "default", "kernel", "ensemble", "fingerprint kernel", "forest", "svr"]
+#: Those that train no network, beside the one that they are compared with.
+MACHINES = ["scratch", "kernel", "fingerprint kernel", "forest", "svr"]
 #: Their rows are compared seed by seed, so that each seed needs all of them.
 GAINS = ("scratch", "network", "default")
 #: The ensemble should never be worse than the best of them.
@@ -90,29 +92,39 @@ def gain_table(rows: list[dict]) -> list[str]:
     return lines
 
 
-def rival_table(rows: list[dict]) -> list[str]:
-    """Return mean errors and seconds of all methods, on the seeds that each set has of all."""
-    errors = errors_of(rows)
-    seeds_of: dict[str, set[int]] = defaultdict(set)
-    for row in rows:
-        if all((row["set"], row["seed"], method) in errors for method in METHODS):
-            seeds_of[row["set"]].add(row["seed"])
-    lines = [
-        f"| set | seeds | {' | '.join(METHODS)} | best member of the ensemble "
-        "| ensemble against the best of scratch, forest and svr |",
-        "|---" * (len(METHODS) + 4) + "|",
+def machine_table(rows: list[dict]) -> list[str]:
+    """Return errors and seconds of methods that train no network, beside training from scratch."""
+    lines, seeds_of = method_table(rows, MACHINES)
+    if not seeds_of:
+        return ["Not run yet."]
+    gain, share = [], []
+    for name, seeds in seeds_of.items():
+        kernel, scratch = (
+            [mean_of(rows, name, model, column, seeds) for column in ("mae", "seconds")]
+            for model in ("kernel", "scratch")
+        )
+        gain.append(1 - kernel[0] / scratch[0])
+        share.append(scratch[1] / kernel[1])
+    return [
+        *lines,
+        "",
+        f"The kernel machine on the model against training from scratch: {np.mean(gain):+.1%} on "
+        f"average, {min(gain):+.1%} at worst, in a {np.median(share):.0f}th of the time (median; "
+        f"{min(share):.0f} to {max(share):.0f}).",
     ]
+
+
+def ensemble_table(rows: list[dict]) -> list[str]:
+    """Return errors and seconds of all methods, and how the ensemble compares."""
+    lines, seeds_of = method_table(rows, METHODS)
+    if not seeds_of:
+        return ["Not run yet."]
     ratios, members = [], []
     for name, seeds in seeds_of.items():
-        means = {method: mean_of(rows, name, method, "mae", seeds) for method in METHODS}
-        seconds = {method: mean_of(rows, name, method, "seconds", seeds) for method in METHODS}
-        cells = " | ".join(f"{means[m]:.4g} ({seconds[m]:.0f} s)" for m in METHODS)
-        best = best_member(rows, name, seeds)
-        ratios.append(1 - means["ensemble"] / min(means[rival] for rival in RIVALS))
-        members.append(means["ensemble"] / best - 1)
-        lines.append(f"| {name} | {len(seeds)} | {cells} | {best:.4g} | {ratios[-1]:+.1%} |")
-    if not ratios:
-        return ["Not run yet."]
+        ensemble = mean_of(rows, name, "ensemble", "mae", seeds)
+        best = min(mean_of(rows, name, rival, "mae", seeds) for rival in RIVALS)
+        ratios.append(1 - ensemble / best)
+        members.append(ensemble / best_member(rows, name, seeds) - 1)
     return [
         *lines,
         "",
@@ -120,6 +132,24 @@ def rival_table(rows: list[dict]) -> list[str]:
         f"average, {min(ratios):+.1%} at worst. Against its best member (known only after the "
         f"test): error {np.mean(members):+.1%} on average, {max(members):+.1%} at worst.",
     ]
+
+
+def method_table(rows: list[dict], methods: list[str]) -> tuple[list[str], dict[str, set[int]]]:
+    """Return a row for each set, and the seeds that it has of all methods."""
+    errors = errors_of(rows)
+    seeds_of: dict[str, set[int]] = defaultdict(set)
+    for row in rows:
+        if all((row["set"], row["seed"], method) in errors for method in methods):
+            seeds_of[row["set"]].add(row["seed"])
+    lines = [f"| set | seeds | {' | '.join(methods)} |", "|---" * (len(methods) + 2) + "|"]
+    for name, seeds in seeds_of.items():
+        cells = [
+            f"{mean_of(rows, name, method, 'mae', seeds):.4g} "
+            f"({mean_of(rows, name, method, 'seconds', seeds):.0f} s)"
+            for method in methods
+        ]
+        lines.append(f"| {name} | {len(seeds)} | {' | '.join(cells)} |")
+    return lines, seeds_of
 
 
 def best_member(rows: list[dict], name: str, seeds: set[int]) -> float:
