@@ -1,7 +1,7 @@
-"""Draw the parity plot of the README from the predictions that lie under results/matbench.
+"""Draw the parity plot of the README from stored predictions on MatBench.
 
 ``python benchmarks/parity_plot.py``: predicted against true phonon frequencies, all five folds of
-MatBench, from scratch and from a network pre-trained on fingerprints, formation energies and gaps.
+MatBench, of a network from scratch and of the default from the model of the package.
 """
 
 import gzip
@@ -18,20 +18,20 @@ HERE = Path(__file__).resolve().parent
 IMAGE = HERE.parent / "docs" / "_static" / "parity.png"
 LIMITS = (50, 5000)  # 1/cm
 ROWS = {
-    "TorchMDNet from scratch": "phonons_torchmdnet_scratch_150",
-    "pre-trained, mean of four": "phonons_torchmdnet_mix_150_x4",
+    "TorchMDNet(64, 2) from scratch": "matbench/phonons_torchmdnet_scratch_150",
+    "from gnnpre-1": "matbench_gnnpre_1/phonons_base_default",
 }
 
 
 def read_predictions(name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return true and predicted values of all test crystals."""
-    with gzip.open(HERE / "results" / "matbench" / f"{name}_predictions.json.gz", "rt") as file:
+    with gzip.open(HERE / "results" / f"{name}_predictions.json.gz", "rt") as file:
         content = json.load(file)
     return np.concatenate(content["targets"]), np.concatenate(content["folds"])
 
 
 def draw() -> None:
-    """Draw both networks side by side."""
+    """Draw both models side by side."""
     figure, axes = plt.subplots(1, 2, figsize=(7.2, 3.6), sharex=True, sharey=True)
     for axis, (title, name) in zip(axes, ROWS.items(), strict=True):
         true, predicted = read_predictions(name)
