@@ -32,7 +32,7 @@ def test_study_on_the_page_can_be_read(tmp_path):
     assert load_study(tmp_path / "study.toml").strategy_names == ["scratch", "ead", "ead_head"]
     (tmp_path / "study.toml").write_text('name = "a"\ndata = ["jdft2d"]\n' + model)
     study = load_study(tmp_path / "study.toml")
-    assert study.strategy_names == ["scratch", "finetuned", "frozen", "ensemble"]
+    assert study.strategy_names == ["scratch", "finetuned", "default", "frozen", "ensemble"]
 
 
 def test_page_of_studies_has_the_tables_of_each_report(monkeypatch):

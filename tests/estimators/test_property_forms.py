@@ -129,14 +129,14 @@ class TestContract:
     def test_there_are_no_uncertainties(self, data, target):
         model = make(target).fit(data.graphs, labels_of(target, data.structures))
         for call in (model.predict_interval, model.distance, lambda X: model.predict(X, True)):
-            with pytest.raises(ValueError, match="target='crystal' alone"):
+            with pytest.raises(ValueError, match="only for models with target='crystal'"):
                 call(data.graphs)
 
     @pytest.mark.parametrize(
         ("parameters", "match"),
         [
             ({"readout": "early"}, "Set readout='late'"),
-            ({"calibration_fraction": 0.2}, "target='crystal' alone. Set calibration_fraction=0"),
+            ({"calibration_fraction": 0.2}, "target='crystal'. Set calibration_fraction=0"),
             ({"pooling": "max"}, "pooling"),
         ],
     )

@@ -232,7 +232,7 @@ def test_objectives_whose_labels_frames_do_not_hold(frames, data):
 def test_not_for_classes(frames, data):
     source = FrozenEstimator(pretrained_on(FORCES, frames))
     classifier = PropertyClassifier(pretrained=source, strategy="replay", **SMALL)
-    with pytest.raises(ValueError, match="for PropertyRegressor only"):
+    with pytest.raises(ValueError, match="available only for PropertyRegressor"):
         classifier.fit(data.graphs, data.y > np.median(data.y))
 
 
