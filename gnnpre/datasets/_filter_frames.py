@@ -85,6 +85,8 @@ def filter_frames(
     crystals: Any = structures
     if isinstance(structures, Crystals):
         return crystals[rows], labels[rows]
+    # By position: a Series would look its rows up by their index.
+    crystals = list(structures)
     remaining: Any = [crystals[row] for row in rows.tolist()]
     return remaining, labels[rows]
 

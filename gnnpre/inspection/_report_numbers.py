@@ -5,6 +5,7 @@ from functools import partial
 from typing import Any
 
 import numpy as np
+from sklearn.utils import _safe_indexing
 
 from gnnpre.datasets import reduced_formula
 from gnnpre.graphs import Crystals
@@ -231,7 +232,8 @@ def embedding_plot(evaluation: Evaluation, values: Any) -> list[Section]:
     if len(rows) > MAX_MAP:
         rows = np.sort(np.random.default_rng(0).choice(rows, MAX_MAP, replace=False))
     crystals = evaluation.crystals[rows]
-    inputs = crystals if X is evaluation.X else X[rows]
+    # By position, whatever container the steps before the network return.
+    inputs = crystals if X is evaluation.X else _safe_indexing(X, rows)
     draw_on = partial(
         EmbeddingMapDisplay.from_estimator,
         network,

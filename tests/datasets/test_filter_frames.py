@@ -3,6 +3,7 @@
 import warnings
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gnnpre.datasets import filter_frames, make_emt_frames
@@ -80,3 +81,13 @@ def test_limits_that_are_no_positive_number(value):
         filter_frames(["a", "b"], labels, max_force=value)
     with pytest.raises(ValueError, match=r"max_stress must be a positive number of eV/Å\^3"):
         filter_frames(["a", "b"], labels, max_stress=value)
+
+
+def test_rows_of_a_series_are_taken_by_position(labels):
+    """Its index may name other rows: crystals would stand beside the labels of others."""
+    crystals = [f"crystal {row}" for row in range(len(labels))]
+    series = pd.Series(crystals, index=np.arange(len(labels))[::-1])
+    remaining, kept = filter_frames(series, labels, max_force=None, max_stress=0.5)
+    expected, same = filter_frames(crystals, labels, max_force=None, max_stress=0.5)
+    assert 0 < len(kept) == len(same) < len(labels)
+    assert remaining == expected

@@ -1,11 +1,14 @@
 """The report of an estimator: a page that loads nothing and shows the numbers."""
 
+from types import SimpleNamespace
+
 import numpy as np
 import pandas as pd
 import pytest
 from sklearn.metrics import mean_absolute_error
 from sklearn.model_selection import cross_val_predict
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 
 from gnnpre import (
     CGCNN,
@@ -19,7 +22,8 @@ from gnnpre import (
 from gnnpre.datasets import make_emt_frames, make_emt_property
 from gnnpre.estimators import KernelRegressor
 from gnnpre.fingerprints import Composition
-from gnnpre.inspection import report
+from gnnpre.graphs import Crystals
+from gnnpre.inspection import _report_numbers, report
 from inspection.test_page import check_self_contained
 
 SETTINGS = {"max_epochs": 2, "random_state": 0}
@@ -160,3 +164,26 @@ def test_arguments_of_other_types_are_named(model, data, tmp_path, name, value):
     with pytest.raises((TypeError, ValueError), match=rf"^{name}\b|but {name} has 1 rows"):
         report(X=X, path=tmp_path / "r.html", **arguments)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_map_of_a_sample_has_the_rows_by_position(monkeypatch):
+    """The steps before a network may return a Series, whose index names other rows."""
+    structures, y = make_emt_property(12, random_state=0)
+    series = pd.Series(structures, index=np.arange(len(y))[::-1])
+    pipeline = make_pipeline(
+        FunctionTransformer(pd.Series.copy), PropertyRegressor(CGCNN(4, 1), max_epochs=1)
+    ).fit(series, y)
+    drawn = []
+    monkeypatch.setattr(_report_numbers, "MAX_MAP", 5)
+    monkeypatch.setattr(
+        _report_numbers.EmbeddingMapDisplay,
+        "from_estimator",
+        lambda network, X, values, **settings: drawn.append((list(X), values)),
+    )
+    evaluation = SimpleNamespace(
+        estimator=pipeline, X=series, crystals=Crystals.from_structures(structures), unit=None
+    )
+    _report_numbers.embedding_plot(evaluation, y)
+    ((sample, values),) = drawn
+    assert len(sample) == 5
+    assert [structures.index(one) for one in sample] == [list(y).index(value) for value in values]
