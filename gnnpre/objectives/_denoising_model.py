@@ -70,7 +70,7 @@ class DenoisingModel(ObjectiveModel):
 
     def perturbation(self) -> Hashable:
         """Return the numbers that decide how the crystals change."""
-        return ("noise", self.config.noise, self.config.strain)
+        return (self.config.noise, self.config.strain)
 
     def losses(
         self, predictions: dict[str, Tensor], targets: dict[str, Tensor], batch: CrystalBatch

@@ -159,7 +159,7 @@ class ElementMaskingModel(ObjectiveModel):
 
     def perturbation(self) -> Hashable:
         """Return the numbers that decide how the crystals change."""
-        return ("mask", self.config.fraction, self.mask_number)
+        return (self.config.fraction, self.mask_number)
 
     def forward(self, batch: CrystalBatch) -> dict[str, Tensor]:
         """Compute the scores of the elements: logarithms of probabilities up to a constant."""

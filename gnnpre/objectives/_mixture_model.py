@@ -146,8 +146,9 @@ class MixtureModel(ObjectiveModel):
             seen, changed = model.perturb(batch, select_values(name, targets), same_noise)
             # 3. one pass through the backbone for equal batches: to compare them would wait for a
             # GPU
-            key = model.perturbation()
-            perturbed[name] = seen if key is None else equal.setdefault(key, seen)
+            numbers = model.perturbation()
+            key = type(model).perturb, numbers
+            perturbed[name] = seen if numbers is None else equal.setdefault(key, seen)
             targets = {**targets, **add_prefix(name, changed)}
         return _mixture_batch(batch, perturbed), targets
 

@@ -149,14 +149,13 @@ class ObjectiveModel(nn.Module):
     def perturbation(self) -> Hashable:
         """Return the numbers that decide how :meth:`perturb` changes the crystals of a batch.
 
-        Objectives of a mixture with equal ones get the same crystals, and share one pass through
-        the backbone.
+        Objectives of a mixture with the same method :meth:`perturb` and equal numbers get the same
+        crystals, and share one pass through the backbone.
 
         Returns
         -------
         hashable
-            The numbers, after a name for the kind of change; None, by default, if the crystals
-            cannot be shared.
+            The numbers; None, by default, if the crystals cannot be shared.
         """
         return None
 

@@ -164,7 +164,7 @@ class TwoViewsModel(ObjectiveModel):
 
     def perturbation(self) -> Hashable:
         """Return the numbers that decide how the crystals change."""
-        return ("views", self.config.noise, self.config.strain, self.config.mask)
+        return (self.config.noise, self.config.strain, self.config.mask)
 
     def select(
         self, batch: CrystalBatch, targets: dict[str, Tensor], chosen: Tensor

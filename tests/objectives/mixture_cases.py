@@ -1,12 +1,27 @@
-"""A mixture of objectives, one of them defined here."""
+"""Mixtures of objectives, one of them defined here, and what they learn from."""
 
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from cases import SMALL, loss_targets, make_model
-from gnnpre import CGCNN, Denoising, ForceField, Mixture, PropertyTargets
+from cases import (
+    CUTOFF,
+    SMALL,
+    loss_targets,
+    make_frame_labels,
+    make_model,
+    random_structures,
+)
+from gnnpre import (
+    CGCNN,
+    Denoising,
+    ForceField,
+    FrameLabels,
+    Mixture,
+    PropertyTargets,
+    StructureToGraph,
+)
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
 from gnnpre.training._average import combine
 
@@ -51,6 +66,28 @@ class CoordinationModel(ObjectiveModel):
     def losses(self, predictions, targets, batch):
         error = (predictions["count"] - targets["count"]).abs()
         return {"count": LossTerm(error.sum(), torch.tensor(float(len(error))), 1.0)}
+
+
+def make_graphs():
+    """Crystals of all kinds, each of them once more with its atoms moved a little."""
+    atoms = list(random_structures().values())
+    rattled = [a.copy() for a in atoms]
+    for a in rattled:
+        a.positions += np.random.default_rng(3).normal(scale=0.02, size=a.positions.shape)
+    return StructureToGraph(CUTOFF).transform(atoms + rattled)
+
+
+def make_labels(graphs) -> FrameLabels:
+    """Forces, and two columns of which one is a property."""
+    full = make_frame_labels(graphs.atom_counts)
+    gap = np.random.default_rng(1).normal(size=len(graphs))
+    return FrameLabels(
+        full.n_atoms,
+        energy=full.energy,
+        forces=full.forces,
+        stress=full.stress,
+        info={"gap": gap, "material": np.arange(len(gap))},
+    )
 
 
 def mixture(**weights) -> Mixture:

@@ -12,7 +12,7 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import GridSearchCV, KFold, ParameterGrid
 
-from cases import BACKBONES, CUTOFF, make_frame_labels, random_structures
+from cases import BACKBONES
 from gnnpre import (
     CGCNN,
     Denoising,
@@ -22,35 +22,30 @@ from gnnpre import (
     Pretrainer,
     PropertyRegressor,
     PropertyTargets,
-    StructureToGraph,
 )
 from gnnpre.training import from_spec, to_spec
-from objectives.mixture_cases import CGCNN_SMALL, FIT, Coordination, built, mixture, step
+from objectives.mixture_cases import (
+    CGCNN_SMALL,
+    FIT,
+    Coordination,
+    built,
+    make_graphs,
+    make_labels,
+    mixture,
+    step,
+)
 
 CLASSES = {c.__name__: c for c in (Mixture, ForceField, Denoising, PropertyTargets)}
 
 
 @pytest.fixture(scope="module")
 def graphs():
-    atoms = list(random_structures().values())
-    rattled = [a.copy() for a in atoms]
-    for a in rattled:
-        a.positions += np.random.default_rng(3).normal(scale=0.02, size=a.positions.shape)
-    return StructureToGraph(CUTOFF).transform(atoms + rattled)
+    return make_graphs()
 
 
 @pytest.fixture(scope="module")
 def labels(graphs) -> FrameLabels:
-    """Forces, and two columns of which one is a property."""
-    full = make_frame_labels(graphs.atom_counts)
-    gap = np.random.default_rng(1).normal(size=len(graphs))
-    return FrameLabels(
-        full.n_atoms,
-        energy=full.energy,
-        forces=full.forces,
-        stress=full.stress,
-        info={"gap": gap, "material": np.arange(len(gap))},
-    )
+    return make_labels(graphs)
 
 
 def count_passes(model, run) -> int:
@@ -256,3 +251,29 @@ class TestWeightsByName:
         for name in model.transferred_:
             origin = name if name.startswith("backbone.") else f"parts.forces.{name}"
             torch.testing.assert_close(taken[name], options[origin])
+
+
+class FartherDenoising(Denoising):
+    """Moves atoms by the noise of its base class, twice."""
+
+    def build(self, backbone, layout):
+        model = super().build(backbone, layout)
+        base = type(model)
+
+        class Farther(base):
+            def perturb(self, batch, targets, generator):
+                moved, targets = base.perturb(self, batch, targets, generator)
+                return base.perturb(self, moved, targets, generator)
+
+        model.__class__ = Farther
+        return model
+
+
+def test_another_perturbation_is_not_shared(graphs):
+    """A subclass inherits the numbers of its base, but not how it changes the crystals."""
+    objective = Mixture([("near", Denoising(), 1.0), ("far", FartherDenoising(), 1.0)])
+    model, targets = built(objective, graphs, None)
+    batch = graphs.batch(np.arange(4), torch.float32)
+    generator = torch.Generator().manual_seed(0)
+    seen, _ = model.perturb(batch, targets.batch(np.arange(4), torch.float32), generator)
+    assert not torch.equal(seen.perturbed["near"].positions, seen.perturbed["far"].positions)

@@ -6,7 +6,7 @@ import torch
 from sklearn.base import clone
 from sklearn.model_selection import KFold, cross_val_score
 
-from cases import CUTOFF, compute_losses, make_frame_labels, random_structures
+from cases import compute_losses
 from gnnpre import (
     Denoising,
     ForceField,
@@ -15,32 +15,27 @@ from gnnpre import (
     Pretrainer,
     PropertyRegressor,
     PropertyTargets,
-    StructureToGraph,
 )
-from objectives.mixture_cases import CGCNN_SMALL, FIT, Coordination, built, mixture, step
+from objectives.mixture_cases import (
+    CGCNN_SMALL,
+    FIT,
+    Coordination,
+    built,
+    make_graphs,
+    make_labels,
+    mixture,
+    step,
+)
 
 
 @pytest.fixture(scope="module")
 def graphs():
-    atoms = list(random_structures().values())
-    rattled = [a.copy() for a in atoms]
-    for a in rattled:
-        a.positions += np.random.default_rng(3).normal(scale=0.02, size=a.positions.shape)
-    return StructureToGraph(CUTOFF).transform(atoms + rattled)
+    return make_graphs()
 
 
 @pytest.fixture(scope="module")
 def labels(graphs) -> FrameLabels:
-    """Forces, and two columns of which one is a property."""
-    full = make_frame_labels(graphs.atom_counts)
-    gap = np.random.default_rng(1).normal(size=len(graphs))
-    return FrameLabels(
-        full.n_atoms,
-        energy=full.energy,
-        forces=full.forces,
-        stress=full.stress,
-        info={"gap": gap, "material": np.arange(len(gap))},
-    )
+    return make_labels(graphs)
 
 
 class TestLabels:
