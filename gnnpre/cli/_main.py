@@ -14,7 +14,9 @@ import click
 
 from gnnpre._version import __version__
 
-__all__ = ["main", "show_warning"]
+from ._warnings import show_warning
+
+__all__ = ["main"]
 
 # Exit codes, as `gnnpre --help` lists them.
 SKIPPED, USER_ERROR, INTERRUPTED = 1, 2, 130
@@ -98,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         result: Any = group.main(arguments, prog_name="gnnpre", standalone_mode=False)
     except click.exceptions.NoArgsIsHelpError as error:
-        # The help is the answer to a command without arguments; it is no single line.
+        # The help is the answer to a command without arguments; it has several lines.
         click.echo(error.format_message(), err=True)
         return USER_ERROR
     except click.ClickException as error:
@@ -126,11 +128,6 @@ def _text(error: Exception) -> str:
     where = "" if error.filename is None else f"{error.filename}: "
     hint = ": free some, or name another --output." if error.errno == errno.ENOSPC else "."
     return f"{where}{error.strerror}{hint}"
-
-
-def show_warning(message: Warning | str, *_: Any, **__: Any) -> None:
-    """Print a warning without the line of code that issued it: the user wrote none."""
-    click.echo(f"Warning: {message}", err=True)
 
 
 def run() -> None:

@@ -54,7 +54,10 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
         return
     try:
         with open(path, encoding="utf-8") as file:  # a device would have no end
-            values = tomllib.loads(file.read(LARGEST_CONFIG))
+            text = file.read(LARGEST_CONFIG + 1)
+        if len(text) > LARGEST_CONFIG:
+            raise click.UsageError(f"--config {path} has over {LARGEST_CONFIG} characters.")
+        values = tomllib.loads(text)
     except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError) as error:
         raise click.UsageError(f"--config {path} cannot be read as TOML: {error}") from error
     parameters = {str(p.name): p for p in ctx.command.params if p.name != "config"}
@@ -64,7 +67,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
         is_list = isinstance(value, list)
         scalars = bool | int | float | str
         if not all(isinstance(item, scalars) for item in (value if is_list else [value])):
-            raise click.UsageError(f"--config {path}: {name} = {value!r} is no number or text.")
+            raise click.UsageError(f"--config {path}: {name} = {value!r} is not a number or text.")
         # An option that can be repeated needs no list for one value.
         multiple, several = _takes_list(parameters[name])
         if multiple and not is_list:
@@ -82,12 +85,12 @@ def _takes_list(parameter: click.Parameter) -> tuple[bool, bool]:
 
 
 def _unknown(name: str, value: Any, ctx: click.Context, parameters: dict[str, Any]) -> str:
-    """Describe a name that is no option, with the nearest one."""
+    """Describe a name that is not an option, with the nearest one."""
     if isinstance(value, dict):
         return f"[{name}] is a section; expected lines such as max_epochs = 50 without one."
     near = get_close_matches(name, parameters, n=1)
     hint = f"did you mean {near[0]}?" if near else f"{ctx.command_path} --help lists them."
-    return f"{name} is no option of {ctx.command_path}; {hint}"
+    return f"{name} is not an option of {ctx.command_path}; {hint}"
 
 
 config_option: Decorator = click.option(

@@ -11,6 +11,8 @@ import click
 
 from gnnpre._progress_label import label_unit, progress_label
 
+from ._warnings import show_warning
+
 __all__ = ["Training", "fit_each"]
 
 
@@ -87,7 +89,5 @@ def _fit(estimator: Any, training: Training, unit: str) -> Any:
 
 def _fit_in_worker(estimator: Any, training: Training, unit: str, verbose: int) -> Any:
     """Fit in a process of joblib, whose warnings have the form of this one's."""
-    from ._main import show_warning
-
     warnings.showwarning = show_warning
     return _fit(estimator.set_params(verbose=verbose), training, unit)

@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ._stated_units import is_our_unit, stated_quantity
+from ._stated_units import are_expected_units, stated_quantity
 from ._units import unit_factor
 
 __all__ = ["OUR_UNITS", "check_unit", "check_unit_columns"]
@@ -51,7 +51,7 @@ def check_unit(text: str, quantity: str, expected: Mapping[str, str], name: str)
     """Check one statement of a unit; a quantity of ``""`` stands for those of all labels."""
     if quantity == "":
         # Of targets alone, a unit without a name is theirs.
-        if "energy" in expected and not is_our_unit(text, expected):
+        if "energy" in expected and not are_expected_units(text, expected):
             listed = ", ".join(f"{key}: {unit}" for key, unit in expected.items())
             raise ValueError(
                 f"{name} states the unit {text!r} of no named quantity; read are {listed}. Convert "

@@ -12,8 +12,8 @@ from ._units import accepted_units, unit_factor
 
 __all__ = [
     "StatedFactors",
+    "are_expected_units",
     "check_unit_entries",
-    "is_our_unit",
     "is_unit_entry",
     "read_factors",
     "squash",
@@ -284,7 +284,7 @@ def _problem(name: str, value: object, quantities: set[str]) -> str | None:
     return f"It looks like a unit and is not understood; understood are {accepted}."
 
 
-def is_our_unit(text: str, expected: Mapping[str, str]) -> bool:
+def are_expected_units(text: str, expected: Mapping[str, str]) -> bool:
     """Return whether all units in a text are among those expected, or a name for all of ours."""
     units = [unit for unit in re.split(r"[\s,;]+", text.lower().replace("å", "a")) if unit]
     return all(unit in _OUR_UNITS or _is_expected(unit, expected) for unit in units)

@@ -90,9 +90,9 @@ def read_table(
     ValueError
         If the table has no rows, or lacks a column.
     """
-    structure_names = _COLUMN_NAMES if structure_column is None else (structure_column,)
     import pandas as pd
 
+    structure_names = _COLUMN_NAMES if structure_column is None else (structure_column,)
     table, name, folder = load_table(source, [id_column, *structure_names])
     if not len(table):
         raise ValueError(f"{name} has no rows.")

@@ -88,7 +88,8 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
             f"its rows have more fields than its header, which names the columns {names}. Name all "
             "columns, and remove separators at the ends of lines"
         )
-    # Ids and names of files once more, as they are written.
+    # Ids and names of files once more, as they are written: pandas keeps "NA" as text in no column
+    # or in all of them, and its converters do not change that.
     texts = [name for name in names if name.lower() in text_columns]
     if texts and len(names) > 1:
         written = pd.read_csv(path, sep=separator, usecols=texts, dtype=str, keep_default_na=False)

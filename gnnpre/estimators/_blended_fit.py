@@ -138,7 +138,7 @@ def fit_blend(
     if len(valid):
         tuned = predict_rows(model, objective, data.graphs, valid)
     left_out = Bounds.of(objective.bounds).clip(fitted.left_out[0][positions])
-    shares = network_shares(tuned, left_out, values[valid], data.weights[valid])
+    shares = network_shares(tuned, left_out, values[valid], data.targets.weights[valid])
     # 3. Errors for the diagnosis.
     errors: dict[str, float] = {}
     if len(valid) >= LEAST_VALID:

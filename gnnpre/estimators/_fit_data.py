@@ -69,14 +69,9 @@ class FitData:
         values: np.ndarray = self.targets.crystal["properties"].cpu().numpy()
         return values
 
-    @property
-    def weights(self) -> np.ndarray:
-        """Weights of the crystals, ``(n,)``."""
-        return _weights(self.targets)
-
     def weighted(self, rows: np.ndarray) -> np.ndarray:
         """Return those of the rows whose crystals have a weight."""
-        return rows[self.weights[rows] > 0]
+        return rows[self.targets.weights[rows] > 0]
 
 
 def prepare_data(
@@ -147,16 +142,10 @@ def _split(
     used, calibration = split_rows(
         everything, settings.calibration_fraction, groups, seed + 1, "calibration_fraction"
     )
-    if "sample_weight" in targets.crystal and not _weights(targets)[used].any():
+    if not targets.weights[used].any():
         raise ValueError(
             "sample_weight is zero for all crystals that calibration_fraction leaves to train "
             "on. Lower it, or give more crystals a weight."
         )
     train, valid = split_rows(used, settings.validation_fraction, groups, seed)
     return Rows(used, train, valid, calibration)
-
-
-def _weights(targets: Targets) -> np.ndarray:
-    """Return the weights of all crystals, ones by default."""
-    weights = targets.crystal.get("sample_weight")
-    return np.ones(len(targets)) if weights is None else weights.cpu().numpy()

@@ -26,7 +26,7 @@ from ._target_process import MachineState
 
 __all__ = ["FrozenNetwork"]
 
-# Name of the objective of a pre-trained model that is no mixture of several.
+# Name of the objective of a pre-trained model that is not a mixture of several.
 SINGLE = "property"
 
 

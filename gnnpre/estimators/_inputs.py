@@ -181,8 +181,9 @@ def check_classes(y: Any, n_rows: int | None = None) -> np.ndarray:
             raise
         types = sorted({type(label).__name__ for label in labels})
         raise ValueError(
-            f"y holds labels of type {', '.join(types)}, which are no classes ({error}) Convert "
-            "them to text or integers, with [str(label) for label in y] for example."
+            f"y holds labels of type {', '.join(types)}, which are not classes: "
+            f"{str(error).removesuffix('.')}. Convert them to text or integers, with "
+            "[str(label) for label in y] for example."
         ) from error
     return labels
 

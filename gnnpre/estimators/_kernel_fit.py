@@ -67,7 +67,7 @@ def fit_properties(
     mean, std = machine.fit_leave_out(
         np.hstack(blocks),
         _flat(values),
-        data.weights[rows],
+        data.targets.weights[rows],
         None if data.groups is None else data.groups[rows],
     )
     left_out = (mean.reshape(values.shape) * sizes, std.reshape(values.shape) * sizes)

@@ -127,7 +127,7 @@ def _fit_classes(
         class_weight=_class_weight(objective),
         random_state=data.seed,
     )
-    machine.fit(np.hstack(blocks), classes[rows], data.weights[rows])
+    machine.fit(np.hstack(blocks), classes[rows], data.targets.weights[rows])
     return KernelHead(network, features, machine)
 
 

@@ -66,13 +66,6 @@ def _is_equal(value: Any, expected: Any) -> bool:
     return bool(type(value) in (int, float, str, type(None)) and value == expected)
 
 
-def _weights(targets: Targets) -> np.ndarray:
-    if "sample_weight" in targets.crystal:
-        weights: np.ndarray = targets.crystal["sample_weight"].cpu().numpy()
-        return weights
-    return np.ones(len(targets))
-
-
 NO_UNCERTAINTY = "uncertainties are available only for target='crystal'."
 NO_REPLAY = "frames are replayed beside properties with target='crystal' alone."
 
@@ -100,7 +93,7 @@ class CrystalForm(PropertyForm):
 
     def score(self, targets: Targets, predicted: np.ndarray) -> float:
         """Return the mean over properties, of the crystals with a label."""
-        true, weights = targets.crystal["properties"].numpy(), _weights(targets)
+        true, weights = targets.crystal["properties"].numpy(), targets.weights
         predicted = predicted.reshape(len(true), -1)
         if true.shape != predicted.shape:
             raise ValueError(
@@ -134,7 +127,7 @@ class AtomForm(PropertyForm):
     def score(self, targets: Targets, predicted: np.ndarray) -> float:
         """Return the coefficient over all atoms with a label."""
         true = targets.atom["atom_values"].numpy()
-        weights = np.repeat(_weights(targets), targets.n_atoms)
+        weights = np.repeat(targets.weights, targets.n_atoms)
         labelled = np.isfinite(true)
         values = np.concatenate(list(predicted))[labelled]
         return float(r2_score(true[labelled], values, sample_weight=weights[labelled]))
@@ -176,7 +169,7 @@ class TensorForm(PropertyForm):
         That is the best constant that does not depend on the axes; of vectors it is zero.
         """
         form = tensor_form(targets)
-        true, weights = targets.crystal["tensors"].numpy(), _weights(targets)
+        true, weights = targets.crystal["tensors"].numpy(), targets.weights
         if predicted.shape[1:] != form.shape:
             raise ValueError(
                 f"y holds tensors of shape {form.shape}; this estimator was fitted on "

@@ -246,8 +246,8 @@ class CrystalGraphs(CrystalRows):
             If torch has no such device here.
         """
         device = resolve_device(device, auto=False)
-        # A comparison of devices would tell "cuda" from "cuda:0".
-        if self.positions.to(device) is self.positions:
+        # The device of a tensor: "cuda" alone would differ from "cuda:0".
+        if torch.empty(0, device=device).device == self.device:
             return self
         moved = type(self).__new__(type(self))
         tensors = {name: tensor.to(device) for name, tensor in self._fields().items()}

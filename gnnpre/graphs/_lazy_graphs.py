@@ -31,7 +31,7 @@ class LazyGraphs(CrystalRows):
     """Graphs of n crystals that stay on disk; training and prediction use it as CrystalGraphs.
 
     Edges and periodic directions of a crystal are noted when its graph is built first, in 5 bytes,
-    and the elements of all crystals together. Whoever asks for those of all crystals starts a pass
+    and the elements of all crystals together. A request for those of all crystals starts a pass
     that builds all graphs once and keeps none.
 
     Parameters

@@ -100,6 +100,14 @@ class Targets:
         rows: Tensor = self._rows_on.picker(indices)
         return rows
 
+    @property
+    def weights(self) -> np.ndarray:
+        """Weights of the crystals, ``(n,)``; ones by default."""
+        if "sample_weight" in self.crystal:
+            weights: np.ndarray = self.crystal["sample_weight"].cpu().numpy()
+            return weights
+        return np.ones(len(self))
+
     def load(self, rows: np.ndarray) -> "Targets":
         """Return the targets of some crystals, in this order.
 

@@ -110,7 +110,7 @@ def check_html_representation(estimator: Any, data: CheckData) -> None:
 
 @structure_check(applies=is_no_pipeline)
 def check_tags_of_structures(estimator: Any, data: CheckData) -> None:
-    """Check that the tags describe X as no table, and the type of the estimator."""
+    """Check that the tags do not describe X as a table, and have the type of the estimator."""
     tags = get_tags(estimator)
     expect(not tags.input_tags.two_d_array, "input_tags.two_d_array is True: X is not a table.")
     expect(not tags.input_tags.sparse, "input_tags.sparse is True: structures are not sparse.")

@@ -445,11 +445,11 @@ def nonsense(folder, model, force_field, tmp_path):
         "output is a folder": (["predict", model, cifs, "-o", str(empty)], "is a folder"),
         "unknown option of a file": (
             [*train, "K", "--config", str(config)],
-            "max_epoch is no option of gnnpre train; did you mean max_epochs?",
+            "max_epoch is not an option of gnnpre train; did you mean max_epochs?",
         ),
         "section of a file": (config_of["section"], "[train] is a section"),
         "list in a file": (config_of["list"], "max_epochs takes one value, not a list"),
-        "date in a file": (config_of["date"], "is no number or text"),
+        "date in a file": (config_of["date"], "is not a number or text"),
         "folder as a file": ([*train, "K", "--config", str(texts)], "cannot be read as TOML"),
         "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
         "format of relaxed crystals": (["relax", force_field, cifs, "-o", "a.pdf"], "a.pdf"),

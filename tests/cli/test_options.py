@@ -218,3 +218,11 @@ def test_nonsense(table, tmp_path, capsys, monkeypatch, options, message):
     assert main(["train", table, *FAST, *options]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_config_is_read_whole_or_not_at_all(tmp_path, capsys):
+    """A part of it would leave options out without a word."""
+    config = tmp_path / "long.toml"
+    config.write_text("max_epochs = 3\n" + "# remark\n" * 150_000 + "cv = 0\n")
+    assert main(["train", "cifs", "--target", "y", "--config", str(config)]) == 2
+    assert "has over 1048576 characters" in capsys.readouterr().err

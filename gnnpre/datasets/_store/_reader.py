@@ -104,10 +104,16 @@ class StoreReader:
             number = int(numbers[first])
             block, block_labels = self.block(number, labels=labels, info=info)
             local = ascending[first:last] - self.starts[number]
-            # Copies: a few rows in sequence would be a view that keeps all of the block.
-            crystals.append(Crystals.concatenate([block[local]]))
-            if block_labels is not None:
-                frames.append(FrameLabels.concatenate([block_labels[local]]))
+            chosen = block[local]
+            chosen_labels = None if block_labels is None else block_labels[local]
+            if 2 * len(local) < len(block):
+                # Copies: a few rows in sequence would be a view that keeps all of the block.
+                chosen = Crystals.concatenate([chosen])
+                if chosen_labels is not None:
+                    chosen_labels = FrameLabels.concatenate([chosen_labels])
+            crystals.append(chosen)
+            if chosen_labels is not None:
+                frames.append(chosen_labels)
         joined = Crystals.concatenate(crystals)
         joined_labels = FrameLabels.concatenate(frames) if frames else None
         # 2. Go back to the order that was asked for.

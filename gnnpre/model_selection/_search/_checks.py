@@ -27,9 +27,10 @@ def check_splitter(cv: Any, y: Any, classifier: bool) -> Any:
     """Return a splitter for the parameter ``cv``; errors name it."""
     try:
         return check_cv(cv, y, classifier=classifier)
-    except TypeError as error:  # of an iteration over something that is no iterable of folds
+    except TypeError as error:  # of an iteration over something that is not an iterable of folds
         raise TypeError(
-            f"cv={cv!r} is no number of folds, splitter or iterable of (train, test) ({error})."
+            f"cv={cv!r} is not a number of folds, a splitter or an iterable of (train, test): "
+            f"{error}."
         ) from error
 
 

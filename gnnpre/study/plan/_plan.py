@@ -203,11 +203,9 @@ class _Planner:
             parameters["version"] = BASELINE_VERSION
             parameters["settings"] = {name: to_spec(item) for name, item in settings.items()}
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
-        needs = (
-            ()
-            if strategy.pretraining is None
-            else (self.pretrainings.of_strategy(network, strategy),)
-        )
+        needs: tuple[Job, ...] = ()
+        if strategy.pretraining is not None:
+            needs = (self.pretrainings.of_strategy(network, strategy),)
         fields: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
         named: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
         return self._job(data, run, parameters, member=member, **named, **fields)
