@@ -2,7 +2,7 @@
 
 The public suite (gnnpre.testing) on each estimator of the package, and what it cannot know: weights
 and histories to the bit, random states of every kind, every backbone with every objective. The
-tools of scikit-learn that stand on top are in test_meta_estimators.
+tools of scikit-learn that stand on top are in meta_estimators.
 """
 
 import pickle

@@ -1,9 +1,11 @@
-"""Files of frames that several tests here read."""
+"""Files of structures and frames that several tests here read."""
+
+import gzip
 
 import pytest
 
 from cases import extxyz
-from gnnpre.datasets import read_frames
+from gnnpre.datasets import make_emt_property, read_frames
 
 
 @pytest.fixture
@@ -20,3 +22,16 @@ def write_frames(tmp_path):
 def frames_of(write_frames):
     """Labels of frames with these comment lines."""
     return lambda *comments, **keys: read_frames(write_frames(extxyz(*comments)), **keys)[1]
+
+
+@pytest.fixture
+def folder(tmp_path):
+    """Four structures in a folder and its subfolder, in four formats."""
+    structures, _ = make_emt_property(4, random_state=0)
+    root = tmp_path / "set"
+    (root / "mp-3").mkdir(parents=True)
+    structures[0].to(str(root / "mp-0.cif"))
+    (root / "mp-1.vasp").write_text(structures[1].to(fmt="poscar"))
+    (root / "mp-2.json.gz").write_bytes(gzip.compress(structures[2].to_json().encode()))
+    (root / "mp-3" / "CONTCAR").write_text(structures[3].to(fmt="poscar"))
+    return root

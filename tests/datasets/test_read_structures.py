@@ -36,14 +36,9 @@ def assert_same(crystals, structures, order=None):
 
 
 @pytest.fixture
-def folder(tmp_path):
-    """Four structures in four formats, and files that are none."""
-    root = tmp_path / "set"
-    (root / "mp-3").mkdir(parents=True)
-    STRUCTURES[0].to(str(root / "mp-0.cif"))
-    (root / "mp-1.vasp").write_text(STRUCTURES[1].to(fmt="poscar"))
-    (root / "mp-2.json.gz").write_bytes(gzip.compress(STRUCTURES[2].to_json().encode()))
-    (root / "mp-3" / "CONTCAR").write_text(STRUCTURES[3].to(fmt="poscar"))
+def folder(folder):
+    """Four structures in four formats, and files that hold none."""
+    root = folder
     (root / "README.txt").write_text("not a structure")
     (root / ".hidden.cif").write_text("not a structure")
     return root

@@ -1,6 +1,5 @@
 """Folders, links, archives and compressions: no structure is lost without a word."""
 
-import gzip
 import os
 import zipfile
 from pathlib import Path
@@ -12,18 +11,6 @@ from gnnpre.datasets import make_emt_property, read_structures
 from gnnpre.exceptions import DataQualityWarning
 
 STRUCTURES, _ = make_emt_property(4, random_state=0)
-
-
-@pytest.fixture
-def folder(tmp_path):
-    """Four structures in a folder and its subfolder."""
-    root = tmp_path / "set"
-    (root / "mp-3").mkdir(parents=True)
-    STRUCTURES[0].to(str(root / "mp-0.cif"))
-    (root / "mp-1.vasp").write_text(STRUCTURES[1].to(fmt="poscar"))
-    (root / "mp-2.json.gz").write_bytes(gzip.compress(STRUCTURES[2].to_json().encode()))
-    (root / "mp-3" / "CONTCAR").write_text(STRUCTURES[3].to(fmt="poscar"))
-    return root
 
 
 def test_links(folder):

@@ -16,6 +16,7 @@ from skorch.callbacks import Callback
 
 from gnnpre import CGCNN, Denoising, ForceField, Pretrainer, PropertyRegressor
 from gnnpre.training import PlateauSchedule, load_checkpoint
+from training.resuming import Crash
 
 EPOCHS = (1, 3, 6)
 
@@ -58,17 +59,6 @@ def in_peace(model, **changes):
 
 def times(model):
     return {epoch: Path(path).stat().st_mtime_ns for epoch, path in model.checkpoints_.items()}
-
-
-class Crash(Callback):
-    """Ends the process's patience after some epochs, once their state is written."""
-
-    def __init__(self, after):
-        self.after = after
-
-    def on_epoch_begin(self, net, **kwargs):
-        if len(net.history) > self.after:
-            raise RuntimeError("crash")
 
 
 def crash(model, data, after):

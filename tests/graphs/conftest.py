@@ -9,7 +9,7 @@ from ase import Atoms
 from ase.build import bulk, fcc111, molecule
 from pymatgen.core import Lattice, Structure
 
-from gnnpre.graphs import CrystalGraphs, StructureToGraph
+from gnnpre.graphs import CrystalGraphs, FrameLabels, StructureToGraph
 from gnnpre.graphs._crystal_graphs import FIELDS
 
 
@@ -61,3 +61,15 @@ def assert_same_graphs() -> Callable[[CrystalGraphs, CrystalGraphs], None]:
             assert torch.equal(tensor, reference), name
 
     return check
+
+
+@pytest.fixture
+def labels(graphs) -> FrameLabels:
+    """Labels of the graphs, whose energies and forces are their numbers."""
+    n_atoms = graphs.n_atoms.numpy()
+    return FrameLabels(
+        n_atoms,
+        energy=np.arange(8.0),
+        forces=np.repeat(np.arange(8.0), n_atoms)[:, None] * np.ones(3),
+        info={"run": [0, 0, 1, 1, 2, 2, 3, 3]},
+    )

@@ -253,17 +253,6 @@ def test_runs_of_gathered_rows_are_short():
 # scikit-learn
 
 
-@pytest.fixture
-def labels(graphs) -> FrameLabels:
-    n_atoms = graphs.n_atoms.numpy()
-    return FrameLabels(
-        n_atoms,
-        energy=np.arange(8.0),
-        forces=np.repeat(np.arange(8.0), n_atoms)[:, None] * np.ones(3),
-        info={"run": [0, 0, 1, 1, 2, 2, 3, 3]},
-    )
-
-
 def assert_belong_together(X: CrystalGraphs, y: FrameLabels, indices: np.ndarray) -> None:
     assert isinstance(X, CrystalGraphs)
     assert isinstance(y, FrameLabels)

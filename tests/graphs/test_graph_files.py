@@ -14,20 +14,6 @@ from gnnpre.graphs._crystal_graphs import FIELDS
 MASK = np.array([True, False, False, True, False, False, False, True])
 
 
-# scikit-learn
-
-
-@pytest.fixture
-def labels(graphs) -> FrameLabels:
-    n_atoms = graphs.n_atoms.numpy()
-    return FrameLabels(
-        n_atoms,
-        energy=np.arange(8.0),
-        forces=np.repeat(np.arange(8.0), n_atoms)[:, None] * np.ones(3),
-        info={"run": [0, 0, 1, 1, 2, 2, 3, 3]},
-    )
-
-
 # Pickles and files
 
 

@@ -5,6 +5,22 @@ import torch
 from sklearn.base import clone
 from skorch.callbacks import Callback
 
+from gnnpre import CGCNN, ForceField, Pretrainer
+
+
+def make_estimator(folder):
+    """A training of six epochs that resumes from its states in a folder."""
+    return Pretrainer(
+        CGCNN(8, 1),
+        ForceField(),
+        max_epochs=6,
+        batch_size=8,
+        learning_rate=0.02,
+        random_state=0,
+        checkpoint_dir=str(folder / "states"),
+        resume=True,
+    )
+
 
 def assert_same_weights(one, two):
     assert one.keys() == two.keys()

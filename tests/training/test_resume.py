@@ -16,7 +16,14 @@ from skorch.callbacks import Callback, EarlyStopping, LRScheduler
 
 from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor
 from gnnpre.training import PlateauSchedule, load_checkpoint
-from training.resuming import Crash, assert_same_weights, crash, fit_counting, weights
+from training.resuming import (
+    Crash,
+    assert_same_weights,
+    crash,
+    fit_counting,
+    make_estimator,
+    weights,
+)
 
 TRAININGS = {"cosine": "Pretrainer", "plateau": "PropertyRegressor", "noise": "Pretrainer"}
 
@@ -82,16 +89,7 @@ def data(graphs, labels):
 
 @pytest.fixture
 def estimator(tmp_path):
-    return Pretrainer(
-        CGCNN(8, 1),
-        ForceField(),
-        max_epochs=6,
-        batch_size=8,
-        learning_rate=0.02,
-        random_state=0,
-        checkpoint_dir=str(tmp_path / "states"),
-        resume=True,
-    )
+    return make_estimator(tmp_path)
 
 
 def in_peace(estimator, data):

@@ -8,11 +8,11 @@ import pytest
 import torch
 from sklearn.base import clone
 
-from gnnpre import CGCNN, ForceField, Pretrainer, _atomic
+from gnnpre import _atomic
 from gnnpre._storage import load_tensors, save_tensors
 from gnnpre.exceptions import StorageWarning
 from gnnpre.training import _resume
-from training.resuming import assert_same_weights, crash, fit_counting, weights
+from training.resuming import assert_same_weights, crash, fit_counting, make_estimator, weights
 
 
 @pytest.fixture
@@ -22,16 +22,7 @@ def data(graphs, labels):
 
 @pytest.fixture
 def estimator(tmp_path):
-    return Pretrainer(
-        CGCNN(8, 1),
-        ForceField(),
-        max_epochs=6,
-        batch_size=8,
-        learning_rate=0.02,
-        random_state=0,
-        checkpoint_dir=str(tmp_path / "states"),
-        resume=True,
-    )
+    return make_estimator(tmp_path)
 
 
 def test_stale_partial_files_are_harmless(estimator, data):

@@ -2,6 +2,7 @@
 
 import hashlib
 import subprocess
+import tempfile
 
 from gnnpre import _compiler, _home, _kernel_cache
 from gnnpre._kernel_cache import load_kernel
@@ -18,6 +19,18 @@ def forget():
     _home._absolute.cache_clear()
     for name in ("_compiler", "_native_flags", "_macros"):
         getattr(_compiler, name).cache_clear()
+
+
+def empty_home(tmp_path, monkeypatch):
+    """Yield the folder of kernels of a new user, and check that nothing else is left."""
+    monkeypatch.setenv("GNNPRE_HOME", str(tmp_path / "home"))
+    system = tmp_path / "system"
+    system.mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(system))
+    forget()
+    yield tmp_path / "home" / "kernels"
+    forget()
+    assert list(system.iterdir()) == []  # nothing is left in the system's temporary folder
 
 
 def load():

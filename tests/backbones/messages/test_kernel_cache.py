@@ -11,7 +11,15 @@ from pathlib import Path
 
 import pytest
 
-from backbones.messages.kernels import CONSTANTS, PACKAGE, files_of, forget, load, plant
+from backbones.messages.kernels import (
+    CONSTANTS,
+    PACKAGE,
+    empty_home,
+    files_of,
+    forget,
+    load,
+    plant,
+)
 from gnnpre import _kernel_cache
 from gnnpre._compiler import CompilerError
 from gnnpre._kernel_cache import load_kernel
@@ -27,14 +35,7 @@ NOBODY = 65534
 
 @pytest.fixture(autouse=True)
 def home(tmp_path, monkeypatch):
-    monkeypatch.setenv("GNNPRE_HOME", str(tmp_path / "home"))
-    system = tmp_path / "system"
-    system.mkdir()
-    monkeypatch.setattr(tempfile, "tempdir", str(system))
-    forget()
-    yield tmp_path / "home" / "kernels"
-    forget()
-    assert list(system.iterdir()) == []  # nothing is left in the system's temporary folder
+    yield from empty_home(tmp_path, monkeypatch)
 
 
 @pytest.fixture

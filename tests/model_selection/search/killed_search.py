@@ -10,7 +10,7 @@ import sys
 
 import optuna
 
-from tests.model_selection.search.search_cases import make_data, make_search, make_storage
+from model_selection.search.search_cases import make_data, make_search, make_storage
 
 
 class KillAt(optuna.pruners.NopPruner):

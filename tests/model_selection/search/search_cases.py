@@ -1,5 +1,8 @@
 """Searches on tiny data, for the tests and for the processes that they start and kill."""
 
+from types import SimpleNamespace
+
+import numpy as np
 import optuna
 from optuna.distributions import FloatDistribution
 from optuna.storages.journal import JournalFileBackend
@@ -27,6 +30,13 @@ class PruneFrom(optuna.pruners.BasePruner):
 
 def make_data(n=20):
     return make_emt_property(n, max_atoms=4, random_state=0)
+
+
+def make_cases():
+    """Structures, their graphs and a property."""
+    structures, y = make_data()
+    graphs = StructureToGraph(cutoff=4.0).transform(structures)
+    return SimpleNamespace(structures=structures, graphs=graphs, y=np.asarray(y))
 
 
 def make_pipe(**params):

@@ -7,7 +7,7 @@ from optuna.storages import RDBStorage
 from optuna.trial import TrialState
 
 from gnnpre.training import allow_ctrl_c, delay_ctrl_c
-from tests.model_selection.search.search_cases import make_data, make_search, make_storage
+from model_selection.search.search_cases import make_data, make_search, make_storage
 
 pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
 

@@ -2,7 +2,6 @@
 
 import copy
 import pickle
-from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -21,22 +20,22 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 
-from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyRegressor, StructureToGraph
+from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyRegressor
 from gnnpre.model_selection import PruningSearchCV
 from gnnpre.model_selection._search._cross_validation import find_callbacks
 from gnnpre.model_selection._search._epoch_reports import epoch_values
 from gnnpre.training import ReportEpoch
-from model_selection.search.trials import STORAGES, states
-from tests.model_selection.search.search_cases import (
+from model_selection.search.search_cases import (
     EPOCHS,
     RATE,
     SPACE,
     PruneFrom,
-    make_data,
+    make_cases,
     make_pipe,
     make_search,
     make_storage,
 )
+from model_selection.search.trials import STORAGES, states
 
 # Folds this small leave elements out of the training.
 pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
@@ -44,9 +43,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
 
 @pytest.fixture(scope="module")
 def data():
-    structures, y = make_data()
-    graphs = StructureToGraph(cutoff=4.0).transform(structures)
-    return SimpleNamespace(structures=structures, graphs=graphs, y=np.asarray(y))
+    return make_cases()
 
 
 @pytest.fixture(scope="module")

@@ -5,7 +5,6 @@ import os
 import subprocess
 import sys
 from pathlib import Path
-from types import SimpleNamespace
 
 import joblib
 import numpy as np
@@ -17,18 +16,19 @@ from optuna.trial import TrialState
 from sklearn.exceptions import FitFailedWarning
 from sklearn.model_selection import cross_val_score
 
-from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
+from gnnpre import CGCNN, PropertyRegressor
 from gnnpre._processes import this_process, was_killed
-from model_selection.search.trials import STORAGES, states
-from tests.model_selection.search.search_cases import (
+from model_selection.search.search_cases import (
     RATE,
     SPACE,
     PruneFrom,
+    make_cases,
     make_data,
     make_pipe,
     make_search,
     make_storage,
 )
+from model_selection.search.trials import STORAGES, states
 
 # Folds this small leave elements out of the training.
 pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
@@ -36,9 +36,7 @@ pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
 
 @pytest.fixture(scope="module")
 def data():
-    structures, y = make_data()
-    graphs = StructureToGraph(cutoff=4.0).transform(structures)
-    return SimpleNamespace(structures=structures, graphs=graphs, y=np.asarray(y))
+    return make_cases()
 
 
 # Failures

@@ -25,7 +25,7 @@ from gnnpre import (
 )
 from gnnpre.estimators import PropertyClassifier
 from gnnpre.model_selection import suggest_params
-from tests.model_selection.search.search_cases import make_data, make_search
+from model_selection.search.search_cases import make_data, make_search
 
 pytestmark = pytest.mark.filterwarnings("ignore:X holds elements:UserWarning")
 
