@@ -100,7 +100,7 @@ def test_all_trials_pruned(data):
         ({"sampler": 3}, TypeError, "optuna.samplers"),
         ({"scoring": ["r2", "max_error"]}, TypeError, "expected one score"),
         ({"error_score": "no"}, ValueError, "error_score='no'"),
-        ({"cv": np.array(3.0)}, TypeError, r"cv=array\(3.\) is no number of folds"),
+        ({"cv": np.array(3.0)}, TypeError, r"cv=array\(3.\) is not a number of folds"),
         ({"monitor": "valid_los"}, ValueError, "expected one of.*valid_loss"),
         ({"monitor": None}, TypeError, "monitor=None"),
         ({"estimator": PropertyRegressor}, TypeError, "expected an estimator"),
