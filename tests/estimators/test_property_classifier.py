@@ -138,7 +138,7 @@ def test_cross_validation_and_search_in_a_pipeline(classifier, data):
         (["a", "b"] * 3, r"y has shape \(6,\); X has 20 crystals"),
         (np.zeros((20, 2), int), r"shape \(20, 2\)"),
         (np.array(["a"] * 10 + [1] * 10, dtype=object), "y mixes labels"),
-        ([Fraction(1, 2)] * 10 + [Fraction(1, 3)] * 10, "labels of type Fraction, .*no classes"),
+        ([Fraction(1, 2)] * 10 + [Fraction(1, 3)] * 10, "labels of type Fraction, .*not classes"),
         (None, "y is None"),
     ],
 )
