@@ -11,6 +11,7 @@ import gc
 import itertools
 import os
 import pickle
+import time
 from collections.abc import Callable
 from datetime import timedelta
 from typing import Any
@@ -23,10 +24,13 @@ __all__ = ["ProcessFailedError", "Ranks", "process_timeout"]
 
 #: Seconds that a process waits for another one, unless GNNPRE_PROCESS_TIMEOUT says otherwise.
 DEFAULT_TIMEOUT = 1800
+#: Seconds that a process stays awake while it waits for a message.
+SECONDS_AWAKE = 0.02
 # The error of another process is on its way when a connection to it closes.
 SECONDS_FOR_ERROR = 5
 
 _numbers = itertools.count()
+_yield_core: Callable[[], None] = getattr(os, "sched_yield", lambda: time.sleep(0))
 
 
 class ProcessFailedError(RuntimeError):
@@ -89,15 +93,15 @@ class Ranks:
 
     def add_up(self, values: Tensor) -> None:
         """Replace a tensor, in all processes, by its sum over them."""
-        self._run(dist.all_reduce, values)
+        self._send(dist.all_reduce, values)
 
     def add_up_at_leader(self, values: Tensor) -> None:
         """Replace a tensor of process 0 by its sum over all; that of the others is undefined."""
-        self._run(dist.reduce, values, dst=0)
+        self._send(dist.reduce, values, dst=0)
 
     def copy_from_leader(self, values: Tensor) -> None:
         """Replace a tensor, in all processes, by that of process 0."""
-        self._run(dist.broadcast, values, src=0)
+        self._send(dist.broadcast, values, src=0)
 
     def close(self) -> None:
         """Close the connections."""
@@ -120,6 +124,13 @@ class Ranks:
         self.close()
         # gloo closes connections when the last reference goes; the others wait for that.
         gc.collect()
+
+    def _send(self, operation: Callable[..., Any], values: Tensor, **kwargs: Any) -> None:
+        """Send or receive a tensor."""
+        if values.device.type == "cpu":
+            self._run(_stay_awake, operation, values, **kwargs)
+        else:
+            self._run(operation, values, **kwargs)
 
     def _run(self, operation: Callable[..., Any], *args: Any, **kwargs: Any) -> None:
         try:
@@ -147,6 +158,18 @@ class Ranks:
         )
         failure.__cause__ = cause
         return failure
+
+
+def _stay_awake(operation: Callable[..., Any], values: Tensor, **kwargs: Any) -> None:
+    """Send or receive a tensor, and do not go to sleep at once.
+
+    To wake up takes longer than most messages: three in a step of 100 ms cost 7 ms more.
+    """
+    message = operation(values, async_op=True, **kwargs)
+    end = time.perf_counter() + SECONDS_AWAKE
+    while not message.is_completed() and time.perf_counter() < end:
+        _yield_core()  # the threads of gloo may be waiting for it
+    message.wait()
 
 
 def pack(tensors: list[Tensor]) -> Tensor:
