@@ -27,7 +27,7 @@ from gnnpre import (
     TorchMDNet,
 )
 
-N_CRYSTALS, SHORT, LONG = 256, 1, 5
+N_CRYSTALS, SHORT, LONG = 1024, 1, 3
 BATCHES = (16, 64)
 BACKBONES = {"TorchMDNet(64, 2)": TorchMDNet(64, 2), "CGCNN(64, 3)": CGCNN(64, 3)}
 
