@@ -11,6 +11,7 @@ from gnnpre._validation import as_random_state
 from ..graphs import FrameLabels
 from ._alloys import belongs_to_frames, distort, draw_crystal, fcc_metal
 from ._composition import chemical_system, reduced_formula, structure_from_arrays
+from ._emt_calculator import make_emt
 from ._parameters import check_choice
 
 if TYPE_CHECKING:
@@ -184,11 +185,9 @@ def _draw_relaxed(rng: np.random.RandomState, n: int, max_atoms: int) -> list["A
 
 
 def _label(frames: list["Atoms"], prototypes: list[str]) -> FrameLabels:
-    from ase.calculators.emt import EMT
-
     energy, forces, stress = [], [], []
     for atoms in frames:
-        atoms.calc = EMT()
+        atoms.calc = make_emt()
         energy.append(atoms.get_potential_energy())
         forces.append(atoms.get_forces())
         stress.append(atoms.get_stress(voigt=False))
@@ -209,11 +208,10 @@ def _label(frames: list["Atoms"], prototypes: list[str]) -> FrameLabels:
 
 def _relax(atoms: "Atoms") -> bool:
     """Relax cell and positions in place, and return whether that converged."""
-    from ase.calculators.emt import EMT
     from ase.filters import UnitCellFilter
     from ase.optimize import BFGS
 
-    atoms.calc = EMT()
+    atoms.calc = make_emt()
     cell_and_positions: Any = UnitCellFilter(atoms)
     optimizer = BFGS(cell_and_positions, logfile=None)
     return bool(optimizer.run(fmax=_FORCE_TOLERANCE, steps=_RELAXATION_STEPS))

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.build import bulk
 from ase.calculators.emt import EMT
 from ase.eos import EquationOfState
 from ase.units import GPa
@@ -239,3 +240,23 @@ def test_seeds_out_of_range_are_named(seed):
     for make in (make_emt_frames, make_emt_property):
         with pytest.raises(ValueError, match=f"random_state={seed!r}; expected None, an int from"):
             make(2, random_state=seed)
+
+
+def test_the_calculator_is_ase_s():
+    from gnnpre.datasets._emt_calculator import make_emt
+
+    rng = np.random.default_rng(0)
+    atoms = bulk("Cu", cubic=True) * (2, 1, 1)
+    atoms.symbols[[0, 3]] = "Au"
+    ours, theirs = make_emt(), EMT()
+    for _ in range(3):  # the second and the third time from the state of the one before
+        atoms.rattle(0.2, rng=rng)
+        atoms.positions[0] += atoms.cell[1]  # outside the cell
+        atoms.set_cell(atoms.cell.array + rng.normal(scale=0.1, size=(3, 3)), scale_atoms=True)
+        for calculator in (ours, theirs):
+            atoms.calc = calculator
+            values = [atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()]
+            if calculator is ours:
+                expected = values
+        for value, other in zip(values, expected, strict=True):
+            np.testing.assert_allclose(value, other, rtol=0, atol=1e-12)
