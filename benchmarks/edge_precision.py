@@ -29,8 +29,15 @@ from objectives_learn import FORCES, load
 from pretrained_gain import read_set
 from speed.floor import measure_rates
 
-from gnnpre import CGCNN, CrystalGraphs, ForceField, Pretrainer, PropertyRegressor, StructureToGraph
-from gnnpre import TorchMDNet
+from gnnpre import (
+    CGCNN,
+    CrystalGraphs,
+    ForceField,
+    Pretrainer,
+    PropertyRegressor,
+    StructureToGraph,
+    TorchMDNet,
+)
 from gnnpre.backbones.messages import LinearMap
 
 RESULTS = ROOT / "benchmarks" / "results"
@@ -89,7 +96,6 @@ def force_fields(backbone: Any, epochs: int, seeds: list[int]) -> list[str]:
     """Return rows of the changes of predictions, and of the errors after training."""
     graphs, labels, train, test = load(FORCES)
     held_out, truth = graphs[test], per_atom(labels[test], graphs[test])
-    truth["energy"] = truth["energy"] - truth["energy"]  # of another zero than the predictions
     changes: dict[str, list[float]] = {}
     errors: dict[str, list[dict[str, float]]] = {name: [] for name in PRECISIONS}
     for seed in seeds:

@@ -31,7 +31,8 @@ def _calculator_class() -> Any:
 
         def initialize(self, atoms: "Atoms") -> None:
             super().initialize(atoms)
-            self.nl = _NeighborList(self.rc_list)
+            neighbors: Any = _NeighborList(self.rc_list)  # of another class than ASE's
+            self.nl = neighbors
 
         def check_state(self, atoms: "Atoms", tol: float = 1e-15) -> list[str]:
             """Return which inputs have changed; most often none have, which is quickly seen."""
@@ -43,7 +44,7 @@ def _calculator_class() -> Any:
 
 
 class _NeighborList:
-    """What EMT asks of a neighbour list, up to a radius in Å."""
+    """A neighbour list, up to a radius in Å, with the two methods that EMT calls."""
 
     def __init__(self, radius: float) -> None:
         self.radius = radius
@@ -62,13 +63,13 @@ class _NeighborList:
             lattice=np.ascontiguousarray(atoms.cell.array),
             tol=1e-8,
         )
-        others = distances > 1e-8  # an atom is no neighbour of itself
-        order = np.flatnonzero(others)[np.argsort(targets[others], kind="stable")]
+        is_neighbor = distances > 1e-8  # an atom is none of itself
+        order = np.flatnonzero(is_neighbor)[np.argsort(targets[is_neighbor], kind="stable")]
         ends = np.cumsum(np.bincount(targets[order], minlength=len(positions)))[:-1]
         self._of_atom = list(
             zip(np.split(sources[order], ends), np.split(shifts[order], ends), strict=True)
         )
 
     def get_neighbors(self, atom: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the indices of the neighbours of an atom, and the cells that they are in."""
+        """Return the indices of the neighbours of an atom, and their cells."""
         return self._of_atom[atom]
