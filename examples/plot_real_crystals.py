@@ -13,7 +13,8 @@ budget. The data are not part of the package: ``GNNPRE_DATA`` names a folder wit
 """
 
 # %%
-# Settings by scale: frames, epochs of pre-training and of fine-tuning, structures, folds.
+# Settings by scale: files of frames, frames, epochs of pre-training and of fine-tuning, structures,
+# folds.
 import os
 import time
 from pathlib import Path
@@ -29,17 +30,18 @@ from gnnpre.datasets import filter_frames, read_frames, read_matbench
 
 DATA = Path(os.environ["GNNPRE_DATA"])
 SCALE = os.environ.get("GNNPRE_SCALE", "small")
-n_frames, pretraining_epochs, epochs, n_structures, n_folds = {
-    "smallest": (60, 1, 2, 30, 2),
-    "small": (1000, 5, 20, 600, 5),
-    "full": (None, 40, 100, None, 5),
+n_files, n_frames, pretraining_epochs, epochs, n_structures, n_folds = {
+    "smallest": (1, 60, 1, 2, 30, 2),
+    "small": (None, 1000, 5, 20, 600, 5),
+    "full": (None, None, 40, 100, None, 5),
 }[SCALE]
 started = time.perf_counter()
 
 # %%
 # Frames with forces up to 20 eV/Å and stress up to 100 GPa. All frames of one composition are
 # either for training or for testing: several come from one relaxation.
-frames, labels = filter_frames(*read_frames(sorted(DATA.glob("upstream/*.extxyz.gz"))))
+files = sorted(DATA.glob("upstream/*.extxyz.gz"))[:n_files]
+frames, labels = filter_frames(*read_frames(files))
 chosen = np.random.default_rng(0).permutation(len(frames))[:n_frames]
 frames, labels = [frames[i] for i in chosen], labels[chosen]
 groups = labels.groups("formula")
@@ -121,7 +123,7 @@ def compare(structures, y):
         predictions["mean"][b] = y[a].mean()
     for name, regressor in regressors.items():
         model = make_pipeline(to_graph, regressor)
-        predictions[name] = cross_val_predict(model, structures, y, cv=folds, n_jobs=2)
+        predictions[name] = cross_val_predict(model, structures, y, cv=folds)
     return predictions
 
 
