@@ -18,9 +18,9 @@ SECONDS_PER_EDGE = 1.5e-6
 FACTOR_OF_DERIVATIVES = 3.0
 #: A process takes several seconds to start; a shorter training is over before that pays off.
 SHORTEST_TRAINING = 120.0
-#: Work of each process in a step. Two processes exchanged weights and gradients in a = 8 ms or
-#: more, and p of them take a log2(p): work w is done first by w ln(2) / a processes. Steps of 8 to
-#: 20 ms became slower with two, those of 61 ms 1.4 and 1.5 times as fast
+#: Work of each process in a step. Two processes exchanged weights and gradients in a = 5 to 8 ms,
+#: and p of them take a log2(p): work w is done first by w ln(2) / a processes. Steps of 7 to 13 ms
+#: became slower with two or no faster, those of 37 to 185 ms 1.2 to 1.6 times as fast
 #: (benchmarks/results/training.md).
 SHORTEST_STEP = 0.012
 #: Assumed, not measured: a GPU is as fast as so many cores.
