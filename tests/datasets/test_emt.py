@@ -12,6 +12,7 @@ from ase.units import GPa
 from sklearn.model_selection import GroupKFold
 
 from gnnpre.datasets import _alloys, make_emt_frames, make_emt_property
+from gnnpre.datasets._emt_calculator import make_emt
 
 METALS = {"Al", "Cu", "Ag", "Au", "Ni", "Pd", "Pt"}
 
@@ -243,8 +244,6 @@ def test_seeds_out_of_range_are_named(seed):
 
 
 def test_the_calculator_is_ase_s():
-    from gnnpre.datasets._emt_calculator import make_emt
-
     rng = np.random.default_rng(0)
     atoms = bulk("Cu", cubic=True) * (2, 1, 1)
     atoms.symbols[[0, 3]] = "Au"
@@ -253,10 +252,9 @@ def test_the_calculator_is_ase_s():
         atoms.rattle(0.2, rng=rng)
         atoms.positions[0] += atoms.cell[1]  # outside the cell
         atoms.set_cell(atoms.cell.array + rng.normal(scale=0.1, size=(3, 3)), scale_atoms=True)
+        computed = []
         for calculator in (ours, theirs):
             atoms.calc = calculator
-            values = [atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()]
-            if calculator is ours:
-                expected = values
-        for value, other in zip(values, expected, strict=True):
-            np.testing.assert_allclose(value, other, rtol=0, atol=1e-12)
+            computed.append([atoms.get_potential_energy(), atoms.get_forces(), atoms.get_stress()])
+        for value, expected in zip(*computed, strict=True):
+            np.testing.assert_allclose(value, expected, rtol=0, atol=1e-12)
