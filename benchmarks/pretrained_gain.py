@@ -3,9 +3,9 @@
     GNNPRE_DATA=... python benchmarks/pretrained_gain.py --models scratch default ensemble
 
 draws up to 2,000 rows of each data set by seed 0, which the training of gnnpre-1 left out, splits
-them by each seed into 0.6 for training, 0.2 for validation and 0.2 for testing (or takes 200 labels
-for training and validation together, and the same test crystals), and fits, all with default
-settings:
+them by each seed into 0.6 for training, 0.2 for validation and 0.2 for testing (or takes fewer
+labels for training and validation together, such as 200, and the same test crystals), and fits,
+all with default settings:
 
 - ``scratch``: the network of the model, with random weights;
 - ``default``: ``PropertyRegressor(pretrained=...)``, a blend of a fine-tuned network and a kernel
@@ -13,10 +13,12 @@ settings:
   as well;
 - ``kernel``: ``strategy="kernel"``, the machine alone;
 - ``ensemble``: ``PropertyEnsemble(...)``, whose members are scored as well;
-- ``fingerprint kernel``, ``forest``, ``svr``: without a network, on EAD cumulants and composition.
+- ``fingerprint kernel``, ``forest``, ``svr``: without a network, on EAD cumulants and composition;
+- ``chgnet``: support vectors on features of CHGNet 0.3.0 and composition (the extra ``chgnet``).
 
 A row is written to ``results/pretrained_gain.json`` after each fit, and rows that are there are not
-computed again. The tables are written to ``results/pretrained_gain.md``.
+computed again. The tables are written to ``results/pretrained_gain.md``, and errors over processor
+time to ``results/cost.png``.
 """
 
 import argparse
@@ -31,6 +33,7 @@ from typing import Any
 import numpy as np
 import torch
 from common import ROOT, origin_lines, where_and_when
+from gain_curves import cost_table, curve_table, draw_costs
 from gain_tables import METHODS, ensemble_table, gain_table, machine_table
 from sklearn.ensemble import RandomForestRegressor
 from sklearn.pipeline import make_pipeline, make_union
@@ -39,6 +42,7 @@ from gnnpre import (
     EAD,
     Composition,
     CrystalGraphs,
+    FoundationFeatures,
     PropertyEnsemble,
     PropertyRegressor,
     StructureToGraph,
@@ -65,7 +69,7 @@ SETS: dict[str, tuple[str, str | None]] = {
     "refractive_index": ("refractive_index", None),
     "adsorption": ("adsorption", None),
 }
-N_ROWS, ROW_SEED, FEW = 2000, 0, 200
+N_ROWS, ROW_SEED = 2000, 0
 CUTOFF = 5.0
 
 
@@ -87,6 +91,9 @@ def split(n: int, seed: int, n_labels: int | None) -> tuple[np.ndarray, np.ndarr
 def make(method: str, source: str, seed: int, epochs: int) -> Any:
     if method == "fingerprint kernel":
         return CrystalKernel(random_state=seed)
+    if method == "chgnet":
+        features = FoundationFeatures("chgnet", layer=(2, -1), pooling="cumulants", cache=False)
+        return make_pipeline(make_union(features, Composition()), SupportVectors(seed))
     if method in ("forest", "svr"):
         features = make_union(EAD(CUTOFF, pooling="cumulants"), Composition())
         forest = RandomForestRegressor(300, max_features=1 / 3, random_state=seed)
@@ -108,7 +115,7 @@ def measure(name: str, methods: list[str], amounts: list[str], seeds: list[int],
     graphs = None
     for amount in amounts:
         for seed in seeds:
-            rows_of_seed = split(len(y), seed, FEW if amount == "200" else None)
+            rows_of_seed = split(len(y), seed, None if amount == "all" else int(amount))
             for method in methods:
                 row = {"set": name, "labels": amount, "seed": seed, "model": method, **key}
                 if any(row.items() <= earlier.items() for earlier in read_rows()):
@@ -203,6 +210,9 @@ def write_tables(source: str) -> None:
             lines += ["", f"## {title}", "", *gain_table(chosen)]
             lines += ["", f"### Without a network to train, {title}", "", *machine_table(chosen)]
             lines += ["", f"### Ensemble, {title}", "", *ensemble_table(chosen)]
+    lines += ["", "## Learning curves", "", *curve_table(rows)]
+    lines += ["", "## What a user gets for the time", "", *cost_table(rows)]
+    draw_costs(rows, RESULTS / "cost.png")
     measured = list(dict.fromkeys(row["set"] for row in rows))
     lines += ["", "## Crystals that the model has seen", ""]
     lines += [*leak_lines(source, measured), "", *origin_lines(where_and_when())]
@@ -214,9 +224,9 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--source", default="gnnpre-1", help="name or file of the model")
     parser.add_argument("--sets", nargs="*", default=list(SETS), choices=list(SETS))
-    parser.add_argument("--models", nargs="*", default=METHODS, choices=METHODS)
+    parser.add_argument("--models", nargs="*", default=METHODS, choices=[*METHODS, "chgnet"])
     parser.add_argument("--seeds", nargs="*", type=int, default=[0, 1, 2])
-    parser.add_argument("--labels", nargs="*", default=["all", "200"], choices=["all", "200"])
+    parser.add_argument("--labels", nargs="*", default=["all", "200"], help="all, or numbers")
     parser.add_argument("--epochs", type=int, default=100)
     arguments = parser.parse_args()
     torch.set_num_threads(1)

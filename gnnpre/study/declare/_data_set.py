@@ -26,8 +26,9 @@ class DataSet:
         The MatBench table to read under another ``name``, so that one study may have several
         samples of it.
     path : str or Path, optional
-        A file of your own in MatBench's format; ``~`` and environment variables such as
-        ``$GNNPRE_DATA`` are expanded.
+        A file of your own: MatBench's JSON, or a table in Parquet or CSV as
+        :func:`~gnnpre.datasets.read_parquet` and :func:`~gnnpre.datasets.read_structures` read
+        them. ``~`` and environment variables such as ``$GNNPRE_DATA`` are expanded.
     target : str, optional
         Column of the file at ``path``; needed if it has several.
     unit : str, optional
@@ -72,7 +73,7 @@ class DataSet:
         if self.path is None and (self.target or self.unit):
             raise ValueError(
                 f"Data set {self.name!r} has target or unit but no path: a MatBench table has its "
-                "own. Set path, the file in MatBench's format, or leave them out."
+                "own. Set path, the file that has them, or leave them out."
             )
         if self.path is not None and self.source is not None:
             raise ValueError(

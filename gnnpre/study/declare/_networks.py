@@ -96,10 +96,10 @@ class Pretraining:
         The pre-training objective.
     sources : sequence of str
         Paths of files of frames (extended XYZ; frames with large forces or stresses are left
-        out) or of tables in MatBench's format, or names of MatBench tables. ``~`` and environment
-        variables such as ``$GNNPRE_DATA`` are expanded in paths. Labels come with them: energies,
-        forces and stresses of frames, columns of tables. A label that a source lacks is missing
-        (NaN) there.
+        out) or of tables (MatBench's JSON, Parquet, CSV), or names of MatBench tables. ``~`` and
+        environment variables such as ``$GNNPRE_DATA`` are expanded in paths. Labels come with
+        them: energies, forces and stresses of frames, columns of tables. A label that a source
+        lacks is missing (NaN) there.
     targets : sequence of str, optional
         Columns that ``PropertyTargets`` learns; all columns of the sources by default.
     max_structures : int, optional

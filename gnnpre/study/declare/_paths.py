@@ -7,7 +7,7 @@ from pathlib import Path
 __all__ = ["FRAME_SUFFIXES", "TABLE_SUFFIXES", "expand_path", "is_frames", "is_path"]
 
 FRAME_SUFFIXES = (".extxyz", ".extxyz.gz", ".xyz", ".xyz.gz")
-TABLE_SUFFIXES = (".json", ".json.gz")
+TABLE_SUFFIXES = (".json", ".json.gz", ".parquet", ".csv", ".csv.gz")
 
 
 def is_path(source: str) -> bool:

@@ -8,11 +8,11 @@ from typing import Any
 import numpy as np
 
 from gnnpre._labels import as_floats, rows_text
-from gnnpre.datasets import read_matbench
 from gnnpre.graphs import CrystalGraphs, StructureToGraph
 
 from ..declare._data_set import DataSet
 from ._files import MATBENCH, expand_path, find_matbench, hash_file
+from ._tables import read_table
 
 __all__ = ["LoadedData", "LocatedData", "load_data", "locate_data"]
 
@@ -100,13 +100,14 @@ def load_data(located: LocatedData) -> LoadedData:
     """Read a data set, or the sample of it that is declared."""
     name, declared = located.declared.name, located.declared
     # 1. the file, with one target
-    structures, y = read_matbench(located.path, located.target)
-    if getattr(y, "ndim", 1) != 1:
+    crystals, table = read_table(located.path, located.target)
+    if table.shape[1] != 1:
         raise ValueError(
             f"target of data set {name!r} is None, and {located.path} has the targets "
-            f"{list(y.columns)}: name one of them."
+            f"{list(table.columns)}: name one of them."
         )
-    _check_rows(located, len(structures))
+    y = table.iloc[:, 0]
+    _check_rows(located, len(crystals))
     # 2. a number for each crystal
     values = as_floats(f"target {y.name} of data set {name!r}", y.to_numpy(), n_dims=(1,))
     missing = np.flatnonzero(np.isnan(values))
@@ -117,8 +118,8 @@ def load_data(located: LocatedData) -> LoadedData:
         )
     # 3. the declared sample, in the order of the file
     rows = _sample(name, len(values), declared.sample, declared.sample_seed)
-    chosen = [structures[row] for row in rows.tolist()]
-    return LoadedData(name, str(y.name), located.unit, chosen, values[rows], rows)
+    structures = crystals[rows].to_structures()
+    return LoadedData(name, str(y.name), located.unit, structures, values[rows], rows)
 
 
 def _check_rows(located: LocatedData, n_rows: int) -> None:

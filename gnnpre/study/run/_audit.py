@@ -64,7 +64,7 @@ def write_keys(pretraining: Job, folder: StudyFolder, pool: Pool) -> None:
     """Write the leak keys of the crystals of a pre-training."""
     declared = pretraining.tools["declared"]
     labels = label_masks(declared.objective, pool, declared.targets)
-    keys = make_leak_keys(Crystals.from_structures(pool.structures), labels)
+    keys = make_leak_keys(pool.crystals, labels)
     write_file(folder.leak_keys(pretraining.key), keys.to_bytes())
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre.estimators import Pretrainer, PropertyRegressor
-from gnnpre.graphs import CrystalGraphs, StructureToGraph
+from gnnpre.graphs import CrystalGraphs, Crystals, StructureToGraph, as_crystals
 
 from ..declare._study import Study
 from ..plan._data import LoadedData, load_data
@@ -161,7 +161,7 @@ class _Timer:
 
         epochs = job.parameters["settings"]["max_epochs"]
         batch = job.parameters["settings"]["batch_size"]
-        return _time(pool.structures, tools["graphs"], batch, epochs, fit)
+        return _time(pool.crystals, tools["graphs"], batch, epochs, fit)
 
     def _finetuning(self, job: Job) -> float:
         data = self._load(str(job.data))
@@ -196,7 +196,7 @@ class _Timer:
 
 
 def _time(
-    structures: Sequence[Any],
+    structures: Crystals | Sequence[Any],
     to_graph: StructureToGraph,
     batch_size: int,
     epochs: int,
@@ -206,7 +206,7 @@ def _time(
     n = len(structures)
     rows = np.random.default_rng(0).permutation(n)[: max(FEWEST, STEPS * batch_size)]
     started = time.perf_counter()
-    graphs = to_graph.fit_transform([structures[row] for row in rows.tolist()])
+    graphs = to_graph.fit_transform(as_crystals(structures)[rows])
     building = time.perf_counter() - started
     # The first epoch compiles kernels and fills caches: it does not count.
     epoch = _epoch_seconds(fit(graphs, rows).history_)

@@ -1,20 +1,24 @@
 """Crystals to pre-train on, from one or more sources, and the labels that come with them."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from gnnpre.datasets import filter_frames, read_frames, read_matbench
-from gnnpre.graphs import FrameLabels
+from gnnpre.datasets import filter_frames, read_frames, read_parquet
+from gnnpre.graphs import Crystals, FrameLabels, as_crystals
 from gnnpre.model_selection import drop_leaks
 from gnnpre.objectives import Objective, PropertyTargets
 
 from ..declare._networks import Pretraining
 from ..declare._paths import is_frames
 from ..plan._data import LocatedData, load_data
+from ..plan._tables import read_table
+
+if TYPE_CHECKING:
+    import pandas as pd
 
 __all__ = ["Pool", "labels_for", "read_pool"]
 
@@ -23,19 +27,18 @@ __all__ = ["Pool", "labels_for", "read_pool"]
 class Pool:
     """Crystals, their labels, and how many were left out as leaks."""
 
-    structures: list[Any]
+    crystals: Crystals
     labels: FrameLabels
     #: Columns of labels, beside energies, forces and stresses.
     columns: tuple[str, ...]
     n_leaks: int = 0
 
     def __len__(self) -> int:
-        return len(self.structures)
+        return len(self.crystals)
 
     def take(self, indices: np.ndarray, n_leaks: int) -> "Pool":
         """Return some of the crystals."""
-        chosen = [self.structures[index] for index in indices.tolist()]
-        return Pool(chosen, self.labels[indices], self.columns, n_leaks)
+        return Pool(self.crystals[indices], self.labels[indices], self.columns, n_leaks)
 
 
 def read_pool(
@@ -48,8 +51,7 @@ def read_pool(
     rows, n_leaks = np.arange(len(pool)), 0
     for located in leaks:
         tested = load_data(located).structures
-        structures = [pool.structures[index] for index in rows.tolist()]
-        clean = drop_leaks(structures, tested, declared.leak_level, n_jobs=n_jobs)
+        clean = drop_leaks(pool.crystals[rows], tested, declared.leak_level, n_jobs=n_jobs)
         n_leaks += len(rows) - len(clean)
         rows = rows[clean]
     # 3. a sample, in the order of the sources
@@ -63,12 +65,36 @@ def read_pool(
 def _read(path: Path) -> Pool:
     if is_frames(path):
         frames, labels = filter_frames(*read_frames(path))
-        return Pool(list(frames), labels, ())
-    structures, y = read_matbench(path)
-    table = y.to_frame() if y.ndim == 1 else y
-    columns = {str(name): table[name].to_numpy(dtype=np.float64) for name in table}
-    labels = FrameLabels([len(structure) for structure in structures], info=columns)
-    return Pool(list(structures), labels, tuple(columns))
+        return Pool(as_crystals(frames), labels, ())
+    if path.suffix == ".parquet":
+        # Such a file may have energies, forces and stresses beside its columns.
+        crystals, labels = filter_frames(*read_parquet(path))
+        columns = _numbers(labels.info, path)
+    else:
+        crystals, table = read_table(path)
+        columns = _numbers(table, path)
+        labels = FrameLabels(crystals.n_atoms, info=columns)
+    return Pool(crystals, labels, tuple(columns))
+
+
+def _numbers(table: "Mapping[str, Any] | pd.DataFrame", path: Path) -> dict[str, np.ndarray]:
+    """Return the columns of numbers; text, such as names of functionals, is no label."""
+    import pandas as pd
+
+    columns = {}
+    for name in table:
+        values = pd.Series(np.asarray(table[name]))
+        numbers = pd.to_numeric(values, errors="coerce")
+        text = np.flatnonzero(numbers.isna() & values.notna())
+        if len(text) == values.notna().sum() > 0:
+            continue
+        if len(text):
+            raise ValueError(
+                f"Column {str(name)!r} of {path} has {values[text[0]]!r} in row {text[0]}, among "
+                "numbers; expected a number, or an empty cell where there is none."
+            )
+        columns[str(name)] = numbers.to_numpy(dtype=np.float64)
+    return columns
 
 
 def _join(pools: Sequence[Pool]) -> Pool:
@@ -84,8 +110,8 @@ def _join(pools: Sequence[Pool]) -> Pool:
         )
         for pool in pools
     ]
-    structures = [structure for pool in pools for structure in pool.structures]
-    return Pool(structures, FrameLabels.concatenate(labels), columns)
+    crystals = Crystals.concatenate([pool.crystals for pool in pools])
+    return Pool(crystals, FrameLabels.concatenate(labels), columns)
 
 
 def _column(pool: Pool, name: str) -> np.ndarray:

@@ -36,7 +36,7 @@ def pretrain(job: Job, workspace: Workspace) -> dict[str, Any]:
     objective = tools["declared"].objective
     y = labels_for(objective, pool, tools["declared"].targets)
     workspace.note(f"building graphs of {len(pool)} crystals ({pool.n_leaks} left out as leaks)")
-    graphs = tools["graphs"].fit_transform(pool.structures)
+    graphs = tools["graphs"].fit_transform(pool.crystals)
     n_leaks, settings = pool.n_leaks, tools["settings"]
     write_keys(job, workspace.folder, pool)
     del pool

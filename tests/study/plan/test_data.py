@@ -3,6 +3,8 @@
 import numpy as np
 import pytest
 
+from gnnpre import Crystals
+from gnnpre.datasets import to_parquet
 from gnnpre.study import DataSet
 from gnnpre.study.plan._data import load_data, locate_data
 from gnnpre.study.plan._files import MATBENCH, find_matbench
@@ -40,6 +42,15 @@ def test_several_targets_need_a_name(tmp_path):
     with pytest.raises(ValueError, match=r"targets \['K', 'G'\]: name one"):
         load(path)
     assert load(path, target="G").y.tolist() == [0, 1, 2, 3]
+
+
+def test_data_set_may_be_parquet(tmp_path):
+    structures, y = crystals(12)
+    info = {"K": y, "G": -y}
+    to_parquet(tmp_path / "a.parquet", Crystals.from_structures(structures, info=info))
+    data = load(tmp_path / "a.parquet", target="G", unit="GPa")
+    assert (data.structures, data.target) == (structures, "G")
+    np.testing.assert_array_equal(data.y, -y)
 
 
 def test_missing_target_is_refused(tmp_path):

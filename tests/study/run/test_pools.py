@@ -1,9 +1,13 @@
 """Crystals to pre-train on."""
 
+import json
+
 import numpy as np
+import pandas as pd
 import pytest
 
-from gnnpre import Denoising, ForceField, PropertyTargets
+from gnnpre import Crystals, Denoising, ForceField, PropertyTargets
+from gnnpre.datasets import make_emt_frames, to_parquet
 from gnnpre.study import Pretraining
 from gnnpre.study.plan._files import source_files
 from gnnpre.study.run._pools import labels_for, read_pool
@@ -28,7 +32,7 @@ def test_sources_are_joined_with_what_they_lack_missing(tmp_path):
     np.testing.assert_array_equal(known[0], np.arange(18) < 11)
     np.testing.assert_array_equal(known[1], np.arange(18) >= 11)
     np.testing.assert_array_equal(known[2], np.arange(18) >= 15)
-    assert pool.labels.n_atoms.tolist() == [len(structure) for structure in pool.structures]
+    assert pool.labels.n_atoms.tolist() == [len(structure) for structure in pool.crystals]
 
 
 def test_labels_have_the_form_of_the_objective(tmp_path):
@@ -44,6 +48,40 @@ def test_labels_have_the_form_of_the_objective(tmp_path):
 def test_drawn_crystals_are_decided_by_the_seed(tmp_path):
     path = write_table(tmp_path / "a.json", 30)
     one, again, other = (pool_of(path, max_structures=10, random_state=seed) for seed in (0, 0, 1))
-    assert one.structures == again.structures != other.structures
-    positions = [crystals(30)[0].index(structure) for structure in one.structures]
+    drawn = [pool.crystals.to_structures() for pool in (one, again, other)]
+    assert drawn[0] == drawn[1] != drawn[2]
+    positions = [crystals(30)[0].index(structure) for structure in drawn[0]]
     np.testing.assert_array_equal(one.labels.groups("K"), crystals(30)[1][positions])
+
+
+def test_table_of_any_format_gives_the_same_crystals_and_labels(tmp_path):
+    structures, y = crystals(5)
+    y[2] = np.nan
+    json_pool = pool_of(write_table(tmp_path / "a.json", 5, K=y))
+    # 1. the same table as Parquet, with a column of text, and as CSV
+    to_parquet(tmp_path / "a.parquet", Crystals.from_structures(structures, info={"K": y}))
+    texts = [json.dumps(structure.as_dict()) for structure in structures]
+    table = pd.DataFrame({"structure": texts, "K": y, "source": ["x"] * 5})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    for path in (tmp_path / "a.parquet", tmp_path / "a.csv"):
+        # 2. crystals, labels, and nothing of the text
+        pool = pool_of(path)
+        assert pool.columns == ("K",)
+        assert pool.crystals.to_structures() == json_pool.crystals.to_structures()
+        np.testing.assert_array_equal(labels_for(PropertyTargets(), pool, None)[:, 0], y)
+
+
+def test_parquet_brings_energies_and_forces(tmp_path):
+    structures, labels = make_emt_frames(6, random_state=0)
+    to_parquet(tmp_path / "a.parquet", Crystals.from_structures(structures), labels)
+    pool = pool_of(tmp_path / "a.parquet")
+    np.testing.assert_allclose(pool.labels.energy, labels.energy)
+    np.testing.assert_allclose(pool.labels.forces, labels.forces)
+
+
+def test_text_among_numbers_is_named(tmp_path):
+    texts = [json.dumps(structure.as_dict()) for structure in crystals(3)[0]]
+    table = pd.DataFrame({"structure": texts, "K": ["1.0", "unknown", ""]})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ValueError, match=r"Column 'K' of .*a.csv has 'unknown' in row 1"):
+        pool_of(tmp_path / "a.csv")
