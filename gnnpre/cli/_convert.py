@@ -1,6 +1,8 @@
 """``gnnpre convert``: structures from one format to another."""
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +15,7 @@ from ._writing import check_folder, check_writable, prepare_folder
 __all__ = ["check_crystal_output", "command", "write_crystals"]
 
 FRAMES = (".extxyz", ".xyz")
+SUFFIXES = r"\.(cif|vasp|poscar|json)$"
 
 
 @click.command("convert")
@@ -55,12 +58,30 @@ def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None
         to_parquet(output, crystals, labels)
     else:
         folder = prepare_folder(output)
-        for structure, name in zip(crystals, names, strict=True):
-            structure.to(str(folder / f"{_file_name(name)}.cif"))
+        for structure, name in zip(crystals, _file_names(names), strict=True):
+            structure.to(str(folder / f"{name}.cif"))
     click.echo(f"Wrote {len(crystals)} crystals to {output}.", err=True)
 
 
-def _file_name(name: Any) -> str:
-    """Return a name without the folder, the suffix, and characters that file systems refuse."""
-    stem = re.sub(r"\.(cif|vasp|poscar|json)$", "", Path(str(name)).name, flags=re.IGNORECASE)
-    return re.sub(r"[^\w.+-]", "_", stem)
+def _file_names(ids: Iterable[Any]) -> list[str]:
+    """Return a name for the file of each id, all different: its last part where that is enough."""
+    whole = [re.sub(SUFFIXES, "", str(each), flags=re.IGNORECASE) for each in ids]
+    short = [_plain(Path(each).name) for each in whole]
+    # In lower case: some file systems do not tell a.cif from A.cif.
+    counts = Counter(map(str.lower, short))
+    names, taken = [], set()
+    for each, last in zip(whole, short, strict=True):
+        # a/x.cif and b/x.cif become a_x and b_x; what is still the same gets a number.
+        stem = name = last if counts[last.lower()] == 1 else _plain(each.strip("/"))
+        number = 1
+        while name.lower() in taken:
+            number += 1
+            name = f"{stem}_{number}"
+        taken.add(name.lower())
+        names.append(name)
+    return names
+
+
+def _plain(name: str) -> str:
+    """Replace characters that file systems refuse."""
+    return re.sub(r"[^\w.+-]", "_", name)

@@ -245,6 +245,17 @@ def test_pretraining_needs_structures_only(folder, tmp_path, objective):
     assert not (tmp_path / "tuned" / "predictions.csv").exists()
 
 
+def test_no_crystal_is_lost_where_names_of_files_are_equal(tmp_path):
+    structures, _ = make_emt_property(5, random_state=0)
+    for name, structure in zip(("a/x", "b/x", "c/m 1", "c/m_1", "c/m_1_2"), structures, strict=True):
+        path = tmp_path / "in" / f"{name}.cif"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        structure.to(str(path))
+    assert main(["convert", str(tmp_path / "in"), "-o", str(tmp_path / "out")]) == 0
+    names = sorted(path.stem for path in (tmp_path / "out").iterdir())
+    assert names == ["a_x", "b_x", "c_m_1", "c_m_1_2", "m_1_2"]
+
+
 @pytest.mark.parametrize("suffix", [".extxyz", ".parquet"])
 def test_audit_and_convert(folder, tmp_path, suffix):
     source, converted = str(folder / "*.cif"), tmp_path / f"crystals{suffix}"
