@@ -9,6 +9,7 @@ from typing import Any
 import click
 import numpy as np
 
+from ._frames import read_labelled_frames
 from ._reading import Source, is_matbench, read_source
 
 __all__ = ["Labelled", "check_numbers", "read_labelled"]
@@ -127,25 +128,7 @@ def _read_atom_column(source: str, target: str) -> tuple[Source, Any]:
     """Read crystals and a column of atoms from a file of frames."""
     import pandas as pd
 
-    from gnnpre.datasets import (
-        detect_format,
-        read_alexandria,
-        read_frames,
-        read_matpes,
-        read_mptrj,
-        read_parquet,
-    )
-
-    readers: dict[str, Any] = {
-        "alexandria": read_alexandria,
-        "matpes": read_matpes,
-        "mptrj": read_mptrj,
-        "parquet": lambda path: read_parquet(path, columns=[target]),
-    }
-    is_file = Path(source).is_file()
-    crystals, labels = readers.get(detect_format(Path(source)) if is_file else "", read_frames)(
-        source
-    )
+    crystals, labels = read_labelled_frames(source, [target])
     columns = getattr(labels, "atom_info", {})
     if target not in columns:
         raise click.UsageError(

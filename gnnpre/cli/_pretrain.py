@@ -1,10 +1,10 @@
 """``gnnpre pretrain``: a network that has learnt forces, fingerprints or denoising."""
 
-from pathlib import Path
 from typing import Any
 
 import click
 
+from ._frames import read_labelled_frames
 from ._networks import make_backbone, network_options
 from ._options import (
     config_option,
@@ -60,6 +60,7 @@ def command(source: str, objective: str, cutoff: float, output: str, **options: 
     backbone = make_backbone(options)
     crystals, labels, n_skipped = _read(source, objective, reading)
 
+    from gnnpre.datasets import formula_column
     from gnnpre.estimators import Pretrainer
     from gnnpre.graphs import StructureToGraph
 
@@ -71,7 +72,8 @@ def command(source: str, objective: str, cutoff: float, output: str, **options: 
         **options,
     )
     graphs = StructureToGraph(cutoff=cutoff).fit_transform(crystals)
-    groups = None if labels is None else labels.groups("formula")
+    # Frames of one formula are of one material as a rule: none of it may validate the others.
+    groups = None if labels is None else formula_column(crystals)
     pretrainer.fit(graphs, labels, groups=groups).save(output)
     click.echo(f"Wrote {output}.", err=True)
     return 1 if n_skipped else 0
@@ -82,16 +84,7 @@ def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, An
     if objective != "forces":
         crystals = read_source(source, **reading)
         return crystals.crystals, None, crystals.n_skipped
-    from gnnpre.datasets import read_frames, read_parquet
-
-    if Path(source).suffix == ".parquet":
-        return (*read_parquet(source), 0)
-    if not Path(source).is_file():
-        raise click.UsageError(
-            f"{source} is not a file; --objective forces expects one with energies, forces or "
-            "stresses, such as extended XYZ, a trajectory of ASE or Parquet."
-        )
-    return (*read_frames(source), 0)
+    return (*read_labelled_frames(source), 0)
 
 
 def _objective(name: str) -> Any:

@@ -3,6 +3,7 @@
 from ._alexandria import read_alexandria
 from ._aselmdb import read_aselmdb
 from ._composition import chemical_system as chemical_system
+from ._composition import formula_column as formula_column
 from ._composition import reduced_formula as reduced_formula
 from ._composition import structure_from_arrays as structure_from_arrays
 from ._emt import make_emt_frames, make_emt_property

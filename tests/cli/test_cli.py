@@ -11,13 +11,23 @@ from pymatgen.core import Lattice, Structure
 
 from gnnpre import (
     CGCNN,
+    Crystals,
+    FrameLabels,
+    Pretrainer,
     PropertyRegressor,
     SchNet,
     TorchMDNet,
 )
 from gnnpre.cli import main
 from gnnpre.cli._main import COMMANDS
-from gnnpre.datasets import make_emt_property, read_frames, read_structures
+from gnnpre.datasets import (
+    make_emt_frames,
+    make_emt_property,
+    read_frames,
+    read_structures,
+    to_extxyz,
+    to_parquet,
+)
 
 FAST = ["--max-epochs", "1"]
 
@@ -233,6 +243,24 @@ def test_force_fields_predict_and_relax(folder, force_field, tmp_path):
     assert {path.name for path in relaxed.iterdir()} >= {"alloy1.cif", "alloy10.cif"}
 
 
+@pytest.mark.parametrize("name", ["frames.parquet", "frames.extxyz", "folder/frames.extxyz"])
+def test_force_field_learns_from_each_kind_of_file(tmp_path, name):
+    structures, labels = make_emt_frames(12, random_state=0)
+    # Without columns such as formula, as in files of other projects.
+    labels = FrameLabels(
+        labels.n_atoms, energy=labels.energy, forces=labels.forces, stress=labels.stress
+    )
+    path = tmp_path / name
+    path.parent.mkdir(exist_ok=True)
+    write = to_parquet if path.suffix == ".parquet" else to_extxyz
+    write(path, Crystals.from_structures(structures), labels)
+    source = path.parent if name.startswith("folder") else path
+    options = ["--objective", "forces", "--max-epochs", "1", "--hidden-channels", "8"]
+    model = tmp_path / "m.gnnpre"
+    assert main(["pretrain", str(source), *options, "--n-layers", "1", "-o", str(model)]) == 0
+    assert Pretrainer.load(model).predict(structures[:2]).energy.shape == (2,)
+
+
 @pytest.mark.parametrize("objective", ["ead", "denoising"])
 def test_pretraining_needs_structures_only(folder, tmp_path, objective):
     output = tmp_path / "pretrained.gnnpre"
@@ -247,7 +275,9 @@ def test_pretraining_needs_structures_only(folder, tmp_path, objective):
 
 def test_no_crystal_is_lost_where_names_of_files_are_equal(tmp_path):
     structures, _ = make_emt_property(5, random_state=0)
-    for name, structure in zip(("a/x", "b/x", "c/m 1", "c/m_1", "c/m_1_2"), structures, strict=True):
+    for name, structure in zip(
+        ("a/x", "b/x", "c/m 1", "c/m_1", "c/m_1_2"), structures, strict=True
+    ):
         path = tmp_path / "in" / f"{name}.cif"
         path.parent.mkdir(parents=True, exist_ok=True)
         structure.to(str(path))

@@ -141,7 +141,7 @@ def nonsense(folder, model, force_field, tmp_path):
         "unknown format": (["convert", cifs, "-o", str(tmp_path / "a.pdf")], "a.pdf"),
         "format of relaxed crystals": (["relax", force_field, cifs, "-o", "a.pdf"], "a.pdf"),
         "no target": (["train", table], "Missing option '--target'"),
-        "frames from a pattern": (["pretrain", cifs, "--objective", "forces"], "is not a file"),
+        "frames from a pattern": (["pretrain", cifs, "--objective", "forces"], "no such file"),
         "unknown command": (["trian"], "trian"),
         "one fold": ([*train, "K", "--cv", "1"], "0 for none"),
         "too many folds": ([*train, "K", "--cv", "500"], "23 crystals with a label"),
