@@ -141,7 +141,7 @@ def claim_lines(errors: Errors, claims: list[tuple[str, list[tuple[str, str]]]])
 
 
 def write_claims(folder: Path) -> None:
-    """Write the claims and what the study found, for each backbone."""
+    """Write the claims and the findings of the study, for each backbone."""
     results = read_results(folder)
     lines = [
         "# Claims about pre-training",
