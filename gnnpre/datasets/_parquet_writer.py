@@ -108,6 +108,8 @@ def write_rows(
                 f"A column of atom_info is named {name!r}, as another column of the file is: "
                 "rename it."
             )
+    # Of whole columns: the first rows of one may be empty, or integers before other numbers.
+    columns = {name: _column(name, values) for name, values in extra.items()}
     with replace_file(path) as new:
         schema: Any = None
         writer: Any = None
@@ -116,7 +118,7 @@ def write_rows(
             table = rows_table(
                 crystals[rows],
                 None if labels is None else labels[rows],
-                {name: column[rows] for name, column in extra.items()},
+                {name: column.slice(start, group_rows) for name, column in columns.items()},
             )
             if writer is None:
                 schema = table.schema
@@ -141,9 +143,9 @@ def _elements(crystals: Crystals) -> list[list[str]]:
 
 
 def rows_table(
-    crystals: Crystals, labels: FrameLabels | None, extra: Mapping[str, np.ndarray]
+    crystals: Crystals, labels: FrameLabels | None, extra: Mapping[str, Any]
 ) -> Any:
-    """Return crystals, labels and further columns as an Arrow table with LeMat's columns."""
+    """Return crystals, labels and further Arrow arrays as an Arrow table with LeMat's columns."""
     import pyarrow as pa
     from ase.data import chemical_symbols
 
@@ -178,7 +180,7 @@ def rows_table(
         for name, values in labels.atom_info.items():
             without = np.logical_and.reduceat(np.isnan(values), offsets[:-1])
             columns[name] = _lists(pa.array(values), offsets, without)
-    columns |= {name: plain_values(values) for name, values in extra.items()}
+    columns |= extra
     atom_columns = [] if labels is None else list(labels.atom_info)
     metadata = {
         b"gnnpre.units": json.dumps(_UNITS).encode(),
@@ -200,6 +202,18 @@ def _vectors(values: np.ndarray, offsets: np.ndarray, missing: np.ndarray | None
 
     inner = _lists(pa.array(np.ascontiguousarray(values).ravel()), 3 * np.arange(len(values) + 1))
     return _lists(inner, offsets, missing)
+
+
+def _column(name: str, values: np.ndarray) -> Any:
+    import pyarrow as pa
+
+    try:
+        return plain_values(values)
+    except pa.ArrowException as error:
+        raise ValueError(
+            f"Column {name!r} holds values of several types ({error}); a column of Parquet has "
+            "one: write numbers and text to columns of their own, or all of them as text."
+        ) from error
 
 
 def plain_values(values: np.ndarray) -> Any:

@@ -30,11 +30,10 @@ def prediction_columns(crystals: Crystals, values: Any, name: str) -> Any:
         A row for each crystal.
     """
     pa = import_extra("pyarrow", "store", "predict_to_parquet")
-    ids = {} if crystals.ids is None else {"immutable_id": crystals.ids.astype(str)}
+    ids = {} if crystals.ids is None else {"immutable_id": plain_values(crystals.ids.astype(str))}
     if isinstance(values, FrameLabels):
         return rows_table(crystals, values, ids)
-    columns = {key: plain_values(column) for key, column in ids.items()}
-    return pa.table({**columns, **_columns(values, name)})
+    return pa.table({**ids, **_columns(values, name)})
 
 
 def _columns(values: Any, name: str) -> dict[str, Any]:

@@ -391,3 +391,25 @@ def test_pages_that_were_altered(tmp_path):
     path.write_bytes(content)
     with pytest.raises(ValueError, match=r"frames.parquet cannot be read after 0 rows"):
         read_parquet(path)
+
+
+@pytest.mark.parametrize(
+    "column",
+    [[None, None, "a", "b"], [1, 2, 2.5, None], [None, None, True, False]],
+    ids=["late text", "integers before other numbers", "late truth"],
+)
+def test_type_of_a_column_is_that_of_all_rows(tmp_path, monkeypatch, column):
+    monkeypatch.setattr("gnnpre.datasets._parquet_writer._GROUP_ROWS", 2)
+    info = {"column": np.array(column, dtype=object)}
+    crystals = Crystals.from_structures(make_emt_frames(4, random_state=0)[0], info=info)
+    to_parquet(tmp_path / "a.parquet", crystals)
+    read = read_parquet(tmp_path / "a.parquet")[0].info["column"].tolist()
+    assert [None if value != value else value for value in read] == column
+
+
+@pytest.mark.parametrize("column", [[1, 2, "x", None], [True, False, None, 2.0]])
+def test_column_of_several_types_is_named(tmp_path, column):
+    targets = {"mixed": np.array(column, dtype=object)}
+    with pytest.raises(ValueError, match=r"Column 'mixed' holds values of several types"):
+        to_parquet(tmp_path / "a.parquet", make_emt_frames(4, random_state=0)[0], targets=targets)
+    assert not list(tmp_path.iterdir())
