@@ -59,13 +59,26 @@ def read_labelled(
         columns = [crystals.column(name, "--target") for name in target]
         y = crystals.table[list(target)] if form == "crystal" else _as_arrays(columns[0])
     present = _present(y, target)
+    ids = crystals.ids[present]
     return Labelled(
         crystals.crystals[present],
         y[present],
-        crystals.ids[present],
-        None if groups is None else crystals.column(groups, "--groups")[present],
+        ids,
+        None if groups is None else _groups(crystals.column(groups, "--groups")[present], ids),
         crystals.n_skipped,
     )
+
+
+def _groups(column: Any, ids: np.ndarray) -> Any:
+    """Return a column of groups after a check that each crystal has one."""
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise click.UsageError(
+            f"--groups {column.name}: {int(missing.sum())} of {len(missing)} rows are empty, the "
+            f"first of id {ids[missing][0]}; expected a group of each crystal. Fill in the cells, "
+            "with an id of its own for a crystal that belongs to no group."
+        )
+    return column
 
 
 def check_numbers(data: Labelled) -> None:

@@ -25,6 +25,7 @@ def folder(tmp_path_factory):
     names = [f"alloy{number}.cif" for number in range(24)]
     table = pd.DataFrame({"file": names, "K": y, "hard": np.where(y > np.median(y), "yes", "no")})
     table["group"] = [number // 3 for number in range(24)]
+    table["batch"] = ["first", None] * 12
     table.loc[5, "K"] = np.nan
     table.to_csv(path / "labels.csv", index=False)
     return path

@@ -111,6 +111,7 @@ def nonsense(folder, model, force_field, tmp_path):
         ),
         "missing column": ([*train, "bulk"], "--target bulk"),
         "missing groups": ([*train, "K", "--groups", "g"], "--groups g"),
+        "empty groups": ([*train, "K", "--groups", "batch"], "are empty, the first of id alloy1;"),
         "texts as numbers": ([*train, "hard"], "no finite number, the first 'yes' (id alloy0"),
         "target twice": ([*train, "K", "--target", "K"], "name each column once"),
         "empty output": ([*train, "K", "-o", ""], "--output ''"),
