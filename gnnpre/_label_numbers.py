@@ -48,7 +48,8 @@ def to_floats(
 ) -> np.ndarray:
     """Convert an array of any dtype; ``values`` is the argument as the user passed it."""
     if array.dtype.kind in "iuf" or (allow_bool and array.dtype.kind == "b"):
-        return array.astype(np.float64, copy=False)
+        # In the order of rows: torch takes no view with negative strides, such as y[::-1].
+        return np.asarray(array, dtype=np.float64, order="C")
     if array.dtype.kind == "O":
         return _numbers_of_objects(name, array, values, n_dims, allow_bool)
     rows = np.arange(len(array)) if array.ndim else np.empty(0, dtype=int)

@@ -142,9 +142,7 @@ def _elements(crystals: Crystals) -> list[list[str]]:
     return [lists[key] for key in keys.tolist()]
 
 
-def rows_table(
-    crystals: Crystals, labels: FrameLabels | None, extra: Mapping[str, Any]
-) -> Any:
+def rows_table(crystals: Crystals, labels: FrameLabels | None, extra: Mapping[str, Any]) -> Any:
     """Return crystals, labels and further Arrow arrays as an Arrow table with LeMat's columns."""
     import pyarrow as pa
     from ase.data import chemical_symbols

@@ -7,13 +7,13 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from gnnpre._row_order import warn_of_other_order
 from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.backbones import Backbone
 from gnnpre.objectives import Objective
 
 from ._base import CrystalEstimator
 from ._files import check_recorded_paths, epoch_writer, saved_parameters
-from ._inputs import warn_of_other_order
 from ._network import FitInterrupted, TrainedNetwork
 from ._parameters import document
 from ._pretraining import PretrainingSettings, make_labelled_targets, pretrain
@@ -288,6 +288,7 @@ class Pretrainer(CrystalEstimator):
             Minus the loss, which scales with the weights in the objective: a search over those
             needs a scorer of its own. Noise, where the objective has any, is the same each time.
         """
+        warn_of_other_order(X, y=y, sample_weight=sample_weight)
         graphs = self._graphs_to_predict(X)
         targets = make_labelled_targets(self.spec_.objective, graphs, y, sample_weight)
         return -self._loss(graphs, targets)["loss"]

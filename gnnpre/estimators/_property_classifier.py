@@ -7,12 +7,13 @@ import numpy as np
 from sklearn.base import ClassifierMixin
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._row_order import warn_of_other_order
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ClassTargets
 
 from ._blended_head import BlendedHead
-from ._inputs import check_classes, warn_of_other_order
+from ._inputs import check_classes
 from ._kernel_head import KernelHead
 from ._parameters import document
 from ._pretrainer import Pretrainer
@@ -255,6 +256,26 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         # Equal probabilities go to the class that comes first in classes_.
         labels: np.ndarray = self.classes_[self.predict_proba(X).argmax(axis=1)]
         return labels
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the share of crystals whose class is predicted.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+        y : array-like of shape (n,)
+            Their labels.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals.
+
+        Returns
+        -------
+        float
+            The accuracy.
+        """
+        warn_of_other_order(X, y=y, sample_weight=sample_weight)
+        return float(super().score(X, y, sample_weight))
 
     def _learnt_state(self) -> dict[str, Any]:
         # JSON has no dtypes: int8 classes come back as int8.

@@ -12,6 +12,7 @@ from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._nested_parameters import NestedParametersMixin
 from gnnpre._progress_label import progress_label
+from gnnpre._row_order import warn_of_other_order
 from gnnpre._validation import check_number
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import Bounds
@@ -29,7 +30,6 @@ from ._ensemble_members import (
     seeded,
 )
 from ._files import check_recorded_paths
-from ._inputs import warn_of_other_order
 from ._settings import draw_seed
 
 __all__ = ["PropertyEnsemble"]
@@ -243,6 +243,26 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
             return blend
         # For normal errors 68.3 % are within one standard deviation.
         return blend, width * conformal_quantile(self.uncertainty_["scores"], 0.683)
+
+    def score(self, X: Any, y: Any, sample_weight: Any = None) -> float:
+        """Return the coefficient of determination.
+
+        Parameters
+        ----------
+        X : container of n structures, Crystals or CrystalGraphs
+            The crystals.
+        y : array-like of shape (n,)
+            Their property.
+        sample_weight : array-like of shape (n,), optional
+            Weights of the crystals.
+
+        Returns
+        -------
+        float
+            R^2; 1 is perfect, 0 as good as the mean.
+        """
+        warn_of_other_order(X, y=y, sample_weight=sample_weight)
+        return float(super().score(X, y, sample_weight))
 
     def predict_interval(self, X: Any, confidence: float = 0.9) -> tuple[np.ndarray, np.ndarray]:
         """Predict an interval for the property of each crystal.

@@ -1,6 +1,6 @@
 """The forms of a property: numbers of a crystal, of its atoms, a vector, or a tensor."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, ClassVar
 
 import numpy as np
@@ -18,7 +18,14 @@ from gnnpre.objectives import (
     tensor_form,
 )
 
-__all__ = ["TARGETS", "PropertyForm", "form_of_objective", "form_of_target"]
+__all__ = [
+    "TARGETS",
+    "PropertyForm",
+    "column_names",
+    "columns_in_order",
+    "form_of_objective",
+    "form_of_target",
+]
 
 TARGETS = ("crystal", "atom", "vector", "tensor")
 
@@ -50,16 +57,37 @@ class PropertyForm:
         """Return ``y`` in a form that the objective reads."""
         return y
 
-    def column_names(self, y: Any) -> list[str | int] | None:
-        """Return the names of the columns of a DataFrame, None for anything else."""
-        columns = getattr(y, "columns", None)
-        if columns is None or not hasattr(y, "shape"):
-            return None
-        return [name if isinstance(name, (str, int)) else str(name) for name in columns]
-
     def score(self, targets: Targets, predicted: np.ndarray) -> float:
         """Return the coefficient of determination of predictions in the form of y."""
         raise NotImplementedError
+
+
+def column_names(y: Any) -> list[str | int] | None:
+    """Return the names of the columns of a DataFrame, None for anything else."""
+    columns = getattr(y, "columns", None)
+    if columns is None or not hasattr(y, "shape"):
+        return None
+    return [name if isinstance(name, (str, int)) else str(name) for name in columns]
+
+
+def columns_in_order(y: Any, names: Sequence[str | int] | None) -> Any:
+    """Return y with the columns of the y of ``fit``, if both have names.
+
+    Raises
+    ------
+    ValueError
+        If the names differ.
+    """
+    columns = column_names(y)
+    if columns is None or names is None or columns == list(names):
+        return y
+    if sorted(map(str, columns)) != sorted(map(str, names)) or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"y has the columns {columns}; this estimator was fitted on {list(names)}. Rename "
+            "them, or pass y.to_numpy() with its columns in that order."
+        )
+    order = [columns.index(name) for name in names]
+    return y.iloc[:, order] if hasattr(y, "iloc") else y[:, order]
 
 
 def _is_equal(value: Any, expected: Any) -> bool:

@@ -7,19 +7,25 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._row_order import warn_of_other_order
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs, index_of
 from gnnpre.objectives import PropertyTargets
 
 from ._blended_head import BlendedHead
 from ._finetuning import FineTuned
-from ._inputs import add_sample_weight, warn_of_other_order
+from ._inputs import add_sample_weight
 from ._kernel_head import KernelHead
 from ._outlier_check import warn_of_outlying_labels
 from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
-from ._property_forms import form_of_objective, form_of_target
+from ._property_forms import (
+    column_names,
+    columns_in_order,
+    form_of_objective,
+    form_of_target,
+)
 from ._uncertain_predictions import UncertainPredictions
 
 __all__ = ["PropertyRegressor"]
@@ -283,7 +289,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         form = form_of_target(self.target)
         objective = form.make_objective(self.get_params(deep=False))
         values = form.check_labels(y)
-        names = form.column_names(y)
+        names = column_names(y)
         if isinstance(objective, PropertyTargets):
             warn_of_outlying_labels(values, y)
         learnt = {"y_ndim_": np.ndim(values), "target_names_": names}
@@ -348,7 +354,8 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         X : CrystalGraphs of shape (n,), or n structures
             The crystals.
         y : array-like of shape (n,) or (n, k)
-            Their properties; missing ones (NaN) are left out.
+            Their properties; missing ones (NaN) are left out. Columns of a DataFrame are
+            compared by their names, if the ``y`` of ``fit`` had names.
         sample_weight : array-like of shape (n,), optional
             Weights of the crystals.
 
@@ -357,7 +364,9 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         float
             R^2; 1 is perfect, 0 as good as the mean.
         """
+        warn_of_other_order(X, y=y, sample_weight=sample_weight)
         graphs, objective = self._graphs_to_predict(X), self.spec_.objective
+        y = columns_in_order(y, self.target_names_)
         # y is checked as in fit, and rows without a label are known as such.
         form = form_of_objective(objective)
         targets = objective.make_targets(graphs, form.stack_rows(y))

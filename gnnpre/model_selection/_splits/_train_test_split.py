@@ -8,6 +8,7 @@ import numpy as np
 # train_test_split itself indexes lists, Series and objects with a shape by this function.
 from sklearn.utils import _safe_indexing
 
+from gnnpre._row_order import warn_of_other_order
 from gnnpre._validation import check_number
 
 from ._group_folds import check_random_state
@@ -55,6 +56,11 @@ def structure_train_test_split(
     TypeError
         If the first argument is not a container of crystals, or another has no length.
 
+    Warns
+    -----
+    DataQualityWarning
+        If an argument has the index of the crystals in another order.
+
     See Also
     --------
     CompositionKFold, ChemicalSystemKFold, PrototypeKFold : Folds in place of one split.
@@ -79,6 +85,8 @@ def structure_train_test_split(
     labels = structure_groups(arrays[0], by=by, symprec=symprec, n_jobs=n_jobs)
     for number, values in enumerate(arrays[1:], start=2):
         check_lengths(f"Argument {number}", values, len(labels), "argument 1")
+    for number, values in enumerate(arrays[1:], start=2):
+        warn_of_other_order(arrays[0], **{f"argument {number}": values})
     in_test = _choose_test(labels, _test_count(test_size, len(labels)), by, random_state)
     sides = np.flatnonzero(~in_test), np.flatnonzero(in_test)
     pairs = ([_safe_indexing(values, side) for side in sides] for values in arrays)
