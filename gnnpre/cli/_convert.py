@@ -10,7 +10,7 @@ import click
 
 from ._options import config_option, output_option, source_argument, source_options
 from ._reading import read_source
-from ._writing import check_folder, check_writable, prepare_folder
+from ._writing import check_folder, check_writable, prepare_folder, refuse_inputs
 
 __all__ = ["check_crystal_output", "command", "write_crystals"]
 
@@ -43,6 +43,7 @@ def check_crystal_output(output: str) -> None:
         check_writable(output)
     else:
         check_folder(output)
+        refuse_inputs(output)
 
 
 def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None) -> None:

@@ -10,10 +10,19 @@ import click
 
 from gnnpre._atomic import write_file
 
-__all__ = ["check_folder", "check_table", "check_writable", "prepare_folder", "write_table"]
+__all__ = [
+    "check_folder",
+    "check_table",
+    "check_writable",
+    "prepare_folder",
+    "refuse_inputs",
+    "write_table",
+]
 
 # A name without a suffix, such as /dev/stdout, gets CSV.
 TABLES = (".csv", ".parquet", "")
+#: Arguments that name what a command reads.
+INPUTS = ("source", "model", "pretraining", "evaluation")
 
 
 def check_writable(output: str, *, device: bool = False) -> None:
@@ -24,6 +33,7 @@ def check_writable(output: str, *, device: bool = False) -> None:
         raise click.UsageError(f"--output {output}: there is no folder {str(parent)!r}.")
     if output != "-" and Path(output).is_dir():
         raise click.UsageError(f"--output {output} is a folder; expected the name of a file.")
+    refuse_inputs(output)
     # A pipe or a device is written to, and needs no other file beside it.
     is_device = Path(output).exists() and not Path(output).is_file()
     if is_device and not device:
@@ -37,6 +47,22 @@ def check_writable(output: str, *, device: bool = False) -> None:
                 f"--output {output}: no file can be made there ({error.strerror}); name another "
                 "folder."
             ) from error
+
+
+def refuse_inputs(output: str) -> None:
+    """Raise if the file or folder is one that the command reads: it would be overwritten."""
+    target, context = Path(output), click.get_current_context(silent=True)
+    if context is None or not target.exists():
+        return
+    for name in INPUTS:
+        source = context.params.get(name)
+        # Of a pattern such as cifs/*.cif the folder.
+        path = Path(source.partition("*")[0]) if isinstance(source, str) else None
+        if path is not None and path.exists() and path.samefile(target):
+            raise click.UsageError(
+                f"--output {output} is {name.upper()} itself, which would be overwritten; name "
+                "another file or folder."
+            )
 
 
 def check_table(output: str, *suffixes: str) -> None:

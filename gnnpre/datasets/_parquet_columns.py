@@ -10,7 +10,7 @@ from ._column_units import check_unit
 from ._parquet_types import check_types
 from ._stated_units import stated_quantity
 
-__all__ = ["ATOM_COLUMNS", "UNITS", "Selection", "select_columns"]
+__all__ = ["ATOM_COLUMNS", "UNITS", "Selection", "expected_units", "select_columns"]
 
 #: Entry of the metadata of our own files, and of fields of others, that states units.
 STATED_UNITS, FIELD_UNITS = b"gnnpre.units", (b"unit", b"units")
@@ -82,7 +82,7 @@ def select_columns(
     if labels:
         _check_spelling(available, path)
     check_types(schema, path)
-    _check_stated_units(schema, path, labels)
+    _check_stated_units(schema, path, labels, targets or ())
     # 2. the columns to read; by default all that hold one value for each crystal
     ids = next((name for name in _IDS if name in available), None)
     atoms = _columns_of_atoms(schema, columns or ()) if labels else []
@@ -126,9 +126,17 @@ def _check_spelling(available: Sequence[str], path: Path) -> None:
             )
 
 
-def _check_stated_units(schema: Any, path: Path, labels: bool) -> None:
+def expected_units(labels: bool, targets: Sequence[str]) -> dict[str, str]:
+    """Return the units of the quantities that are read: of lengths, and of labels or targets."""
+    if labels:
+        return dict(UNITS)
+    quantities = {"length", *(_QUANTITIES[name] for name in targets if name in _QUANTITIES)}
+    return {quantity: UNITS[quantity] for quantity in UNITS if quantity in quantities}
+
+
+def _check_stated_units(schema: Any, path: Path, labels: bool, targets: Sequence[str]) -> None:
     """Check the units that a file states in its metadata, or in that of a column."""
-    expected = UNITS if labels else {"length": UNITS["length"]}
+    expected = expected_units(labels, targets)
     try:
         stated = dict(json.loads((schema.metadata or {}).get(STATED_UNITS, b"{}")))
     except (TypeError, ValueError):  # another program's metadata under this name

@@ -10,7 +10,7 @@ import numpy as np
 from ..graphs import Crystals, FrameLabels
 from ._arrow import flat_numbers, flat_symbols, list_counts, matrices, plain_column, vectors
 from ._column_units import check_unit_columns
-from ._parquet_columns import UNITS, Selection
+from ._parquet_columns import Selection, expected_units
 
 __all__ = ["KBAR_OF_VASP", "ParquetPiece", "convert_rows"]
 
@@ -48,10 +48,10 @@ def convert_rows(batch: Any, selection: Selection, file: str, first_row: int) ->
 
 
 def _check_units(batch: Any, selection: Selection, file: str, first_row: int) -> None:
-    """Check the columns that state units, those of lengths alone where no labels are read."""
+    """Check the columns that state units of the quantities that are read."""
     if selection.units:
         stated = {name: plain_column(batch.column(name)) for name in selection.units}
-        expected = UNITS if selection.labels else {"length": UNITS["length"]}
+        expected = expected_units(bool(selection.labels), selection.targets)
         where = f"Rows {first_row} to {first_row + len(batch) - 1} of {file}: "
         check_unit_columns(stated, expected, where)
 

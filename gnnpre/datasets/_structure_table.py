@@ -4,6 +4,7 @@ import os
 import re
 from collections import Counter
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -17,7 +18,7 @@ from ._table_files import SPREADSHEETS, check_decimal_points, load_table
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["TableRows", "is_table", "read_row", "read_table"]
+__all__ = ["TableRows", "files_of_table", "is_table", "read_row", "read_table"]
 
 # Usual names of the column of structures, in any case.
 _COLUMN_NAMES = (
@@ -222,6 +223,16 @@ def read_row(cell: Any, folder: str | None) -> FileContent:
     if len(content.crystals) != 1:
         raise ValueError(f"{path} holds {len(content.crystals)} structures; a row has one.")
     return content
+
+
+def files_of_table(path: Path) -> list[Path]:
+    """Return the files that the rows of a CSV file name; rows without one are passed over."""
+    rows = read_table(path, None, None, None)
+    files = []
+    for cell in rows.cells:
+        with suppress(ValueError):  # the reader explains which row is wrong
+            files.append(_file_of(cell, rows.folder))
+    return [file for file in files if file is not None]
 
 
 def _file_of(cell: Any, folder: str | None) -> Path | None:

@@ -90,3 +90,11 @@ def test_labels_in_other_letters(path):
     with pytest.raises(ValueError, match=r"has a column 'Energy'; expected 'energy'"):
         read_parquet(path)
     assert len(read_parquet(path, "Energy")[1]) == N
+
+
+def test_target_that_is_a_label_has_its_unit_checked(path):
+    with_column(path, "energy_unit", ["Hartree"] * N)
+    with pytest.raises(ValueError, match=r"column 'energy_unit' states 'Hartree' for energy"):
+        read_parquet(path, "energy")
+    # The unit of an energy says nothing about another target.
+    assert read_parquet(path, "gap")[1].tolist() == [1.5, 1.5]

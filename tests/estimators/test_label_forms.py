@@ -8,6 +8,7 @@ from sklearn.exceptions import DataConversionWarning
 
 from gnnpre import CGCNN, Pretrainer, PropertyClassifier, PropertyRegressor, PropertyTargets
 from gnnpre.exceptions import DataQualityWarning
+from gnnpre.model_selection import structure_train_test_split
 
 
 class ArrayLike:
@@ -34,6 +35,7 @@ FORMS = {
     "nullable Series": lambda values: pd.Series(values, dtype="Float64"),
     "masked array": np.ma.masked_array,
     "list of tensors": lambda values: list(torch.tensor(values)),
+    "reversed view": lambda values: np.ascontiguousarray(values[::-1])[::-1],
 }
 
 
@@ -61,6 +63,33 @@ def test_the_index_of_x_in_another_order_is_a_warning(data):
     X = pd.Series(list(data.structures), index=y.index)
     with pytest.warns(DataQualityWarning, match="y has the index of X in another order"):
         Pretrainer(CGCNN(8, 1), objective, max_epochs=1).fit(X, swapped)
+
+
+def test_score_and_splits_warn_of_another_order(data):
+    y = pd.Series(data.y, index=[f"mp-{i}" for i in range(20)])
+    X, swapped = pd.Series(list(data.structures), index=y.index), y.iloc[[1, 0, *range(2, 20)]]
+    model = fit_series(data, y)
+    classifier = PropertyClassifier(CGCNN(8, 1), max_epochs=1, random_state=0)
+    classifier.fit(X, y > y.median())
+    for fitted, labels in ((model, swapped), (classifier, swapped > y.median())):
+        with pytest.warns(DataQualityWarning, match="y has the index of X in another order"):
+            fitted.score(X, labels)
+    with pytest.warns(DataQualityWarning, match="sample_weight has the index of X in another"):
+        model.score(X, y, sample_weight=swapped)
+    with pytest.warns(DataQualityWarning, match="argument 2 has the index of X in another order"):
+        structure_train_test_split(X, swapped, random_state=0)
+
+
+def test_score_pairs_columns_by_their_names(data):
+    y = pd.DataFrame({"K": data.y, "G": -2 * data.y})
+    model = PropertyRegressor(CGCNN(8, 1), max_epochs=1, random_state=0).fit(data.graphs, y)
+    expected = model.score(data.graphs, y)
+    assert model.score(data.graphs, y[["G", "K"]]) == expected
+    # Without names, by position.
+    assert model.score(data.graphs, y.to_numpy()) == expected
+    assert model.score(data.graphs, y[["G", "K"]].to_numpy()) != expected
+    with pytest.raises(ValueError, match=r"y has the columns \['K', 'H'\]; .* on \['K', 'G'\]"):
+        model.score(data.graphs, y.set_axis(["K", "H"], axis=1))
 
 
 @pytest.mark.parametrize("index", ["X", "another"])

@@ -7,17 +7,21 @@ from pathlib import Path
 __all__ = ["FRAME_SUFFIXES", "TABLE_SUFFIXES", "expand_path", "is_frames", "is_path"]
 
 FRAME_SUFFIXES = (".extxyz", ".extxyz.gz", ".xyz", ".xyz.gz")
-TABLE_SUFFIXES = (".json", ".json.gz", ".parquet", ".csv", ".csv.gz")
+TABLE_SUFFIXES = (".json", ".json.gz", ".parquet", ".csv", ".csv.gz", ".tsv")
 
 
 def is_path(source: str) -> bool:
     """Return whether a source is the path of a file, not the name of a table."""
-    return "/" in source or os.sep in source or source.endswith((*FRAME_SUFFIXES, *TABLE_SUFFIXES))
+    return (
+        "/" in source
+        or os.sep in source
+        or source.lower().endswith((*FRAME_SUFFIXES, *TABLE_SUFFIXES))
+    )
 
 
 def is_frames(path: Path) -> bool:
     """Return whether a file holds frames, by its name."""
-    return path.name.endswith(FRAME_SUFFIXES)
+    return path.name.lower().endswith(FRAME_SUFFIXES)
 
 
 def expand_path(what: str, path: str | Path) -> Path:

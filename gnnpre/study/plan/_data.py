@@ -11,8 +11,9 @@ from gnnpre._labels import as_floats, rows_text
 from gnnpre.graphs import CrystalGraphs, StructureToGraph
 
 from ..declare._data_set import DataSet
-from ._files import MATBENCH, expand_path, find_matbench, hash_file
-from ._tables import read_table
+from ..declare._paths import TABLE_SUFFIXES
+from ._files import MATBENCH, expand_path, find_matbench, hash_content
+from ._tables import number_columns, read_table
 
 __all__ = ["LoadedData", "LocatedData", "load_data", "locate_data"]
 
@@ -36,7 +37,7 @@ class LocatedData:
         """All that decides which crystals and labels it has."""
         return {
             "name": self.declared.name,
-            "sha256": hash_file(self.path),
+            "sha256": hash_content(self.path),
             "target": self.target,
             "sample": self.declared.sample,
             "sample_seed": None if self.declared.sample is None else self.declared.sample_seed,
@@ -83,8 +84,15 @@ def locate_data(declared: DataSet, home: Path | None) -> LocatedData:
     if declared.path is not None:
         what = f"path of data set {declared.name!r}"
         path = expand_path(what, declared.path)
+        if path.is_dir():
+            raise ValueError(f"{what} is {str(path)!r}, a folder; expected a file.")
         if not path.is_file():
             raise FileNotFoundError(f"{what} is {str(path)!r}, but there is no such file.")
+        if not path.name.lower().endswith(TABLE_SUFFIXES):
+            raise ValueError(
+                f"{what} is {str(path)!r}; expected a file that ends in "
+                f"{', '.join(TABLE_SUFFIXES)}."
+            )
         return LocatedData(declared, path, declared.target, declared.unit or "")
     name = declared.source or declared.name
     if name not in MATBENCH:
@@ -101,6 +109,9 @@ def load_data(located: LocatedData) -> LoadedData:
     name, declared = located.declared.name, located.declared
     # 1. the file, with one target
     crystals, table = read_table(located.path, located.target)
+    if located.target is None and table.shape[1] != 1:
+        # Text, such as formulas, is no target.
+        table = table[list(number_columns(table, located.path))]
     if table.shape[1] != 1:
         raise ValueError(
             f"target of data set {name!r} is None, and {located.path} has the targets "

@@ -6,6 +6,8 @@ from functools import lru_cache
 from pathlib import Path
 from typing import NamedTuple
 
+from gnnpre.datasets import files_of_table
+
 from ..declare._paths import FRAME_SUFFIXES, TABLE_SUFFIXES, expand_path, is_path
 
 __all__ = [
@@ -13,6 +15,7 @@ __all__ = [
     "MatbenchTable",
     "find_home",
     "find_matbench",
+    "hash_content",
     "hash_file",
     "source_files",
 ]
@@ -68,12 +71,21 @@ def source_files(source: str, home: Path | None) -> list[Path]:
             f"{', '.join(MATBENCH)}."
         )
     path = expand_path("an item of sources", source)
-    if not path.name.endswith((*FRAME_SUFFIXES, *TABLE_SUFFIXES)):
+    if not path.name.lower().endswith((*FRAME_SUFFIXES, *TABLE_SUFFIXES)):
         endings = ", ".join((*FRAME_SUFFIXES, *TABLE_SUFFIXES))
         raise ValueError(f"sources has {source!r}; expected a file that ends in {endings}.")
     if not path.is_file():
         raise FileNotFoundError(f"sources has {source!r}, but there is no file {path}.")
     return [path]
+
+
+def hash_content(path: Path) -> str:
+    """Return the SHA-256 of a file; of a CSV file with those of the files that its rows name."""
+    files = files_of_table(path) if path.name.lower().endswith((".csv", ".csv.gz", ".tsv")) else []
+    if not files:
+        return hash_file(path)
+    digest = hashlib.sha256("".join(map(hash_file, [path, *files])).encode())
+    return digest.hexdigest()
 
 
 def hash_file(path: str | Path) -> str:
@@ -82,7 +94,7 @@ def hash_file(path: str | Path) -> str:
     return _hash_file(str(path), stat.st_size, stat.st_mtime_ns)
 
 
-@lru_cache(maxsize=64)
+@lru_cache(maxsize=65536)
 def _hash_file(path: str, size: int, modified: int) -> str:
     with open(path, "rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

@@ -13,7 +13,7 @@ from ..declare._networks import Network
 from ..declare._strategy import Strategy
 from ..declare._study import Study
 from ._data import LocatedData
-from ._files import hash_file
+from ._files import hash_content, hash_file
 from ._job import Job
 from ._resolved import resolved_graphs, resolved_settings
 
@@ -92,7 +92,7 @@ class PretrainingJobs:
             "backbone": to_spec(network.backbone, network.name),
             "graphs": resolved_graphs(graphs),
             "sources": [Path(source).name for source in declared.sources],
-            "sha256": [hash_file(path) for path in self.files[name]],
+            "sha256": [hash_content(path) for path in self.files[name]],
             "targets": None if declared.targets is None else list(declared.targets),
             "max_structures": declared.max_structures,
             "drop_leaks": leaks,

@@ -70,34 +70,41 @@ def write_keys(pretraining: Job, folder: StudyFolder, pool: Pool) -> None:
 
 def label_masks(objective: Objective, pool: Pool, targets: Any) -> dict[str, np.ndarray]:
     """Return, for each label that an objective learns, which crystals have it, ``(n,)``."""
-    names = _label_names(objective, pool, targets)
-    if len(names) > MOST_LABELS:
+    masks = _masks(objective, pool, targets)
+    if len(masks) > MOST_LABELS:
         raise ValueError(
-            f"A pre-training learns {len(names)} labels, {', '.join(names[:3])} and so on; leak "
-            f"keys tell {MOST_LABELS} apart. Name fewer columns in targets."
+            f"A pre-training learns {len(masks)} labels, {', '.join(list(masks)[:3])} and so on; "
+            f"leak keys tell {MOST_LABELS} apart. Name fewer columns in targets."
         )
-    return {name: _has_label(pool, name) for name in names}
+    return masks
 
 
-def _label_names(objective: Objective, pool: Pool, targets: Any) -> list[str]:
+def _masks(objective: Objective, pool: Pool, targets: Any) -> dict[str, np.ndarray]:
     if not objective.needs_labels:
-        return []
+        return {}
     if isinstance(objective, PropertyTargets):
-        return list(pool.columns if targets is None else targets)
+        return {name: _has_property(pool, name) for name in (targets or pool.columns)}
     if isinstance(objective, Mixture):
-        # A part that learns a property has the name of its column.
-        names = [
-            [name] if isinstance(item, PropertyTargets) else _label_names(item, pool, targets)
-            for name, item, _ in objective.parts
-        ]
-        return list(dict.fromkeys(name for group in names for name in group))
-    return [name for name in FRAME_LABELS if _has_label(pool, name).any()]
+        masks: dict[str, np.ndarray] = {}
+        for name, item, _ in objective.parts:
+            # A part that learns a property has the name of its column.
+            is_property = isinstance(item, PropertyTargets)
+            learnt = (
+                {name: _has_property(pool, name)} if is_property else _masks(item, pool, targets)
+            )
+            masks |= {label: mask | masks.get(label, False) for label, mask in learnt.items()}
+        return masks
+    masks = {name: _has_label(pool, name) for name in FRAME_LABELS}
+    return {name: mask for name, mask in masks.items() if mask.any()}
+
+
+def _has_property(pool: Pool, name: str) -> np.ndarray:
+    return np.isfinite(np.asarray(pool.labels.info[name], dtype=np.float64))
 
 
 def _has_label(pool: Pool, name: str) -> np.ndarray:
+    """Return which crystals have an energy, forces or a stress; no column of that name counts."""
     labels = pool.labels
-    if name in labels.info:
-        return np.isfinite(np.asarray(labels.info[name], dtype=np.float64))
     if name == "forces":
         finite = np.isfinite(labels.forces).all(axis=1)  # (N,)
         return np.logical_and.reduceat(finite, labels.offsets[:-1])

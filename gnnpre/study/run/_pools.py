@@ -3,22 +3,19 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
 from gnnpre.datasets import filter_frames, read_frames, read_parquet
 from gnnpre.graphs import Crystals, FrameLabels, as_crystals
 from gnnpre.model_selection import drop_leaks
-from gnnpre.objectives import Objective, PropertyTargets
+from gnnpre.objectives import Mixture, Objective, PropertyTargets
 
 from ..declare._networks import Pretraining
 from ..declare._paths import is_frames
 from ..plan._data import LocatedData, load_data
-from ..plan._tables import read_table
-
-if TYPE_CHECKING:
-    import pandas as pd
+from ..plan._tables import number_columns, read_table
 
 __all__ = ["Pool", "labels_for", "read_pool"]
 
@@ -46,7 +43,7 @@ def read_pool(
 ) -> Pool:
     """Read the crystals of a pre-training, without those that a test set has."""
     # 1. all sources
-    pool = _join([_read(path) for path in files])
+    pool = _join([_read(path, declared.targets) for path in files])
     # 2. without crystals of the test sets; the audit of each sees what the last one left
     rows, n_leaks = np.arange(len(pool)), 0
     for located in leaks:
@@ -62,56 +59,41 @@ def read_pool(
     return pool.take(rows, n_leaks)
 
 
-def _read(path: Path) -> Pool:
+def _read(path: Path, targets: Sequence[str] | None) -> Pool:
     if is_frames(path):
         frames, labels = filter_frames(*read_frames(path))
         return Pool(as_crystals(frames), labels, ())
-    if path.suffix == ".parquet":
+    if path.name.lower().endswith(".parquet"):
         # Such a file may have energies, forces and stresses beside its columns.
         crystals, labels = filter_frames(*read_parquet(path))
-        columns = _numbers(labels.info, path)
+        columns = number_columns(labels.info, path, targets)
     else:
         crystals, table = read_table(path)
-        columns = _numbers(table, path)
-        labels = FrameLabels(crystals.n_atoms, info=columns)
-    return Pool(crystals, labels, tuple(columns))
-
-
-def _numbers(table: "Mapping[str, Any] | pd.DataFrame", path: Path) -> dict[str, np.ndarray]:
-    """Return the columns of numbers; text, such as names of functionals, is no label."""
-    import pandas as pd
-
-    columns = {}
-    for name in table:
-        values = pd.Series(np.asarray(table[name]))
-        numbers = pd.to_numeric(values, errors="coerce")
-        text = np.flatnonzero(numbers.isna() & values.notna())
-        if len(text) == values.notna().sum() > 0:
-            continue
-        if len(text):
-            raise ValueError(
-                f"Column {str(name)!r} of {path} has {values[text[0]]!r} in row {text[0]}, among "
-                "numbers; expected a number, or an empty cell where there is none."
-            )
-        columns[str(name)] = numbers.to_numpy(dtype=np.float64)
-    return columns
+        columns = number_columns(table, path, targets)
+        labels = FrameLabels(crystals.n_atoms)
+    return Pool(crystals, _with_columns(labels, columns), tuple(columns))
 
 
 def _join(pools: Sequence[Pool]) -> Pool:
     """Concatenate sources; a column that a source lacks is missing (NaN) there."""
     columns = tuple(dict.fromkeys(name for pool in pools for name in pool.columns))
     labels = [
-        FrameLabels(
-            pool.labels.n_atoms,
-            energy=pool.labels.energy,
-            forces=pool.labels.forces,
-            stress=pool.labels.stress,
-            info={name: _column(pool, name) for name in columns},
-        )
+        _with_columns(pool.labels, {name: _column(pool, name) for name in columns})
         for pool in pools
     ]
     crystals = Crystals.concatenate([pool.crystals for pool in pools])
     return Pool(crystals, FrameLabels.concatenate(labels), columns)
+
+
+def _with_columns(labels: FrameLabels, columns: Mapping[str, np.ndarray]) -> FrameLabels:
+    """Return energies, forces and stresses with other columns."""
+    return FrameLabels(
+        labels.n_atoms,
+        energy=labels.energy,
+        forces=labels.forces,
+        stress=labels.stress,
+        info=columns,
+    )
 
 
 def _column(pool: Pool, name: str) -> np.ndarray:
@@ -125,6 +107,8 @@ def labels_for(objective: Objective, pool: Pool, targets: Sequence[str] | None) 
     if not objective.needs_labels:
         return None
     if not isinstance(objective, PropertyTargets):
+        if not isinstance(objective, Mixture):
+            _refuse_labels_of_tables(objective, pool)
         return pool.labels
     names = pool.columns if targets is None else tuple(targets)
     unknown = [name for name in names if name not in pool.columns]
@@ -134,3 +118,15 @@ def labels_for(objective: Objective, pool: Pool, targets: Sequence[str] | None) 
             "of them, or add a source of crystals with properties."
         )
     return np.stack([pool.labels.info[name] for name in names], axis=1)
+
+
+def _refuse_labels_of_tables(objective: Objective, pool: Pool) -> None:
+    """Raise if a column of a table looks like a label that the objective would not see."""
+    for name in pool.columns:
+        if name.lower() in ("energy", "forces", "stress"):
+            raise ValueError(
+                f"sources have a column {name!r}, which is a property like any other; "
+                f"{type(objective).__name__} learns energies, forces and stresses of extended XYZ "
+                "and Parquet files (gnnpre.datasets.to_extxyz writes one). Write such a file, or "
+                "rename the column."
+            )

@@ -1,6 +1,7 @@
 """Data sets: found, read, sampled."""
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from gnnpre import Crystals
@@ -51,6 +52,34 @@ def test_data_set_may_be_parquet(tmp_path):
     data = load(tmp_path / "a.parquet", target="G", unit="GPa")
     assert (data.structures, data.target) == (structures, "G")
     np.testing.assert_array_equal(data.y, -y)
+
+
+def test_only_column_of_numbers_is_the_target(tmp_path):
+    structures, y = crystals(12)
+    # The file has a column of formulas, too.
+    to_parquet(tmp_path / "a.parquet", Crystals.from_structures(structures, info={"K": y}))
+    assert load(tmp_path / "a.parquet").target == "K"
+
+
+@pytest.mark.parametrize("name", ["a.xlsx", "a.CSV.bz2"])
+def test_file_of_another_kind_is_refused(tmp_path, name):
+    (tmp_path / name).write_text("")
+    with pytest.raises(ValueError, match=r"expected a file that ends in \.json, .* \.tsv"):
+        load(tmp_path / name, target="K")
+
+
+def test_files_that_a_table_names_decide_the_key(tmp_path):
+    structures, y = crystals(4)
+    for number, structure in enumerate(structures):
+        structure.to(str(tmp_path / f"{number}.cif"))
+    table = pd.DataFrame({"file": [f"{number}.cif" for number in range(4)], "K": y})
+    table.to_csv(tmp_path / "T.CSV", index=False)
+    data = DataSet(name="a", path=tmp_path / "T.CSV", target="K")
+    np.testing.assert_array_equal(load_data(locate_data(data, None)).y, y)
+    before = locate_data(data, None).parameters["sha256"]
+    structures[0].scale_lattice(99.0)
+    structures[0].to(str(tmp_path / "3.cif"))
+    assert locate_data(data, None).parameters["sha256"] != before
 
 
 def test_missing_target_is_refused(tmp_path):

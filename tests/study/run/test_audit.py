@@ -103,6 +103,24 @@ def test_labels_of_frames_are_energies_forces_and_stresses(tmp_path):
     assert label_masks(Denoising(), pool, None) == {}
 
 
+def test_columns_named_like_labels_of_frames_are_properties(tmp_path):
+    frames = write_frames(tmp_path / "f.extxyz", 5)
+    table = write(tmp_path / "a.json", [pair("Al", 3.0), pair("Ag", 3.1)], energy=[1.0, None])
+    declared = Pretraining(name="a", objective=ForceField(), sources=[str(frames), str(table)])
+    pool = read_pool(declared, [frames, table], (), 1)
+    n_frames = len(pool) - 2
+    learnt = np.isfinite(pool.labels.energy)
+    assert learnt.tolist() == [True] * n_frames + [False] * 2
+    # 1. the force field learns the energies of frames; a property that of the table
+    forces = Mixture([("forces", ForceField(), 1.0)])
+    assert label_masks(forces, pool, None)["energy"].tolist() == learnt.tolist()
+    mask = label_masks(PropertyTargets(), pool, None)["energy"]
+    assert mask.tolist() == [False] * n_frames + [True, False]
+    # 2. both
+    both = Mixture([("forces", ForceField(), 1.0), ("energy", PropertyTargets(), 1.0)])
+    assert label_masks(both, pool, None)["energy"].tolist() == [True] * (n_frames + 1) + [False]
+
+
 def test_more_labels_than_keys_have_bits_for_are_an_error(tmp_path):
     columns = {f"c{number}": [1.0, 2.0] for number in range(17)}
     path = write(tmp_path / "many.json", [pair("Al", 3.0), pair("Ag", 3.0)], **columns)

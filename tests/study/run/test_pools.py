@@ -79,9 +79,37 @@ def test_parquet_brings_energies_and_forces(tmp_path):
     np.testing.assert_allclose(pool.labels.forces, labels.forces)
 
 
-def test_text_among_numbers_is_named(tmp_path):
+@pytest.mark.parametrize("text", ["unknown", "202,70", "20,270.3", "202.7 GPa"])
+def test_text_among_numbers_is_named(tmp_path, text):
     texts = [json.dumps(structure.as_dict()) for structure in crystals(3)[0]]
-    table = pd.DataFrame({"structure": texts, "K": ["1.0", "unknown", ""]})
+    table = pd.DataFrame({"structure": texts, "K": ["1.0", text, ""], "G": [1.0, 2.0, 3.0]})
     table.to_csv(tmp_path / "a.csv", index=False)
-    with pytest.raises(ValueError, match=r"Column 'K' of .*a.csv has 'unknown' in row 1"):
+    with pytest.raises(ValueError, match=rf"Column 'K' of .*a.csv has '{text}' in row 1"):
         pool_of(tmp_path / "a.csv")
+    # A column that no target names is left alone.
+    assert pool_of(tmp_path / "a.csv", targets=["G"]).columns == ("G",)
+
+
+def test_numbers_written_in_another_way_are_no_text(tmp_path):
+    texts = [json.dumps(structure.as_dict()) for structure in crystals(3)[0]]
+    table = pd.DataFrame({"structure": texts, "K": ["1,5", "2,5", ""], "G": [1.0, 2.0, 3.0]})
+    table.to_csv(tmp_path / "a.csv", index=False)
+    with pytest.raises(ValueError, match=r"Column 'K' of .* expected numbers with decimal points"):
+        pool_of(tmp_path / "a.csv")
+
+
+def test_dates_and_the_index_are_no_properties(tmp_path):
+    structures, y = crystals(3)
+    table = pd.DataFrame({"structure": [json.dumps(s.as_dict()) for s in structures], "K": y})
+    table["day"] = ["2026-11-25", "2026-11-26", "2026-11-27"]
+    table.to_csv(tmp_path / "a.csv")  # with the index, as column without a name
+    assert pool_of(tmp_path / "a.csv").columns == ("K",)
+    info = {"K": y, "day": pd.to_datetime(table["day"]).to_numpy()}
+    to_parquet(tmp_path / "a.parquet", Crystals.from_structures(structures), targets=info)
+    assert pool_of(tmp_path / "a.parquet").columns == ("K",)
+
+
+def test_energies_in_a_table_are_not_ignored(tmp_path):
+    pool = pool_of(write_table(tmp_path / "a.json", 4, energy=np.arange(4.0)))
+    with pytest.raises(ValueError, match=r"sources have a column 'energy', which is a property"):
+        labels_for(ForceField(), pool, None)
