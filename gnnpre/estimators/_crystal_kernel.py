@@ -10,6 +10,7 @@ from sklearn.utils.validation import check_is_fitted
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre.graphs import as_crystals
 
+from ._kernel_features import SINGLE_PRECISION
 from ._kernel_head import FeatureBlocks, make_features
 from ._kernel_regressor import KernelRegressor
 from ._target_process import MachineState
@@ -40,7 +41,9 @@ class CrystalKernel(RegressorMixin, BaseEstimator):
         self.features_ = FeatureBlocks(make_features(self.features)).fit(crystals)
         blocks = self.features_.compute(None, crystals)
         sizes = [block.shape[1] for block in blocks]
-        self.machine_ = KernelRegressor(blocks=sizes, random_state=self.random_state)
+        self.machine_ = KernelRegressor(
+            blocks=sizes, resolution=SINGLE_PRECISION, random_state=self.random_state
+        )
         self.machine_.fit(np.hstack(blocks), y, sample_weight)
         return self
 

@@ -37,6 +37,10 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
     ----------
     blocks : sequence of int, optional
         Numbers of neighbouring features that belong together and contribute equally to distances.
+    resolution : float, default=0.0
+        Share of the largest value of a feature below which differences are noise; values are
+        rounded to it. Of features that were computed in single precision, such as embeddings,
+        1e-5 is a good choice: noise would have quantiles, too.
     class_weight : {"balanced"} or dict, optional
         Weights of the classes, as in :class:`sklearn.linear_model.LogisticRegression`.
     n_landmarks : int, default=500
@@ -76,12 +80,14 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self,
         *,
         blocks: Sequence[int] | None = None,
+        resolution: float = 0.0,
         class_weight: Any = None,
         n_landmarks: int = 500,
         max_tuning: int = 2000,
         random_state: Any = None,
     ) -> None:
         self.blocks = blocks
+        self.resolution = resolution
         self.class_weight = class_weight
         self.n_landmarks = n_landmarks
         self.max_tuning = max_tuning
@@ -111,6 +117,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         """
         check_number("n_landmarks", self.n_landmarks, integer=True)
         check_number("max_tuning", self.max_tuning, integer=True)
+        check_number("resolution", self.resolution, low_included=True, high=1.0)
         # 1. data
         X = as_table(self, X, reset=True)
         y = check_classes(y, len(X))
@@ -124,7 +131,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             weights = check_sample_weight(sample_weight, len(X))
         random = as_random_state("random_state", self.random_state)
         # 2. features on a common scale
-        self.features_ = KernelFeatures(self.blocks).fit(X)
+        self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X)
         table = self.features_.transform(X).astype(np.float64)
         # 3. kernel and regularisation, then a logistic regression in the space of the kernel
         gamma, strength = self._tune(table, labels, weights, random)

@@ -7,11 +7,13 @@ import numpy as np
 from sklearn.preprocessing import QuantileTransformer
 from sklearn.utils.validation import validate_data
 
-__all__ = ["KernelFeatures", "as_table"]
+__all__ = ["SINGLE_PRECISION", "KernelFeatures", "as_table"]
 
 N_QUANTILES = 200
 # Normal quantiles beyond this come from one or two rows.
 LARGEST = 3.0
+#: Resolution of features that a network computes in single precision.
+SINGLE_PRECISION = 1e-5
 
 
 class KernelFeatures:
@@ -25,14 +27,21 @@ class KernelFeatures:
     ----------
     blocks : sequence of int, optional
         Numbers of columns of the blocks; one block by default.
+    resolution : float
+        Values are rounded to this share of the largest one of their feature. Features that are
+        equal but for noise have quantiles like any others: third cumulants, say, which are zero
+        where all atoms are equivalent.
     """
 
-    def __init__(self, blocks: Sequence[int] | None = None) -> None:
+    def __init__(self, blocks: Sequence[int] | None = None, resolution: float = 0.0) -> None:
         self.blocks = blocks
+        self.resolution = resolution
 
     def fit(self, X: np.ndarray) -> "KernelFeatures":
         """Learn the quantiles of each column of ``X`` (n, d)."""
         blocks = self._check_blocks(X.shape[1])
+        self.steps = self.resolution * np.abs(X).max(axis=0)
+        X = self._rounded(X)
         # A constant column has no quantiles; if all are constant, all stay.
         varies = np.ptp(X, axis=0) > 0
         self.columns = np.flatnonzero(varies) if varies.any() else np.arange(X.shape[1])
@@ -64,16 +73,24 @@ class KernelFeatures:
 
     def transform(self, X: np.ndarray) -> np.ndarray:
         """Return the mapped features in single precision, ``(n, n_columns)``."""
+        X = self._rounded(X)
         mapped = np.clip(self._mapping.transform(X[:, self.columns]), -LARGEST, LARGEST)
         scaled: np.ndarray = (mapped / np.sqrt(np.repeat(self.sizes, self.sizes))).astype(
             np.float32
         )
         return scaled
 
+    def _rounded(self, X: np.ndarray) -> np.ndarray:
+        if not self.steps.any():
+            return X
+        steps = np.where(self.steps > 0, self.steps, 1.0)
+        return np.where(self.steps > 0, np.round(X / steps) * steps, X)
+
     def to_state(self) -> dict[str, np.ndarray]:
         """Return the arrays that :meth:`from_state` needs."""
         return {
             "columns": self.columns,
+            "steps": self.steps,
             "sizes": np.array(self.sizes),
             "quantiles": self._mapping.quantiles_,
         }
@@ -82,7 +99,7 @@ class KernelFeatures:
     def from_state(cls, arrays: dict[str, np.ndarray]) -> "KernelFeatures":
         """Return the fitted object that :meth:`to_state` described."""
         features = cls()
-        features.columns = arrays["columns"]
+        features.columns, features.steps = arrays["columns"], arrays["steps"]
         features.sizes = tuple(int(size) for size in arrays["sizes"])
         if len(features.columns) != sum(features.sizes) or min(features.sizes, default=0) < 1:
             raise ValueError(f"features have blocks {features.sizes} that do not add up")

@@ -10,6 +10,7 @@ from gnnpre.objectives import Bounds, ObjectiveModel, PropertyTargets
 from ._embedding import embed_graphs
 from ._fit_data import FitData
 from ._frozen_network import FrozenNetwork
+from ._kernel_features import SINGLE_PRECISION
 from ._kernel_head import FeatureBlocks, KernelHead, KernelPredictions
 from ._kernel_regressor import KernelRegressor
 from ._uncertainty import Calibration, TrainingCloud, spread_factors
@@ -60,7 +61,11 @@ def fit_properties(
     """
     rows = data.weighted(data.rows.used)
     blocks = features.fit(data.graphs).compute(network, data.graphs, rows)
-    machine = KernelRegressor(blocks=[b.shape[1] for b in blocks], random_state=data.seed)
+    machine = KernelRegressor(
+        blocks=[block.shape[1] for block in blocks],
+        resolution=SINGLE_PRECISION,
+        random_state=data.seed,
+    )
     head = KernelHead(network, features, machine, extensive=objective.pooling == "sum")
     sizes = head.sizes(data.graphs)[rows]
     values = data.properties[rows] / sizes

@@ -41,6 +41,10 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         Numbers of neighbouring features that belong together, such as the columns of an embedding
         and of a composition table. Each block has a length scale of its own. By default all
         features are one block.
+    resolution : float, default=0.0
+        Share of the largest value of a feature below which differences are noise; values are
+        rounded to it. Of features that were computed in single precision, such as embeddings,
+        1e-5 is a good choice: noise would have quantiles, too.
     max_tuning : int, default=500
         Most rows that the hyper-parameters are fitted to.
     max_exact : int, default=3000
@@ -84,6 +88,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         *,
         transforms: Sequence[str] = ("identity", "log"),
         blocks: Sequence[int] | None = None,
+        resolution: float = 0.0,
         max_tuning: int = 500,
         max_exact: int = 3000,
         n_landmarks: int = 1500,
@@ -92,6 +97,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     ) -> None:
         self.transforms = transforms
         self.blocks = blocks
+        self.resolution = resolution
         self.max_tuning = max_tuning
         self.max_exact = max_exact
         self.n_landmarks = n_landmarks
@@ -187,7 +193,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             raise ValueError("requires y to be passed, but the target y is None.")
         y, weights = self._check_targets(X, y, sample_weight)
         random = as_random_state("random_state", self.random_state)
-        self.features_ = KernelFeatures(self.blocks).fit(X)
+        self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X)
         table = self.features_.transform(X)
         # Each target has a process of its own: lengths and noise differ.
         self.processes_ = [
@@ -209,6 +215,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
     def _check_parameters(self) -> None:
         for name in ("max_tuning", "max_exact", "n_landmarks"):
             check_number(name, getattr(self, name), integer=True)
+        check_number("resolution", self.resolution, low_included=True, high=1.0)
         names = [self.transforms] if isinstance(self.transforms, str) else self.transforms
         if (
             not isinstance(names, (list, tuple))

@@ -19,6 +19,7 @@ from ._finetuning_settings import FineTuningSettings
 from ._fit_data import FitData, prepare_data
 from ._frozen_network import FrozenNetwork
 from ._kernel_classifier import KernelClassifier
+from ._kernel_features import SINGLE_PRECISION
 from ._kernel_fit import calibrate_kernel, fit_properties, training_cloud
 from ._kernel_head import FeatureBlocks, KernelHead, make_features
 from ._network import ModelRecord, TrainedNetwork
@@ -124,6 +125,7 @@ def _fit_classes(
     blocks = features.fit(data.graphs).compute(network, data.graphs, rows)
     machine = KernelClassifier(
         blocks=[block.shape[1] for block in blocks],
+        resolution=SINGLE_PRECISION,
         class_weight=_class_weight(objective),
         random_state=data.seed,
     )

@@ -15,6 +15,7 @@ from gnnpre.objectives import (
 )
 
 from ._kernel_classifier import KernelClassifier
+from ._kernel_features import SINGLE_PRECISION
 from ._kernel_regressor import KernelRegressor
 
 __all__ = ["PROBE_ROWS", "ProbedErrors", "errors_of"]
@@ -68,6 +69,7 @@ class PropertyErrors:
             labelled = np.isfinite(column)
             machine = KernelRegressor(
                 transforms=("identity",),
+                resolution=SINGLE_PRECISION,
                 max_tuning=PROBE_TUNING,
                 max_exact=PROBE_ROWS,
                 random_state=0,
@@ -145,7 +147,9 @@ class ClassErrors:
         if len(present) < 2:
             probabilities[:, present] = 1.0
             return probabilities
-        machine = KernelClassifier(max_tuning=PROBE_TUNING, random_state=0)
+        machine = KernelClassifier(
+            resolution=SINGLE_PRECISION, max_tuning=PROBE_TUNING, random_state=0
+        )
         machine.fit(features, classes)
         probabilities[:, present] = machine.predict_proba(new_features)
         return probabilities

@@ -59,7 +59,7 @@ def test_a_model_that_rests_is_what_it_was(regressor, data):
 
 def test_probe_is_a_kernel_machine_on_the_embeddings_of_the_source(regressor, data, pretrained):
     table = pretrained.transform(data.graphs).astype(np.float64)
-    machine = KernelRegressor(transforms=("identity",), random_state=0)
+    machine = KernelRegressor(transforms=("identity",), resolution=1e-5, random_state=0)
     train, valid = slice(None, -N_VALID), slice(-N_VALID, None)
     predicted = machine.fit(table[train], data.y[train]).predict(table[valid])
     expected = np.abs(predicted - data.y[valid]).mean()

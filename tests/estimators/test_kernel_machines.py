@@ -274,3 +274,26 @@ class TestBounds:
         y = pd.Series(np.where(np.arange(20) == 7, -0.5, np.abs(y)))
         with pytest.raises(ValueError, match=r"y is -0.5 at row 7, outside of bounds=\(0, None\)"):
             KernelRegressor(bounds=(0, None)).fit(X, y)
+
+
+def test_noise_of_single_precision_is_no_feature():
+    rng = np.random.default_rng(0)
+    signal = rng.normal(size=(60, 1))
+    # Twenty features that are zero for all rows but the first, up to noise.
+    zeros = 1e-7 * rng.normal(size=(60, 20))
+    zeros[0] = 1.0
+    X, y = np.hstack([signal, zeros]), np.sin(signal[:, 0])
+    model = KernelRegressor(resolution=1e-5, random_state=0).fit(X[:50], y[:50])
+    again = np.hstack([signal, np.where(zeros == 1.0, 1.0, -zeros)])
+    np.testing.assert_array_equal(model.predict(X[50:59]), model.predict(again[50:59]))
+    # Without rounding, noise has quantiles like a feature.
+    exact = KernelRegressor(random_state=0).fit(X[:50], y[:50])
+    assert not np.allclose(exact.predict(X[50:59]), exact.predict(again[50:59]))
+    errors = [np.abs(m.predict(X[50:59]) - y[50:59]).mean() for m in (model, exact)]
+    assert errors[0] < errors[1]
+
+
+@pytest.mark.parametrize("resolution", [-1e-5, 2.0, np.nan, "1e-5"])
+def test_resolution_out_of_range(resolution):
+    with pytest.raises((ValueError, TypeError), match="resolution"):
+        KernelRegressor(resolution=resolution).fit(np.eye(4), np.arange(4.0))

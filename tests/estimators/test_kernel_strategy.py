@@ -55,7 +55,7 @@ def test_it_is_a_kernel_machine_on_the_layers_and_the_composition(crystals, sour
     blocks = [source.estimator.embed(X, layer=n, pooling="cumulants") for n in (2, -1)]
     blocks.append(Composition().fit_transform(X))
     table = np.hstack(blocks).astype(float)
-    machine = KernelRegressor(blocks=[b.shape[1] for b in blocks], random_state=0)
+    machine = KernelRegressor(blocks=[b.shape[1] for b in blocks], resolution=1e-5, random_state=0)
     machine.fit(table[:40], y[:40])
     np.testing.assert_allclose(regressor.predict(X), machine.predict(table), rtol=1e-4)
 
