@@ -98,6 +98,8 @@ def read_table(
     if not len(table):
         raise ValueError(f"{name} has no rows.")
     columns = [str(column) for column in table.columns]
+    if folder is not None:  # a file, whose header may have blanks behind its commas
+        columns = [column.strip() for column in columns]
     table = table.set_axis(columns, axis=1)
     repeated = [column for column in columns if columns.count(column) > 1]
     if repeated:
@@ -114,7 +116,7 @@ def read_table(
         is_whole = folder is not None and all(_WHOLE_NUMBER.fullmatch(item) for item in ids)
         index = [int(item) for item in ids] if is_whole else table[id_column].tolist()
         table = table.set_axis(pd.Index(index, name=id_column), axis=0)
-    elif all(_is_file_name(cell) for cell in cells):
+    elif all(_names_file(cell, folder) for cell in cells):
         ids = [_stem(cell) for cell in cells]
     else:
         ids = [str(item) for item in table.index.tolist()]
@@ -185,6 +187,16 @@ def _is_file_name(cell: Any) -> bool:
         return False
     name = plain_name(Path(cell)).lower()
     return name.endswith(STRUCTURE_SUFFIXES) or name.startswith(("poscar", "contcar"))
+
+
+def _names_file(cell: Any, folder: str | None) -> bool:
+    """Return whether a cell is the name of a file, with a suffix or without it."""
+    if _is_file_name(cell):
+        return True
+    try:
+        return _file_of(cell, folder) is not None
+    except ValueError:
+        return False
 
 
 def _stem(cell: Any) -> str:

@@ -65,3 +65,20 @@ def test_columns_of_one_name_in_a_data_frame():
         table = pd.DataFrame([[STRUCTURES[0], STRUCTURES[1], 1.0]], columns=columns)
         with pytest.raises(ValueError, match=r"several columns named"):
             read_structures(table, "K")
+
+
+def test_names_without_suffix_are_ids(tmp_path):
+    structures, _ = make_emt_property(2, random_state=0)
+    for name, structure in zip(("c 00", "c 01"), structures, strict=True):
+        structure.to(str(tmp_path / f"{name}.cif"))
+    (tmp_path / "t.csv").write_text("file,K\nc 00,1.5\nc 01,2.5\n")
+    crystals, y = read_structures(tmp_path / "t.csv", "K")
+    assert crystals.ids.tolist() == ["c 00", "c 01"]
+    assert y.tolist() == [1.5, 2.5]
+
+
+def test_blanks_around_names_of_columns_are_no_part_of_them(tmp_path):
+    structures, _ = make_emt_property(1, random_state=0)
+    structures[0].to(str(tmp_path / "a.cif"))
+    (tmp_path / "t.csv").write_text("file, K \na.cif, 1.5\n")
+    assert read_structures(tmp_path / "t.csv", "K")[1].tolist() == [1.5]
