@@ -116,10 +116,8 @@ def read_table(
         is_whole = folder is not None and all(_WHOLE_NUMBER.fullmatch(item) for item in ids)
         index = [int(item) for item in ids] if is_whole else table[id_column].tolist()
         table = table.set_axis(pd.Index(index, name=id_column), axis=0)
-    elif all(_names_file(cell, folder) for cell in cells):
-        ids = [_stem(cell) for cell in cells]
     else:
-        ids = [str(item) for item in table.index.tolist()]
+        ids = _names_or_index(cells, folder, table)
     # 2. targets: those named, or all other columns
     names = targets
     if names is None:
@@ -131,6 +129,13 @@ def read_table(
     for column in targets or ():
         check_decimal_points(table[column].tolist(), column, name)
     return TableRows(name, folder, cells, ids, table[names])
+
+
+def _names_or_index(cells: list[Any], folder: str | None, table: "pd.DataFrame") -> list[str]:
+    """Return the names of the files in the cells, or else the index."""
+    if all(_names_file(cell, folder) for cell in cells):
+        return [_stem(cell) for cell in cells]
+    return [str(item) for item in table.index.tolist()]
 
 
 def _read_ids(values: list[Any], column: str, name: str) -> list[str]:
