@@ -6,7 +6,7 @@ gradient, or on a GPU), dask arrays, and anything else with ``__array__``. :func
 or a text among numbers means the same wherever labels are taken.
 """
 
-from collections.abc import Hashable
+from collections.abc import Hashable, Sequence
 from typing import Any
 
 import numpy as np
@@ -20,6 +20,7 @@ __all__ = [
     "as_floats",
     "as_labels",
     "column_names",
+    "columns_in_order",
     "flatten_column",
     "is_missing",
     "label_codes",
@@ -247,6 +248,28 @@ def column_names(values: Any) -> list[str] | None:
         return [str(column) for column in columns]
     name = getattr(values, "name", None)
     return [str(name)] if name is not None and hasattr(values, "shape") else None
+
+
+def columns_in_order(y: Any, names: Sequence[Any] | None) -> Any:
+    """Return labels with their columns in the order of the predictions, if both have names.
+
+    Raises
+    ------
+    ValueError
+        If the names differ.
+    """
+    if names is None or getattr(y, "columns", None) is None or not hasattr(y, "shape"):
+        return y
+    columns, names = list(map(str, y.columns)), list(map(str, names))
+    if columns == names:
+        return y
+    if sorted(columns) != sorted(names) or len(set(columns)) < len(columns):
+        raise ValueError(
+            f"y has the columns {columns}; the predictions have {names}. Rename "
+            "them, or pass y.to_numpy() with its columns in that order."
+        )
+    order = [columns.index(name) for name in names]
+    return y.iloc[:, order] if hasattr(y, "iloc") else y[:, order]
 
 
 def _check_shape(

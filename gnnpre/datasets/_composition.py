@@ -3,7 +3,7 @@
 import warnings
 from collections import Counter
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
@@ -20,6 +20,9 @@ __all__ = [
     "reduced_formula",
     "structure_from_arrays",
 ]
+
+#: A random number of 64 bits for each element: equal sums of others come about once in 1e19 pairs.
+CODES = np.random.default_rng(0).integers(2**64, size=128, dtype=np.uint64)
 
 
 def reduced_formula(numbers: np.ndarray) -> str:
@@ -58,20 +61,38 @@ def structure_from_arrays(
 
 def composition_keys(crystals: "Crystals") -> np.ndarray:
     """Return a number for each crystal that those of one reduced composition share; (n,)."""
-    # The mean of a random number per element; equal means of other compositions do not happen.
-    codes = np.random.default_rng(0).random(119)
-    sums = np.add.reduceat(codes[crystals.atomic_numbers], crystals.offsets[:-1])
-    _, keys = np.unique((sums / crystals.n_atoms).round(12), return_inverse=True)
-    return np.asarray(keys)
+    counts = _element_counts(crystals)
+    divisors = np.gcd.reduceat(counts.n, counts.starts)
+    reduced = counts.n // divisors[counts.rows]
+    return _keys(CODES[counts.elements] * reduced.astype(np.uint64), counts.starts)
 
 
 def element_keys(crystals: "Crystals") -> np.ndarray:
     """Return a number for each crystal that those of the same elements share; (n,)."""
-    rows = np.repeat(np.arange(len(crystals)), crystals.n_atoms)
-    has_element = np.zeros((len(crystals), 119), dtype=bool)
-    has_element[rows, crystals.atomic_numbers] = True
-    codes = has_element @ np.random.default_rng(0).random(119)
-    _, keys = np.unique(codes.round(12), return_inverse=True)
+    counts = _element_counts(crystals)
+    return _keys(CODES[counts.elements], counts.starts)
+
+
+class _ElementCounts(NamedTuple):
+    """Atoms of each element in each crystal, one entry for each pair that occurs."""
+
+    rows: np.ndarray
+    elements: np.ndarray
+    n: np.ndarray
+    #: Where the entries of each crystal begin.
+    starts: np.ndarray
+
+
+def _element_counts(crystals: "Crystals") -> _ElementCounts:
+    rows = np.repeat(np.arange(len(crystals), dtype=np.int64), crystals.n_atoms)
+    pairs, n = np.unique(rows * len(CODES) + crystals.atomic_numbers, return_counts=True)
+    rows, elements = np.divmod(pairs, len(CODES))
+    return _ElementCounts(rows, elements, n, np.searchsorted(rows, np.arange(len(crystals))))
+
+
+def _keys(codes: np.ndarray, starts: np.ndarray) -> np.ndarray:
+    """Return a number for each sum of codes; sums of 64 bits are exact, in any order."""
+    _, keys = np.unique(np.add.reduceat(codes, starts), return_inverse=True)
     return np.asarray(keys)
 
 

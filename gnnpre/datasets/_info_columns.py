@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._join_arrays import join_arrays
+
 from ..graphs import FrameLabels
 from ._composition import reduced_formula
 from ._frame_blocks import FrameBlock
@@ -72,7 +74,7 @@ def join_labels(blocks: Sequence[FrameLabels]) -> FrameLabels:
     info = {}
     for name in names:
         if all(name in block.info for block in blocks):
-            info[name] = np.concatenate([block.info[name] for block in blocks])
+            info[name] = join_arrays([block.info[name] for block in blocks])
         else:
             # Value by value, as the blocks may have inferred different types.
             columns = [block.info.get(name, [None] * len(block)) for block in blocks]

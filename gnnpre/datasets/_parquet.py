@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from gnnpre._join_arrays import join_arrays
 from gnnpre._warnings import DataQualityWarning, warn_user
 
 from ..graphs import Crystals, FrameLabels
@@ -137,7 +138,7 @@ def _target_table(
 ) -> "pd.DataFrame":
     import pandas as pd
 
-    columns = {name: np.concatenate([piece.targets[name] for piece in pieces]) for name in names}
+    columns = {name: join_arrays([piece.targets[name] for piece in pieces]) for name in names}
     return pd.DataFrame(columns, index=None if crystals.ids is None else crystals.ids)
 
 

@@ -42,8 +42,9 @@ def convert_rows(batch: Any, selection: Selection, file: str, first_row: int) ->
         with _rows_named(file, first_row, len(n_atoms)):
             labels = _convert_labels(batch, selection, n_atoms, info, n_malformed)
     targets = {name: plain_column(batch.column(name)) for name in selection.targets}
-    if selection.ids is not None:
-        n_malformed["ids"] = batch.column(selection.ids).null_count
+    # A file without such a column has no id in any row.
+    has_ids = selection.ids is not None
+    n_malformed["ids"] = batch.column(selection.ids).null_count if has_ids else len(batch)
     return ParquetPiece(file, first_row, crystals, labels, targets, n_malformed)
 
 

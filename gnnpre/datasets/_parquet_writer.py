@@ -96,6 +96,8 @@ def write_rows(
     """Write a file in row groups of ``group_rows``; return its columns of ids, info and targets."""
     import pyarrow.parquet as pq
 
+    if not len(crystals):
+        raise ValueError("crystals is empty: there is nothing to write.")
     check_labels_of(crystals, labels)
     extra = written_columns(
         crystals, labels, targets, "immutable_id", lambda name: name in _RESERVED, _DERIVED

@@ -59,7 +59,8 @@ def written_columns(
     Raises
     ------
     TypeError, ValueError
-        If targets are not a table, a name is reserved, or a length differs.
+        If targets are not a table, a name is reserved, a length differs, or a target has the name
+        of a column with other values.
     """
     columns = {} if crystals.ids is None else {id_name: crystals.ids}
     info = {} if labels is None else labels.info
@@ -67,7 +68,8 @@ def written_columns(
         {name: values for name, values in table.items() if name not in derived}
         for table in (crystals.info, info)
     ]
-    for table in (*tables, as_mapping(targets)):
+    named = as_mapping(targets)
+    for table in (*tables, named):
         for name, values in table.items():
             if is_reserved(name):
                 raise ValueError(
@@ -80,8 +82,19 @@ def written_columns(
                     f"Column {name!r} has shape {array.shape}; there are {len(crystals)} crystals."
                 )
             # The first of equal names wins: ids, then columns of crystals, then of labels.
+            if table is named and name in columns and not _are_equal(columns[name], array):
+                raise ValueError(
+                    f"Column {name!r} is in targets and in the ids or info of the crystals, with "
+                    "other values: drop one of the two."
+                )
             columns.setdefault(name, array)
     return columns
+
+
+def _are_equal(first: np.ndarray, second: np.ndarray) -> bool:
+    """Return whether two columns have the same values, missing ones included."""
+    pairs = zip(first.tolist(), second.tolist(), strict=True)
+    return all(a == b or (a != a and b != b) for a, b in pairs)
 
 
 def as_mapping(targets: Any) -> Mapping[str, Any]:

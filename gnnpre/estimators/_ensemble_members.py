@@ -1,12 +1,16 @@
 """Members of an ensemble: the default ones, and how each kind is seeded and fitted."""
 
 from collections.abc import Sequence
+from inspect import Parameter, signature
 from time import monotonic
 from typing import Any
 
 import numpy as np
+from sklearn import get_config
 from sklearn.base import clone
+from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
+from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from gnnpre._warnings import TrainingWarning, warn_user
@@ -112,15 +116,39 @@ def seeded(member: Any, random: np.random.RandomState) -> Any:
 
 def fit_member(member: Any, data: EnsembleData) -> Any:
     """Fit a member, with groups and weights where its last step takes them."""
-    last = last_step(member)
-    prefix = f"{member.steps[-1][0]}__" if isinstance(member, Pipeline) else ""
+    values: dict[str, Any] = {"groups": data.groups}
+    if not (data.weights == data.weights[0]).all():
+        values["sample_weight"] = data.weights
     parameters = {}
-    if data.groups is not None and has_fit_parameter(last, "groups"):
-        parameters[f"{prefix}groups"] = data.groups
-    weights = data.weights
-    if not (weights == weights[0]).all() and has_fit_parameter(last, "sample_weight"):
-        parameters[f"{prefix}sample_weight"] = weights
+    for name, value in values.items():
+        parameter = None if value is None else fit_parameter(member, name)
+        if parameter is not None:
+            parameters[parameter] = value
+        elif name == "sample_weight":
+            warn_user(
+                f"The member {member!r} takes no sample_weight: it is fitted as if all crystals "
+                "weighed the same.",
+                TrainingWarning,
+            )
     return member.fit(data.crystals, data.y, **parameters)
+
+
+def fit_parameter(member: Any, name: str) -> str | None:
+    """Return the name under which ``fit`` passes a parameter on, None if nothing takes it."""
+    if get_config().get("enable_metadata_routing") and hasattr(member, "get_metadata_routing"):
+        routing = get_routing_for_object(member)
+        is_asked = routing.consumes("fit", {name})
+        return name if is_asked or has_fit_parameter(member, name) else None
+    if isinstance(member, Pipeline):
+        step, last = member.steps[-1]
+        inner = fit_parameter(last, name)
+        return None if inner is None else f"{step}__{inner}"
+    if has_fit_parameter(member, name) or (name == "groups" and isinstance(member, BaseSearchCV)):
+        return name
+    # Searches, and a regressor with a transformed target, pass what they get to an estimator.
+    inner = getattr(member, "regressor", None) or getattr(member, "estimator", None)
+    kinds = [parameter.kind for parameter in signature(member.fit).parameters.values()]
+    return fit_parameter(inner, name) if inner and Parameter.VAR_KEYWORD in kinds else None
 
 
 def cut_epochs(

@@ -1,6 +1,6 @@
 """The forms of a property: numbers of a crystal, of its atoms, a vector, or a tensor."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any, ClassVar
 
 import numpy as np
@@ -22,7 +22,6 @@ __all__ = [
     "TARGETS",
     "PropertyForm",
     "column_names",
-    "columns_in_order",
     "form_of_objective",
     "form_of_target",
 ]
@@ -68,26 +67,6 @@ def column_names(y: Any) -> list[str | int] | None:
     if columns is None or not hasattr(y, "shape"):
         return None
     return [name if isinstance(name, (str, int)) else str(name) for name in columns]
-
-
-def columns_in_order(y: Any, names: Sequence[str | int] | None) -> Any:
-    """Return y with the columns of the y of ``fit``, if both have names.
-
-    Raises
-    ------
-    ValueError
-        If the names differ.
-    """
-    columns = column_names(y)
-    if columns is None or names is None or columns == list(names):
-        return y
-    if sorted(map(str, columns)) != sorted(map(str, names)) or len(set(columns)) < len(columns):
-        raise ValueError(
-            f"y has the columns {columns}; this estimator was fitted on {list(names)}. Rename "
-            "them, or pass y.to_numpy() with its columns in that order."
-        )
-    order = [columns.index(name) for name in names]
-    return y.iloc[:, order] if hasattr(y, "iloc") else y[:, order]
 
 
 def _is_equal(value: Any, expected: Any) -> bool:

@@ -7,6 +7,7 @@ import numpy as np
 from sklearn.base import RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._labels import columns_in_order
 from gnnpre._row_order import warn_of_other_order
 from gnnpre.backbones import Backbone
 from gnnpre.graphs import CrystalGraphs, index_of
@@ -22,7 +23,6 @@ from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
 from ._property_forms import (
     column_names,
-    columns_in_order,
     form_of_objective,
     form_of_target,
 )

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 
 from gnnpre._array_likes import plain
+from gnnpre._join_arrays import join_arrays
 
 __all__ = [
     "as_column",
@@ -137,7 +138,7 @@ def check_blocks(blocks: Any, block_type: type) -> list[Any]:
 def join_columns(tables: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray]:
     """Concatenate the columns that all tables have."""
     shared = [name for name in tables[0] if all(name in table for table in tables)]
-    return {name: np.concatenate([table[name] for table in tables]) for name in shared}
+    return {name: join_arrays([table[name] for table in tables]) for name in shared}
 
 
 def join_indices(indices: Sequence[Any]) -> Any:

@@ -112,7 +112,7 @@ class FrameLabels:
 
     def __repr__(self) -> str:
         counts = [
-            f"{np.isfinite(values).reshape(len(values), -1).all(axis=1).sum()} {unit}"
+            f"{np.isfinite(values).all(axis=tuple(range(1, values.ndim))).sum()} {unit}"
             for values, unit in (
                 (self.energy, "energies"),
                 (self.forces, "forces"),

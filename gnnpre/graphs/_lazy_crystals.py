@@ -26,6 +26,11 @@ class LazyLabels(ABC):
 
     @property
     @abstractmethod
+    def digest(self) -> str:
+        """Digest of the content."""
+
+    @property
+    @abstractmethod
     def info(self) -> Mapping[str, np.ndarray]:
         """Columns that describe the frames; each is read when it is asked for."""
 

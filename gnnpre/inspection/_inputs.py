@@ -105,12 +105,20 @@ def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
     values = as_floats("y_pred", predicted)
     if values.ndim == 1:
         return values
-    labels = np.shape(y)
+    labels, n_columns = np.shape(y), values.shape[1]
     if len(labels) == 1:  # the user's own column of several that are predicted
-        return np.asarray(values[:, _column_number(None, values.shape[1], target)])
-    if labels[1] != values.shape[1]:
-        raise ValueError(f"y has {labels[1]} columns, but {values.shape[1]} are predicted.")
-    return np.asarray(values[:, _column_number(y, values.shape[1], target)])
+        return np.asarray(values[:, _column_number(predicted, n_columns, target)])
+    if labels[1] != n_columns:
+        raise ValueError(f"y has {labels[1]} columns, but {n_columns} are predicted.")
+    number, names, predicted_names = (
+        _column_number(y, n_columns, target),
+        column_names(y),
+        column_names(predicted),
+    )
+    # Columns belong together by their names, where both have some.
+    if names is not None and predicted_names is not None and names[number] in predicted_names:
+        number = predicted_names.index(names[number])
+    return np.asarray(values[:, number])
 
 
 def _column_number(y: Any, n_columns: int, target: Any) -> int:

@@ -7,7 +7,7 @@ import numpy as np
 from sklearn.metrics import get_scorer, make_scorer
 
 from gnnpre._atom_labels import join_atom_labels
-from gnnpre._labels import as_floats
+from gnnpre._labels import as_floats, columns_in_order
 
 __all__ = ["check_complete_targets", "masked_scorer"]
 
@@ -109,6 +109,7 @@ def _masked_metric(
     **kwargs: Any,
 ) -> float:
     weights = None if sample_weight is None else as_floats("sample_weight", sample_weight)
+    y_true = columns_in_order(y_true, getattr(y_pred, "columns", None))
     if getattr(y_pred, "dtype", None) == np.dtype(object):  # arrays of the atoms of each crystal
         n_atoms = np.array([len(values) for values in y_pred])
         true, predicted = join_atom_labels("y", y_true, n_atoms), np.concatenate(list(y_pred))

@@ -33,6 +33,12 @@ ARRAYS = {
 }
 
 
+def _text(value: Any) -> str:
+    """Return a value as text; a whole number is the same as an int and as a float."""
+    is_whole = isinstance(value, float) and value.is_integer()
+    return str(int(value) if is_whole else value)
+
+
 def text_digests(texts: Iterable[Any]) -> np.ndarray:
     """Return a 64-bit digest of each text, 0 for None.
 
@@ -52,7 +58,7 @@ def text_digests(texts: Iterable[Any]) -> np.ndarray:
     >>> text_digests(["NaCl", None]).tolist()
     [15153447345995555290, 0]
     """
-    return np.array([NO_ID if text is None else _digest(str(text)) for text in texts], np.uint64)
+    return np.array([NO_ID if text is None else _digest(_text(text)) for text in texts], np.uint64)
 
 
 def _digest(text: str) -> int:

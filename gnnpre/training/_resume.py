@@ -36,8 +36,16 @@ def run_key(description: dict[str, Any], data: TrainingData) -> str:
 def _data_digest(dataset: CrystalDataset) -> str:
     graphs, targets = dataset.graphs, dataset.targets
     if is_on_disk(graphs):
-        in_memory = [tensor.cpu().numpy() for tensor in targets.crystal.values()]
-        return str(joblib.hash([graphs.digest, *in_memory, dataset.indices]))
+        in_memory = [
+            tensor.cpu().numpy() for tensor in (*targets.crystal.values(), *targets.atom.values())
+        ]
+        # Labels of a store, which may be another one than that of the crystals.
+        stored = [
+            source.labels.digest
+            for source in getattr(targets, "sources", {}).values()
+            if hasattr(source, "labels")
+        ]
+        return str(joblib.hash([graphs.digest, stored, *in_memory, dataset.indices]))
     tensors = [graphs.atomic_numbers, graphs.positions, graphs.cell, graphs.pbc, graphs.n_atoms]
     tensors += [*targets.crystal.values(), *targets.atom.values()]
     arrays = [tensor.cpu().numpy() for tensor in tensors]

@@ -6,13 +6,18 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
 from sklearn.frozen import FrozenEstimator
-from sklearn.model_selection import cross_val_score
+from sklearn.linear_model import Ridge
+from sklearn.model_selection import GridSearchCV, cross_val_score
+from sklearn.neighbors import KNeighborsRegressor
+from sklearn.pipeline import make_pipeline
 
 from gnnpre import (
     CGCNN,
     EAD,
+    Composition,
     FingerprintTargets,
     Pretrainer,
     PropertyEnsemble,
@@ -22,6 +27,8 @@ from gnnpre import (
 from gnnpre.datasets import make_emt_property
 from gnnpre.estimators._blending import blend_weights
 from gnnpre.estimators._ensemble_files import pack_models
+from gnnpre.estimators._ensemble_members import fit_parameter
+from gnnpre.exceptions import TrainingWarning
 from gnnpre.graphs import as_crystals
 
 
@@ -305,3 +312,29 @@ class TestBounds:
         ensemble = PropertyEnsemble(members=[("good", Atoms())], cv=3, bounds=(0, None))
         with pytest.raises(ValueError, match=r"y is -0.5 at rows .*mp-.*bounds=\(0, None\)"):
             ensemble.fit(structures, y)
+
+
+@pytest.mark.parametrize(
+    ("member", "name"),
+    [
+        (Ridge(), "sample_weight"),
+        (make_pipeline(Composition(), Ridge()), "ridge__sample_weight"),
+        (TransformedTargetRegressor(Ridge()), "sample_weight"),
+        (
+            make_pipeline(Composition(), TransformedTargetRegressor(Ridge())),
+            "transformedtargetregressor__sample_weight",
+        ),
+        (GridSearchCV(make_pipeline(Composition(), Ridge()), {}), "ridge__sample_weight"),
+        (make_pipeline(Composition(), KNeighborsRegressor()), None),
+    ],
+)
+def test_weights_reach_estimators_within_others(member, name):
+    assert fit_parameter(member, "sample_weight") == name
+
+
+def test_member_that_takes_no_weights_is_named(data):
+    X, y = data
+    members = [("neighbours", make_pipeline(Composition(), KNeighborsRegressor(2)))]
+    ensemble = PropertyEnsemble(members=members, cv=2, random_state=0)
+    with pytest.warns(TrainingWarning, match=r"KNeighbors.* takes no sample_weight"):
+        ensemble.fit(X, y, sample_weight=np.linspace(1, 2, len(y)))

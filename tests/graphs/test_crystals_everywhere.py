@@ -105,18 +105,11 @@ def test_leaks_and_groups(data):
 
 def test_content_memory(data, tmp_path):
     structures, crystals, _ = data
-    calls = []
-
-    def count(X):
-        calls.append(len(X))
-        return len(X)
-
-    cached = ContentMemory(tmp_path).cache(count)
+    cached = ContentMemory(tmp_path).cache(len)
+    assert not cached.check_call_in_cache(crystals)
     cached(crystals)
-    cached(Crystals.from_structures(structures))
-    assert len(calls) == 1
-    cached(crystals[::-1])
-    assert len(calls) == 2
+    assert cached.check_call_in_cache(Crystals.from_structures(structures))
+    assert not cached.check_call_in_cache(crystals[::-1])
 
 
 def test_streams(data, assert_same_graphs):

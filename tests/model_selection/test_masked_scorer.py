@@ -156,3 +156,20 @@ def test_a_search_with_a_scorer_that_refuses_gaps_names_the_cure():
     )
     with pytest.raises(ValueError, match=r"y has 1 missing.*masked_scorer"):
         search.fit(X, y)
+
+
+class PredictsTable(RegressorMixin, BaseEstimator):
+    def fit(self, X, y):
+        return self
+
+    def predict(self, X):
+        return pd.DataFrame({"a": np.zeros(len(X)), "b": np.full(len(X), 100.0)})
+
+
+def test_columns_are_paired_by_their_names():
+    y = pd.DataFrame({"b": [101.0, np.nan], "a": [np.nan, 3.0]})
+    scorer = masked_scorer("neg_mean_absolute_error")
+    assert scorer(PredictsTable(), [0, 1], y) == -2.0
+    assert scorer(PredictsTable(), [0, 1], y[["a", "b"]].to_numpy()) == -2.0
+    with pytest.raises(ValueError, match=r"y has the columns \['b', 'c'\]; the predictions have"):
+        scorer(PredictsTable(), [0, 1], y.rename(columns={"a": "c"}))

@@ -1,11 +1,14 @@
 """Batches of crystals as a writer gets them, joined to tasks that each make a shard or more."""
 
 import functools
+import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
 import joblib
 import numpy as np
+
+from gnnpre._join_arrays import join_arrays
 
 from ...graphs import Crystals, FrameLabels
 from .._info_columns import join_labels
@@ -91,7 +94,7 @@ def read_task(task: Task, name: str) -> Batch:
     if any(set(columns) != set(targets[0]) for columns in targets):
         columns = sorted({tuple(sorted(columns)) for columns in targets})
         raise ValueError(f"{name}: its batches have different targets, {columns}.")
-    joined = {key: np.concatenate([columns[key] for columns in targets]) for key in targets[0]}
+    joined = {key: join_arrays([columns[key] for columns in targets]) for key in targets[0]}
     return Crystals.concatenate(crystals), join_labels(labels) if labels else None, joined
 
 
@@ -105,4 +108,17 @@ def _describe(function: Callable[[], Any]) -> Sequence[Any]:
     if isinstance(function, functools.partial):
         arguments, function = (function.args, function.keywords), function.func
     name = getattr(function, "__qualname__", type(function).__qualname__)
-    return (getattr(function, "__module__", ""), name, *arguments)
+    return (getattr(function, "__module__", ""), name, _brought(function), *arguments)
+
+
+def _brought(function: Callable[..., Any]) -> str:
+    """Return a digest of the object, the closure and the defaults of a function."""
+    names = ("__self__", "__defaults__", "__kwdefaults__")
+    brought = [getattr(function, name, None) for name in names]
+    if not hasattr(function, "__qualname__"):
+        brought.append(function)  # an object that can be called
+    try:
+        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
+        return str(joblib.hash([brought, cells]))
+    except Exception:  # what cannot be described is never the same: nothing is resumed
+        return uuid.uuid4().hex

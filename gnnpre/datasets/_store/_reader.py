@@ -9,6 +9,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._join_arrays import join_arrays
+
 from ...graphs import Crystals, FrameLabels
 from .._arrow import plain_column
 from .._parquet_columns import Selection, select_columns
@@ -174,7 +176,7 @@ class StoreReader:
             except (pa.ArrowException, OSError, UnicodeDecodeError) as error:
                 raise _altered(path, str(error)) from error
             arrays.append(plain_column(table.column(name).combine_chunks()))
-        return np.concatenate(arrays)
+        return join_arrays(arrays)
 
     def _path(self, index: int) -> Path:
         return self.folder / self.manifest.shards[index].file

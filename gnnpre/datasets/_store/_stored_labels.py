@@ -56,6 +56,11 @@ class StoredLabels(LazyLabels):
         return self._crystals.n_atoms
 
     @property
+    def digest(self) -> str:
+        """Digest of the content."""
+        return self._crystals.digest
+
+    @property
     def info(self) -> Mapping[str, np.ndarray]:
         """Columns that describe the frames."""
         return self._crystals.info

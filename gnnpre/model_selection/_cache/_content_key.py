@@ -108,9 +108,42 @@ def _content_of_object(value: Any) -> Any:
     if isinstance(value, torch.nn.Module):
         # The pickle of a tensor has its address in memory.
         return "module", code_identity(type(value)), _content(dict(value.state_dict()))
-    if inspect.isroutine(value) or isinstance(value, type):
+    if inspect.isroutine(value):
+        return _content_of_function(value)
+    if isinstance(value, type):
         return "code", code_identity(value)
     return "object", code_identity(type(value)), _hash(value)
+
+
+def _content_of_function(value: Any, outer: tuple[int, ...] = ()) -> Any:
+    """Return the code of a function with all that it brings along: objects, cells and defaults."""
+    bound = getattr(value, "__self__", None)
+    brought = [None if inspect.ismodule(bound) else bound]
+    brought += [getattr(value, name, None) for name in ("__defaults__", "__kwdefaults__")]
+    cells = [cell for cell in getattr(value, "__closure__", None) or () if not _is_empty(cell)]
+    contents = [_content(item) for item in brought]
+    for cell in cells:
+        inner = (
+            inspect.unwrap(cell.cell_contents)
+            if callable(cell.cell_contents)
+            else (cell.cell_contents)
+        )
+        if inspect.isroutine(inner):
+            # A function may hold itself, or one that holds it.
+            is_known = id(inner) in (*outer, id(value))
+            held = code_identity(inner)
+            contents.append(held if is_known else _content_of_function(inner, (*outer, id(value))))
+        else:
+            contents.append(_content(inner))
+    return "code", code_identity(value), contents
+
+
+def _is_empty(cell: Any) -> bool:
+    try:
+        cell.cell_contents  # noqa: B018  the only way to ask
+    except ValueError:
+        return True
+    return False
 
 
 def _hash(value: Any) -> str:

@@ -2,6 +2,7 @@
 
 import inspect
 import json
+import pickle
 import shutil
 import time
 from collections.abc import Callable, Iterable, Iterator
@@ -17,7 +18,7 @@ from gnnpre._version import __version__
 from gnnpre._warnings import StorageWarning, warn_user
 
 from ._cache_entry import ABOUT, RESULT, SUFFIX, CacheEntry, read_entry
-from ._content_key import code_identity, content_key
+from ._content_key import content_key
 
 __all__ = ["ContentMemory"]
 
@@ -165,12 +166,17 @@ class ContentMemory:
             with replace_folder(folder) as new:
                 joblib.dump(result, new / RESULT)
                 (new / ABOUT).write_text(json.dumps(about), encoding="utf-8")
-        except OSError as error:
+        except (OSError, pickle.PicklingError, AttributeError, TypeError) as error:
             if not folder.is_dir():  # else another process was first
+                is_full = isinstance(error, OSError)
+                cure = (
+                    "Free space, or choose another location"
+                    if is_full
+                    else "Only what pickle can write is cached: use functions with names"
+                )
                 warn_user(
                     f"The result of {label} cannot be written to the cache "
-                    f"{self.location!r} ({error}): it will be computed again. Free space, or "
-                    "choose another location.",
+                    f"{self.location!r} ({error}): it will be computed again. {cure}.",
                     StorageWarning,
                 )
 
@@ -180,6 +186,7 @@ class _CachedFunction:
 
     def __init__(self, memory: ContentMemory, func: Callable[..., Any], ignore: tuple[str, ...]):
         self.memory, self.func, self.ignore = memory, func, ignore
+        self.__wrapped__ = func
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         key, label = self._describe(args, kwargs)
@@ -201,7 +208,7 @@ class _CachedFunction:
         bound = inspect.signature(self.func).bind(*args, **kwargs)
         bound.apply_defaults()
         counted = {k: value for k, value in bound.arguments.items() if k not in self.ignore}
-        return content_key(code_identity(self.func), counted), _label(self.func, counted)
+        return content_key(self.func, counted), _label(self.func, counted)
 
 
 def _label(func: Callable[..., Any], arguments: dict[str, Any]) -> str:

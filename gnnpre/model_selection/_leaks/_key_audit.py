@@ -1,5 +1,6 @@
 """Crystals of an evaluation set that a model was trained on, by the keys of its training set."""
 
+from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -91,10 +92,13 @@ def audit_by_keys(keys: LeakKeys, evaluation: Side, match: bool) -> LeakAudit:
 
 
 def _add_same_ids(rows: list[list[int]], keys: LeakKeys, ids: list[Any]) -> None:
-    row_of = {int(name): row for row, name in enumerate(keys.ids) if name}
-    for row, digest in enumerate(text_digests(ids)):
-        if int(digest) in row_of:
-            rows[row].append(row_of[int(digest)])
+    # Several frames may have one id.
+    rows_of: dict[int, list[int]] = defaultdict(list)
+    for row, name in enumerate(keys.ids.tolist()):
+        rows_of[name].append(row)
+    for row, digest in enumerate(text_digests(ids).tolist()):
+        if digest:
+            rows[row].extend(rows_of.get(digest, []))
 
 
 def _first_rows(rows: list[list[int]]) -> np.ndarray:

@@ -1,12 +1,15 @@
 """The identity of a search, which a stored one must share to be continued."""
 
 import copy
+import hashlib
 import json
 import re
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from sklearn.frozen import FrozenEstimator
 
 from .._cache._content_key import content_digest
 
@@ -37,17 +40,22 @@ CURE = (
 DATA_TEXT = {
     "data": "other data: X or y",
     "splits": "other splits: cv, groups, or a splitter that shuffles without a random_state",
+    "parameters": "other parameters of fit or score, such as sample_weight",
 }
 
 
 def search_identity(
-    estimator: Any, X: Any, y: Any, splits: list[Any], scoring: Any
+    estimator: Any, X: Any, y: Any, splits: list[Any], scoring: Any, parameters: Any
 ) -> dict[str, Any]:
-    """Describe a search as JSON-serializable values: data, splits, scoring and estimator."""
+    """Describe a search as JSON-serializable values: data, splits, scoring and estimator.
+
+    ``parameters`` are those that ``fit`` and the scorer get, such as weights.
+    """
     labels = np.asarray(y) if isinstance(y, (list, tuple)) else y
     return {
         "data": content_digest((X, labels)),
         "splits": content_digest(splits),
+        "parameters": content_digest(parameters),
         "scoring": _text(scoring),
         "estimator": {"": _text(estimator), **_parameters(estimator)},
     }
@@ -56,10 +64,18 @@ def search_identity(
 def _parameters(estimator: Any) -> dict[str, str]:
     values = estimator.get_params().items() if hasattr(estimator, "get_params") else ()
     return {
-        name: _text(value)
+        name: _text(value) + (_file_digest(value) if name.endswith("pretrained") else "")
         for name, value in values
         if name.rpartition("__")[2] not in IRRELEVANT and name != "steps"
     }
+
+
+def _file_digest(value: Any) -> str:
+    """Return a digest of the file of a model, which may be written anew under its name."""
+    if not isinstance(value, (str, Path)) or not Path(value).is_file():
+        return ""
+    with open(value, "rb") as file:
+        return f" {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
 def _text(value: Any) -> str:
@@ -70,6 +86,8 @@ def _text(value: Any) -> str:
         return f"{{{', '.join(f'{key!r}: {_text(item)}' for key, item in value.items())}}}"
     if isinstance(value, np.ndarray):
         return f"array{value.shape} {content_digest(value)[:12]}"
+    if isinstance(value, FrozenEstimator):
+        return f"FrozenEstimator {content_digest(value)[:12]}"
     if hasattr(value, "get_params") and not isinstance(value, type):
         return type(value).__name__  # its parameters are listed by their own names
     if callable(value) and hasattr(value, "__qualname__"):

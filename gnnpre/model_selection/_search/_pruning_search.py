@@ -278,7 +278,14 @@ class PruningSearchCV(BaseSearchCV):
         handle = open_study(storage, self.study_name, self._make_pruner(), metric)
         if self.study_name is not None:
             with allow_ctrl_c():  # a million crystals take a while
-                identity = search_identity(self.estimator, X, y, splits, self.scoring)
+                identity = search_identity(
+                    self.estimator,
+                    X,
+                    y,
+                    splits,
+                    self.scoring,
+                    (routed.estimator.fit, routed.scorer.score),
+                )
             check_same_search(handle.study, identity, space)
         return CrossValidation(
             estimator=clone(self.estimator),

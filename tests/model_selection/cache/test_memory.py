@@ -14,6 +14,7 @@ from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
 from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import FunctionTransformer
 from sklearn.utils.validation import check_memory
 
 from gnnpre import CGCNN, EAD, Denoising, Pretrainer, StructureToGraph
@@ -252,18 +253,55 @@ def test_is_a_memory_for_scikit_learn(memory):
     assert repr(memory) == f"ContentMemory({memory.location!r})"
 
 
+#: Not in a closure, whose content counts.
+CALLS: list[int] = []
+
+
 def test_decorators_and_ignored_arguments(memory):
-    calls = []
+    CALLS.clear()
 
     @memory.cache(ignore=["verbose"])
     def double(x, verbose=False):
-        calls.append(x)
+        CALLS.append(x)
         return 2 * x
 
     assert [double(2), double(2, verbose=True), double(x=2), double(3)] == [4, 4, 4, 6]
-    assert calls == [2, 3]
+    assert CALLS == [2, 3]
     assert double.check_call_in_cache(2)
     assert not double.check_call_in_cache(4)
+
+
+def power(exponent):
+    def raised(x):
+        return x**exponent
+
+    return raised
+
+
+class Scaler:
+    def __init__(self, factor):
+        self.factor = factor
+
+    def apply(self, x, *, shift=0):
+        return self.factor * x + shift
+
+
+def test_what_a_function_brings_along_counts(memory):
+    assert [memory.cache(power(exponent))(3) for exponent in (2, 3, 2)] == [9, 27, 9]
+    assert [memory.cache(Scaler(factor).apply)(3) for factor in (2, 10, 2)] == [6, 30, 6]
+    functions = [lambda x, y=y: x + y for y in (1, 2)]
+    assert [memory.cache(function)(3) for function in functions] == [4, 5]
+    X, y = np.array([[1.0], [2.0]]), np.array([0.0, 1.0])
+    for factor in (1.0, 100.0):
+        step = FunctionTransformer(Scaler(factor).apply)
+        cached = make_pipeline(step, Ridge(), memory=memory).fit(X, y).predict(X)
+        np.testing.assert_array_equal(cached, make_pipeline(step, Ridge()).fit(X, y).predict(X))
+
+
+def test_result_that_pickle_cannot_write_is_returned_with_a_warning(memory):
+    pipeline = make_pipeline(FunctionTransformer(lambda X: 2 * X), Ridge(), memory=memory)
+    with pytest.warns(StorageWarning, match="Only what pickle can write is cached"):
+        pipeline.fit(np.array([[1.0], [2.0]]), [0.0, 1.0])
 
 
 def test_arguments_without_a_length(memory):

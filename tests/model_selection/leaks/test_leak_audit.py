@@ -12,8 +12,16 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from cases import random_rotation
 from gnnpre.datasets import read_matbench
-from gnnpre.graphs import StructureToGraph
-from gnnpre.model_selection import LeakAudit, drop_leaks, leak_audit
+from gnnpre.graphs import StructureToGraph, as_crystals
+from gnnpre.model_selection import (
+    LeakAudit,
+    Side,
+    audit_by_keys,
+    drop_leaks,
+    leak_audit,
+    make_leak_keys,
+)
+from gnnpre.pretrained import text_digests
 
 LEVELS = ("id", "structure", "prototype", "composition")
 
@@ -376,3 +384,20 @@ def test_bad_sets_are_named(function):
 def test_bad_levels(parameters, message):
     with pytest.raises(ValueError, match=message):
         drop_leaks(metals("Cu"), metals("Al"), **parameters)
+
+
+def test_all_frames_of_one_id_count():
+    small = Structure(Lattice.cubic(3.0), ["Po"], [[0, 0, 0]])
+    large = Structure(Lattice.cubic(3.0), ["Po", "Po"], [[0, 0, 0], [0.1, 0.2, 0.3]])
+    labels = {"energy": np.array([True, False]), "gap": np.array([False, True])}
+    keys = make_leak_keys(as_crystals([small, large]), labels, ids=["mp-1", "mp-1"])
+    evaluated = Structure(Lattice.cubic(3.0), ["Po", "Po"], [[0, 0, 0], [0.5, 0.45, 0.3]])
+    audit = audit_by_keys(keys, Side.of(as_crystals([evaluated, evaluated]), ["mp-1", None]), True)
+    assert audit.seen_labels["energy"].tolist() == [True, False]
+    assert audit.seen_labels["gap"].tolist() == [True, False]
+
+
+def test_whole_numbers_are_one_id_as_int_and_as_float():
+    np.testing.assert_array_equal(
+        text_digests([149, "149", None]), text_digests([149.0, "149", None])
+    )

@@ -7,6 +7,7 @@ import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
 from sklearn.dummy import DummyRegressor
+from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.metrics import make_scorer, mean_absolute_error
 from sklearn.model_selection import KFold
@@ -153,3 +154,25 @@ def test_four_processes_start_one_search_at_once(tmp_path, attempt):
     assert all(isinstance(result, int) for result in results), results
     [study] = optuna.study.get_all_study_summaries(f"sqlite:///{tmp_path}/study.db")
     assert study.n_trials >= 4
+
+
+def test_other_weights_or_frozen_steps_are_another_search(tmp_path):
+    def search(estimator, name, **fit_params):
+        storage = f"sqlite:///{tmp_path}/study.db"
+        found = PruningSearchCV(
+            estimator,
+            {ALPHA: CategoricalDistribution([1.0])},
+            cv=2,
+            n_trials=1,
+            storage=storage,
+            study_name=name,
+        )
+        return found.fit(X, Y, **fit_params)
+
+    search(pipe(), "weights", ridge__sample_weight=np.ones(len(X)))
+    with pytest.raises(ValueError, match="other parameters of fit or score"):
+        search(pipe(), "weights", ridge__sample_weight=np.linspace(1, 2, len(X)))
+    scalers = [FrozenEstimator(StandardScaler().fit(factor * X)) for factor in (1, 1000)]
+    search(make_pipeline(scalers[0], Ridge()), "frozen")
+    with pytest.raises(ValueError, match=r"was FrozenEstimator .* and is FrozenEstimator .* now"):
+        search(make_pipeline(scalers[1], Ridge()), "frozen")
