@@ -213,7 +213,7 @@ def revision_lines(rows: list[dict]) -> list[str]:
             older[row["model"], row["labels"]].append(f"{row['set']} {row['seed']}")
     return [
         f"- {model}, {labels} labels: {', '.join(cells)} (set and seed) were computed before "
-        "kernel machines rounded their features, which made errors smaller."
+        "kernel machines rounded their features."
         for (model, labels), cells in older.items()
     ] or ["- All rows are from one revision."]
 
