@@ -102,7 +102,7 @@ def draw_costs(rows: list[dict], path: Path) -> None:
             for row in chosen:
                 if row["set"] == name and row["model"] == method:
                     axis.plot(row["seconds"], row["mae"], "o", color=f"C{number}", label=method)
-        axis.set(xscale="log", title=name, xlabel="processor time (s)")
+        axis.set(xscale="log", xlim=(1, 2000), title=name, xlabel="processor time (s)")
     axes[0, 0].set_ylabel("mean absolute error")
     axes[1, 0].set_ylabel("mean absolute error")
     handles = dict(zip(*reversed(axes[0, 0].get_legend_handles_labels()), strict=True))
