@@ -443,3 +443,16 @@ def test_the_sample_of_the_size_check_is_of_few_blocks(store, monkeypatch):
     sample = _size_check._sample_rows(graphs, np.arange(N, dtype=np.int32))
     assert len(sample) == len(set(sample)) == 10
     assert len(set(store.blocks[sample])) == 2
+
+
+def test_other_values_of_atoms_are_not_resumed(store, tmp_path):
+    labels = [np.arange(n, dtype=float) for n in store.n_atoms]
+    settings = {**SETTINGS, "resume": True, "checkpoint_dir": str(tmp_path / "states")}
+
+    def predict(y):
+        model = PropertyRegressor(CGCNN(8, 1), target="atom", **settings).fit(store, y)
+        return np.concatenate(list(model.predict(store[:2].load())))
+
+    first = predict(labels)
+    np.testing.assert_array_equal(predict(labels), first)
+    assert np.abs(predict([100 - 5 * values for values in labels]) - first).min() > 10
