@@ -20,5 +20,9 @@ def join_arrays(arrays: Sequence[np.ndarray]) -> np.ndarray:
     if len(families) <= 1:
         return np.concatenate(arrays)
     joined = np.empty(sum(map(len, arrays)), dtype=object)
-    joined[:] = [None if value != value else value for array in arrays for value in array.tolist()]
+    joined[:] = [
+        None if isinstance(value, float) and value != value else value
+        for array in arrays
+        for value in array.tolist()
+    ]
     return joined
