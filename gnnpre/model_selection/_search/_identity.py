@@ -110,7 +110,8 @@ def check_same_search(
         stored = identity
     # 1. what is scored, on which rows, and how
     for name, text in DATA_TEXT.items():
-        if stored[name] != identity[name]:
+        # A search of an earlier version may not have recorded all of it.
+        if stored.get(name, identity[name]) != identity[name]:
             _refuse(study, f"a search on {text} differ; scores would be mixed")
     if stored["scoring"] != identity["scoring"]:
         _refuse(study, f"scored by {stored['scoring']}; scoring is {identity['scoring']} now")
