@@ -88,7 +88,9 @@ def test_score_pairs_columns_by_their_names(data):
     # Without names, by position.
     assert model.score(data.graphs, y.to_numpy()) == expected
     assert model.score(data.graphs, y[["G", "K"]].to_numpy()) != expected
-    with pytest.raises(ValueError, match=r"y has the columns \['K', 'H'\]; .* on \['K', 'G'\]"):
+    with pytest.raises(
+        ValueError, match=r"y has the columns \['K', 'H'\]; the predictions have \['K', 'G'\]"
+    ):
         model.score(data.graphs, y.set_axis(["K", "H"], axis=1))
 
 
