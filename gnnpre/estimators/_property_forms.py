@@ -21,9 +21,9 @@ from gnnpre.objectives import (
 __all__ = [
     "TARGETS",
     "PropertyForm",
-    "column_names",
     "form_of_objective",
     "form_of_target",
+    "target_names",
 ]
 
 TARGETS = ("crystal", "atom", "vector", "tensor")
@@ -61,7 +61,7 @@ class PropertyForm:
         raise NotImplementedError
 
 
-def column_names(y: Any) -> list[str | int] | None:
+def target_names(y: Any) -> list[str | int] | None:
     """Return the names of the columns of a DataFrame, None for anything else."""
     columns = getattr(y, "columns", None)
     if columns is None or not hasattr(y, "shape"):

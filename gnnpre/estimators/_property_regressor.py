@@ -22,9 +22,9 @@ from ._parameters import document
 from ._pretrainer import Pretrainer
 from ._property_estimator import PropertyEstimator
 from ._property_forms import (
-    column_names,
     form_of_objective,
     form_of_target,
+    target_names,
 )
 from ._uncertain_predictions import UncertainPredictions
 
@@ -289,7 +289,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         form = form_of_target(self.target)
         objective = form.make_objective(self.get_params(deep=False))
         values = form.check_labels(y)
-        names = column_names(y)
+        names = target_names(y)
         if isinstance(objective, PropertyTargets):
             warn_of_outlying_labels(values, y)
         learnt = {"y_ndim_": np.ndim(values), "target_names_": names}

@@ -83,7 +83,10 @@ def _masks(objective: Objective, pool: Pool, targets: Any) -> dict[str, np.ndarr
     if not objective.needs_labels:
         return {}
     if isinstance(objective, PropertyTargets):
-        return {name: _has_property(pool, name) for name in (targets or pool.columns)}
+        return {
+            name: _has_property(pool, name)
+            for name in (pool.columns if targets is None else targets)
+        }
     if isinstance(objective, Mixture):
         masks: dict[str, np.ndarray] = {}
         for name, item, _ in objective.parts:
@@ -99,6 +102,11 @@ def _masks(objective: Objective, pool: Pool, targets: Any) -> dict[str, np.ndarr
 
 
 def _has_property(pool: Pool, name: str) -> np.ndarray:
+    if name not in pool.columns:
+        raise ValueError(
+            f"A pre-training learns the property {name!r}; the sources have the columns "
+            f"{list(pool.columns)}. Name one of them, or add a source that has it."
+        )
     return np.isfinite(np.asarray(pool.labels.info[name], dtype=np.float64))
 
 

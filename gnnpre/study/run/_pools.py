@@ -107,8 +107,7 @@ def labels_for(objective: Objective, pool: Pool, targets: Sequence[str] | None) 
     if not objective.needs_labels:
         return None
     if not isinstance(objective, PropertyTargets):
-        if not isinstance(objective, Mixture):
-            _refuse_labels_of_tables(objective, pool)
+        _refuse_labels_of_tables(objective, pool)
         return pool.labels
     names = pool.columns if targets is None else tuple(targets)
     unknown = [name for name in names if name not in pool.columns]
@@ -122,11 +121,16 @@ def labels_for(objective: Objective, pool: Pool, targets: Sequence[str] | None) 
 
 def _refuse_labels_of_tables(objective: Objective, pool: Pool) -> None:
     """Raise if a column of a table looks like a label that the objective would not see."""
-    for name in pool.columns:
-        if name.lower() in ("energy", "forces", "stress"):
+    items = objective.parts if isinstance(objective, Mixture) else [("", objective, 1.0)]
+    properties = {name for name, item, _ in items if isinstance(item, PropertyTargets)}
+    frames = [
+        item for _, item, _ in items if item.needs_labels and not isinstance(item, PropertyTargets)
+    ]
+    for name in pool.columns if frames else ():
+        if name.lower() in ("energy", "forces", "stress") and name not in properties:
             raise ValueError(
                 f"sources have a column {name!r}, which is a property like any other; "
-                f"{type(objective).__name__} learns energies, forces and stresses of extended XYZ "
+                f"{type(frames[0]).__name__} learns energies, forces and stresses of extended XYZ "
                 "and Parquet files (gnnpre.datasets.to_extxyz writes one). Write such a file, or "
                 "rename the column."
             )

@@ -121,6 +121,15 @@ def test_columns_named_like_labels_of_frames_are_properties(tmp_path):
     assert label_masks(both, pool, None)["energy"].tolist() == [True] * (n_frames + 1) + [False]
 
 
+def test_property_that_no_source_has_is_named(tmp_path):
+    table = write(tmp_path / "a.json", [pair("Al", 3.0), pair("Ag", 3.1)], gap=[1.0, 2.0])
+    mixed = Mixture([("ead", FingerprintTargets(EAD()), 1.0), ("band_gap", PropertyTargets(), 1.0)])
+    declared = Pretraining(name="a", objective=mixed, sources=[str(table)])
+    pool = read_pool(declared, [table], (), 1)
+    with pytest.raises(ValueError, match=r"property 'band_gap'; the sources have .*\['gap'\]"):
+        label_masks(mixed, pool, None)
+
+
 def test_more_labels_than_keys_have_bits_for_are_an_error(tmp_path):
     columns = {f"c{number}": [1.0, 2.0] for number in range(17)}
     path = write(tmp_path / "many.json", [pair("Al", 3.0), pair("Ag", 3.0)], **columns)

@@ -6,7 +6,15 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from gnnpre import Crystals, Denoising, ForceField, PropertyTargets
+from gnnpre import (
+    EAD,
+    Crystals,
+    Denoising,
+    FingerprintTargets,
+    ForceField,
+    Mixture,
+    PropertyTargets,
+)
 from gnnpre.datasets import make_emt_frames, to_parquet
 from gnnpre.study import Pretraining
 from gnnpre.study.plan._files import source_files
@@ -111,5 +119,10 @@ def test_dates_and_the_index_are_no_properties(tmp_path):
 
 def test_energies_in_a_table_are_not_ignored(tmp_path):
     pool = pool_of(write_table(tmp_path / "a.json", 4, energy=np.arange(4.0)))
-    with pytest.raises(ValueError, match=r"sources have a column 'energy', which is a property"):
-        labels_for(ForceField(), pool, None)
+    mixed = Mixture([("ead", FingerprintTargets(EAD()), 1.0), ("forces", ForceField(), 1.0)])
+    for objective in (ForceField(), mixed):
+        with pytest.raises(ValueError, match=r"a column 'energy', which is a property like any"):
+            labels_for(objective, pool, None)
+    # A part that learns it is no mistake.
+    named = Mixture([("energy", PropertyTargets(), 1.0), ("forces", ForceField(), 1.0)])
+    assert labels_for(named, pool, None) is pool.labels
