@@ -5,6 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from ..graphs import atomic_number
+from ._stress_matrix import asymmetric
 
 __all__ = [
     "RaggedVectors",
@@ -13,6 +14,7 @@ __all__ = [
     "list_counts",
     "matrices",
     "plain_column",
+    "stresses",
     "vectors",
 ]
 
@@ -159,9 +161,37 @@ def matrices(column: Any) -> RaggedVectors:
     return rows._replace(values=rows.values.reshape(-1, 3, 3))
 
 
+def stresses(column: Any) -> RaggedVectors:
+    """Return the stresses in a column; those that are not symmetric are malformed.
+
+    Parameters
+    ----------
+    column : pyarrow.ListArray
+        Type ``list<list<float>>``.
+
+    Returns
+    -------
+    RaggedVectors
+        Symmetric matrices, NaN for rows that have none or something else.
+    """
+    rows = matrices(column)
+    is_bad = asymmetric(rows.values)
+    values = (rows.values + rows.values.transpose(0, 2, 1)) / 2
+    values[is_bad] = np.nan
+    return rows._replace(values=values, is_malformed=rows.is_malformed | is_bad)
+
+
 def _numbers(values: Any) -> np.ndarray:
     """Return numbers as float64, NaN where null."""
     return np.asarray(values.to_numpy(zero_copy_only=False), dtype=np.float64)
+
+
+def _fits_float(column: Any) -> bool:
+    """Return whether float64, which has NaN for null, has all integers of a column."""
+    import pyarrow.compute as pc
+
+    ends = pc.min_max(column).as_py()
+    return max(abs(ends["min"] or 0), abs(ends["max"] or 0)) <= 2**53
 
 
 def plain_column(column: Any) -> np.ndarray:
@@ -171,6 +201,8 @@ def plain_column(column: Any) -> np.ndarray:
     if pa.types.is_dictionary(column.type):
         column = column.cast(column.type.value_type)
     if column.null_count and pa.types.is_boolean(column.type):
+        return np.array(column.to_pylist(), dtype=object)
+    if column.null_count and pa.types.is_integer(column.type) and not _fits_float(column):
         return np.array(column.to_pylist(), dtype=object)
     array = column.to_numpy(zero_copy_only=False)
     return array.astype(np.float64) if array.dtype == np.float32 else array

@@ -80,9 +80,9 @@ class ColumnLayout:
             if letter == "R" and width == 3
         }
         numbers = {
-            name: np.ascontiguousarray(table[name])
+            name: table[name].astype(np.float64)
             for name, letter, width in self.fields
-            if letter == "R" and width == 1
+            if letter in "RI" and width == 1 and name.lower() not in _NUMBERS
         }
         position_name = next(name for name in columns if name.lower() in _POSITIONS)
         positions = columns.pop(position_name)

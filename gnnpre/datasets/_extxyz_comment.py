@@ -6,7 +6,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["parse_comment"]
+__all__ = ["JSON_PREFIX", "parse_comment", "parse_value"]
 
 # A name, and after `=` the value up to the next space. A name may be quoted.
 _ENTRY = re.compile(
@@ -20,7 +20,7 @@ _BOOLEANS = {"T": True, "true": True, "True": True, "TRUE": True} | dict.fromkey
     ("F", "false", "False", "FALSE"), False
 )
 _FORTRAN_EXPONENT = re.compile(r"(?<=[\d.])[dD](?=[+-]?\d)")
-_JSON = "_JSON "
+JSON_PREFIX = "_JSON "
 _LARGEST_INT = 18  # digits: more do not fit an int64, and are a label rather than a number
 
 
@@ -61,9 +61,9 @@ def parse_comment(line: str) -> dict[str, Any]:
             entries[name] = True
         elif text in _CLOSING:
             text, position = _bracketed(line, position - 1, end)
-            entries[name] = _parse_value(text)
+            entries[name] = parse_value(text)
         else:
-            entries[name] = _parse_value(_unquote(text) if text[:1] in {'"', "'"} else text)
+            entries[name] = parse_value(_unquote(text) if text[:1] in {'"', "'"} else text)
     return entries
 
 
@@ -81,11 +81,12 @@ def _bracketed(line: str, start: int, end: int) -> tuple[str, int]:
             text = line[start + 1 : position]
             # Nested brackets are JSON, and so are dictionaries; "{1 2 3}" is an old-style list.
             is_json = opening in text or '"' in text or ":" in text
-            return (_JSON + line[start : position + 1] if is_json else text), position + 1
+            return (JSON_PREFIX + line[start : position + 1] if is_json else text), position + 1
     raise ValueError(f"its comment line has {opening!r} without {closing!r}")
 
 
-def _parse_value(text: str) -> Any:
+def parse_value(text: str) -> Any:
+    """Return a value without its quotes: a number, a boolean, an array, JSON, or text."""
     if text[:1] in _NUMBER_START or text[:1].isspace():
         numbers = _parse_numbers(text)
         if numbers is not None:
@@ -94,7 +95,7 @@ def _parse_value(text: str) -> Any:
         booleans = [_BOOLEANS.get(item) for item in text.replace(",", " ").split()]
         if None not in booleans:
             return booleans[0] if len(booleans) == 1 else np.array(booleans)
-    return _parse_json(text) if text.startswith(_JSON) else text
+    return _parse_json(text) if text.startswith(JSON_PREFIX) else text
 
 
 def _parse_numbers(text: str) -> Any:
@@ -119,7 +120,7 @@ def _parse_numbers(text: str) -> Any:
 
 def _parse_json(text: str) -> Any:
     try:
-        content = json.loads(text.removeprefix(_JSON))
+        content = json.loads(text.removeprefix(JSON_PREFIX))
     except RecursionError as error:
         raise ValueError("the JSON in its comment line is nested too deeply") from error
     except ValueError as error:

@@ -1,6 +1,7 @@
 """Write crystals and labels as extended XYZ."""
 
 import gzip
+import json
 import os
 import re
 from collections.abc import Iterable, Iterator, Mapping
@@ -12,6 +13,7 @@ from gnnpre._atomic import replace_file
 from gnnpre._validation import check_path
 
 from ..graphs import Crystals, FrameLabels
+from ._extxyz_comment import JSON_PREFIX, parse_value
 from ._stated_units import is_unit_entry
 from ._written_columns import check_labels_of, written_columns
 
@@ -57,8 +59,9 @@ def to_extxyz(
 
     Notes
     -----
-    Numbers are written with all digits, so that they are read back exactly. In this format text
-    that looks like a number is a number: an id ``"007"`` is read back as 7.
+    Numbers are written with all digits, so that they are read back exactly. Text that this format
+    would take for a number, a missing value or a boolean ("007", "NaN", "T") is written as a JSON
+    string behind ``_JSON``, which :func:`read_frames` and ASE read back as text.
 
     Examples
     --------
@@ -166,10 +169,14 @@ def _value(value: Any, name: str) -> str:
     if isinstance(value, bool):
         return "T" if value else "F"
     if isinstance(value, (int, float)):
-        return repr(value)
+        is_long = isinstance(value, int) and isinstance(parse_value(repr(value)), str)
+        return _quote(f"{JSON_PREFIX}{value}") if is_long else repr(value)
     text = str(value)
     if "\n" in text or "\r" in text:
         raise ValueError(f"Column {name!r} has text of several lines, which extended XYZ has not.")
+    # ASE takes the next entry for an empty text.
+    if not text or text.startswith(JSON_PREFIX) or not isinstance(parse_value(text), str):
+        text = JSON_PREFIX + json.dumps(text, ensure_ascii=False)
     return _quote(text)
 
 

@@ -125,10 +125,10 @@ def _warn_of_malformed(pieces: Sequence[ParquetPiece]) -> None:
         count = sum(piece.n_malformed.get(name, 0) for piece in pieces)
         if count:
             first = next(piece for piece in pieces if piece.n_malformed.get(name))
-            expected = "3x3 numbers" if name == "stress_tensor" else "three numbers per atom"
+            expected = "three numbers per atom" if name == "forces" else "a symmetric 3x3 matrix"
             warn_user(
-                f"{name} of {count} rows are not {expected} (the first is after row "
-                f"{first.first_row} of {first.file}); they are missing (NaN) in the labels.",
+                f"{name} is not {expected} in {count} rows (the first is after row "
+                f"{first.first_row} of {first.file}); it is missing (NaN) in their labels.",
                 DataQualityWarning,
             )
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ._column_units import check_unit
-from ._parquet_types import check_types
+from ._parquet_types import check_types, is_list, is_number
 from ._stated_units import stated_quantity
 
 __all__ = ["ATOM_COLUMNS", "UNITS", "Selection", "expected_units", "select_columns"]
@@ -161,8 +161,6 @@ def _check_stated_units(schema: Any, path: Path, labels: bool, targets: Sequence
 
 def _columns_of_atoms(schema: Any, columns: Sequence[str]) -> list[str]:
     """Return the columns of one number per atom: those of our own files, and those asked for."""
-    import pyarrow as pa
-
     stated = (schema.metadata or {}).get(ATOM_COLUMNS, b"[]")
     try:
         own_names = [str(name) for name in json.loads(stated)]
@@ -172,6 +170,6 @@ def _columns_of_atoms(schema: Any, columns: Sequence[str]) -> list[str]:
         field.name
         for field in schema
         if field.name in {*own_names, *columns}
-        and pa.types.is_list(field.type)
-        and pa.types.is_floating(field.type.value_type)
+        and is_list(field.type)
+        and is_number(field.type.value_type)
     ]

@@ -8,7 +8,15 @@ from typing import Any
 import numpy as np
 
 from ..graphs import Crystals, FrameLabels
-from ._arrow import flat_numbers, flat_symbols, list_counts, matrices, plain_column, vectors
+from ._arrow import (
+    flat_numbers,
+    flat_symbols,
+    list_counts,
+    matrices,
+    plain_column,
+    stresses,
+    vectors,
+)
 from ._column_units import check_unit_columns
 from ._parquet_columns import Selection, expected_units
 
@@ -129,7 +137,7 @@ def _convert_labels(
         rows = vectors(batch.column("forces"), n_atoms)
         forces, n_malformed["forces"] = rows.values, int(rows.is_malformed.sum())
     if "stress_tensor" in selection.labels:
-        rows = matrices(batch.column("stress_tensor"))
+        rows = stresses(batch.column("stress_tensor"))
         stress = rows.values * KBAR_OF_VASP
         n_malformed["stress_tensor"] = int(rows.is_malformed.sum())
     atom_info = {name: flat_numbers(batch.column(name), n_atoms, name) for name in selection.atoms}

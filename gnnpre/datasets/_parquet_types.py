@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_types"]
+__all__ = ["check_types", "is_list", "is_number"]
 
 _MAY_BE_NULL = ("energy", "forces", "stress_tensor")
 
@@ -12,19 +12,19 @@ def check_types(schema: Any, path: Path) -> None:
     """Check the types of the columns that have a fixed meaning; energy and others may be null."""
     checks = {
         "species_at_sites": (_is_text, 1, "lists of symbols"),
-        "lattice_vectors": (_is_number, 2, "lists of lists of numbers"),
-        "cartesian_site_positions": (_is_number, 2, "lists of lists of numbers"),
-        "dimension_types": (_is_number, 1, "lists of 0 and 1"),
-        "energy": (_is_number, 0, "numbers"),
-        "forces": (_is_number, 2, "lists of lists of numbers"),
-        "stress_tensor": (_is_number, 2, "lists of lists of numbers"),
+        "lattice_vectors": (is_number, 2, "lists of lists of numbers"),
+        "cartesian_site_positions": (is_number, 2, "lists of lists of numbers"),
+        "dimension_types": (is_number, 1, "lists of 0 and 1"),
+        "energy": (is_number, 0, "numbers"),
+        "forces": (is_number, 2, "lists of lists of numbers"),
+        "stress_tensor": (is_number, 2, "lists of lists of numbers"),
     }
     for name, (is_item, depth, expected) in checks.items():
         if name not in schema.names:
             continue
         # Down the nested lists to the type of their items.
         item, levels = schema.field(name).type, depth
-        while levels and _is_list(item):
+        while levels and is_list(item):
             item, levels = item.value_type, levels - 1
         is_missing = name in _MAY_BE_NULL and str(item) == "null"
         if not is_missing and (levels or not is_item(item)):
@@ -34,7 +34,8 @@ def check_types(schema: Any, path: Path) -> None:
             )
 
 
-def _is_list(arrow_type: Any) -> bool:
+def is_list(arrow_type: Any) -> bool:
+    """Return whether the values of a column are lists."""
     import pyarrow as pa
 
     types = pa.types
@@ -45,7 +46,8 @@ def _is_list(arrow_type: Any) -> bool:
     )
 
 
-def _is_number(arrow_type: Any) -> bool:
+def is_number(arrow_type: Any) -> bool:
+    """Return whether the values of a column are integers or floating-point numbers."""
     import pyarrow as pa
 
     return bool(pa.types.is_floating(arrow_type) or pa.types.is_integer(arrow_type))

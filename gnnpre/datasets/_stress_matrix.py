@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["to_matrices"]
+__all__ = ["asymmetric", "to_matrices"]
 
 # Of the six independent components, as rows and columns of the matrix.
 _SIX_NUMBERS = {
@@ -61,9 +61,15 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
     return matrices
 
 
-def _check_symmetry(matrices: np.ndarray, names: Sequence[str]) -> None:
+def asymmetric(matrices: np.ndarray) -> np.ndarray:
+    """Return which matrices (n, 3, 3) are not symmetric but for rounding, ``(n,)``."""
     asymmetry = np.abs(matrices - matrices.transpose(0, 2, 1)).max(axis=(1, 2))
-    bad = np.flatnonzero(asymmetry > _ASYMMETRY * np.abs(matrices).max(axis=(1, 2)))
+    is_bad: np.ndarray = asymmetry > _ASYMMETRY * np.abs(matrices).max(axis=(1, 2))
+    return is_bad
+
+
+def _check_symmetry(matrices: np.ndarray, names: Sequence[str]) -> None:
+    bad = np.flatnonzero(asymmetric(matrices))
     if bad.size:
         row = int(bad[0])
         raise ValueError(

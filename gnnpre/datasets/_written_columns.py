@@ -5,7 +5,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graphs import Crystals, FrameLabels
+from ..graphs import Crystals, FrameLabels, as_column
 
 __all__ = ["as_mapping", "check_labels_of", "written_columns"]
 
@@ -76,11 +76,7 @@ def written_columns(
                     f"A column is named {name!r}, which means something else in this format: "
                     "rename it."
                 )
-            array = np.asarray(values)
-            if array.shape != (len(crystals),):
-                raise ValueError(
-                    f"Column {name!r} has shape {array.shape}; there are {len(crystals)} crystals."
-                )
+            array = as_column(f"Column {name!r}", values, len(crystals))
             # The first of equal names wins: ids, then columns of crystals, then of labels.
             if table is named and name in columns and not _are_equal(columns[name], array):
                 raise ValueError(

@@ -20,6 +20,8 @@ __all__ = [
 
 # Longer text is stored as Python strings: in a fixed width one long entry makes all of them long.
 WIDEST_TEXT = 128
+# float64 has all integers up to this one.
+LARGEST_EXACT = 2**53
 
 
 def as_columns(info: Any, n: int, noun: str = "crystals") -> dict[str, np.ndarray]:
@@ -51,9 +53,9 @@ def as_column(name: str, values: Any, n: int, noun: str = "crystals") -> np.ndar
     if np.ma.isMaskedArray(values) and values.mask.any():
         values = values.filled(np.nan) if values.dtype.kind == "f" else values.tolist()
     else:
-        values = plain(values)
+        values = _exact_integers(plain(values))
     try:
-        column = np.asarray(values)
+        column = native_numbers(np.asarray(values))
     except ValueError:  # values of unequal length
         column = _as_objects(values)
     if column.ndim and column.dtype.kind in "US" and not isinstance(values, np.ndarray):
@@ -65,6 +67,36 @@ def as_column(name: str, values: Any, n: int, noun: str = "crystals") -> np.ndar
             f"{noun}."
         )
     return _narrow(column) if column.dtype.kind == "O" else column
+
+
+def _exact_integers(values: Any) -> Any:
+    """Return a nullable column of pandas as objects if float64 would round its integers."""
+    if getattr(getattr(values, "dtype", None), "kind", "") not in "iu" or not hasattr(
+        values, "isna"
+    ):
+        return values
+    is_missing = np.asarray(values.isna())
+    if not is_missing.any():
+        return values
+    items = [
+        None if missing else int(value) for value, missing in zip(values, is_missing, strict=True)
+    ]
+    return _as_objects(items) if any(abs(item or 0) > LARGEST_EXACT for item in items) else values
+
+
+def native_numbers(column: np.ndarray) -> np.ndarray:
+    """Return a column in the types that files and torch have.
+
+    Numbers of another byte order or of more than double precision become native ones, and text of
+    NumPy's ``StringDType`` becomes objects, with None where it is missing.
+    """
+    if column.dtype.kind == "T":
+        return _as_objects([value if isinstance(value, str) else None for value in column.tolist()])
+    if column.dtype.kind == "f" and column.dtype.itemsize > 8:
+        return column.astype(np.float64)
+    if not column.dtype.isnative and column.dtype.kind in "iufbmM":
+        return column.astype(column.dtype.newbyteorder("="))
+    return column
 
 
 def _as_objects(values: Any) -> np.ndarray:

@@ -99,12 +99,12 @@ def test_missing_and_malformed_labels(write_rows):
         lemat_row(4, forces=[[1.0, 2.0, 3.0], [4.0, None, 6.0]], stress_tensor=[1 * [1.0]] * 9),
         lemat_row(5, forces=[[0.0] * 3] * 2, stress_tensor=[[0.0] * 3] * 3),
     ]
-    with pytest.warns(UserWarning, match="rows are not") as record:
+    with pytest.warns(UserWarning, match="is not") as record:
         _, labels = read_parquet(write_rows(*rows))
     messages = sorted(str(item.message) for item in record)
     assert len(messages) == 2
-    assert messages[0].startswith("forces of 1 rows are not three numbers per atom")
-    assert messages[1].startswith("stress_tensor of 2 rows are not 3x3 numbers")
+    assert messages[0].startswith("forces is not three numbers per atom in 1 rows")
+    assert messages[1].startswith("stress_tensor is not a symmetric 3x3 matrix in 2 rows")
     assert {item.filename for item in record} == {__file__}
     np.testing.assert_array_equal(np.isnan(labels.energy), [False, True] + [False] * 4)
     is_missing = np.isnan(labels.forces).reshape(6, 2, 3)
@@ -285,7 +285,7 @@ def test_arguments_of_the_writer(tmp_path):
     path = tmp_path / "a.parquet"
     with pytest.raises(ValueError, match="labels are of 2 frames and crystals of 3"):
         to_parquet(path, structures, labels[:2])
-    with pytest.raises(ValueError, match=r"Column 'K' has shape \(2,\); there are 3 crystals"):
+    with pytest.raises(ValueError, match=r"Column 'K' has shape \(2,\); expected \(3,\)"):
         to_parquet(path, structures, targets={"K": [1, 2]})
     with pytest.raises(ValueError, match="A column is named 'forces'"):
         to_parquet(path, structures, targets={"forces": [1, 2, 3]})
