@@ -13,7 +13,7 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell
 from ._structure_files import STRUCTURE_SUFFIXES, FileContent, plain_name, read_structure_file
-from ._table_files import SPREADSHEETS, check_decimal_points, load_table
+from ._table_files import SPREADSHEETS, check_decimal_points, load_table, warn_of_missing_words
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -118,17 +118,31 @@ def read_table(
         table = table.set_axis(pd.Index(index, name=id_column), axis=0)
     else:
         ids = _names_or_index(cells, folder, table)
-    # 2. targets: those named, or all other columns
-    names = targets
-    if names is None:
-        names = [column for column in columns if column not in {structures, id_column}]
+    names = _target_columns(
+        table, targets, {structures, id_column}, name, is_file=folder is not None
+    )
+    return TableRows(name, folder, cells, ids, table[names])
+
+
+def _target_columns(
+    table: "pd.DataFrame",
+    targets: list[str] | None,
+    used: set[str | None],
+    name: str,
+    is_file: bool,
+) -> list[str]:
+    """Return the columns of targets: those named, or all that are not used for something else."""
+    columns = list(table.columns)
+    names = [column for column in columns if column not in used] if targets is None else targets
     missing = [column for column in names if column not in columns]
     if missing:
         absent = ", ".join(map(repr, missing))
         raise ValueError(f"targets={targets!r}: {name} has no column {absent} but {columns}.")
     for column in targets or ():
         check_decimal_points(table[column].tolist(), column, name)
-    return TableRows(name, folder, cells, ids, table[names])
+    if is_file:
+        warn_of_missing_words(name, table, names)
+    return names
 
 
 def _names_or_index(cells: list[Any], folder: str | None, table: "pd.DataFrame") -> list[str]:

@@ -5,13 +5,15 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from gnnpre._warnings import DataQualityWarning, warn_user
+
 from ._file_formats import READ_ERRORS
 from ._structure_files import plain_name
 
 if TYPE_CHECKING:
     import pandas as pd
 
-__all__ = ["SPREADSHEETS", "check_decimal_points", "load_table"]
+__all__ = ["SPREADSHEETS", "check_decimal_points", "load_table", "warn_of_missing_words"]
 
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _HEADERLESS = {"id_prop.csv"}  # CGCNN's: an id and a target per line, files named by the id
@@ -67,7 +69,7 @@ def load_table(
 def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
     import pandas as pd
 
-    separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
+    separator = _separator(path)
     if path.name in _HEADERLESS:
         table = pd.read_csv(path, header=None, sep=separator)
         written = pd.read_csv(
@@ -95,6 +97,55 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
         written = pd.read_csv(path, sep=separator, usecols=texts, dtype=str, keep_default_na=False)
         table = table.assign(**{name: written[name].to_numpy() for name in texts})
     return table
+
+
+def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[str]) -> None:
+    """Warn of words such as "None" in columns of text, which pandas reads as missing values.
+
+    Parameters
+    ----------
+    path : str
+        The CSV file.
+    table : DataFrame
+        Its table, as :func:`load_table` returned it, with the header's blanks removed.
+    columns : iterable of str
+        Columns of targets.
+    """
+    for column in columns:
+        is_missing = table[column].isna().to_numpy()
+        if not is_missing.any() or not any(isinstance(value, str) for value in table[column]):
+            continue
+        place = [list(table.columns).index(column)]
+        written = _read_written(Path(path), place)[is_missing]
+        words = written[written.str.strip() != ""]
+        if len(words):
+            warn_user(
+                f"Column {column!r} of {path} has text, and {words.iloc[0]!r} in {len(words)} "
+                "rows, which is read as a missing value. If it is a label, pass the DataFrame of "
+                "pandas.read_csv(..., keep_default_na=False); if it is not, leave it empty.",
+                DataQualityWarning,
+            )
+
+
+def _read_written(path: Path, place: list[int]) -> "pd.Series":
+    """Return a column as it is written."""
+    import pandas as pd
+
+    header = None if path.name in _HEADERLESS else 0
+    table = pd.read_csv(
+        path,
+        sep=_separator(path),
+        usecols=place,
+        header=header,
+        dtype=str,
+        keep_default_na=False,
+        index_col=False,
+    )
+    return table.iloc[:, 0]
+
+
+def _separator(path: Path) -> str:
+    return "\t" if plain_name(path).lower().endswith(".tsv") else ","
 
 
 def check_decimal_points(values: list[Any], column: str, name: str) -> None:

@@ -82,3 +82,13 @@ def test_blanks_around_names_of_columns_are_no_part_of_them(tmp_path):
     structures[0].to(str(tmp_path / "a.cif"))
     (tmp_path / "t.csv").write_text("file, K \na.cif, 1.5\n")
     assert read_structures(tmp_path / "t.csv", "K")[1].tolist() == [1.5]
+
+
+@pytest.mark.parametrize("name", ["table.csv", "table.tsv"])
+def test_words_that_pandas_reads_as_missing(tmp_path, name):
+    text = "file, magnetism,y\n001,FM,1\nNA,None,NA\nb,,3\n"
+    path = write_table(tmp_path, text.replace(",", "," if name.endswith("csv") else "\t"))
+    path.rename(tmp_path / name)
+    with pytest.warns(DataQualityWarning, match="'magnetism' .* 'None' in 1 rows") as record:
+        read_structures(tmp_path / name)
+    assert len(record) == 1  # of numbers, NA is missing without a doubt

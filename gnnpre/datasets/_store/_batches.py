@@ -10,7 +10,7 @@ import numpy as np
 
 from gnnpre._join_arrays import join_arrays
 
-from ...graphs import Crystals, FrameLabels
+from ...graphs import Crystals, FrameLabels, as_column
 from .._info_columns import join_labels
 from .._written_columns import as_mapping, check_labels_of
 
@@ -72,12 +72,10 @@ def _as_batch(batch: Any) -> Batch:
     if labels is None or isinstance(labels, FrameLabels):
         check_labels_of(crystals, labels)
         return crystals, labels, {}
-    targets = {key: np.asarray(values) for key, values in as_mapping(labels).items()}
-    for key, values in targets.items():
-        if values.shape != (len(crystals),):
-            raise ValueError(
-                f"Column {key!r} has shape {values.shape}; there are {len(crystals)} crystals."
-            )
+    targets = {
+        key: as_column(f"Column {key!r}", values, len(crystals))
+        for key, values in as_mapping(labels).items()
+    }
     return crystals, None, targets
 
 
