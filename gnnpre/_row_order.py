@@ -44,7 +44,7 @@ def _compare_order(labels: list[Any], name: str, column_labels: list[Any]) -> No
     warn_user(
         f"{name} has the index of X in another order, in {len(moved)} of {len(rows)} rows (row "
         f"{row} is {labels[row]!r} in X and {column_labels[row]!r} in {name}). Rows are paired by "
-        f"their position, as in scikit-learn: pass {name}.loc[X.index] if they belong together by "
-        f"the index, or {name}.to_numpy() if by position.",
+        f"their position, as in scikit-learn: use .loc[X.index] on {name} if they belong together "
+        "by the index, or .to_numpy() if by position.",
         DataQualityWarning,
     )

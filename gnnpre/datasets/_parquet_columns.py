@@ -86,16 +86,7 @@ def select_columns(
     # 2. the columns to read; by default all that hold one value for each crystal
     ids = next((name for name in _IDS if name in available), None)
     atoms = _columns_of_atoms(schema, columns or ()) if labels else []
-    if columns is not None:
-        columns = [name for name in columns if name not in atoms]
-    else:
-        columns = [
-            field.name
-            for field in schema
-            if not pa.types.is_nested(field.type)
-            and field.name not in {*_SKIPPED, "energy"}
-            and field.name not in (targets or ())
-        ]
+    info = _plain_columns(schema, targets or ()) if columns is None else columns
     return Selection(
         labels=tuple(
             name
@@ -104,7 +95,7 @@ def select_columns(
         ),
         ids=ids,
         pbc="dimension_types" in available,
-        info=tuple(columns),
+        info=tuple(name for name in info if name not in atoms),
         targets=tuple(targets or ()),
         atoms=tuple(atoms),
         units=tuple(
@@ -113,6 +104,17 @@ def select_columns(
             if not pa.types.is_nested(field.type) and stated_quantity(field.name) is not None
         ),
     )
+
+
+def _plain_columns(schema: Any, targets: Sequence[str]) -> list[str]:
+    """Return the columns that hold one value for each crystal and have no meaning of their own."""
+    import pyarrow as pa
+
+    return [
+        field.name
+        for field in schema
+        if not pa.types.is_nested(field.type) and field.name not in {*_SKIPPED, "energy", *targets}
+    ]
 
 
 def _check_spelling(available: Sequence[str], path: Path) -> None:

@@ -4,6 +4,7 @@ from ._describe import describe_network as describe_network
 from ._export import export_model
 from ._inputs import as_graphs as as_graphs
 from ._kernel_classifier import KernelClassifier
+from ._kernel_features import SINGLE_PRECISION as SINGLE_PRECISION
 from ._kernel_regressor import KernelRegressor
 from ._loading import load_estimator
 from ._pretrainer import Pretrainer

@@ -223,7 +223,7 @@ class EmbeddingMapDisplay:
         self, axes: Any, coordinates: np.ndarray, values: np.ndarray, style: dict[str, Any]
     ) -> None:
         classes, codes = np.unique(values.astype(str), return_inverse=True)
-        colors = np.array([COLORS[code % len(COLORS)] for code in range(len(classes))])
+        colors = _class_colors(len(classes))
         self.points_ = axes.scatter(*coordinates.T, c=colors[codes], **style)
         # Empty series, for the legend alone.
         for name, color in zip(classes, colors, strict=True):
@@ -256,6 +256,16 @@ class EmbeddingMapDisplay:
             self.points_, ax=axes, label=plain(self.value_label), extend=extend
         )
         bar.solids.set(rasterized=False, edgecolor="face")  # vectors, as all else on a page
+
+
+def _class_colors(n_classes: int) -> np.ndarray:
+    """Return one colour for each class, (n, 4): shades of a map where a palette has too few."""
+    from matplotlib import colormaps
+    from matplotlib.colors import to_rgba_array
+
+    if n_classes <= len(COLORS):
+        return np.asarray(to_rgba_array(COLORS[:n_classes]))
+    return np.asarray(colormaps["turbo"](np.linspace(0.05, 0.95, n_classes)))
 
 
 def _is_text(values: Any) -> bool:

@@ -260,6 +260,12 @@ def test_map_keeps_distances_of_a_plane():
     np.testing.assert_allclose(*distances, atol=1e-10)
 
 
+def test_map_has_a_colour_for_each_class():
+    names = np.array([f"class {number}" for number in range(12)])
+    display = EmbeddingMapDisplay(np.zeros((12, 2)), names).plot()
+    assert len(np.unique(display.points_.get_facecolors(), axis=0)) == 12
+
+
 def test_map_colours_numbers_classes_and_missing_values(model, data):
     _, _, X, y = data
     labels = y.copy()

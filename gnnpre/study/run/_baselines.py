@@ -10,7 +10,7 @@ from sklearn.linear_model import RidgeCV
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
-from gnnpre.estimators import KernelRegressor
+from gnnpre.estimators import SINGLE_PRECISION, KernelRegressor
 from gnnpre.fingerprints import EAD, Composition
 from gnnpre.foundation import FoundationFeatures
 
@@ -24,8 +24,6 @@ __all__ = ["evaluate_baseline"]
 
 ALPHAS = np.logspace(-4, 4, 17)
 N_TREES = 300
-#: Of features, for kernel machines: smaller differences are noise.
-RESOLUTION = 1e-5
 
 
 def evaluate_baseline(
@@ -72,7 +70,7 @@ def _model(name: str, blocks: list[int], seed: int, n_jobs: int) -> Any:
     if name.startswith("svr"):
         return SupportVectors(random_state=seed)
     if name.startswith("kernel"):
-        return KernelRegressor(blocks=blocks, resolution=RESOLUTION, random_state=seed)
+        return KernelRegressor(blocks=blocks, resolution=SINGLE_PRECISION, random_state=seed)
     if name.startswith("ridge"):
         return make_pipeline(StandardScaler(), RidgeCV(ALPHAS, cv=5))
     trees = ExtraTreesRegressor if name == "extra_trees" else RandomForestRegressor
