@@ -108,7 +108,7 @@ def finetuning_options(function: Any) -> Any:
                 "kernel_features",
                 "Features of kernel machines; repeatable.",
                 multiple=True,
-                default=("composition", "fingerprint"),
+                default=("composition", "fingerprint", "force_field"),
             ),
             option(
                 "backbone_lr_scale",

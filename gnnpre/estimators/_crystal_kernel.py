@@ -23,7 +23,7 @@ class CrystalKernel(RegressorMixin, BaseEstimator):
 
     Parameters
     ----------
-    features : sequence of {"composition", "fingerprint"} or transformers
+    features : sequence of {"composition", "fingerprint", "force_field"} or transformers
         The features, as ``PropertyRegressor(kernel_features=)`` takes them.
     random_state : int, RandomState instance or None
         Seed of the machine.

@@ -61,7 +61,13 @@ def default_members(
             device=device,
         )
         members.append(("embedding", embedding))
-    return [*members, ("fingerprint", CrystalKernel(kernel_features))]
+    # Without a network, so that it errs in other crystals than the members above.
+    tables = [entry for entry in kernel_features if not _is_force_field(entry)]
+    return [*members, ("fingerprint", CrystalKernel(tables))] if tables else members
+
+
+def _is_force_field(entry: Any) -> bool:
+    return isinstance(entry, str) and entry == "force_field"
 
 
 def checked_members(members: Any) -> list[tuple[str, Any]]:

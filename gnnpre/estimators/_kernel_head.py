@@ -10,8 +10,10 @@ from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._registry import Registered
 from gnnpre.fingerprints import EAD, Composition
 from gnnpre.graphs import CrystalGraphs, as_crystals
+from gnnpre.pretrained import shipped_checksum
 from gnnpre.training import TrainingSettings, from_spec, to_spec
 
+from ._force_field_features import MODEL, ForceFieldFeatures
 from ._frozen_network import FrozenNetwork
 from ._kernel_classifier import KernelClassifier
 from ._kernel_regressor import KernelRegressor
@@ -22,7 +24,7 @@ __all__ = ["FeatureBlocks", "KernelHead", "KernelPredictions", "make_features"]
 #: Properties of crystals and their standard deviations, each ``(n, k)``.
 KernelPredictions = tuple[np.ndarray, np.ndarray]
 
-NAMES = ("composition", "fingerprint")
+NAMES = ("composition", "fingerprint", "force_field")
 CUTOFF = 5.0  # Å, of the fingerprint
 
 
@@ -31,7 +33,7 @@ def make_features(names: Any) -> dict[str, Any]:
 
     Parameters
     ----------
-    names : sequence of {"composition", "fingerprint"} or transformers
+    names : sequence of {"composition", "fingerprint", "force_field"} or transformers
         The parameter.
 
     Returns
@@ -71,6 +73,8 @@ def _make(entry: Any) -> Any:
         return Composition()
     if entry == "fingerprint":
         return EAD(cutoff=CUTOFF, pooling="cumulants")
+    if entry == "force_field":
+        return ForceFieldFeatures(shipped_checksum(MODEL))
     return clone(entry)
 
 

@@ -36,12 +36,13 @@ frozen_epochs : float
 layer_decay : float
     Learning rate of each layer as a fraction of the next one's, for ``"layerwise"``.""",
     "kernel": """\
-kernel_features : sequence of {"composition", "fingerprint"} or transformers
+kernel_features : sequence of {"composition", "fingerprint", "force_field"} or transformers
     Features for kernel machines (``strategy="kernel"`` and, of :class:`PropertyRegressor`,
     ``"blended"``) beside the embeddings and the properties of crystals among the objectives of
     the pre-trained model: statistics of the elements
     (:class:`~gnnpre.fingerprints.Composition`), cumulants of
-    :class:`~gnnpre.fingerprints.EAD`, or your own transformers from crystals to a table, such as
+    :class:`~gnnpre.fingerprints.EAD`, embeddings of the force field in the package
+    (``gnnpre-1-forces``), or your own transformers from crystals to a table, such as
     ``FoundationFeatures("chgnet")``.""",
     "diagnosis": """\
 backbone_lr_scale : float

@@ -18,7 +18,7 @@ from gnnpre.objectives import Objective, ObjectiveModel
 from ._base import CrystalEstimator
 from ._network import TrainedNetwork
 
-__all__ = ["PretrainedWeights", "read_pretrained"]
+__all__ = ["PretrainedWeights", "read_network", "read_pretrained"]
 
 
 @dataclass(frozen=True)
@@ -100,6 +100,15 @@ def _copies(tensors: dict[str, Tensor]) -> dict[str, Tensor]:
     return {name: value.detach().cpu().clone() for name, value in tensors.items()}
 
 
+def read_network(path: str | Path) -> TrainedNetwork:
+    """Return the network of a saved estimator of any class, by its path or name."""
+    # Here, because the classes that can be loaded import this module.
+    from ._loading import load_estimator
+
+    network: TrainedNetwork = load_estimator(path)._network()
+    return network
+
+
 def read_pretrained(pretrained: Any) -> PretrainedWeights:
     """Return the weights that the parameter ``pretrained`` names.
 
@@ -121,10 +130,7 @@ def read_pretrained(pretrained: Any) -> PretrainedWeights:
         If the frozen estimator is not fitted.
     """
     if isinstance(pretrained, (str, Path)):
-        # Here, because the classes that can be loaded import this module.
-        from ._loading import load_estimator
-
-        return PretrainedWeights.of_network(load_estimator(pretrained)._network())
+        return PretrainedWeights.of_network(read_network(pretrained))
     inner = getattr(pretrained, "estimator", None)
     if isinstance(inner, Pipeline):
         raise TypeError(

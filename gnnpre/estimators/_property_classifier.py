@@ -93,7 +93,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         strategy: str = "auto",
         frozen_epochs: float = 0.25,
         layer_decay: float = 0.7,
-        kernel_features: Sequence[Any] = ("composition", "fingerprint"),
+        kernel_features: Sequence[Any] = ("composition", "fingerprint", "force_field"),
         backbone_lr_scale: float = 1.0,
         diagnose: bool = True,
         class_weight: Any = None,

@@ -52,9 +52,10 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
         Named regressors on crystals. By default a network fine-tuned from `pretrained`
         (``"network"``), ``strategy="kernel"`` on its embeddings (``"embedding"``), and a kernel
         machine without a network (``"fingerprint"``).
-    kernel_features : sequence of {"composition", "fingerprint"} or transformers
+    kernel_features : sequence of {"composition", "fingerprint", "force_field"} or transformers
         Features of both kernel machines beside the embeddings, such as
-        ``("composition", "fingerprint", FoundationFeatures("chgnet"))``.
+        ``("composition", "fingerprint", FoundationFeatures("chgnet"))``; ``"force_field"``, which
+        is a network, is not among those of ``"fingerprint"``.
     cv : int, default=5
         Number of folds, 2 or more. Each member is trained as many times.
     max_epochs : int, default=100
@@ -115,7 +116,7 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
         pretrained: Any = None,
         *,
         members: Sequence[tuple[str, Any]] | None = None,
-        kernel_features: Sequence[Any] = ("composition", "fingerprint"),
+        kernel_features: Sequence[Any] = ("composition", "fingerprint", "force_field"),
         cv: int = 5,
         max_epochs: int = 100,
         max_time: float | str | None = None,

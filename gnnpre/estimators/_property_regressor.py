@@ -169,7 +169,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         replay: Any = None,
         replay_weight: float = 1.0,
         replay_ratio: float = 1.0,
-        kernel_features: Sequence[Any] = ("composition", "fingerprint"),
+        kernel_features: Sequence[Any] = ("composition", "fingerprint", "force_field"),
         target: str = "crystal",
         backbone_lr_scale: float = 1.0,
         diagnose: bool = True,

@@ -10,7 +10,15 @@ from typing import Any
 from gnnpre._atomic import finish_folder_swap
 from gnnpre._validation import check_path
 
-__all__ = ["CHECKSUMS", "FOLDER", "SUFFIX", "is_shipped", "list_pretrained", "resolve_model"]
+__all__ = [
+    "CHECKSUMS",
+    "FOLDER",
+    "SUFFIX",
+    "is_shipped",
+    "list_pretrained",
+    "resolve_model",
+    "shipped_checksum",
+]
 
 FOLDER = Path(__file__).parent / "models"
 #: File with the SHA-256 digest of each model in the folder.
@@ -60,6 +68,28 @@ def is_shipped(model: Any) -> bool:
     (True, False)
     """
     return isinstance(model, str) and model in _checksums()
+
+
+def shipped_checksum(name: str) -> str:
+    """Return the SHA-256 digest of the file of a model in the package.
+
+    Parameters
+    ----------
+    name : str
+        A name of :func:`list_pretrained`.
+
+    Returns
+    -------
+    str
+        The digest, in hexadecimal digits.
+
+    Examples
+    --------
+    >>> from gnnpre.pretrained import shipped_checksum
+    >>> len(shipped_checksum("gnnpre-1"))
+    64
+    """
+    return _checksums()[name]
 
 
 def resolve_model(model: str | Path, argument: str = "model") -> Path:

@@ -196,7 +196,8 @@ class _Planner:
             "random_state": run["seed"] + MEMBER_STEP * (member or 0),
         }
         if strategy.kind in ("finetune", "blended"):
-            settings |= OF_BLEND if strategy.kind == "blended" else {}
+            if strategy.kind == "blended":
+                settings = {"kernel_features": KERNEL_FEATURES, **settings, **OF_BLEND}
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         else:
             settings = _kernel_settings(strategy, settings)

@@ -1,0 +1,83 @@
+"""Embeddings of the force field in the package, as features of kernel machines."""
+
+import json
+import shutil
+import zipfile
+from concurrent.futures import ThreadPoolExecutor
+
+import numpy as np
+import pytest
+
+from gnnpre import Pretrainer, PropertyEnsemble, PropertyRegressor, StructureToGraph, load_estimator
+from gnnpre.datasets import make_emt_property
+from gnnpre.estimators import _force_field_features
+from gnnpre.estimators._ensemble_members import default_members
+from gnnpre.estimators._force_field_features import ForceFieldFeatures
+from gnnpre.graphs import Crystals
+
+
+@pytest.fixture(scope="module")
+def data():
+    return make_emt_property(30, random_state=0)
+
+
+def test_features_are_embeddings_of_the_model(data, monkeypatch):
+    structures, _ = data
+    monkeypatch.setattr(_force_field_features, "BLOCK", 7)
+    table = ForceFieldFeatures().fit(structures).transform(structures)
+    force_field = Pretrainer.load("gnnpre-1-forces")
+    last = force_field.set_params(embedding_pooling="cumulants").transform(structures)
+    np.testing.assert_allclose(table[:, -last.shape[1] :], last, rtol=1e-4, atol=1e-5)
+    assert table.shape == (30, 2 * last.shape[1])
+
+
+def test_features_do_not_depend_on_the_container(data):
+    structures, _ = data
+    expected = ForceFieldFeatures().transform(structures)
+    graphs = StructureToGraph(3.0).transform(structures)
+    for container in (Crystals.from_structures(structures), graphs):
+        np.testing.assert_allclose(ForceFieldFeatures().transform(container), expected, atol=1e-6)
+
+
+def test_threads_share_the_model(data):
+    structures, _ = data
+    _force_field_features._load_model.cache_clear()
+    expected = ForceFieldFeatures().transform(structures)
+    with ThreadPoolExecutor(4) as pool:
+        tables = list(pool.map(lambda _: ForceFieldFeatures().transform(structures), range(8)))
+    for table in tables:
+        np.testing.assert_allclose(table, expected, atol=1e-6)
+
+
+def test_other_weights_never_take_their_place(data, tmp_path):
+    structures, y = data
+    regressor = PropertyRegressor(pretrained="gnnpre-1", strategy="kernel", random_state=0)
+    path = tmp_path / "model.gnnpre"
+    regressor.fit(structures, y).save(path)
+    np.testing.assert_array_equal(
+        load_estimator(path).predict(structures), regressor.predict(structures)
+    )
+    checksum = ForceFieldFeatures(
+        _force_field_features.shipped_checksum("gnnpre-1-forces")
+    ).checksum
+    older = tmp_path / "older.gnnpre"
+    with zipfile.ZipFile(path) as source, zipfile.ZipFile(older, "w") as target:
+        for name in source.namelist():
+            content = source.read(name)
+            if name.endswith(".json"):
+                assert json.loads(content)
+                content = content.replace(checksum.encode(), b"0" * 64)
+            target.writestr(name, content)
+    assert older.read_bytes() != shutil.copy(path, tmp_path / "copy").read_bytes()
+    with pytest.raises(ValueError, match="other weights of gnnpre-1-forces"):
+        load_estimator(older).predict(structures)
+
+
+def test_member_without_a_network(data):
+    names = ("composition", "force_field")
+    members = dict(default_members("gnnpre-1", names, 1, "cpu"))
+    assert members["embedding"].kernel_features == names
+    assert members["fingerprint"].features == ["composition"]
+    members = dict(default_members("gnnpre-1", ("force_field",), 1, "cpu"))
+    assert list(members) == ["network", "embedding"]
+    assert "force_field" in PropertyEnsemble("gnnpre-1").kernel_features
