@@ -37,9 +37,9 @@ DEFAULTS = {"diagnose": False, "strategy": "full"}
 OF_BLEND = {"strategy": "blended", "diagnose": True}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
-#: Part of the keys of baselines, kernel machines and ensembles: another number for another way to
+#: Part of the keys of baselines, kernel machines, blends and ensembles: another number for another way to
 #: fit them.
-BASELINE_VERSION = 3
+BASELINE_VERSION = 4
 KERNEL_FEATURES = ("composition", "fingerprint")
 
 
@@ -198,6 +198,7 @@ class _Planner:
         if strategy.kind in ("finetune", "blended"):
             if strategy.kind == "blended":
                 settings = {"kernel_features": KERNEL_FEATURES, **settings, **OF_BLEND}
+                parameters["version"] = BASELINE_VERSION
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         else:
             settings = _kernel_settings(strategy, settings)

@@ -15,6 +15,7 @@ from gnnpre.study.plan._protocols import split_data
 from study.small_studies import small_study, write_table
 
 MODEL = "gnnpre-1-small"
+FEATURES = ("composition", "fingerprint")
 N = 50  # so that ten crystals validate, and a blend has a validation error
 STRATEGIES = [
     Strategy(name="scratch"),
@@ -84,20 +85,24 @@ def test_frozen_row_is_the_kernel_strategy_on_all_labels_but_those_of_the_test(r
         model = PropertyRegressor(
             pretrained=MODEL,
             strategy="kernel",
-            kernel_features=("composition", "fingerprint"),
+            kernel_features=FEATURES,
             random_state=1,
         ).fit(graphs[train], y[train])
         np.testing.assert_allclose(expected, model.predict(graphs[test]), rtol=1e-6)
 
 
-def test_blend_is_the_default_and_validated_on_left_out_predictions(run, alloys):
+def test_blend_has_no_force_field_and_is_validated_on_left_out_predictions(run, alloys):
     record = records(run)["evaluation", "default"]
     graphs, y = read(alloys)
     split = split_data(N, "papers", seed=1)
     both = np.concatenate([split.train, split.valid])
     validates = PredefinedSplit(np.repeat([-1, 0], [len(split.train), len(split.valid)]))
     model = PropertyRegressor(
-        pretrained=MODEL, max_epochs=1, random_state=1, validation_fraction=validates
+        pretrained=MODEL,
+        kernel_features=FEATURES,
+        max_epochs=1,
+        random_state=1,
+        validation_fraction=validates,
     ).fit(graphs[both], y[both])
     np.testing.assert_allclose(record["predictions"], model.predict(graphs[split.test]), rtol=1e-6)
     assert record["validation"] == {
@@ -113,7 +118,8 @@ def test_ensemble_is_validated_on_predictions_that_its_members_left_out(run, all
     graphs, y = read(alloys)
     split = split_data(N, "papers", seed=1)
     both = np.concatenate([split.train, split.valid])
-    ensemble = PropertyEnsemble(MODEL, max_epochs=1, random_state=1).fit(graphs[both], y[both])
+    ensemble = PropertyEnsemble(MODEL, kernel_features=FEATURES, max_epochs=1, random_state=1)
+    ensemble.fit(graphs[both], y[both])
     np.testing.assert_allclose(record["predictions"], ensemble.predict(graphs[split.test]))
     assert record["validation"]["mae"] == pytest.approx(ensemble.errors_["blend"])
     assert record["member_weights"] == pytest.approx(ensemble.weights_)
