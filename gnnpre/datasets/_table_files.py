@@ -115,8 +115,8 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
         is_missing = table[column].isna().to_numpy()
         if not is_missing.any() or not any(isinstance(value, str) for value in table[column]):
             continue
-        place = [list(table.columns).index(column)]
-        written = _read_written(Path(path), place)[is_missing]
+        position = [list(table.columns).index(column)]
+        written = _read_written(Path(path), position)[is_missing]
         words = written[written.str.strip() != ""]
         if len(words):
             warn_user(
@@ -127,7 +127,7 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
             )
 
 
-def _read_written(path: Path, place: list[int]) -> "pd.Series":
+def _read_written(path: Path, position: list[int]) -> "pd.Series":
     """Return a column as it is written."""
     import pandas as pd
 
@@ -135,7 +135,7 @@ def _read_written(path: Path, place: list[int]) -> "pd.Series":
     table = pd.read_csv(
         path,
         sep=_separator(path),
-        usecols=place,
+        usecols=position,
         header=header,
         dtype=str,
         keep_default_na=False,

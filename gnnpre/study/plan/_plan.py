@@ -37,8 +37,8 @@ DEFAULTS = {"diagnose": False, "strategy": "full"}
 OF_BLEND = {"strategy": "blended", "diagnose": True}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
-#: Part of the keys of baselines, kernel machines, blends and ensembles: another number for another way to
-#: fit them.
+#: Part of the keys of baselines, kernel machines, blends and ensembles: another number for another
+#: way to fit them.
 BASELINE_VERSION = 4
 KERNEL_FEATURES = ("composition", "fingerprint")
 
