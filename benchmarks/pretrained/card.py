@@ -61,6 +61,13 @@ LIMITS = {
     ],
 }
 
+# What a network starts from.
+STARTS = {
+    "gnnpre-1": "backbone and readouts of a first training, of 16 epochs with EAD fingerprints in "
+    "place of wACSF",
+    "gnnpre-1-forces": "backbone and readout of the formation energy of gnnpre-1-small",
+}
+
 
 def make_card(
     recipe: Recipe,
@@ -73,11 +80,7 @@ def make_card(
     """Return the metadata of the card."""
     n_weights = sum(weight.numel() for weight in pretrainer.net_.module_.parameters())
     settings = ", ".join(f"{name}={value}" for name, value in recipe.settings.items())
-    starting = (
-        {}
-        if recipe.start is None
-        else {"start": f"backbone and readout of the formation energy of {recipe.start}"}
-    )
+    starting = {"start": STARTS[recipe.name]} if recipe.start else {}
     return {
         "name": recipe.name,
         "summary": recipe.summary,

@@ -1,4 +1,4 @@
-"""Settings of the three trainings. A card repeats them, and `make pretrained` runs them."""
+"""Settings of the trainings. A card repeats them, and `make pretrained` runs them."""
 
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +12,9 @@ from gnnpre import (
     Pretrainer,
     PropertyTargets,
     TorchMDNet,
+    WACSF,
 )
+from gnnpre.fingerprints import Fingerprint
 
 from .start import StartFrom
 
@@ -39,7 +41,8 @@ class Recipe:
     objective: Any
     settings: dict[str, Any]
     groups: str  # column whose groups stay on one side of the validation split
-    start: str | None = None  # another recipe, whose backbone it starts from
+    start: str | None = None  # another recipe, whose network it starts from
+    is_released: bool = True  # or only the start of another one
 
     def pretrainer(self, folder: Path) -> Pretrainer:
         """Return the unfitted estimator, which resumes from states in a folder."""
@@ -55,11 +58,11 @@ class Recipe:
         )
 
 
-def mixture() -> Mixture:
-    """Return the objective of both models of structures."""
+def mixture(name: str, fingerprint: Fingerprint) -> Mixture:
+    """Return the objective of models of structures: a fingerprint, and properties."""
     return Mixture(
         [
-            ("ead", FingerprintTargets(EAD()), 1.0),
+            (name, FingerprintTargets(fingerprint), 1.0),
             ("formation_energy_eV_per_atom", PropertyTargets(), 0.5),
             ("band_gap_eV", PropertyTargets(), 0.5),
             ("log10_K_VRH_GPa", PropertyTargets(), 0.1),
@@ -73,20 +76,31 @@ RECIPES = {
     recipe.name: recipe
     for recipe in (
         Recipe(
+            name="gnnpre-1-first",
+            summary="The first training of gnnpre-1.",
+            data="structures",
+            backbone=TorchMDNet(128, 2),
+            objective=mixture("ead", EAD()),
+            settings={**OPTIMISER, "max_epochs": 16},
+            groups="formula",
+            is_released=False,
+        ),
+        Recipe(
             name="gnnpre-1",
             summary="The base model, to fine-tune on properties of crystals.",
             data="structures",
             backbone=TorchMDNet(128, 2),
-            objective=mixture(),
-            settings={**OPTIMISER, "max_epochs": 16},
+            objective=mixture("wacsf", WACSF()),
+            settings={**OPTIMISER, "learning_rate": 7e-4, "max_epochs": 14},
             groups="formula",
+            start="gnnpre-1-first",
         ),
         Recipe(
             name="gnnpre-1-small",
             summary="A network of half the width, for fast fine-tuning and screening.",
             data="structures",
             backbone=TorchMDNet(64, 2),
-            objective=mixture(),
+            objective=mixture("ead", EAD()),
             settings={**OPTIMISER, "max_epochs": 9},
             groups="formula",
         ),

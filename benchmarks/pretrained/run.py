@@ -31,6 +31,8 @@ def run(arguments: argparse.Namespace) -> None:
         path = folder / f"{name}{SUFFIX}"
         if not path.exists():
             train(recipe, graphs, labels, folder, path)
+        if not recipe.is_released:
+            continue
         release(recipe, graphs, labels, folder)
         if arguments.install:
             install(folder / "released" / path.name)
@@ -46,7 +48,7 @@ def training_data(recipe: Recipe, folder: Path) -> tuple[CrystalGraphs, FrameLab
         built = StructureToGraph(CUTOFF).fit_transform(crystals)
         built.save(graphs)
         if recipe.data == "frames":
-            base = Pretrainer.load(folder / f"gnnpre-1{SUFFIX}")
+            base = Pretrainer.load(folder / f"gnnpre-1-first{SUFFIX}")
             columns = align_energies(built, columns, base)
         columns.save(labels)
     return CrystalGraphs.load(graphs), FrameLabels.load(labels)
@@ -61,6 +63,8 @@ def train(
     pretrainer = recipe.pretrainer(folder)
     pretrainer.fit(graphs, labels, groups=labels.groups(recipe.groups))
     hours = (time.process_time() - start) / 3600
+    if recipe.start:
+        hours += json.loads((folder / f"{recipe.start}.json").read_text())["cpu_hours"]
     record = {"cpu_hours": round(hours, 3), "commit": git_commit()}
     (folder / f"{recipe.name}.json").write_text(json.dumps(record))
     pretrainer.set_params(checkpoint_dir=None, resume=False, callbacks=None, verbose=0)

@@ -1,4 +1,4 @@
-"""A callback with which the force field starts from a model that knows formation energies."""
+"""A callback with which a training starts from the network of an earlier one."""
 
 from pathlib import Path
 
@@ -13,10 +13,11 @@ HEAD = "formation_energy_eV_per_atom"
 
 
 class StartFrom(Callback):
-    """Copy backbone and readout of the formation energy before the first epoch.
+    """Copy the backbone and fitting readouts of an earlier model before the first epoch.
 
-    Both readouts add up or average values of atoms, so that a scale and a shift make an energy in
-    eV per cell of the standardised energy per atom.
+    A mixture starts from the readouts of the properties that both models learn. A force field
+    starts from that of the formation energy: both add up or average values of atoms, so that a
+    scale and a shift make an energy in eV per cell of the standardised energy per atom.
     """
 
     def __init__(self, path: Path) -> None:
@@ -27,9 +28,32 @@ class StartFrom(Callback):
             return
         source, model = load_estimator(self.path).net_.module_, net.module_
         model.backbone.load_state_dict(source.backbone.state_dict())
-        formation = source.parts[HEAD]
-        model.head.load_state_dict(formation.head.state_dict())
-        last = model.head.mlp[-1]
-        with torch.no_grad():
-            last.weight *= (formation.std / model.scale).float()
-            last.bias.copy_(((last.bias * formation.std + formation.mean) / model.scale).float())
+        if hasattr(model, "parts"):
+            copy_readouts(source.parts, model.parts)
+        else:
+            start_energy(source.parts[HEAD], model)
+
+
+def copy_readouts(source_parts, parts):
+    """Copy the readout of each property that both mixtures learn.
+
+    Labels and split are the same, so that both standardise a property alike.
+    """
+    for name, model in parts.items():
+        if name not in source_parts or not hasattr(model, "std"):
+            continue
+        if not (
+            torch.equal(model.std, source_parts[name].std)
+            and torch.equal(model.mean, source_parts[name].mean)
+        ):
+            raise ValueError(f"{name} has another mean or spread than in the earlier training")
+        model.head.load_state_dict(source_parts[name].head.state_dict())
+
+
+def start_energy(formation, model):
+    """Copy the readout of the formation energy to that of a force field."""
+    model.head.load_state_dict(formation.head.state_dict())
+    last = model.head.mlp[-1]
+    with torch.no_grad():
+        last.weight *= (formation.std / model.scale).float()
+        last.bias.copy_(((last.bias * formation.std + formation.mean) / model.scale).float())
