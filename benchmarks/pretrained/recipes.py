@@ -6,13 +6,13 @@ from typing import Any
 
 from gnnpre import (
     EAD,
+    WACSF,
     FingerprintTargets,
     ForceField,
     Mixture,
     Pretrainer,
     PropertyTargets,
     TorchMDNet,
-    WACSF,
 )
 from gnnpre.fingerprints import Fingerprint
 
