@@ -143,7 +143,7 @@ def fit_and_test(
     mean = float(np.abs(y[fit_rows].mean() - y[test]).mean())
     details = {"mae_of_mean": mean, "n_fit": len(fit_rows), "n_test": len(test)}
     details |= {"seconds": seconds, "mae": error(model, graphs[test], y[test])}
-    details["commit"] = where_and_when()["commit"]
+    details |= {name: where_and_when()[name] for name in ("commit", "machine")}
     if row["model"] == "ensemble":
         details |= {
             "weights": model.weights_,
