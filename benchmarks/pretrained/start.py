@@ -42,12 +42,17 @@ def copy_readouts(source_parts, parts):
     for name, model in parts.items():
         if name not in source_parts or not hasattr(model, "std"):
             continue
-        if not (
-            torch.equal(model.std, source_parts[name].std)
-            and torch.equal(model.mean, source_parts[name].mean)
-        ):
+        # A file keeps both in single precision.
+        source = source_parts[name]
+        if not all(torch.allclose(*pair, rtol=1e-5) for pair in pairs(model, source)):
             raise ValueError(f"{name} has another mean or spread than in the earlier training")
-        model.head.load_state_dict(source_parts[name].head.state_dict())
+        model.head.load_state_dict(source.head.state_dict())
+
+
+def pairs(model, source):
+    """Return means and spreads of both models in double precision."""
+    names = ("mean", "std")
+    return [(getattr(model, name).double(), getattr(source, name).double()) for name in names]
 
 
 def start_energy(formation, model):
