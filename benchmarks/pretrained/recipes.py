@@ -114,7 +114,7 @@ RECIPES = {
                 **OPTIMISER,
                 "batch_size": 16,
                 "learning_rate": 5e-4,
-                "max_epochs": 6,
+                "max_epochs": 40,
                 "validation_fraction": 0.1,
             },
             groups="formula",
