@@ -11,6 +11,7 @@ import numpy as np
 
 from gnnpre import CrystalGraphs, Crystals, FrameLabels, Pretrainer
 from gnnpre.datasets import filter_frames, read_frames
+from gnnpre.graphs import as_crystals
 from gnnpre.model_selection import structure_groups
 from gnnpre.objectives._references import element_counts, fit_reference_energies
 
@@ -77,7 +78,7 @@ def _read_structures(data: Path) -> tuple[Crystals, FrameLabels]:
 def align_energies(graphs: CrystalGraphs, labels: FrameLabels, base: Pretrainer) -> FrameLabels:
     """Return labels with formation energies in place of total energies."""
     predicted = np.ravel(base.predict(graphs)["formation_energy_eV_per_atom"]) * labels.n_atoms
-    counts = element_counts(graphs, 100)
+    counts = element_counts(as_crystals(graphs), 100)
     files, energy = labels.info["file"], labels.energy.copy()
     for name, (reference, _, _) in FILES.items():
         if reference is None:
