@@ -88,7 +88,8 @@ def align_energies(graphs: CrystalGraphs, labels: FrameLabels, base: Pretrainer)
         rows = files == name
         energy[rows] -= counts[rows] @ elements
         # Elements that the reference lacks have no energy on this scale.
-        unknown = counts[:, ~counts[fitted].any(axis=0)].any(axis=1)
+        occurs = counts[fitted].sum(axis=0) > 0
+        unknown = counts[:, ~occurs].sum(axis=1) > 0
         energy[rows & unknown] = np.nan
     return FrameLabels(
         labels.n_atoms,
