@@ -81,11 +81,11 @@ def align_energies(graphs: CrystalGraphs, labels: FrameLabels, base: Pretrainer)
     counts = element_counts(as_crystals(graphs), 100)
     files, energy = labels.info["file"], labels.energy.copy()
     for name, (reference, _, _) in FILES.items():
-        if reference is None:
+        rows = files == name
+        if reference is None or not rows.any():
             continue
         fitted = (files == reference) & np.isfinite(labels.energy)
         elements = fit_reference_energies(counts[fitted], (labels.energy - predicted)[fitted])
-        rows = files == name
         energy[rows] -= counts[rows] @ elements
         # Elements that the reference lacks have no energy on this scale.
         occurs = counts[fitted].sum(axis=0) > 0
