@@ -17,17 +17,17 @@ all with default settings:
 - ``chgnet``: support vectors on features of CHGNet 0.3.0 and composition (the extra ``chgnet``).
 
 A row is written to ``results/pretrained_gain.json`` after each fit, and rows that are there are not
-computed again, unless their method has changed. The tables are written to
+computed again, unless the weights of the model have changed. The tables are written to
 ``results/pretrained_gain.md``, and errors over processor time to ``results/cost.png``.
 """
 
 import argparse
 import copy
+import hashlib
 import json
 import os
 import time
 import warnings
-from collections import defaultdict
 from pathlib import Path
 from typing import Any
 
@@ -72,8 +72,8 @@ SETS: dict[str, tuple[str, str | None]] = {
 }
 N_ROWS, ROW_SEED = 2000, 0
 CUTOFF = 5.0
-#: Methods with a kernel machine.
-ROUNDED = ("kernel", "default", "ensemble", "fingerprint kernel")
+#: Methods that start from the model: their rows are of one file of weights.
+OF_MODEL = ("kernel", "default", "network", "ensemble")
 
 
 def read_set(name: str) -> tuple[Any, np.ndarray]:
@@ -114,6 +114,7 @@ def make(method: str, source: str, seed: int, epochs: int) -> Any:
 
 def measure(name: str, methods: list[str], amounts: list[str], seeds: list[int], key: dict) -> None:
     """Fit the models that are not in the results yet."""
+    digest = digest_of(key["source"])
     crystals, y = read_set(name)
     graphs = None
     for amount in amounts:
@@ -121,9 +122,9 @@ def measure(name: str, methods: list[str], amounts: list[str], seeds: list[int],
             rows_of_seed = split(len(y), seed, None if amount == "all" else int(amount))
             for method in methods:
                 row = {"set": name, "labels": amount, "seed": seed, "model": method, **key}
-                if any(
-                    row.items() <= earlier.items() for earlier in read_rows() if is_new(earlier)
-                ):
+                if method in OF_MODEL:
+                    row["digest"] = digest
+                if any(row.items() <= earlier.items() for earlier in read_rows()):
                     continue
                 graphs = graphs or StructureToGraph(CUTOFF).transform(crystals)
                 rows = fit_and_test(row, graphs, y, *rows_of_seed)
@@ -200,26 +201,18 @@ def leak_lines(source: str, names: list[str]) -> list[str]:
     return [f"- {name}: {leak_audit(source, read_set(name)[0])!r}" for name in names]
 
 
-def is_new(row: dict) -> bool:
-    """Return whether a row is from after the last change of its method."""
-    return row["model"] not in ROUNDED or "commit" in row
-
-
-def revision_lines(rows: list[dict]) -> list[str]:
-    """Return which rows are from before kernel machines rounded their features."""
-    older = defaultdict(list)
-    for row in rows:
-        if not is_new(row):
-            older[row["model"], row["labels"]].append(f"{row['set']} {row['seed']}")
-    return [
-        f"- {model}, {labels} labels: {', '.join(cells)} (set and seed) were computed before "
-        "kernel machines rounded their features."
-        for (model, labels), cells in older.items()
-    ] or ["- All rows are from one revision."]
+def digest_of(source: str) -> str:
+    """Return a digest of the file of a model."""
+    return hashlib.sha256(resolve_model(source).read_bytes()).hexdigest()[:12]
 
 
 def write_tables(source: str) -> None:
-    rows = [row for row in read_rows() if row["source"] == source]
+    digest = digest_of(source)
+    rows = [
+        row
+        for row in read_rows()
+        if row["source"] == source and (row["model"] not in OF_MODEL or row.get("digest") == digest)
+    ]
     lines = [
         f"# Gain of {source} over training from scratch",
         "",
@@ -237,7 +230,6 @@ def write_tables(source: str) -> None:
     lines += ["", "## Learning curves", "", *curve_table(rows)]
     lines += ["", "## What a user gets for the time", "", *cost_table(rows)]
     draw_costs(rows, RESULTS / "cost.png")
-    lines += ["", "## Revisions", "", *revision_lines(rows)]
     measured = list(dict.fromkeys(row["set"] for row in rows))
     lines += ["", "## Crystals that the model has seen", ""]
     lines += [*leak_lines(source, measured), "", *origin_lines(where_and_when())]
