@@ -11,7 +11,7 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent), str(HERE)]
 
-from study_pages import study_page  # noqa: E402
+from study_pages import gain_page, study_page  # noqa: E402
 
 import gnnpre  # noqa: E402
 
@@ -89,6 +89,7 @@ def write_card_pages() -> None:
 
 write_card_pages()
 _write_if_changed(HERE / "study_results.md", study_page())
+_write_if_changed(HERE / "model_gains.md", gain_page())
 
 # --- Gallery: the scripts of examples/, run on copies because they write files ------------------
 EXAMPLES = BUILD / "examples"

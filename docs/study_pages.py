@@ -1,6 +1,6 @@
-"""The page of study results, made from the reports beside the records.
+"""Pages of results, made from the reports beside the records.
 
-No number is typed by hand: ``docs/conf.py`` writes the page at each build.
+No number is typed by hand: ``docs/conf.py`` writes the pages at each build.
 """
 
 from collections.abc import Iterator
@@ -25,6 +25,15 @@ Errors and gains of the studies in `benchmarks/studies`, as their reports have t
 the whole report, with plots and tests, and the records that it was made from; studies by MatBench's
 protocol have the predictions of each fold as well. This page is generated from the reports.
 """
+
+
+def gain_page() -> str:
+    """Return the page of gains of the model in the package, with its plot."""
+    report = (RESULTS / "pretrained_gain.md").read_text(encoding="utf-8")
+    plot = "![Errors over processor time](../benchmarks/results/cost.png)\n"
+    return report.replace(
+        "## What a user gets for the time\n", f"## What a user gets for the time\n\n{plot}", 1
+    )
 
 
 def study_page() -> str:

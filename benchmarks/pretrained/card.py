@@ -159,15 +159,19 @@ def _sources(recipe: Recipe, labels: FrameLabels) -> list[dict[str, Any]]:
 
 
 def _excluded(recipe: Recipe) -> list[str]:
+    reserved = [
+        f"every formula of {', '.join(WHOLE)}",
+        f"every formula of 2,000 rows, drawn by seed 0, of {', '.join(DRAWN)}",
+    ]
     if recipe.data == "structures":
         return [
-            f"every formula of {', '.join(WHOLE)}",
-            f"every formula of 2,000 rows, drawn by seed 0, of {', '.join(DRAWN)}",
+            *reserved,
             f"crystals of more than {MOST_ATOMS} atoms",
             "all frames with forces, phononDB's among them: they nearly determine the target of "
             "MatBench's phonons",
         ]
     return [
+        *reserved,
         "frames with a force of 20 eV/Å or a stress of 100 GPa or more",
         "energies of emmet, snap and mlearn: their scale is not known",
         "phononDB (PBEsol; its forces nearly determine the target of MatBench's phonons)",

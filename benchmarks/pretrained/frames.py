@@ -15,7 +15,7 @@ from gnnpre.graphs import as_crystals
 from gnnpre.model_selection import structure_groups
 from gnnpre.objectives._references import element_counts, fit_reference_energies
 
-from .structures import read_training_set
+from .structures import read_training_set, reserved_formulas
 
 __all__ = ["FILES", "align_energies", "read_training_frames"]
 
@@ -42,7 +42,11 @@ def read_training_frames(data: Path) -> tuple[Crystals, FrameLabels]:
     pairs = [_read_file(data / "upstream" / f"{name}.extxyz.gz", name) for name in FILES]
     pairs.append(_read_structures(data))
     crystals = Crystals.concatenate([frames for frames, _ in pairs])
-    return crystals, FrameLabels.concatenate([labels for _, labels in pairs])
+    labels = FrameLabels.concatenate([labels for _, labels in pairs])
+    # Its embeddings take part in predictions of properties: no evaluation crystal is trained on.
+    is_reserved = np.isin(labels.info["formula"], sorted(reserved_formulas(data)))
+    rows = np.flatnonzero(~is_reserved)
+    return crystals[rows], labels[rows]
 
 
 def _read_file(path: Path, name: str) -> tuple[Crystals, FrameLabels]:
