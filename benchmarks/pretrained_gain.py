@@ -202,8 +202,10 @@ def leak_lines(source: str, names: list[str]) -> list[str]:
 
 
 def digest_of(source: str) -> str:
-    """Return a digest of the file of a model."""
-    return hashlib.sha256(resolve_model(source).read_bytes()).hexdigest()[:12]
+    """Return a digest of the weights behind a row: of the model, and of the force field."""
+    files = (resolve_model(source), resolve_model("gnnpre-1-forces"))
+    digests = [hashlib.sha256(path.read_bytes()).hexdigest() for path in files]
+    return "-".join(digest[:8] for digest in digests)
 
 
 def write_tables(source: str) -> None:
