@@ -39,5 +39,6 @@ def test_errors_on_matbench():
             ]
     quoted = dict(re.findall(r"MatBench (phonons|jdft2d), MAE .*?\| (.*) \|", README))
     for column, name in enumerate(("jdft2d", "phonons")):
+        numbers = [float(number) for number in re.findall(r"\d+\.\d", quoted[name])]
         for row in ("base default", "base scratch"):
-            assert f"{cells[row][column]:.1f}" in quoted[name], (name, row)
+            assert any(abs(number - cells[row][column]) < 0.051 for number in numbers), (name, row)

@@ -46,10 +46,15 @@ def released_file(tmp_path_factory, training_set):
 
 @pytest.fixture
 def tiny(monkeypatch, tmp_path, released_file):
-    """The package with one small model, "tiny", in a folder that tests may damage."""
-    content = released_file.read_bytes()
-    (tmp_path / "tiny.gnnpre").write_bytes(content)
-    sums = {"tiny": hashlib.sha256(content).hexdigest()}
+    """The package with a small model, "tiny", in a folder that tests may damage.
+
+    The force field, whose embeddings are features by default, is beside it.
+    """
+    force_field = _catalogue.FOLDER / "gnnpre-1-forces.gnnpre"
+    contents = {"tiny": released_file.read_bytes(), force_field.stem: force_field.read_bytes()}
+    for name, content in contents.items():
+        (tmp_path / f"{name}.gnnpre").write_bytes(content)
+    sums = {name: hashlib.sha256(content).hexdigest() for name, content in contents.items()}
     (tmp_path / "checksums.json").write_text(json.dumps(sums))
     monkeypatch.setattr(_catalogue, "FOLDER", tmp_path)
     _catalogue._checksums.cache_clear()
