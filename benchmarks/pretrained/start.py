@@ -34,16 +34,16 @@ class StartFrom(Callback):
             start_energy(source.parts[HEAD], model)
 
 
-def copy_readouts(source_parts, parts):
+def copy_readouts(source_models, models):
     """Copy the readout of each property that both mixtures learn.
 
     Labels and split are the same, so that both standardise a property alike.
     """
-    for name, model in parts.items():
-        if name not in source_parts or not hasattr(model, "std"):
+    for name, model in models.items():
+        if name not in source_models or not hasattr(model, "std"):
             continue
         # A file keeps both in single precision.
-        source = source_parts[name]
+        source = source_models[name]
         if not all(torch.allclose(*pair, rtol=1e-5) for pair in pairs(model, source)):
             raise ValueError(f"{name} has another mean or spread than in the earlier training")
         model.head.load_state_dict(source.head.state_dict())
