@@ -66,6 +66,8 @@ def gain_table(rows: list[dict]) -> list[str]:
         "|---" * 11 + "|",
     ]
     network, default = gains(rows, "network"), gains(rows, "default")
+    if not default:
+        return ["Not run yet with these weights."]
     errors = errors_of(rows)
     for name, values in default.items():
         seeds = {
