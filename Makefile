@@ -73,7 +73,7 @@ kills: $(VENV)/.test-installed ## Kill 500 saves of each kind and 100 trainings 
 sanitize: $(VENV)/.test-installed ## Run the kernels in C under gcc's sanitizers: memory, undefined behaviour, races
 	$(BIN)/python -m tests.fuzz.sanitize
 
-pretrained: $(VENV)/.test-installed ## Train the models in gnnpre/pretrained anew: two hours on one core, from GNNPRE_DATA
+pretrained: $(VENV)/.test-installed ## Train the models in gnnpre/pretrained anew: three hours on one core, from GNNPRE_DATA
 	$(BIN)/python -m benchmarks pretrained --folder build/pretrained
 
 clean: ## Remove .venv, caches and build leftovers

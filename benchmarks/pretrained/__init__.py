@@ -1,8 +1,8 @@
 """``python -m benchmarks pretrained``: train the models in ``gnnpre/pretrained/models`` anew.
 
 Each step is skipped if its result is in the work folder, and a training that was killed goes on
-from its last epoch. On one core the base model takes 80 minutes, the small one 20, the force field
-25; all need GNNPRE_DATA.
+from its last epoch. On one core the base model takes 150 minutes in two trainings, the small one
+25, the force field 20; all need GNNPRE_DATA.
 """
 
 import argparse

@@ -4,7 +4,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from ..graphs import atomic_number
+from ..graphs import LARGEST_EXACT, atomic_number
 from ._stress_matrix import asymmetric
 
 __all__ = [
@@ -191,7 +191,7 @@ def _fits_float(column: Any) -> bool:
     import pyarrow.compute as pc
 
     ends = pc.min_max(column).as_py()
-    return max(abs(ends["min"] or 0), abs(ends["max"] or 0)) <= 2**53
+    return max(abs(ends["min"] or 0), abs(ends["max"] or 0)) <= LARGEST_EXACT
 
 
 def plain_column(column: Any) -> np.ndarray:

@@ -72,11 +72,9 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
     separator = _separator(path)
     if path.name in _HEADERLESS:
         table = pd.read_csv(path, header=None, sep=separator)
-        written = pd.read_csv(
-            path, header=None, sep=separator, usecols=[0], dtype=str, keep_default_na=False
-        )
+        written = _read_written(path, 0)
         table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]
-        return table.assign(file=[f"{name.strip()}.cif" for name in written[0]])
+        return table.assign(file=[f"{name.strip()}.cif" for name in written])
     # Names as they are written: pandas would number those that are repeated.
     first = pd.read_csv(path, header=None, nrows=1, dtype=str, sep=separator, index_col=False)
     names = [name if isinstance(name, str) else "" for name in first.iloc[0].tolist()]
@@ -115,8 +113,7 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
         is_missing = table[column].isna().to_numpy()
         if not is_missing.any() or not any(isinstance(value, str) for value in table[column]):
             continue
-        position = [list(table.columns).index(column)]
-        written = _read_written(Path(path), position)[is_missing]
+        written = _read_written(Path(path), list(table.columns).index(column))[is_missing]
         words = written[written.str.strip() != ""]
         if len(words):
             warn_user(
@@ -127,7 +124,7 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
             )
 
 
-def _read_written(path: Path, position: list[int]) -> "pd.Series":
+def _read_written(path: Path, position: int) -> "pd.Series":
     """Return a column as it is written."""
     import pandas as pd
 
@@ -135,7 +132,7 @@ def _read_written(path: Path, position: list[int]) -> "pd.Series":
     table = pd.read_csv(
         path,
         sep=_separator(path),
-        usecols=position,
+        usecols=[position],
         header=header,
         dtype=str,
         keep_default_na=False,

@@ -2,6 +2,7 @@
 
 from ._batch import CrystalBatch
 from ._build_graphs import build_graphs as build_graphs
+from ._columns import LARGEST_EXACT as LARGEST_EXACT
 from ._columns import as_column as as_column
 from ._containers import as_crystals as as_crystals
 from ._containers import as_structure_list as as_structure_list

@@ -9,6 +9,7 @@ from gnnpre._array_likes import plain
 from gnnpre._join_arrays import join_arrays
 
 __all__ = [
+    "LARGEST_EXACT",
     "as_column",
     "as_columns",
     "as_ids",
@@ -20,7 +21,7 @@ __all__ = [
 
 # Longer text is stored as Python strings: in a fixed width one long entry makes all of them long.
 WIDEST_TEXT = 128
-# float64 has all integers up to this one.
+#: float64 has all integers up to this one.
 LARGEST_EXACT = 2**53
 
 
@@ -55,7 +56,7 @@ def as_column(name: str, values: Any, n: int, noun: str = "crystals") -> np.ndar
     else:
         values = _exact_integers(plain(values))
     try:
-        column = native_numbers(np.asarray(values))
+        column = _native_numbers(np.asarray(values))
     except ValueError:  # values of unequal length
         column = _as_objects(values)
     if column.ndim and column.dtype.kind in "US" and not isinstance(values, np.ndarray):
@@ -84,7 +85,7 @@ def _exact_integers(values: Any) -> Any:
     return _as_objects(items) if any(abs(item or 0) > LARGEST_EXACT for item in items) else values
 
 
-def native_numbers(column: np.ndarray) -> np.ndarray:
+def _native_numbers(column: np.ndarray) -> np.ndarray:
     """Return a column in the types that files and torch have.
 
     Numbers of another byte order or of more than double precision become native ones, and text of

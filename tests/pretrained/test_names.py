@@ -89,7 +89,8 @@ def test_member_of_an_ensemble_is_a_start(training_set):
 
 @pytest.mark.parametrize("name", ["tyni", "gnnpre-9", "no/such/file.gnnpre"])
 def test_unknown_name_lists_the_names(tiny, name, training_set):
-    message = rf"(?s)no model '{name}'.*neither a file or folder.*in this package: .*tiny"
+    names = "in this package: gnnpre-1-forces, tiny"
+    message = rf"(?s)no model '{name}'.*neither a file or folder.*{names}"
     structures, y = training_set
     with pytest.raises(FileNotFoundError, match=message):
         PropertyRegressor(pretrained=name).fit(structures, y)
