@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from gnnpre._warnings import UnseenElementWarning, warn_user
-from gnnpre.graphs import CrystalGraphs, is_on_disk
+from gnnpre.graphs import CrystalGraphs, Crystals, is_on_disk
 
 __all__ = ["UnseenElements", "check_elements", "elements_of"]
 
@@ -86,12 +86,21 @@ class UnseenElements:
                 rows = graphs.rows_with(z, z) + self.n_crystals
                 self._rows.setdefault(z, []).extend(rows.tolist())
         elif new:
-            numbers = graphs.atomic_numbers.cpu().numpy()
-            crystals = np.repeat(np.arange(len(graphs)), graphs.atom_counts)
-            for z in new:
-                rows = np.unique(crystals[numbers == z]) + self.n_crystals
-                self._rows.setdefault(z, []).extend(rows.tolist())
+            self._add_rows(new, graphs.atomic_numbers.cpu().numpy(), graphs.atom_counts)
         self.n_crystals += len(graphs)
+
+    def add_crystals(self, crystals: Crystals) -> None:
+        """Look through crystals whose graphs are not built."""
+        new = sorted(set(np.unique(crystals.atomic_numbers).tolist()) - set(self.trained_on))
+        self._add_rows(new, crystals.atomic_numbers, crystals.n_atoms)
+        self.n_crystals += len(crystals)
+
+    def _add_rows(self, new: list[int], numbers: np.ndarray, atom_counts: np.ndarray) -> None:
+        """Note the rows of each new element."""
+        crystals = np.repeat(np.arange(len(atom_counts)), atom_counts)
+        for z in new:
+            rows = np.unique(crystals[numbers == z]) + self.n_crystals
+            self._rows.setdefault(z, []).extend(rows.tolist())
 
     def warn(self, net: Any) -> None:
         """Warn once for each fitted net and element."""
@@ -117,6 +126,18 @@ class UnseenElements:
             f"{'; '.join(self._descriptions())}. For these {len(rows)} of {self.n_crystals} "
             "crystals fine-tuning begins with random weights of these elements, so that "
             "pre-training may not help there.",
+            UnseenElementWarning,
+        )
+
+    def warn_of_features(self, model: str) -> None:
+        """Warn of elements whose features are random, before a machine learns from them."""
+        if not self._rows:
+            return
+        rows = set().union(*self._rows.values())
+        warn_user(
+            f"X holds elements that {model} has never seen: {'; '.join(self._descriptions())}. Its "
+            f"features of these {len(rows)} of {self.n_crystals} crystals come from random "
+            "weights. If they are many, leave 'force_field' out of kernel_features.",
             UnseenElementWarning,
         )
 

@@ -7,12 +7,15 @@ from typing import Any
 import numpy as np
 from sklearn.base import BaseEstimator, TransformerMixin
 
+from gnnpre._devices import resolve_device
 from gnnpre._registry import Registered
-from gnnpre.graphs import Crystals, GraphSettings, StructureToGraph, as_crystals
+from gnnpre.graphs import Crystals, StructureToGraph, as_crystals
 from gnnpre.objectives import ObjectiveModel
 from gnnpre.pretrained import shipped_checksum
 
+from ._elements import UnseenElements
 from ._embedding import embed_middle_and_end
+from ._network import ModelRecord
 from ._pretrained import read_network
 
 __all__ = ["MODEL", "ForceFieldFeatures"]
@@ -24,9 +27,10 @@ BLOCK = 1024
 LOCK = threading.Lock()
 
 
-@lru_cache(maxsize=1)
-def _load_model(checksum: str) -> tuple[ObjectiveModel, GraphSettings]:
-    """Return the network of the force field; of other weights than the caller's, an error."""
+# One entry for each device.
+@lru_cache(maxsize=4)
+def _load_model(checksum: str, device: str) -> tuple[ObjectiveModel, ModelRecord]:
+    """Return the force field on a device; of other weights than the caller's, an error."""
     shipped = shipped_checksum(MODEL)
     if checksum != shipped:
         raise ValueError(
@@ -35,7 +39,7 @@ def _load_model(checksum: str) -> tuple[ObjectiveModel, GraphSettings]:
             "that it was saved with, or fit it again."
         )
     network = read_network(MODEL)
-    return network.net.module_, network.record.graph_settings
+    return network.net.module_.to(device), network.record
 
 
 class ForceFieldFeatures(Registered, TransformerMixin, BaseEstimator):
@@ -55,17 +59,26 @@ class ForceFieldFeatures(Registered, TransformerMixin, BaseEstimator):
         self.checksum = checksum
 
     def fit(self, X: Any, y: Any = None) -> "ForceFieldFeatures":
-        """Do nothing: the model is not trained."""
+        """Warn of elements that the model has never seen; it is not trained."""
+        unseen = UnseenElements(self._load("cpu")[1].elements)
+        unseen.add_crystals(as_crystals(X))
+        unseen.warn_of_features(MODEL)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
         """Return one row for each crystal, ``(n, 6 C)``."""
+        return self.compute(as_crystals(X), resolve_device("auto"))
+
+    def compute(self, crystals: Crystals, device: Any) -> np.ndarray:
+        """Return the features of crystals, computed on a device."""
+        model, record = self._load(str(device))
+        graphs = StructureToGraph(**record.graph_settings.to_dict())
+        return np.concatenate([_features(model, graphs, block) for block in crystals.split(BLOCK)])
+
+    def _load(self, device: str) -> tuple[ObjectiveModel, ModelRecord]:
+        # Threads share the model; one of them reads it.
         with LOCK:
-            model, settings = _load_model(self.checksum or shipped_checksum(MODEL))
-        graphs = StructureToGraph(**settings.to_dict())
-        return np.concatenate(
-            [_features(model, graphs, block) for block in as_crystals(X).split(BLOCK)]
-        )
+            return _load_model(self.checksum or shipped_checksum(MODEL), device)
 
 
 def _features(model: ObjectiveModel, graphs: StructureToGraph, crystals: Crystals) -> np.ndarray:

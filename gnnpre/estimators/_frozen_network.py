@@ -90,6 +90,11 @@ class FrozenNetwork:
         spec = replace(spec, objective=mixture, layout=layout)
         return cls(spec, restore_net(spec, weights, settings))
 
+    @property
+    def device(self) -> torch.device:
+        """Device of the weights."""
+        return next(self.net.module_.parameters()).device
+
     def blocks(self, graphs: CrystalGraphs, rows: np.ndarray | None = None) -> list[np.ndarray]:
         """Return cumulants of embeddings, and the properties that the network has learnt.
 

@@ -6,6 +6,7 @@ from typing import Any
 import numpy as np
 from sklearn.base import clone
 
+from gnnpre._devices import resolve_device
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._registry import Registered
 from gnnpre.fingerprints import EAD, Composition
@@ -107,7 +108,7 @@ class FeatureBlocks:
         self.transformers = dict(transformers)
 
     def fit(self, graphs: Any) -> "FeatureBlocks":
-        """Fit the transformers; those of gnnpre learn nothing from crystals."""
+        """Fit the transformers; those of gnnpre check the crystals and learn nothing from them."""
         crystals = as_crystals(graphs)
         for transformer in self.transformers.values():
             transformer.fit(crystals)
@@ -138,8 +139,14 @@ class FeatureBlocks:
         without_edges = as_crystals(crystals)
         if rows is not None and len(rows) < len(crystals):
             without_edges = without_edges[rows]
+        device = resolve_device("auto") if network is None else network.device
         for name, transformer in self.transformers.items():
-            blocks.append(_check_table(name, transformer.transform(without_edges), without_edges))
+            # A force field follows the network; transformers of others have devices of their own.
+            if isinstance(transformer, ForceFieldFeatures):
+                table = transformer.compute(without_edges, device)
+            else:
+                table = transformer.transform(without_edges)
+            blocks.append(_check_table(name, table, without_edges))
         return blocks
 
     def to_spec(self) -> list[Any]:

@@ -2,17 +2,22 @@
 
 import json
 import shutil
+import warnings
 import zipfile
 from concurrent.futures import ThreadPoolExecutor
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
+from pymatgen.core import Lattice, Structure
 
 from gnnpre import Pretrainer, PropertyEnsemble, PropertyRegressor, StructureToGraph, load_estimator
 from gnnpre.datasets import make_emt_property
 from gnnpre.estimators import _force_field_features
 from gnnpre.estimators._ensemble_members import default_members
 from gnnpre.estimators._force_field_features import ForceFieldFeatures
+from gnnpre.estimators._kernel_head import FeatureBlocks
+from gnnpre.exceptions import UnseenElementWarning
 from gnnpre.graphs import Crystals
 
 
@@ -81,3 +86,31 @@ def test_member_without_a_network(data):
     members = dict(default_members("gnnpre-1", ("force_field",), 1, "cpu"))
     assert list(members) == ["network", "embedding"]
     assert "force_field" in PropertyEnsemble("gnnpre-1").kernel_features
+
+
+def test_they_are_computed_on_the_device_of_the_network(data, monkeypatch):
+    structures, _ = data
+    devices = []
+
+    def compute(self, crystals, device):
+        devices.append(device)
+        return np.zeros((len(crystals), 2))
+
+    monkeypatch.setattr(ForceFieldFeatures, "compute", compute)
+    network = SimpleNamespace(device="cuda:3", blocks=lambda crystals, rows: [])
+    FeatureBlocks({"force_field": ForceFieldFeatures()}).compute(network, structures)
+    assert devices == ["cuda:3"]
+
+
+def test_elements_that_the_force_field_has_never_seen_are_named(data):
+    structures, y = data
+    gas = [Structure(Lattice.cubic(6.0 + i), ["Ne"], [[0, 0, 0]]) for i in range(2)]
+    regressor = PropertyRegressor(
+        pretrained="gnnpre-1", strategy="kernel", device="cpu", random_state=0
+    )
+    pattern = r"gnnpre-1-forces has never seen: Ne \(rows 30, 31\).*2 of 32"
+    with pytest.warns(UnseenElementWarning, match=pattern):
+        regressor.fit([*structures, *gas], np.append(y, [0.1, 0.2]))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", UnseenElementWarning)
+        regressor.fit(structures, y)
