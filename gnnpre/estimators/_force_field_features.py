@@ -11,17 +11,15 @@ from gnnpre._devices import resolve_device
 from gnnpre._registry import Registered
 from gnnpre.graphs import Crystals, StructureToGraph, as_crystals
 from gnnpre.objectives import ObjectiveModel
-from gnnpre.pretrained import shipped_checksum
+from gnnpre.pretrained import FORCE_FIELD, shipped_checksum
 
 from ._elements import UnseenElements
 from ._embedding import embed_middle_and_end
 from ._network import ModelRecord
 from ._pretrained import read_network
 
-__all__ = ["MODEL", "ForceFieldFeatures"]
+__all__ = ["ForceFieldFeatures"]
 
-#: The model, whose checksum files state.
-MODEL = "gnnpre-1-forces"
 # Crystals whose graphs are in memory together.
 BLOCK = 1024
 LOCK = threading.Lock()
@@ -31,14 +29,14 @@ LOCK = threading.Lock()
 @lru_cache(maxsize=4)
 def _load_model(checksum: str, device: str) -> tuple[ObjectiveModel, ModelRecord]:
     """Return the force field on a device; of other weights than the caller's, an error."""
-    shipped = shipped_checksum(MODEL)
+    shipped = shipped_checksum(FORCE_FIELD)
     if checksum != shipped:
         raise ValueError(
-            f"This model was fitted with other weights of {MODEL} than those of the installed "
-            f"gnnpre (checksums {checksum[:12]} and {shipped[:12]}). Install the version of gnnpre "
-            "that it was saved with, or fit it again."
+            f"This model was fitted with other weights of {FORCE_FIELD} than those of the "
+            f"installed gnnpre (checksums {checksum[:12]} and {shipped[:12]}). Install the version "
+            "of gnnpre that it was saved with, or fit it again."
         )
-    network = read_network(MODEL)
+    network = read_network(FORCE_FIELD)
     return network.net.module_.to(device), network.record
 
 
@@ -62,7 +60,7 @@ class ForceFieldFeatures(Registered, TransformerMixin, BaseEstimator):
         """Warn of elements that the model has never seen; it is not trained."""
         unseen = UnseenElements(self._load("cpu")[1].elements)
         unseen.add_crystals(as_crystals(X))
-        unseen.warn_of_features(MODEL)
+        unseen.warn_of_features(FORCE_FIELD)
         return self
 
     def transform(self, X: Any) -> np.ndarray:
@@ -78,7 +76,7 @@ class ForceFieldFeatures(Registered, TransformerMixin, BaseEstimator):
     def _load(self, device: str) -> tuple[ObjectiveModel, ModelRecord]:
         # Threads share the model; one of them reads it.
         with LOCK:
-            return _load_model(self.checksum or shipped_checksum(MODEL), device)
+            return _load_model(self.checksum or shipped_checksum(FORCE_FIELD), device)
 
 
 def _features(model: ObjectiveModel, graphs: StructureToGraph, crystals: Crystals) -> np.ndarray:

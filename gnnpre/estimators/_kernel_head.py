@@ -11,10 +11,10 @@ from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._registry import Registered
 from gnnpre.fingerprints import EAD, Composition
 from gnnpre.graphs import CrystalGraphs, as_crystals
-from gnnpre.pretrained import shipped_checksum
+from gnnpre.pretrained import FORCE_FIELD, shipped_checksum
 from gnnpre.training import TrainingSettings, from_spec, to_spec
 
-from ._force_field_features import MODEL, ForceFieldFeatures
+from ._force_field_features import ForceFieldFeatures
 from ._frozen_network import FrozenNetwork
 from ._kernel_classifier import KernelClassifier
 from ._kernel_regressor import KernelRegressor
@@ -75,7 +75,7 @@ def _make(entry: Any) -> Any:
     if entry == "fingerprint":
         return EAD(cutoff=CUTOFF, pooling="cumulants")
     if entry == "force_field":
-        return ForceFieldFeatures(shipped_checksum(MODEL))
+        return ForceFieldFeatures(shipped_checksum(FORCE_FIELD))
     return clone(entry)
 
 

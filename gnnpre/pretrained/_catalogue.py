@@ -13,6 +13,7 @@ from gnnpre._validation import check_path
 __all__ = [
     "CHECKSUMS",
     "FOLDER",
+    "FORCE_FIELD",
     "SUFFIX",
     "is_shipped",
     "list_pretrained",
@@ -23,6 +24,8 @@ __all__ = [
 FOLDER = Path(__file__).parent / "models"
 #: File with the SHA-256 digest of each model in the folder.
 CHECKSUMS = "checksums.json"
+#: The force field, whose embeddings ``kernel_features=("force_field",)`` are.
+FORCE_FIELD = "gnnpre-1-forces"
 SUFFIX = ".gnnpre"
 
 

@@ -38,9 +38,12 @@ class Strategy:
         Train the network; or the network and a kernel machine on its frozen embeddings, blended
         (the default of ``PropertyRegressor(pretrained=...)``); or that machine alone
         (``strategy="kernel"``); or a ``PropertyEnsemble`` of both and of a kernel machine without
-        a network. Kernel machines and ensembles learn from training and validation crystals
-        before they are tested, as they choose no epoch. The validation error of a blend or of an
-        ensemble is that of predictions of crystals that each model had left out.
+        a network. Kernel machines on a model of the package have the ``kernel_features`` of
+        ``PropertyRegressor`` by default, ``"force_field"`` among them; those on a pre-training of
+        the study have it if ``finetuning`` names it. Kernel machines and ensembles learn from
+        training and validation crystals before they are tested, as they choose no epoch. The
+        validation error of a blend or of an ensemble is that of predictions of crystals that each
+        model had left out.
     epoch : int, optional
         Start from the weights of the pre-training after this epoch, one of its
         ``checkpoint_epochs``; by default from those at its end.

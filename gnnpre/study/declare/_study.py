@@ -168,6 +168,12 @@ class Study:
             check_unique(name, [item.name for item in getattr(self, name)])
         rows = [*self.strategy_names, *self.baselines, *self.estimators]
         check_unique("strategies, baselines and estimators", rows)
+        for item in self.pretrainings:
+            if item.name in list_pretrained():
+                raise ValueError(
+                    f"A pre-training has the name {item.name!r}, which is that of a model in the "
+                    "package: choose another name."
+                )
         for name, recipe in self.estimators.items():
             check_name("name of an estimator", name)
             check_type(f"estimator {name!r}", recipe, Recipe, "Recipe(make=function)")

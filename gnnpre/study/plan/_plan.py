@@ -40,6 +40,8 @@ MEMBER_STEP = 10_007
 #: Part of the keys of baselines, kernel machines, blends and ensembles: another number for another
 #: way to fit them.
 BASELINE_VERSION = 4
+#: Of kernel machines on a pre-training of the study: the force field, which is pre-trained itself,
+#: would hide what that one gains. Models of the package have the defaults of the estimators.
 KERNEL_FEATURES = ("composition", "fingerprint")
 
 
@@ -197,20 +199,37 @@ class _Planner:
         }
         if strategy.kind in ("finetune", "blended"):
             if strategy.kind == "blended":
-                settings = {"kernel_features": KERNEL_FEATURES, **settings, **OF_BLEND}
+                settings = {**settings, **OF_BLEND}
+                settings["kernel_features"] = self._kernel_features(strategy, settings)
                 parameters["version"] = BASELINE_VERSION
             parameters["finetuning"] = resolved_settings(PropertyRegressor(**settings), FINETUNING)
         else:
-            settings = _kernel_settings(strategy, settings)
+            settings = self._kernel_settings(strategy, settings)
             parameters["version"] = BASELINE_VERSION
             parameters["settings"] = {name: to_spec(item) for name, item in settings.items()}
         tools = {"backbone": network.backbone, "graphs": graphs, "finetuning": settings}
         needs: tuple[Job, ...] = ()
         if strategy.pretraining is not None:
             needs = (self.pretrainings.of_strategy(network, strategy),)
+        if strategy.kind != "finetune" and "force_field" in list(settings["kernel_features"]):
+            # Its weights decide the result, and what they have seen belongs into the audit.
+            needs = (*needs, self.pretrainings.of_force_field(network))
         fields: dict[str, Any] = {"role": _role(strategy), "needs": needs, "tools": tools}
         named: dict[str, Any] = {"strategy": strategy.name, "backbone": network.name}
         return self._job(data, run, parameters, member=member, **named, **fields)
+
+    def _kernel_settings(self, strategy: Strategy, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return the settings of a kernel machine, or of an ensemble."""
+        chosen = {"kernel_features": self._kernel_features(strategy, settings)}
+        if strategy.kind == "ensemble":
+            epochs = settings.get("max_epochs", PropertyRegressor().max_epochs)
+            chosen |= {"max_epochs": epochs, "max_time": strategy.max_time}
+        return chosen
+
+    def _kernel_features(self, strategy: Strategy, settings: Mapping[str, Any]) -> Any:
+        is_shipped = strategy.pretraining not in self.pretrainings.declared
+        default = PropertyRegressor().kernel_features if is_shipped else KERNEL_FEATURES
+        return settings.get("kernel_features", default)
 
     def _recipe(self, data: str, run: Mapping[str, Any], name: str, recipe: Recipe) -> Job:
         needs: tuple[Job, ...] = ()
@@ -231,15 +250,6 @@ class _Planner:
 def _applies(strategy: Strategy, backbone: str, data: str) -> bool:
     networks, sets = strategy.backbones, strategy.data
     return (networks is None or backbone in networks) and (sets is None or data in sets)
-
-
-def _kernel_settings(strategy: Strategy, settings: Mapping[str, Any]) -> dict[str, Any]:
-    """Return the settings of a kernel machine, or of an ensemble."""
-    chosen = {"kernel_features": settings.get("kernel_features", KERNEL_FEATURES)}
-    if strategy.kind == "ensemble":
-        epochs = settings.get("max_epochs", PropertyRegressor().max_epochs)
-        chosen |= {"max_epochs": epochs, "max_time": strategy.max_time}
-    return chosen
 
 
 def _role(strategy: Strategy) -> str:

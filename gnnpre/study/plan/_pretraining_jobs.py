@@ -5,7 +5,7 @@ from pathlib import Path
 from typing import Any
 
 from gnnpre.estimators import Pretrainer
-from gnnpre.pretrained import resolve_model
+from gnnpre.pretrained import FORCE_FIELD, resolve_model
 from gnnpre.training import to_spec
 
 from ..declare._checks import PRETRAINING
@@ -68,6 +68,13 @@ class PretrainingJobs:
             self.jobs[network.name, name] = make(network, name)
         return self.jobs[network.name, name]
 
+    def of_force_field(self, network: Network) -> Job:
+        """Return the job of the force field, whose embeddings are features of kernel machines."""
+        key = network.name, FORCE_FIELD
+        if key not in self.jobs:
+            self.jobs[key] = _model_job(network, FORCE_FIELD)
+        return self.jobs[key]
+
     def _take_model(self, network: Network, name: str) -> Job:
         """Return the job that takes the weights of a model in the package."""
         if network.model != name:
@@ -76,10 +83,7 @@ class PretrainingJobs:
                 f"declared otherwise: restrict the strategy by backbones, or declare a network "
                 f"with model = {name!r}."
             )
-        parameters = {"model": name, "sha256": hash_file(resolve_model(name))}
-        fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
-        tools: dict[str, Any] = {"model": name, "settings": {}}
-        return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
+        return _model_job(network, name)
 
     def _make_pretraining(self, network: Network, name: str) -> Job:
         # 1. settings: of the study, of the network, of the pre-training; later ones win
@@ -111,3 +115,10 @@ class PretrainingJobs:
         # The key of the job depends on parameters alone; tools are the objects behind them.
         fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
         return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)
+
+
+def _model_job(network: Network, name: str) -> Job:
+    parameters = {"model": name, "sha256": hash_file(resolve_model(name))}
+    fields: dict[str, Any] = {"strategy": name, "role": "pretraining", "backbone": network.name}
+    tools: dict[str, Any] = {"model": name, "settings": {}}
+    return Job(kind="pretraining", parameters=parameters, tools=tools, **fields)

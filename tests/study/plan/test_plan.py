@@ -2,8 +2,10 @@
 
 import pytest
 
-from gnnpre import StructureToGraph
-from gnnpre.study import DataSet, Network, Strategy
+from gnnpre import Denoising, StructureToGraph
+from gnnpre.pretrained import FORCE_FIELD
+from gnnpre.study import DataSet, Network, Pretraining, Strategy
+from gnnpre.study.plan import _pretraining_jobs
 from gnnpre.study.plan._plan import plan_jobs
 from study.small_studies import small_study, write_table
 
@@ -134,3 +136,34 @@ def test_row_that_differs_is_no_member(alloys, other):
     else:
         mean = ensembles(alloys, Strategy(**row))[1]
     assert [(job.strategy, job.member) for job in mean.needs] == [("three", n) for n in range(3)]
+
+
+def kernel_job(study):
+    (job,) = [job for job in plan_jobs(study).jobs if job.strategy == "kernel_head"]
+    return job
+
+
+def with_force_field(alloys):
+    features = {"kernel_features": ("composition", "force_field")}
+    frozen = Strategy(name="kernel_head", pretraining="noise", kind="kernel", finetuning=features)
+    return small_study(alloys, strategies=[Strategy(name="scratch"), frozen])
+
+
+def test_machines_on_a_pretraining_of_the_study_have_no_force_field_unless_asked(alloys):
+    job = kernel_job(small_study(alloys))
+    assert job.tools["finetuning"]["kernel_features"] == ("composition", "fingerprint")
+    assert [needed.strategy for needed in job.needs] == ["noise"]
+    asked = kernel_job(with_force_field(alloys))
+    assert [needed.strategy for needed in asked.needs] == ["noise", FORCE_FIELD]
+
+
+def test_other_weights_of_the_force_field_change_the_key(alloys, monkeypatch):
+    key = kernel_job(with_force_field(alloys)).key
+    monkeypatch.setattr(_pretraining_jobs, "hash_file", lambda path: "0" * 64)
+    assert kernel_job(with_force_field(alloys)).key != key
+
+
+def test_a_pretraining_takes_no_name_of_a_model(alloys):
+    noise = Pretraining(name=FORCE_FIELD, objective=Denoising(), sources=[str(alloys)])
+    with pytest.raises(ValueError, match="that of a model in the package: choose another name"):
+        small_study(alloys, pretrainings=[noise], strategies=[Strategy(name="scratch")])

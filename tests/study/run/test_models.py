@@ -8,14 +8,14 @@ from sklearn.model_selection import PredefinedSplit
 
 from gnnpre import CGCNN, PropertyEnsemble, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import read_matbench
-from gnnpre.pretrained import resolve_model
+from gnnpre.pretrained import FORCE_FIELD, resolve_model
 from gnnpre.study import Network, Strategy, estimate_study, load_study, run_study, write_report
 from gnnpre.study.plan._plan import plan_jobs
 from gnnpre.study.plan._protocols import split_data
 from study.small_studies import small_study, write_table
 
 MODEL = "gnnpre-1-small"
-FEATURES = ("composition", "fingerprint")
+FEATURES = ("composition", "fingerprint", "force_field")
 N = 50  # so that ten crystals validate, and a blend has a validation error
 STRATEGIES = [
     Strategy(name="scratch"),
@@ -65,11 +65,13 @@ def test_the_folder_has_the_weights_and_an_audit(run):
     weights = run.folder / record["pretrained"]
     assert weights.read_bytes() == resolve_model(MODEL).read_bytes()
     assert record["hours_of_model"] > 0
-    (audit,) = (run.folder / "leaks").iterdir()
-    assert json.loads(audit.read_text())["n_pretraining"] > 90_000
+    audits = [json.loads(path.read_text()) for path in (run.folder / "leaks").iterdir()]
+    assert sorted(audit["pretraining"] for audit in audits) == [FORCE_FIELD, MODEL]
+    assert min(audit["n_pretraining"] for audit in audits) > 90_000
     write_report(run.folder)
     text = (run.folder / "report.md").read_text()
-    assert f"| alloys | {MODEL} | " in text
+    for name in (MODEL, FORCE_FIELD):
+        assert f"| alloys | {name} | " in text
     assert "## What a user gets for one minute, ten, a hundred" in text
 
 
@@ -91,7 +93,7 @@ def test_frozen_row_is_the_kernel_strategy_on_all_labels_but_those_of_the_test(r
         np.testing.assert_allclose(expected, model.predict(graphs[test]), rtol=1e-6)
 
 
-def test_blend_has_no_force_field_and_is_validated_on_left_out_predictions(run, alloys):
+def test_blend_is_the_default_and_is_validated_on_left_out_predictions(run, alloys):
     record = records(run)["evaluation", "default"]
     graphs, y = read(alloys)
     split = split_data(N, "papers", seed=1)
@@ -99,7 +101,6 @@ def test_blend_has_no_force_field_and_is_validated_on_left_out_predictions(run, 
     validates = PredefinedSplit(np.repeat([-1, 0], [len(split.train), len(split.valid)]))
     model = PropertyRegressor(
         pretrained=MODEL,
-        kernel_features=FEATURES,
         max_epochs=1,
         random_state=1,
         validation_fraction=validates,
