@@ -181,12 +181,26 @@ def test_missing_labels_stay_missing(tmp_path, frames):
     assert np.isnan(store.labels.load().forces).all()
 
 
-def test_columns_that_some_batches_lack_are_left_out(tmp_path, frames):
+@pytest.mark.parametrize("shard_rows", [3, 100])
+@pytest.mark.parametrize("bare_first", [False, True])
+def test_columns_and_ids_that_some_batches_lack_are_left_out(
+    tmp_path, frames, shard_rows, bare_first
+):
     crystals, _ = frames
-    bare = Crystals.from_structures(crystals[:3].to_structures())
-    with_ids = write_crystals(tmp_path, [crystals[:5], bare], shard_rows=3)
-    assert list(with_ids.info) == []
-    assert_same_crystals(with_ids.load(slice(5, 8)), bare)
+    bare = Crystals.from_structures(crystals[:5].to_structures())
+    batches = [bare, crystals[:5]] if bare_first else [crystals[:5], bare]
+    with pytest.warns(UserWarning, match="Some batches have ids and others have none"):
+        store = write_crystals(tmp_path, batches, shard_rows=shard_rows)
+    assert list(store.info) == []
+    assert store.ids is None
+    assert_same_crystals(store.load(slice(0, 5) if bare_first else slice(5, 10)), bare)
+
+
+def test_ids_of_a_selection(tmp_path, frames):
+    crystals, _ = frames
+    store = write_crystals(tmp_path, [crystals[:5]])
+    assert store[3:].ids.tolist() == crystals.ids[3:5].tolist()
+    assert store[:0].ids is None
 
 
 @pytest.mark.parametrize("n_jobs", [1, 2])

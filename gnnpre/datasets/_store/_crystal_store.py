@@ -122,7 +122,7 @@ class CrystalStore(LazyCrystals):
     @property
     def ids(self) -> np.ndarray | None:
         """Names of the crystals, or None; they are read each time."""
-        if len(self) == 0 or self[:1].load(info=False).ids is None:
+        if len(self) == 0 or not all(shard.has_ids for shard in self._reader.manifest.shards):
             return None
         return self.column("immutable_id").astype(str)
 

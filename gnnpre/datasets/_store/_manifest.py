@@ -12,7 +12,7 @@ from gnnpre._atomic import write_file
 __all__ = ["MANIFEST", "Manifest", "Shard", "file_sha256", "read_manifest"]
 
 MANIFEST = "manifest.json"
-KIND, FORMAT = "gnnpre crystal store", 1
+KIND, FORMAT = "gnnpre crystal store", 2
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,8 @@ class Shard:
         How many crystals have an energy, forces and a stress.
     columns : list of str
         Columns that describe crystals, and targets.
+    has_ids : bool
+        Whether its crystals have ids.
     """
 
     file: str
@@ -45,6 +47,7 @@ class Shard:
     sha256: str
     labels: dict[str, int]
     columns: list[str]
+    has_ids: bool
 
 
 @dataclass(frozen=True)

@@ -14,6 +14,7 @@ from gnnpre._atomic import FULL_DISK, remove_stale
 from gnnpre._claims import claimed
 from gnnpre._processes import this_process
 from gnnpre._validation import check_n_jobs, check_number
+from gnnpre._warnings import warn_user
 
 from .._extras import import_extra
 from .._parameters import check_path
@@ -88,7 +89,8 @@ def write_crystals(
     Notes
     -----
     Files have the columns of LeMat-Bulk (see :func:`to_parquet`), so that other tools and
-    :func:`read_parquet` can read them. Of ``info``, a store has the columns that all batches have.
+    :func:`read_parquet` can read them. Of ``info``, a store has the columns that all batches have;
+    if some batches have no ids, it has none, with a warning.
 
     Examples
     --------
@@ -145,6 +147,8 @@ class _Writing:
         self.before = read_manifest(folder) or Manifest(BLOCK_ROWS, complete=False)
         self.shards = {shard.file: shard for shard in self.before.shards}
         self.n_tasks = 0
+        # Whether batches in memory have ids: those of one file are joined, with ids if all have.
+        self.with_ids: set[bool] = set()
         self.failure: Exception | None = None
 
     def jobs(self, batches: Iterable[Any]) -> Iterator[Any]:
@@ -152,6 +156,7 @@ class _Writing:
         try:
             for number, task in enumerate(iterate_tasks(batches, self.shard_rows)):
                 self.n_tasks = number + 1
+                self.with_ids |= {item[0].ids is not None for item in task if not callable(item)}
                 source = task_digest(task)
                 if not _is_written(self.folder, self.before, number, source):
                     sizes = self.before.block_rows, self.shard_rows
@@ -183,6 +188,12 @@ class _Writing:
             )
         if not self.shards:
             raise ValueError("batches has no crystals: there is nothing to write.")
+        if len(self.with_ids | {shard.has_ids for shard in self.shards.values()}) > 1:
+            warn_user(
+                "Some batches have ids and others have none: the store has no ids, and files that "
+                "were joined from both kinds lose them. Give all batches ids, by "
+                "Crystals(..., ids=...) or Crystals.from_structures(structures, ids=...)."
+            )
         self.before.with_shards(self.shards.values(), complete=True).save(self.folder)
 
 
@@ -229,6 +240,7 @@ def _write_task(
                 sha256=file_sha256(path),
                 labels={} if labels is None else _count_labels(labels[rows]),
                 columns=[column for column in columns if column != "immutable_id"],
+                has_ids=crystals.ids is not None,
             )
             shards.append(shard)
         return shards
