@@ -16,7 +16,7 @@ __all__ = ["UnseenElements", "check_elements", "elements_of"]
 LARGEST_ATOMIC_NUMBER = 118
 # Rows that a warning names for each element.
 ROWS_SHOWN = 3
-# Elements that a fitted net has been warned of: each is named once per fit.
+# Elements that users of a fitted net or transformer have been warned of: each is named once.
 WARNED: "WeakKeyDictionary[Any, set[int]]" = WeakKeyDictionary()
 
 
@@ -129,10 +129,12 @@ class UnseenElements:
             UnseenElementWarning,
         )
 
-    def warn_of_features(self, model: str) -> None:
-        """Warn of elements whose features are random, before a machine learns from them."""
-        if not self._rows:
+    def warn_of_features(self, transformer: Any, model: str) -> None:
+        """Warn once for each transformer and element that its features are random."""
+        warned = WARNED.setdefault(transformer, set())
+        if not set(self._rows) - warned:
             return
+        warned.update(self._rows)
         rows = set().union(*self._rows.values())
         warn_user(
             f"X holds elements that {model} has never seen: {'; '.join(self._descriptions())}. Its "

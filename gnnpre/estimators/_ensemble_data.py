@@ -8,7 +8,7 @@ from sklearn.model_selection import GroupKFold, KFold
 
 from gnnpre._label_numbers import check_magnitude
 from gnnpre._labels import as_floats, flatten_column, label_codes
-from gnnpre.graphs import as_crystals
+from gnnpre.graphs import CrystalGraphs, as_crystals
 from gnnpre.objectives import refuse_labels_outside
 
 from ._inputs import check_sample_weight
@@ -25,7 +25,7 @@ class EnsembleData:
 
     Parameters
     ----------
-    crystals : Crystals of shape (n,)
+    crystals : Crystals or CrystalGraphs of shape (n,)
         The crystals.
     y : ndarray of shape (n,)
         Their property, without a gap.
@@ -75,7 +75,8 @@ def checked_data(X: Any, y: Any, groups: Any, sample_weight: Any, bounds: Any) -
     ValueError, TypeError
         If an argument is not as expected, or a value of y is missing or out of bounds.
     """
-    crystals = as_crystals(X)
+    # Graphs stay as they are, since networks are trained with their settings.
+    crystals = X if isinstance(X, CrystalGraphs) else as_crystals(X)
     values = as_floats("y", flatten_column("y", y), n_rows=len(crystals), n_dims=(1,))
     check_magnitude("y", values)
     missing = np.flatnonzero(np.isnan(values))

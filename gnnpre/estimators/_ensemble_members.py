@@ -8,18 +8,28 @@ from typing import Any
 import numpy as np
 from sklearn import get_config
 from sklearn.base import clone
+from sklearn.compose import TransformedTargetRegressor
 from sklearn.model_selection._search import BaseSearchCV
 from sklearn.pipeline import Pipeline
 from sklearn.utils.metadata_routing import get_routing_for_object
 from sklearn.utils.validation import has_fit_parameter
 
 from gnnpre._warnings import TrainingWarning, warn_user
+from gnnpre.graphs import as_crystals
 
 from ._crystal_kernel import CrystalKernel
 from ._ensemble_data import EnsembleData, Fold
 from ._property_regressor import PropertyRegressor
 
-__all__ = ["checked_members", "cut_epochs", "default_members", "fit_member", "is_network", "seeded"]
+__all__ = [
+    "checked_members",
+    "crystals_for",
+    "cut_epochs",
+    "default_members",
+    "fit_member",
+    "network_of",
+    "seeded",
+]
 
 
 def default_members(
@@ -101,15 +111,17 @@ def checked_members(members: Any) -> list[tuple[str, Any]]:
     return pairs
 
 
-def last_step(member: Any) -> Any:
-    """Return the estimator at the end of a pipeline, or the estimator itself."""
-    return member.steps[-1][1] if isinstance(member, Pipeline) else member
+def network_of(member: Any) -> PropertyRegressor | None:
+    """Return the network at the end of a pipeline or behind a transformed target, if there is one.
 
-
-def is_network(member: Any) -> bool:
-    """Return whether the epochs of a member can be cut."""
-    last = last_step(member)
-    return isinstance(last, PropertyRegressor) and last.strategy != "kernel"
+    Of a fitted member, it is the fitted network.
+    """
+    if isinstance(member, Pipeline):
+        return network_of(member.steps[-1][1])
+    if isinstance(member, TransformedTargetRegressor):
+        return network_of(getattr(member, "regressor_", member.regressor))
+    is_trained = isinstance(member, PropertyRegressor) and member.strategy != "kernel"
+    return member if is_trained else None
 
 
 def seeded(member: Any, random: np.random.RandomState) -> Any:
@@ -136,7 +148,13 @@ def fit_member(member: Any, data: EnsembleData) -> Any:
                 "weighed the same.",
                 TrainingWarning,
             )
-    return member.fit(data.crystals, data.y, **parameters)
+    return member.fit(crystals_for(member, data.crystals), data.y, **parameters)
+
+
+def crystals_for(member: Any, crystals: Any) -> Any:
+    """Return what a member reads: graphs for a network, and crystals for all else."""
+    inner = member.regressor if isinstance(member, TransformedTargetRegressor) else member
+    return crystals if isinstance(inner, PropertyRegressor) else as_crystals(crystals)
 
 
 def fit_parameter(member: Any, name: str) -> str | None:
@@ -162,6 +180,9 @@ def cut_epochs(
 ) -> None:
     """Set as many epochs of a network as there is time for on all folds.
 
+    Two epochs on the first fold show how long an epoch takes, and how long all that each training
+    does once.
+
     Parameters
     ----------
     member : estimator
@@ -169,7 +190,7 @@ def cut_epochs(
     max_time : float or str
         The time of the whole ``fit``, for the warning.
     seconds : float
-        Seconds that are left of it.
+        Seconds for this network on all folds.
     data : EnsembleData
         All crystals.
     folds : list of Fold
@@ -180,13 +201,18 @@ def cut_epochs(
     TrainingWarning
         If epochs were cut.
     """
-    network, started = last_step(member), monotonic()
-    # One epoch on one fold takes the time of an epoch, and of its compilation.
-    trial = clone(member)
-    last_step(trial).set_params(max_epochs=1)
-    fit_member(trial, data[folds[0][0]])
-    per_epoch = monotonic() - started
-    epochs = max(int((seconds - per_epoch) / (len(folds) * per_epoch)), 1)
+    network, trial, started = network_of(member), clone(member), monotonic()
+    short = network_of(trial)
+    if network is None or short is None or network.max_epochs < 2:
+        return
+    short.set_params(max_epochs=2)
+    trained = network_of(fit_member(trial, data[folds[0][0]]))
+    history = [] if trained is None else trained.history_
+    elapsed = monotonic() - started
+    per_epoch = history[-1]["dur"]
+    # Graphs, and in the first epoch compilation.
+    once = elapsed - len(history) * per_epoch
+    epochs = max(int(((seconds - elapsed) / len(folds) - once) / per_epoch), 1)
     if epochs < network.max_epochs:
         warn_user(
             f"max_time={max_time!r} leaves {epochs} of {network.max_epochs} epochs for the "

@@ -57,11 +57,14 @@ class ForceFieldFeatures(Registered, TransformerMixin, BaseEstimator):
         self.checksum = checksum
 
     def fit(self, X: Any, y: Any = None) -> "ForceFieldFeatures":
-        """Warn of elements that the model has never seen; it is not trained."""
-        unseen = UnseenElements(self._load("cpu")[1].elements)
-        unseen.add_crystals(as_crystals(X))
-        unseen.warn_of_features(FORCE_FIELD)
+        """Do nothing: the model is not trained."""
         return self
+
+    def check_elements(self, crystals: Crystals) -> None:
+        """Warn of elements that the model has never seen, once of each."""
+        unseen = UnseenElements(self._load("cpu")[1].elements)
+        unseen.add_crystals(crystals)
+        unseen.warn_of_features(self, FORCE_FIELD)
 
     def transform(self, X: Any) -> np.ndarray:
         """Return one row for each crystal, ``(n, 6 C)``."""

@@ -8,7 +8,7 @@ from scipy.linalg import LinAlgError, cho_solve, cholesky, solve_triangular
 
 from ._process_kernel import ProcessKernel, inverse_of
 
-__all__ = ["ExactProcess", "Process", "SparseProcess", "stable_cholesky"]
+__all__ = ["ExactProcess", "Process", "SparseProcess", "rows_of_groups", "stable_cholesky"]
 
 # Rows of the kernel matrix that are in memory together.
 CHUNK = 1000

@@ -25,6 +25,7 @@ __all__ = [
     "check_sample_weight",
     "labels_of",
     "warn_of_isolated_atoms",
+    "weights_in_order",
 ]
 
 
@@ -210,3 +211,22 @@ def add_sample_weight(targets: Targets, sample_weight: Any) -> Targets:
         return targets
     weights = check_sample_weight(sample_weight, len(targets))
     return targets.with_crystal("sample_weight", torch.from_numpy(weights))
+
+
+def weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
+    """Return a weight for each class in the order of ``classes``; None and "balanced" as is."""
+    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
+        return class_weight
+    if not isinstance(class_weight, dict):
+        raise ValueError(
+            f"class_weight={class_weight!r}; expected None, 'balanced', or a dict from label to "
+            "weight."
+        )
+    # A misspelt label would silently have no weight.
+    unknown = [label for label in class_weight if label not in classes.tolist()]
+    if unknown:
+        raise ValueError(
+            f"class_weight has a weight for {unknown[0]!r}, which is not a label of y; it has "
+            f"{classes.tolist()}."
+        )
+    return tuple(float(class_weight.get(label, 1.0)) for label in classes.tolist())

@@ -8,13 +8,14 @@ from sklearn.base import BaseEstimator, ClassifierMixin
 from sklearn.kernel_approximation import Nystroem
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import log_loss
-from sklearn.model_selection import StratifiedKFold
+from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
 from sklearn.utils.validation import check_is_fitted
 
+from gnnpre._labels import label_codes
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
 
-from ._inputs import check_classes, check_sample_weight
+from ._inputs import check_classes, check_sample_weight, weights_in_order
 from ._kernel_features import KernelFeatures, as_table
 from ._target_process import MachineState
 
@@ -42,7 +43,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         rounded to it. Of features that were computed in single precision, such as embeddings,
         1e-5 is a good choice: noise would have quantiles, too.
     class_weight : {"balanced"} or dict, optional
-        Weights of the classes, as in :class:`sklearn.linear_model.LogisticRegression`.
+        Weights of the classes by their labels, 1 for those that are not in it, as in
+        :class:`sklearn.linear_model.LogisticRegression`.
     n_landmarks : int, default=500
         Most rows that the kernel is expanded in.
     max_tuning : int, default=2000
@@ -93,7 +95,9 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self.max_tuning = max_tuning
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "KernelClassifier":
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> "KernelClassifier":
         """Fit the classifier.
 
         Parameters
@@ -104,6 +108,9 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             Class labels.
         sample_weight : array-like of shape (n,), optional
             Weights.
+        groups : array-like of shape (n,), optional
+            Rows of one group, such as strained copies of a crystal, are left out together when
+            the hyper-parameters are tuned.
 
         Returns
         -------
@@ -113,7 +120,8 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         Raises
         ------
         ValueError
-            If a parameter is out of range, a feature is not finite, or there is one class only.
+            If a parameter is out of range, a feature is not finite, there is one class only, or
+            ``class_weight`` names a class that y does not have.
         """
         check_number("n_landmarks", self.n_landmarks, integer=True)
         check_number("max_tuning", self.max_tuning, integer=True)
@@ -129,12 +137,16 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         weights = np.ones(len(X))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
+        codes = None if groups is None else label_codes("groups", groups, n_rows=len(X))
+        ordered = weights_in_order(self.class_weight, self.classes_)
+        # The regression learns codes of the classes, 0 and up.
+        self._class_weight = dict(enumerate(ordered)) if isinstance(ordered, tuple) else ordered
         random = as_random_state("random_state", self.random_state)
         # 2. features on a common scale
         self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X)
         table = self.features_.transform(X).astype(np.float64)
         # 3. kernel and regularisation, then a logistic regression in the space of the kernel
-        gamma, strength = self._tune(table, labels, weights, random)
+        gamma, strength = self._tune(table, labels, weights, codes, random)
         self.kernel_ = self._expansion(gamma, len(table), random).fit(table)
         self.regression_ = self._regression(strength)
         self.regression_.fit(self.kernel_.transform(table), labels, weights)
@@ -213,13 +225,18 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self.kernel_ = self._expansion(float(state["gamma"]), len(landmarks), None)
         self.kernel_.components_ = landmarks
         self.kernel_.normalization_ = arrays["normalization"]
-        self.regression_ = self._regression(1.0)
+        self.regression_ = LogisticRegression()
         self.regression_.classes_ = np.arange(len(classes))
         self.regression_.coef_ = arrays["coef"]
         self.regression_.intercept_ = arrays["intercept"]
 
     def _tune(
-        self, table: np.ndarray, labels: np.ndarray, weights: np.ndarray, random: Any
+        self,
+        table: np.ndarray,
+        labels: np.ndarray,
+        weights: np.ndarray,
+        groups: np.ndarray | None,
+        random: Any,
     ) -> tuple[float, float]:
         """Return the kernel coefficient and the inverse regularisation with the least log loss."""
         rows = np.arange(len(labels))
@@ -227,21 +244,27 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
             rows = np.sort(random.choice(rows, self.max_tuning, replace=False))
         table, labels, weights = table[rows], labels[rows], weights[rows]
         gammas = [1.0 / (2 * width**2 * _squared_distance(table, random)) for width in WIDTHS]
-        smallest = np.bincount(labels, minlength=len(self.classes_)).min()
-        if smallest < FOLDS:  # too few crystals of a class to leave some out
-            return gammas[1], 1.0
+        groups = None if groups is None else groups[rows]
         seed = random.randint(2**31)
-        folds = StratifiedKFold(FOLDS, shuffle=True, random_state=seed)
+        folds = _folds(labels, groups, len(self.classes_), seed)
+        if not folds:  # too few crystals of a class to leave some out
+            return gammas[1], 1.0
         losses: dict[tuple[float, float], float] = {}
+        every_class = np.arange(len(self.classes_))
         for gamma in gammas:
-            for train, valid in folds.split(table, labels):
+            for train, valid in folds:
                 kernel = self._expansion(gamma, len(train), np.random.RandomState(seed))
                 expanded = kernel.fit(table[train]).transform(table)
                 for strength in INVERSE_REGULARISATIONS:
                     model = self._regression(strength)
                     model.fit(expanded[train], labels[train], weights[train])
                     probabilities = model.predict_proba(expanded[valid])
-                    loss = log_loss(labels[valid], probabilities, sample_weight=weights[valid])
+                    loss = log_loss(
+                        labels[valid],
+                        probabilities,
+                        sample_weight=weights[valid],
+                        labels=every_class,
+                    )
                     losses[gamma, strength] = losses.get((gamma, strength), 0.0) + loss
         return min(losses, key=lambda settings: losses[settings])
 
@@ -253,7 +276,23 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         return expansion
 
     def _regression(self, strength: float) -> LogisticRegression:
-        return LogisticRegression(C=strength, class_weight=self.class_weight, max_iter=2000)
+        return LogisticRegression(C=strength, class_weight=self._class_weight, max_iter=2000)
+
+
+def _folds(
+    labels: np.ndarray, groups: np.ndarray | None, n_classes: int, seed: int
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """Return training and validation rows of each fold; none if a fold would lack a class."""
+    # Of each class as many rows, or groups of rows, as there are folds.
+    units = np.arange(len(labels)) if groups is None else groups
+    counts = [len(np.unique(units[labels == label])) for label in range(n_classes)]
+    if min(counts) < FOLDS:
+        return []
+    splitter = StratifiedKFold if groups is None else StratifiedGroupKFold
+    splits = splitter(FOLDS, shuffle=True, random_state=seed).split(labels, labels, groups)
+    folds = [(train, valid) for train, valid in splits if len(valid)]
+    is_whole = all(len(np.unique(labels[train])) == n_classes for train, _ in folds)
+    return folds if is_whole else []
 
 
 def _squared_distance(table: np.ndarray, random: Any) -> float:

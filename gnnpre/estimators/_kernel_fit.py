@@ -60,7 +60,7 @@ def fit_properties(
         The machine, fitted to the crystals that have a weight and are not held out.
     """
     rows = data.weighted(data.rows.used)
-    blocks = features.fit(data.graphs).compute(network, data.graphs, rows)
+    blocks = features.fit(data.graphs, rows).compute(network, data.graphs, rows)
     machine = KernelRegressor(
         blocks=[block.shape[1] for block in blocks],
         resolution=SINGLE_PRECISION,

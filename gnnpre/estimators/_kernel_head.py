@@ -107,9 +107,14 @@ class FeatureBlocks:
     def __init__(self, transformers: Mapping[str, Any]) -> None:
         self.transformers = dict(transformers)
 
-    def fit(self, graphs: Any) -> "FeatureBlocks":
-        """Fit the transformers; those of gnnpre check the crystals and learn nothing from them."""
+    def fit(self, graphs: Any, rows: np.ndarray | None = None) -> "FeatureBlocks":
+        """Fit the transformers to some rows; those of gnnpre learn nothing from crystals."""
         crystals = as_crystals(graphs)
+        for transformer in self.transformers.values():
+            if isinstance(transformer, ForceFieldFeatures):
+                transformer.check_elements(crystals)  # of all rows, so that it names those of X
+        if rows is not None:
+            crystals = crystals[rows]
         for transformer in self.transformers.values():
             transformer.fit(crystals)
         return self
@@ -143,6 +148,7 @@ class FeatureBlocks:
         for name, transformer in self.transformers.items():
             # A force field follows the network; transformers of others have devices of their own.
             if isinstance(transformer, ForceFieldFeatures):
+                transformer.check_elements(without_edges)
                 table = transformer.compute(without_edges, device)
             else:
                 table = transformer.transform(without_edges)

@@ -8,17 +8,22 @@ from sklearn.base import BaseEstimator, RegressorMixin
 from sklearn.utils.validation import check_is_fitted
 
 from gnnpre._label_numbers import check_magnitude
-from gnnpre._labels import as_floats, flatten_column
+from gnnpre._labels import as_floats, flatten_column, label_codes
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
 from gnnpre.objectives import Bounds, refuse_labels_outside
 
 from ._inputs import check_sample_weight
 from ._kernel_features import KernelFeatures, as_table
-from ._target_process import MachineState, TargetProcess, fit_column
+from ._target_process import MachineState, TargetProcess, fit_column, labelled_rows
 from ._target_transforms import TRANSFORMS
 
 __all__ = ["KernelRegressor"]
+
+# Rows up to which left-out predictions are of machines that are tuned without them, and folds.
+FEW_ROWS, N_FOLDS = 150, 5
+# Labels of each target that every fold leaves to the others, if it is to be tuned without them.
+LEAST_LABELS = 4
 
 
 class KernelRegressor(RegressorMixin, BaseEstimator):
@@ -104,7 +109,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         self.bounds = bounds
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "KernelRegressor":
+    def fit(
+        self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
+    ) -> "KernelRegressor":
         """Fit one Gaussian process for each target.
 
         Parameters
@@ -115,6 +122,9 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             Targets in any unit. With several, NaN marks a missing one.
         sample_weight : array-like of shape (n,), optional
             Weights; the variance of the noise of a row is inversely proportional to its weight.
+        groups : array-like of shape (n,), optional
+            Rows of one group, such as strained copies of a crystal, are left out together when
+            the hyper-parameters are tuned.
 
         Returns
         -------
@@ -126,16 +136,17 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         ValueError
             If a parameter is out of range, a feature is not finite, or a target has no value.
         """
-        self._fit(X, y, sample_weight)
+        self._fit(X, y, sample_weight, groups)
         return self
 
     def fit_leave_out(
         self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None
     ) -> tuple[np.ndarray, np.ndarray]:
-        """Fit, and predict each row from the others in closed form.
+        """Fit, and predict each row from others, which shows how large errors on new rows are.
 
-        The kernel is that of all rows. So many predictions without a fit for each show how large
-        errors on new rows are.
+        Up to 150 rows these are predictions of five more processes, each tuned and fitted without
+        a fifth of the rows: the hyper-parameters of so few rows fit their left-out errors too
+        well. With more rows, the process of all rows predicts each from all others in closed form.
 
         Parameters
         ----------
@@ -145,7 +156,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
             Targets.
         sample_weight : array-like of shape (n,), optional
             Weights.
-        groups : array-like of int of shape (n,), optional
+        groups : array-like of shape (n,), optional
             Rows of one group are left out together.
 
         Returns
@@ -153,13 +164,24 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         mean, std : ndarray of shape (n,) or (n, m)
             Predictions and standard deviations, NaN where a target is missing.
         """
-        table, values, weights = self._fit(X, y, sample_weight)
-        groups = np.arange(len(table)) if groups is None else np.asarray(groups)
-        columns = [
-            column.left_out(table, y_column, weights, groups)
-            for column, y_column in zip(self.processes_, np.atleast_2d(values.T), strict=True)
-        ]
-        return self._like_y(columns)
+        table, values, weights, codes = self._fit(X, y, sample_weight, groups)
+        random = as_random_state("random_state", self.random_state)
+        folds = _folds(values, weights, codes, random)
+        predictions = []
+        for process, column in zip(self.processes_, np.atleast_2d(values.T), strict=True):
+            if folds is None:
+                predictions.append(process.left_out(table, column, weights, codes))
+                continue
+            mean, std = np.full(len(column), np.nan), np.full(len(column), np.nan)
+            for fold in range(folds.max() + 1):
+                train, test = folds != fold, folds == fold
+                rows = table[train], column[train], weights[train], codes[train]
+                refit = fit_column(*rows, self, self.features_.sizes, random)
+                mean[test], std[test] = refit.predict(table[test])
+            is_missing = np.isnan(column)
+            mean[is_missing], std[is_missing] = np.nan, np.nan
+            predictions.append((mean, std))
+        return self._like_y(predictions)
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the targets.
@@ -184,25 +206,28 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         mean, std = self._like_y([process.predict(table) for process in self.processes_])
         return (mean, std) if return_std else mean
 
-    def _fit(self, X: Any, y: Any, sample_weight: Any) -> tuple[np.ndarray, ...]:
-        """Fit, and return mapped features, targets and weights."""
+    def _fit(self, X: Any, y: Any, sample_weight: Any, groups: Any) -> tuple[np.ndarray, ...]:
+        """Fit, and return mapped features, targets, weights and codes of groups."""
         self._check_parameters()
         self._bounds = Bounds.of(self.bounds)
         X = as_table(self, X, reset=True)
         if y is None:
             raise ValueError("requires y to be passed, but the target y is None.")
         y, weights = self._check_targets(X, y, sample_weight)
+        codes = np.arange(len(X))
+        if groups is not None:
+            codes = label_codes("groups", groups, n_rows=len(X))
         random = as_random_state("random_state", self.random_state)
         self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X)
         table = self.features_.transform(X)
         # Each target has a process of its own: lengths and noise differ.
         self.processes_ = [
-            fit_column(table, column, weights, self, self.features_.sizes, random)
+            fit_column(table, column, weights, codes, self, self.features_.sizes, random)
             for column in np.atleast_2d(y.T)
         ]
         self.transforms_ = [process.transform.name for process in self.processes_]
         self._one_dimensional = y.ndim == 1
-        return table, y, weights
+        return table, y, weights, codes
 
     def _like_y(
         self, columns: list[tuple[np.ndarray, np.ndarray]]
@@ -294,3 +319,19 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         tags = super().__sklearn_tags__()
         tags.target_tags.multi_output = True
         return tags
+
+
+def _folds(
+    y: np.ndarray, weights: np.ndarray, groups: np.ndarray, random: np.random.RandomState
+) -> np.ndarray | None:
+    """Return the fold of each row, whole groups each; None if rows are many, or too few."""
+    n_groups = int(groups.max()) + 1
+    if len(y) > FEW_ROWS or n_groups < 2:
+        return None
+    order = random.permutation(n_groups)
+    folds: np.ndarray = (order % min(N_FOLDS, n_groups))[groups]
+    for column in np.atleast_2d(y.T):
+        labelled = np.bincount(folds[labelled_rows(column, weights)], minlength=folds.max() + 1)
+        if labelled.sum() - labelled.max() < LEAST_LABELS:
+            return None
+    return folds

@@ -122,14 +122,15 @@ def _fit_classes(
 ) -> KernelHead:
     """Return a classifier, fitted to the crystals that have a weight and are not held out."""
     rows = data.weighted(data.rows.used)
-    blocks = features.fit(data.graphs).compute(network, data.graphs, rows)
+    blocks = features.fit(data.graphs, rows).compute(network, data.graphs, rows)
     machine = KernelClassifier(
         blocks=[block.shape[1] for block in blocks],
         resolution=SINGLE_PRECISION,
-        class_weight=_class_weight(objective),
+        class_weight=_class_weight(objective, classes[rows]),
         random_state=data.seed,
     )
-    machine.fit(np.hstack(blocks), classes[rows], data.targets.weights[rows])
+    groups = None if data.groups is None else data.groups[rows]
+    machine.fit(np.hstack(blocks), classes[rows], data.targets.weights[rows], groups)
     return KernelHead(network, features, machine)
 
 
@@ -148,8 +149,8 @@ def _checked(objective: Objective) -> PropertyTargets | ClassTargets:
     )
 
 
-def _class_weight(objective: ClassTargets) -> Any:
-    """Return weights of classes by their number, as scikit-learn takes them."""
+def _class_weight(objective: ClassTargets, classes: np.ndarray) -> Any:
+    """Return weights of the classes that crystals of a weight have, by their numbers."""
     if objective.class_weight is None or objective.class_weight == "balanced":
         return objective.class_weight
-    return dict(enumerate(objective.class_weight))
+    return {int(label): objective.class_weight[label] for label in np.unique(classes)}

@@ -11,6 +11,7 @@ from scipy.linalg import LinAlgError, cholesky
 from scipy.optimize import minimize
 from sklearn.metrics import euclidean_distances
 
+from ._gaussian_process import rows_of_groups
 from ._process_kernel import ROOT3, ProcessKernel, inverse_of
 from ._target_transforms import TargetTransform
 
@@ -33,6 +34,7 @@ def tune_kernel(
     noise_scale: np.ndarray,
     blocks: tuple[int, ...],
     start: ProcessKernel | None = None,
+    groups: np.ndarray | None = None,
 ) -> ProcessKernel:
     """Return the kernel with the least error of left-out rows.
 
@@ -50,6 +52,8 @@ def tune_kernel(
         Number of columns of each block.
     start : ProcessKernel, optional
         Where the optimiser starts; by default at the median distances and beyond.
+    groups : ndarray of int of shape (n,), optional
+        Rows of one group are left out together; by default each row alone.
 
     Returns
     -------
@@ -71,7 +75,7 @@ def tune_kernel(
     if start is not None:
         initial = [[*start.lengths, start.noise / start.amplitude]]
     # 3. from each guess; gradients are exact
-    error = LeftOutError(squares, y, transform, noise_scale)
+    error = LeftOutError(squares, y, transform, noise_scale, groups)
     results = [
         minimize(
             error,
@@ -95,11 +99,12 @@ def _median_length(squares: np.ndarray, n_blocks: int) -> float:
 
 
 class LeftOutError:
-    """Mean absolute error of predictions of each row from all others, and its gradient.
+    """Mean absolute error of predictions of each row from the other groups, and its gradient.
 
-    With ``r = alpha / diag(inverse)``, the residuals of equation 5.12 of Rasmussen and Williams,
-    the derivative of a sum of functions of ``r`` is one product of matrices, whatever the number
-    of parameters.
+    With ``A`` the inverse of the covariance, ``alpha = A z``, and ``B`` the inverse of the block
+    ``A[g, g]`` of a group, its residuals are ``r = B alpha[g]``: equation 5.12 of Rasmussen and
+    Williams for blocks of rows. The derivative of a sum of functions of ``r`` is one product of
+    matrices, whatever the number of parameters.
 
     Parameters
     ----------
@@ -111,6 +116,8 @@ class LeftOutError:
         The transformation that the process learns.
     noise_scale : ndarray of shape (n,)
         Variance of the noise of each row relative to a row of weight one.
+    groups : ndarray of int of shape (n,), optional
+        Rows of one group are left out together; by default each row alone.
     """
 
     def __init__(
@@ -119,7 +126,10 @@ class LeftOutError:
         y: np.ndarray,
         transform: TargetTransform,
         noise_scale: np.ndarray,
+        groups: np.ndarray | None = None,
     ) -> None:
+        # Single rows need no blocks, and take a shorter way.
+        self.groups = None if groups is None else [g for g in rows_of_groups(groups) if len(g) > 1]
         self.squares, self.y, self.transform, self.noise_scale = squares, y, transform, noise_scale
         self.z = transform.forward(y)
         self.unit = float(np.abs(y - np.median(y)).mean()) or 1.0
@@ -152,17 +162,40 @@ class LeftOutError:
             return np.inf, np.zeros_like(theta)
 
         # 2. residuals of left-out rows, and the derivative of their error
-        alpha, diagonal = inverse @ self.z, np.diag(inverse)
-        means = self.z - alpha / diagonal
+        alpha = inverse @ self.z
+        blocks = self._blocks(inverse)
+        left_out = self._times(blocks, alpha)
+        means = self.z - left_out
         residuals = (self.transform.inverse(means) - self.y) / self.unit
         errors = np.sqrt(residuals**2 + SMOOTH_BELOW**2)
         slopes = -(residuals / errors) * self.transform.slope(means) / self.unit / len(self.y)
 
         # 3. contract with the derivatives of the covariance
-        pull = (inverse * (slopes * alpha / diagonal**2)) @ inverse
-        pull -= np.outer(inverse @ (slopes / diagonal), alpha)
+        weights = self._times(blocks, slopes)
+        pull = self._times_outer(inverse, weights, left_out) @ inverse
+        pull -= np.outer(inverse @ weights, alpha)
         # d covariance / d log(length) = 3 exp(-sqrt(3) r) squares / length^2
         common = 3 * decay * pull
         gradient = [np.vdot(common, square) for square in scaled]
         gradient.append(noise * np.diag(pull) @ self.noise_scale)
         return float(errors.mean()), np.array(gradient)
+
+    def _blocks(self, inverse: np.ndarray) -> tuple[np.ndarray, list[np.ndarray]]:
+        """Return inverses of the blocks of groups: of single rows, and of larger groups."""
+        single = 1 / np.diag(inverse)
+        return single, [np.linalg.inv(inverse[np.ix_(g, g)]) for g in self.groups or []]
+
+    def _times(self, blocks: tuple[np.ndarray, list[np.ndarray]], vector: np.ndarray) -> np.ndarray:
+        """Return the product of a vector and the matrix that has these blocks."""
+        single, larger = blocks
+        product = single * vector
+        for rows, block in zip(self.groups or [], larger, strict=True):
+            product[rows] = block @ vector[rows]
+        return product
+
+    def _times_outer(self, matrix: np.ndarray, u: np.ndarray, r: np.ndarray) -> np.ndarray:
+        """Return the product of a matrix and ``u r'``, of which pairs of one group remain."""
+        product = matrix * (u * r)
+        for rows in self.groups or []:
+            product[:, rows] = np.outer(matrix[:, rows] @ u[rows], r[rows])
+        return product

@@ -13,7 +13,7 @@ from gnnpre.graphs import CrystalGraphs
 from gnnpre.objectives import ClassTargets
 
 from ._blended_head import BlendedHead
-from ._inputs import check_classes
+from ._inputs import check_classes, weights_in_order
 from ._kernel_head import KernelHead
 from ._parameters import document
 from ._pretrainer import Pretrainer
@@ -210,7 +210,7 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
     def _objective(self, classes: np.ndarray) -> ClassTargets:
         return ClassTargets(
             len(classes),
-            class_weight=_weights_in_order(self.class_weight, classes),
+            class_weight=weights_in_order(self.class_weight, classes),
             readout=self.readout,
             pooling=self.pooling,
             head_channels=self.head_channels,
@@ -286,22 +286,3 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         super()._set_learnt_state(state)
         classes = state["classes_"]
         self.classes_ = np.array(classes["labels"], dtype=np.dtype(classes["dtype"]))
-
-
-def _weights_in_order(class_weight: Any, classes: np.ndarray) -> Any:
-    """Return weights as ``ClassTargets`` takes them, one per class in the order of ``classes``."""
-    if class_weight is None or (isinstance(class_weight, str) and class_weight == "balanced"):
-        return class_weight
-    if not isinstance(class_weight, dict):
-        raise ValueError(
-            f"class_weight={class_weight!r}; expected None, 'balanced', or a dict from label to "
-            "weight."
-        )
-    # A misspelt label would silently have no weight.
-    unknown = [label for label in class_weight if label not in classes.tolist()]
-    if unknown:
-        raise ValueError(
-            f"class_weight has a weight for {unknown[0]!r}, which is not a label of y; it has "
-            f"{classes.tolist()}."
-        )
-    return tuple(float(class_weight.get(label, 1.0)) for label in classes.tolist())

@@ -23,10 +23,11 @@ from ._ensemble_data import EnsembleData, Fold, checked_data, make_folds
 from ._ensemble_files import read_ensemble, write_ensemble
 from ._ensemble_members import (
     checked_members,
+    crystals_for,
     cut_epochs,
     default_members,
     fit_member,
-    is_network,
+    network_of,
     seeded,
 )
 from ._files import check_recorded_paths
@@ -175,11 +176,13 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
         # 2. Train each member on all folds but one, and predict the one left out.
         # Kernel machines first: the time that they leave is for the networks.
         models, columns = {}, []
-        for name, member in sorted(members, key=lambda pair: is_network(pair[1])):
+        n_networks = sum(network_of(member) is not None for _, member in members)
+        for name, member in sorted(members, key=lambda pair: network_of(pair[1]) is not None):
             member = seeded(clone(member), random)
-            if time_limit is not None and is_network(member):
-                seconds = time_limit - (monotonic() - started)
+            if time_limit is not None and network_of(member) is not None:
+                seconds = (time_limit - (monotonic() - started)) / n_networks
                 cut_epochs(member, self.max_time, seconds, data, folds)
+                n_networks -= 1
             models[name], predictions = self._fit_folds(name, member, data, folds)
             columns.append(predictions)
 
@@ -196,7 +199,7 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
         for number, (train, test) in enumerate(folds, 1):
             with progress_label(f"{name}, fold {number} of {self.cv}"):
                 model = fit_member(clone(member), data[train])
-            predictions[test] = model.predict(data.crystals[test])
+            predictions[test] = model.predict(crystals_for(model, data.crystals[test]))
             models.append(model)
             if self.verbose:
                 error = np.abs(predictions[test] - data.y[test]).mean()

@@ -33,12 +33,15 @@ class Rows:
         Inverse of the weights: relative variances of the noise.
     blocks : tuple of int
         Number of columns of each block.
+    groups : ndarray of int of shape (n,)
+        Rows of one group are left out together.
     """
 
     table: np.ndarray
     y: np.ndarray
     noise_scale: np.ndarray
     blocks: tuple[int, ...]
+    groups: np.ndarray
 
 
 @dataclass(frozen=True)
@@ -76,10 +79,10 @@ def tune(
         The kernel and its error.
     """
     scale = rows.noise_scale if noise_scale is None else noise_scale
-    kernel = tune_kernel(rows.table, rows.y, transform, scale, rows.blocks, start)
+    kernel = tune_kernel(rows.table, rows.y, transform, scale, rows.blocks, start, rows.groups)
     kernel = _calibrated(kernel, rows, transform, scale)
     process, scale = fit_robustly(kernel, rows, transform)
-    mean, _ = process.left_out(rows.table, transform.forward(rows.y), scale, np.arange(len(rows.y)))
+    mean, _ = process.left_out(rows.table, transform.forward(rows.y), scale, rows.groups)
     errors = np.abs(transform.inverse(mean) - rows.y)
     error = float(np.average(errors, weights=1 / rows.noise_scale))
     return Trial(transform, kernel, scale, error)
@@ -91,7 +94,7 @@ def _calibrated(
     """Scale amplitude and noise so that half of the left-out residuals are as expected."""
     z = transform.forward(rows.y)
     process = ExactProcess(kernel, rows.table, z, noise_scale)
-    mean, std = process.left_out(rows.table, z, noise_scale, np.arange(len(z)))
+    mean, std = process.left_out(rows.table, z, noise_scale, rows.groups)
     factor = float(np.median(((z - mean) / std) ** 2) / MEDIAN_SQUARE)
     # More than half of the values may be equal, as zero band gaps are.
     factor = factor if factor > 0 else 1.0

@@ -9,7 +9,7 @@ from ._process_kernel import ProcessKernel
 from ._robust_process import Rows, Trial, fit_robustly, tune
 from ._target_transforms import TargetTransform
 
-__all__ = ["MachineState", "TargetProcess", "fit_column"]
+__all__ = ["MachineState", "TargetProcess", "fit_column", "labelled_rows"]
 
 #: A fitted machine as JSON-serializable values and arrays.
 MachineState = tuple[dict[str, Any], dict[str, np.ndarray]]
@@ -117,6 +117,7 @@ def fit_column(
     table: np.ndarray,
     y: np.ndarray,
     weights: np.ndarray,
+    groups: np.ndarray,
     settings: Settings,
     blocks: tuple[int, ...],
     random: np.random.RandomState,
@@ -131,6 +132,8 @@ def fit_column(
         The target, NaN where missing.
     weights : ndarray of shape (n,)
         Weights of the rows.
+    groups : ndarray of int of shape (n,)
+        Rows of one group are left out together.
     settings : KernelRegressor
         Its parameters.
     blocks : tuple of int
@@ -149,7 +152,7 @@ def fit_column(
     # 1. tune a kernel for each transformation, and keep that of the least left-out error
     names = [settings.transforms] if isinstance(settings.transforms, str) else settings.transforms
     tuning = _subset(rows, settings.max_tuning, random)
-    sample = Rows(table[tuning], y[tuning], 1 / weights[tuning], blocks)
+    sample = Rows(table[tuning], y[tuning], 1 / weights[tuning], blocks, groups[tuning])
     trials: list[Trial] = []
     for name in dict.fromkeys(names):
         transform = TargetTransform(name).fit(y[rows])
@@ -158,7 +161,7 @@ def fit_column(
     # 2. tune once more, with the outliers known
     best = tune(sample, best.transform, start=best.kernel, noise_scale=best.noise_scale)
     # 3. condition on all rows, or on what landmarks see of them
-    everything = Rows(table[rows], y[rows], 1 / weights[rows], blocks)
+    everything = Rows(table[rows], y[rows], 1 / weights[rows], blocks, groups[rows])
     landmarks = None
     if len(rows) > settings.max_exact:
         landmarks = table[_subset(rows, settings.n_landmarks, random)]

@@ -157,9 +157,9 @@ class Calibration:
         """Compute the scores of residuals ``(n, k)``, NaN where a label is missing."""
         scores = np.abs(residuals)
         if std is not None:
-            # A constant target has no deviations, and no residuals.
+            # A target that is constant in training has no deviations: a residual is beyond all.
             scores = np.divide(scores, std, out=np.where(scores > 0, np.inf, scores), where=std > 0)
-        return cls([np.sort(column[np.isfinite(column)]).tolist() for column in scores.T])
+        return cls([np.sort(column[~np.isnan(column)]).tolist() for column in scores.T])
 
     def quantiles(self, confidence: float) -> np.ndarray:
         """Return the score that covers a new crystal with this probability, for each property."""

@@ -97,6 +97,7 @@ def test_they_are_computed_on_the_device_of_the_network(data, monkeypatch):
         return np.zeros((len(crystals), 2))
 
     monkeypatch.setattr(ForceFieldFeatures, "compute", compute)
+    structures = Crystals.from_structures(structures)
     network = SimpleNamespace(device="cuda:3", blocks=lambda crystals, rows: [])
     FeatureBlocks({"force_field": ForceFieldFeatures()}).compute(network, structures)
     assert devices == ["cuda:3"]
@@ -113,4 +114,6 @@ def test_elements_that_the_force_field_has_never_seen_are_named(data):
         regressor.fit([*structures, *gas], np.append(y, [0.1, 0.2]))
     with warnings.catch_warnings():
         warnings.simplefilter("error", UnseenElementWarning)
-        regressor.fit(structures, y)
+        regressor.fit(structures, y).predict(structures)
+    with pytest.warns(UnseenElementWarning, match=r"has never seen: Ne \(rows 0, 1\)"):
+        regressor.predict(gas)

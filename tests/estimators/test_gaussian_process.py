@@ -37,18 +37,24 @@ def squares_of(table):
     return [np.square(block[:, None] - block[None]).sum(axis=2) for block in blocks]
 
 
+GROUPS = np.random.default_rng(3).permutation(
+    np.repeat(np.arange(12), [1] * 4 + [3] * 2 + [4] * 5 + [0])
+)
+
+
+@pytest.mark.parametrize("groups", [None, GROUPS], ids=["rows", "groups"])
 @pytest.mark.parametrize("name", ["identity", "log"])
-def test_left_out_error_is_that_of_refits_and_has_its_gradient(data, name):
+def test_left_out_error_is_that_of_refits_and_has_its_gradient(data, name, groups):
     table, z, noise_scale = data
     y = np.exp(z)
     transform = TargetTransform(name).fit(y)
-    error = LeftOutError(squares_of(table), y, transform, noise_scale)
+    error = LeftOutError(squares_of(table), y, transform, noise_scale, groups)
     theta = np.log([*KERNEL.lengths, KERNEL.noise / KERNEL.amplitude])
     value, gradient = error(theta)
     finite = approx_fprime(theta, lambda t: error(t)[0], 1e-6)
     np.testing.assert_allclose(gradient, finite, rtol=1e-4, atol=1e-6)
     left_out, _ = ExactProcess(KERNEL, table, transform.forward(y), noise_scale).left_out(
-        table, transform.forward(y), noise_scale, np.arange(30)
+        table, transform.forward(y), noise_scale, np.arange(30) if groups is None else groups
     )
     residuals = (transform.inverse(left_out) - y) / np.abs(y - np.median(y)).mean()
     assert value == pytest.approx(np.sqrt(residuals**2 + 0.05**2).mean())
@@ -119,7 +125,7 @@ def test_outliers_lose_their_weight(data):
     table, z, _ = data
     spoilt = z.copy()
     spoilt[[3, 17]] += 20
-    rows = Rows(table, spoilt, np.ones(30), BLOCKS)
+    rows = Rows(table, spoilt, np.ones(30), BLOCKS, np.arange(30))
     process, noise_scale = fit_robustly(KERNEL, rows, TargetTransform("identity").fit(z))
     assert set(np.argsort(noise_scale)[-2:]) == {3, 17}
     assert noise_scale[[3, 17]].min() > 100 * np.median(noise_scale)

@@ -82,6 +82,58 @@ def test_rows_of_a_group_are_left_out_together():
     assert np.abs(together - y).mean() > 2 * np.abs(alone - y).mean()
 
 
+def test_copies_of_a_group_are_no_proof_of_small_noise():
+    X, y = smooth(60, noise=0.5)
+    X_new, y_new = smooth(200, seed=1)
+    once = KernelRegressor(random_state=0).fit(X, y).predict(X_new)
+    groups = np.repeat(np.arange(60), 3)
+    machine = KernelRegressor(random_state=0)
+    errors = [
+        np.abs(machine.fit(np.repeat(X, 3, 0), np.repeat(y, 3), None, g).predict(X_new) - y_new)
+        for g in (groups, None)
+    ]
+    assert errors[0].mean() < 1.1 * np.abs(once - y_new).mean()
+    assert errors[0].mean() < 0.9 * errors[1].mean()
+
+
+def test_copies_of_a_group_do_not_choose_the_classifier():
+    X, y = smooth(60, noise=1.5)
+    X, labels = np.repeat(X, 3, axis=0), np.repeat(y > 1, 3)
+    groups = np.repeat(np.arange(60), 3)
+    alone = KernelClassifier(random_state=0).fit(X, labels)
+    together = KernelClassifier(random_state=0).fit(X, labels, groups=groups)
+    # Copies on both sides of a split call for a narrow kernel, which knows them by heart.
+    assert together.kernel_.gamma <= alone.kernel_.gamma
+    assert together.regression_.C < alone.regression_.C
+
+
+def test_few_rows_are_left_out_of_the_tuning_too():
+    X, y = smooth(40, noise=0.5)
+    machine = KernelRegressor(random_state=0)
+    mean, std = machine.fit_leave_out(X, y)
+    X_new, y_new = smooth(400, noise=0.5, seed=1)
+    error = np.abs(machine.predict(X_new) - y_new).mean()
+    assert 0.8 * error < np.abs(mean - y).mean() < 1.5 * error
+    assert np.isfinite(std).all()
+    again = KernelRegressor(random_state=0).fit_leave_out(X, y)
+    np.testing.assert_array_equal(again[0], mean)
+
+
+@pytest.mark.parametrize("labels", [[1, 2], ["a", "b"], [False, True]])
+def test_weights_of_classes_are_those_of_their_labels(labels):
+    X, y = smooth(200, noise=1.0)
+    y = np.where(y > 1, labels[1], labels[0])
+    counts = [
+        np.count_nonzero(
+            KernelClassifier(class_weight=w, random_state=0).fit(X, y).predict(X) == labels[0]
+        )
+        for w in ({labels[0]: 20.0}, None, {labels[1]: 20.0})
+    ]
+    assert counts[0] > counts[1] > counts[2]
+    with pytest.raises(ValueError, match="class_weight has a weight for 'c', which is not a label"):
+        KernelClassifier(class_weight={"c": 2.0}).fit(X, y)
+
+
 def test_constant_features_of_the_training_do_not_matter():
     X, y = smooth(60)
     wide = np.hstack([X, np.ones((60, 2))])

@@ -22,12 +22,13 @@ from gnnpre import (
     Pretrainer,
     PropertyEnsemble,
     PropertyRegressor,
+    StructureToGraph,
     load_estimator,
 )
 from gnnpre.datasets import make_emt_property
 from gnnpre.estimators._blending import blend_weights
 from gnnpre.estimators._ensemble_files import pack_models
-from gnnpre.estimators._ensemble_members import fit_parameter
+from gnnpre.estimators._ensemble_members import fit_parameter, network_of
 from gnnpre.exceptions import TrainingWarning
 from gnnpre.graphs import as_crystals
 
@@ -240,6 +241,45 @@ def test_a_time_limit_cuts_the_epochs_with_a_warning(data):
     with pytest.warns(UserWarning, match="of 100000 epochs"):
         ensemble.fit(structures, y)
     assert len(ensemble.members_["network"][0].history_) < 1000
+
+
+def test_equal_networks_get_equal_shares_of_the_time(data):
+    structures, y = data[0][:16], data[1][:16]
+    network = PropertyRegressor(CGCNN(8, 1), max_epochs=100_000)
+    members = [
+        ("plain", network),
+        ("transformed", TransformedTargetRegressor(network)),
+        ("pipeline", make_pipeline(StructureToGraph(4.0), clone(network))),
+    ]
+    ensemble = PropertyEnsemble(members=members, cv=2, max_time="3s", random_state=0)
+    with pytest.warns(TrainingWarning, match="of 100000 epochs") as record:
+        ensemble.fit(structures, y)
+    assert len(record) >= 3
+    epochs = [
+        len(network_of(ensemble.members_[name][0]).history_)
+        for name in ("plain", "transformed", "pipeline")
+    ]
+    assert max(epochs) < 8 * min(epochs)
+
+
+def test_networks_keep_the_settings_of_graphs(data):
+    structures, y = data[0][:16], data[1][:16]
+    graphs = StructureToGraph(cutoff=3.5).fit_transform(structures)
+    members = [
+        ("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1)),
+        (
+            "rebuilt",
+            make_pipeline(StructureToGraph(4.5), PropertyRegressor(CGCNN(8, 1), max_epochs=1)),
+        ),
+        ("atoms", Atoms()),
+    ]
+    ensemble = PropertyEnsemble(members=members, cv=2, random_state=0).fit(graphs, y)
+    assert ensemble.members_["network"][0].graph_settings_.cutoff == 3.5
+    assert ensemble.members_["rebuilt"][0][-1].graph_settings_.cutoff == 4.5
+    np.testing.assert_allclose(ensemble.predict(structures), ensemble.predict(graphs), rtol=1e-4)
+    other = StructureToGraph(cutoff=3.0).fit_transform(structures)
+    with pytest.raises(ValueError, match="cutoff"):
+        PropertyEnsemble("gnnpre-1-small", cv=2, max_epochs=1).fit(other, y)
 
 
 @pytest.mark.parametrize(
