@@ -5,6 +5,7 @@ from ._export import export_model
 from ._inputs import as_graphs as as_graphs
 from ._kernel_classifier import KernelClassifier
 from ._kernel_features import SINGLE_PRECISION as SINGLE_PRECISION
+from ._kernel_head import make_features as make_features
 from ._kernel_regressor import KernelRegressor
 from ._loading import load_estimator
 from ._pretrainer import Pretrainer

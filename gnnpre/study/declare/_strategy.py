@@ -16,11 +16,14 @@ from ._checks import (
     set_field,
 )
 
-__all__ = ["Recipe", "Strategy"]
+__all__ = ["OF_KIND", "Recipe", "Strategy"]
 
 KINDS = ("finetune", "blended", "kernel", "ensemble")
 #: Settings of fine-tuning that kinds without one network have.
-OF_KIND = {"kernel": ("kernel_features",), "ensemble": ("kernel_features", "max_epochs")}
+OF_KIND = {
+    "kernel": ("kernel_features", "bounds", "dtype", "pooling"),
+    "ensemble": ("kernel_features", "bounds", "max_epochs"),
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -56,7 +59,8 @@ class Strategy:
         Time that each fit of an ensemble should take, in seconds or as text (``"10min"``).
     finetuning : mapping
         Settings of fine-tuning in which this strategy differs; of kind ``"kernel"``
-        ``kernel_features`` alone, of an ensemble that and ``max_epochs``. Other settings than
+        ``kernel_features``, ``bounds``, ``dtype`` and ``pooling``, of an ensemble
+        ``kernel_features``, ``bounds`` and ``max_epochs``. Other settings than
         ``transfer`` and ``strategy``, which are about pre-trained weights, change its budget: note
         that in ``notes`` of the study.
     backbones : sequence of str, optional

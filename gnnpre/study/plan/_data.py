@@ -1,5 +1,7 @@
 """Data sets of a study, located and read."""
 
+import hashlib
+import json
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -43,6 +45,12 @@ class LocatedData:
             "sample_seed": None if self.declared.sample is None else self.declared.sample_seed,
             "n_labels": self.declared.n_labels,
         }
+
+    @property
+    def digest(self) -> str:
+        """Digest of :attr:`parameters`: another file, target or sample has another one."""
+        text = json.dumps(self.parameters, sort_keys=True)
+        return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
 @dataclass(frozen=True, eq=False)

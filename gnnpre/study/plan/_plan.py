@@ -6,12 +6,12 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from gnnpre.estimators import PropertyRegressor
+from gnnpre.estimators import PropertyRegressor, make_features
 from gnnpre.training import to_spec
 
 from ..declare._checks import FINETUNING
 from ..declare._networks import Network, Pretraining
-from ..declare._strategy import Recipe, Strategy
+from ..declare._strategy import OF_KIND, Recipe, Strategy
 from ..declare._study import Study
 from ._data import LocatedData, locate_data
 from ._files import find_home, source_files
@@ -35,6 +35,8 @@ MODELS = {
 DEFAULTS = {"diagnose": False, "strategy": "full"}
 # Its error on left-out crystals, by which a blend is validated, is part of its diagnosis.
 OF_BLEND = {"strategy": "blended", "diagnose": True}
+#: Poolings of rows that train no network of their own.
+POOLINGS = {"kernel": ("mean", "sum"), "ensemble": ("mean",)}
 #: Between the seeds of members, so that those of neighbouring seeds do not meet.
 MEMBER_STEP = 10_007
 #: Part of the keys of baselines, kernel machines, blends and ensembles: another number for another
@@ -154,6 +156,12 @@ class _Planner:
         if name in self.study.baselines:
             return self._baseline(data, run, name)
         (strategy,) = [item for item in self.study.strategies if item.name == name]
+        if strategy.kind in ("blended", "ensemble"):
+            raise ValueError(
+                f"{name!r} is of kind {strategy.kind!r}, which has no predictions for the "
+                "validation crystals; a mean of rows is judged by these: leave it out of the "
+                "row's 'of'."
+            )
         if not _applies(strategy, network.name, data):
             raise ValueError(
                 f"A strategy is of {name!r}, which its backbones and data leave out for "
@@ -220,16 +228,27 @@ class _Planner:
 
     def _kernel_settings(self, strategy: Strategy, settings: Mapping[str, Any]) -> dict[str, Any]:
         """Return the settings of a kernel machine, or of an ensemble."""
+        if (pooling := settings.get("pooling", "mean")) not in POOLINGS[strategy.kind]:
+            raise ValueError(
+                f"Strategy {strategy.name!r} of kind {strategy.kind!r} has pooling={pooling!r} in "
+                f"finetuning; expected {' or '.join(map(repr, POOLINGS[strategy.kind]))}. Restrict "
+                "the strategy by data, or leave it out."
+            )
         chosen = {"kernel_features": self._kernel_features(strategy, settings)}
         if strategy.kind == "ensemble":
             epochs = settings.get("max_epochs", PropertyRegressor().max_epochs)
             chosen |= {"max_epochs": epochs, "max_time": strategy.max_time}
-        return chosen
+        # What all rows share counts here as well, as far as there is such a parameter.
+        return {
+            name: settings[name] for name in OF_KIND[strategy.kind] if name in settings
+        } | chosen
 
     def _kernel_features(self, strategy: Strategy, settings: Mapping[str, Any]) -> Any:
         is_shipped = strategy.pretraining not in self.pretrainings.declared
         default = PropertyRegressor().kernel_features if is_shipped else KERNEL_FEATURES
-        return settings.get("kernel_features", default)
+        features = settings.get("kernel_features", default)
+        make_features(features)  # an error before anything is trained
+        return features
 
     def _recipe(self, data: str, run: Mapping[str, Any], name: str, recipe: Recipe) -> Job:
         needs: tuple[Job, ...] = ()

@@ -24,6 +24,7 @@ class Audit(NamedTuple):
     n_pretraining: int
     seen: np.ndarray  # rows of the data set
     labels: Mapping[str, np.ndarray]
+    digest: str | None = None  # of the data set
 
 
 def parse_audit(path: Path, raw: Any) -> Audit:
@@ -37,13 +38,19 @@ def parse_audit(path: Path, raw: Any) -> Audit:
         int(raw["n_pretraining"]),
         seen,
         labels,
+        raw.get("digest"),
     )
 
 
 def _audits(results: StudyResults) -> list[Audit]:
-    """Return the audits of declared pre-trainings: others say nothing of these results."""
+    """Return the audits of declared pre-trainings and of the present files of data sets."""
     declared = {record.key for record in results.pretrainings}
-    return [audit for audit in results.audits if audit.key in declared]
+    digests = {name: item.digest for name, item in results.data.items()}
+    return [
+        audit
+        for audit in results.audits
+        if audit.key in declared and audit.digest == digests.get(audit.data)
+    ]
 
 
 def overlap_table(results: StudyResults) -> Table:
@@ -77,7 +84,7 @@ def _labels_text(audit: Audit) -> str:
 
 
 def _not_audited(results: StudyResults) -> list[str]:
-    audited = {(audit.data, audit.key) for audit in results.audits}
+    audited = {(audit.data, audit.key) for audit in _audits(results)}
     missing = {
         f"{record.method} on {record.data}"
         for record in results.evaluations

@@ -92,7 +92,7 @@ def failure_table(results: StudyResults) -> Table:
             Entry(failure.finished or MISSING),
             Entry(f"failures/{failure.key}.json"),
         ]
-        for failure in results.failures
+        for failure in results.declared_failures
     ]
     notes = [] if rows else ["No job failed."]
     return Table("Failures", ["", "error", "when", "traceback in"], rows, notes)

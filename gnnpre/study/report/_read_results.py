@@ -86,7 +86,11 @@ def _parsed(path: Path, parse: Callable[[Path, Any], T]) -> T:
 
 def _parse_data(path: Path, raw: Any) -> DataSummary:
     return DataSummary(
-        str(raw["name"]), str(raw["target"]), str(raw["unit"] or ""), tuple(raw["formulas"])
+        str(raw["name"]),
+        str(raw["target"]),
+        str(raw["unit"] or ""),
+        tuple(raw["formulas"]),
+        raw.get("digest"),
     )
 
 

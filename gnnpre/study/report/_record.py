@@ -35,6 +35,8 @@ class DataSummary(NamedTuple):
     target: str
     unit: str
     formulas: tuple[str, ...]
+    #: Digest of its declaration and files; None in folders of an older version.
+    digest: str | None = None
 
 
 class Failure(NamedTuple):

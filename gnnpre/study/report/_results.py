@@ -85,6 +85,12 @@ class StudyResults:
         declared = set(map(id, self._declared()))
         return [record for record in self.records if id(record) not in declared]
 
+    @property
+    def declared_failures(self) -> list[Failure]:
+        """Failures of declared jobs, without those of an older declaration of the study."""
+        keys = {job["key"] for job in self.jobs}
+        return [failure for failure in self.failures if not keys or failure.key in keys]
+
     def _declared(self) -> list[Record]:
         keys = {job["key"] for job in self.jobs}
         return [record for record in self.records if not keys or record.key in keys]

@@ -112,7 +112,7 @@ def _count_declared(results: StudyResults) -> Counter[Key]:
 
 def _count_failed(results: StudyResults) -> Counter[Key]:
     jobs = {job["key"]: job for job in results.jobs}
-    failed = [jobs.get(f.key, f.job) for f in results.failures]
+    failed = [jobs.get(f.key, f.job) for f in results.declared_failures]
     return Counter(
         (job["data"], Method(job.get("backbone"), job["strategy"]))
         for job in failed

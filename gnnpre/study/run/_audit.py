@@ -30,7 +30,8 @@ def write_audit(pretraining: Job, data: LoadedData, workspace: Workspace) -> Non
     their vacuum. A model of the package brings its keys; those of a pre-training of the study
     were written by :func:`write_keys`.
     """
-    path = workspace.folder.audit(data.name, pretraining.key)
+    digest = workspace.data[data.name].digest
+    path = workspace.folder.audit(data.name, digest, pretraining.key)
     if path.is_file():
         return
     keys = _keys_of(pretraining, workspace)
@@ -40,6 +41,7 @@ def write_audit(pretraining: Job, data: LoadedData, workspace: Workspace) -> Non
     labels = {name: np.flatnonzero(mask) for name, mask in audit.seen_labels.items()}
     content = {
         "data": data.name,
+        "digest": digest,
         "key": pretraining.key,
         "pretraining": pretraining.strategy,
         "backbone": pretraining.backbone,

@@ -30,6 +30,8 @@ STEPS, FEWEST, EPOCHS = 3, 96, 3
 #: Settings of fine-tuning that need pre-trained weights; training takes as long without, or longer.
 OF_PRETRAINED = ("transfer", "strategy", "replay", "replay_weight", "replay_ratio")
 HOUR = 3600.0
+#: Models of rows that train one network. The kernel machine of a blend takes a fraction of that.
+TRAINED = ("finetune", "blended")
 
 
 def estimate_study(
@@ -114,7 +116,7 @@ def _timing_label(job: Job) -> str:
     """Return a label that is equal for jobs that take the same time."""
     if job.kind == "pretraining":
         return job.key
-    if job.parameters["model"] != "finetune":
+    if job.parameters["model"] not in TRAINED:
         return f"{job.data} other"
     settings = {k: v for k, v in job.parameters["finetuning"].items() if k not in OF_PRETRAINED}
     return json.dumps([job.data, job.backbone, settings], sort_keys=True)
@@ -124,7 +126,7 @@ def _title(jobs: Sequence[Job]) -> str:
     first = jobs[0]
     if first.kind == "pretraining":
         return str(first)
-    if first.parameters["model"] != "finetune":
+    if first.parameters["model"] not in TRAINED:
         return f"evaluation {first.data} without training"
     names = dict.fromkeys(job.strategy for job in jobs)
     return f"evaluation {first.data} {first.backbone} {', '.join(names)}"
@@ -142,7 +144,7 @@ class _Timer:
     def seconds(self, job: Job) -> float:
         if job.kind == "pretraining":
             return self._pretraining(job)
-        if job.parameters["model"] == "finetune":
+        if job.parameters["model"] in TRAINED:
             return self._finetuning(job)
         return float("nan")
 

@@ -56,9 +56,9 @@ class StudyFolder:
         """Return the path of the keys of the crystals that a pre-training has seen."""
         return self.root / "leaks" / f"{key}.keys"
 
-    def audit(self, data: str, key: str) -> Path:
+    def audit(self, data: str, digest: str, key: str) -> Path:
         """Return the path of the list of crystals of a data set that a pre-training has seen."""
-        return self.root / "leaks" / f"{data}-{key}.json"
+        return self.root / "leaks" / f"{data}-{digest}-{key}.json"
 
     def checkpoints(self, key: str) -> Path:
         """Return the folder of the training states that a job resumes from."""

@@ -135,8 +135,7 @@ def run_study(
     # 3. running them
     with limited_threads(threads):
         for name in {str(job.data) for job in jobs if job.data}:
-            if not home.data(name).is_file():
-                workspace.load(name)  # its summary, which a report needs
+            workspace.refresh_summary(name)  # which a report needs
         runner = Runner(workspace, common, progress or _silent)
         runner.run(jobs)
     write_predictions(plan, home)

@@ -70,9 +70,20 @@ class Workspace:
         if self._loaded is None or self._loaded[0] != name:
             self._graphs, self._pool = {}, None
             loaded = load_data(self.data[name])
-            self.folder.write_once(self.folder.data(name), loaded.summary())
+            summary = {**loaded.summary(), "digest": self.data[name].digest}
+            self.folder.write_once(self.folder.data(name), summary)
             self._loaded = name, loaded
         return self._loaded[1]
+
+    def refresh_summary(self, name: str) -> None:
+        """Write the summary of a data set, unless the folder has that of the same declaration."""
+        path, located = self.folder.data(name), self.data[name]
+        if path.is_file():
+            summary = json.loads(path.read_text(encoding="utf-8"))
+            if (summary.get("digest"), summary.get("unit")) == (located.digest, located.unit):
+                return
+        self._loaded = None
+        self.load(name)
 
     def graphs(self, data: LoadedData, settings: StructureToGraph) -> CrystalGraphs:
         """Build the graphs of a data set."""
@@ -84,7 +95,7 @@ class Workspace:
     def pool(self, job: Job) -> Pool:
         """Read the crystals of a pre-training, unless the last one had the same."""
         tools = job.tools
-        names = ("sha256", "max_structures", "drop_leaks", "leak_level", "random_state")
+        names = ("sha256", "targets", "max_structures", "drop_leaks", "leak_level", "random_state")
         # Objectives that are compared on equal crystals differ in none of these.
         key = json.dumps({name: job.parameters[name] for name in names}, sort_keys=True)
         if self._pool is not None and self._pool[0] == key:

@@ -88,8 +88,10 @@ def test_study_refuses(changes, message):
             "Strategy 'p': max_time",
         ),
         (
-            lambda: Strategy(name="p", kind="kernel", pretraining="a", finetuning={"dtype": "x"}),
-            "unknown key 'dtype'; expected some of kernel_features",
+            lambda: Strategy(
+                name="p", kind="kernel", pretraining="a", finetuning={"max_epochs": 3}
+            ),
+            "unknown key 'max_epochs'; expected some of kernel_features",
         ),
         (lambda: Strategy(name="scratch", members=3), "Give this strategy another name"),
         (lambda: Strategy(name="x", pretraining="a", members=1), "members of x=1"),

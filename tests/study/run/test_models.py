@@ -9,9 +9,19 @@ from sklearn.model_selection import PredefinedSplit
 from gnnpre import CGCNN, PropertyEnsemble, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import read_matbench
 from gnnpre.pretrained import FORCE_FIELD, resolve_model
-from gnnpre.study import Network, Strategy, estimate_study, load_study, run_study, write_report
+from gnnpre.study import (
+    DataSet,
+    Network,
+    Strategy,
+    estimate_study,
+    load_study,
+    read_results,
+    run_study,
+    write_report,
+)
 from gnnpre.study.plan._plan import plan_jobs
 from gnnpre.study.plan._protocols import split_data
+from gnnpre.study.report._overlap import _audits
 from study.small_studies import small_study, write_table
 
 MODEL = "gnnpre-1-small"
@@ -126,12 +136,47 @@ def test_ensemble_is_validated_on_predictions_that_its_members_left_out(run, all
     assert record["member_weights"] == pytest.approx(ensemble.weights_)
 
 
-def test_a_mean_of_rows_refuses_one_without_validation_predictions(alloys, tmp_path):
+def test_a_mean_of_rows_refuses_one_without_validation_predictions(alloys):
     both = Strategy(name="both", of=["scratch", "blend"])
-    study = declare(alloys, strategies=[*STRATEGIES, both])
-    failed = run_study(study, tmp_path, only=["both"]).failed
-    (error,) = failed.values()
-    assert "blend seed 1 has no predictions for the validation crystals" in error
+    with pytest.raises(ValueError, match="'blend' is of kind 'ensemble', which has no predictions"):
+        plan_jobs(declare(alloys, strategies=[*STRATEGIES, both]))
+
+
+@pytest.mark.parametrize("kind", ["blended", "kernel", "ensemble"])
+def test_misspelt_features_are_refused_before_anything_is_trained(alloys, kind):
+    features = {"kernel_features": ["composition", "fingerprints"]}
+    row = Strategy(name="row", pretraining=MODEL, kind=kind, finetuning=features)
+    with pytest.raises(ValueError, match="kernel_features has 'fingerprints'"):
+        plan_jobs(declare(alloys, strategies=[Strategy(name="scratch"), row]))
+
+
+@pytest.mark.parametrize("kind", ["kernel", "ensemble"])
+def test_shared_bounds_hold_for_all_rows(alloys, kind):
+    row = Strategy(name="row", pretraining=MODEL, kind=kind)
+    _, y = read(alloys)
+    bounds = (float(y.min()), float(y.max()))
+    shared = {"max_epochs": 1, "bounds": bounds}
+    study = declare(alloys, strategies=[Strategy(name="scratch"), row], finetuning=shared)
+    (job,) = [job for job in plan_jobs(study).jobs if job.strategy == "row"]
+    assert job.tools["finetuning"]["bounds"] == bounds
+    free = declare(alloys, strategies=[Strategy(name="scratch"), row])
+    assert job.key not in {job.key for job in plan_jobs(free).jobs}
+
+
+@pytest.mark.parametrize(("kind", "pooling"), [("kernel", "attention"), ("ensemble", "sum")])
+def test_a_shared_pooling_that_a_row_lacks_is_refused(alloys, kind, pooling):
+    row = Strategy(name="row", pretraining=MODEL, kind=kind)
+    shared = {"max_epochs": 1, "pooling": pooling}
+    with pytest.raises(ValueError, match=f"'row' of kind '{kind}' has pooling='{pooling}'"):
+        plan_jobs(declare(alloys, strategies=[Strategy(name="scratch"), row], finetuning=shared))
+
+
+def test_an_extensive_property_is_one_for_the_kernel_machine(alloys):
+    row = Strategy(name="row", pretraining=MODEL, kind="kernel")
+    shared = {"max_epochs": 1, "pooling": "sum"}
+    study = declare(alloys, strategies=[Strategy(name="scratch"), row], finetuning=shared)
+    (job,) = [job for job in plan_jobs(study).jobs if job.strategy == "row"]
+    assert job.tools["finetuning"]["pooling"] == "sum"
 
 
 def test_models_cost_an_estimate_nothing(alloys):
@@ -192,3 +237,27 @@ def test_a_study_file_names_a_model(tmp_path):
     )
     with pytest.raises(ValueError, match="unknown key 'hidden_channels'"):
         load_study(path)
+
+
+def test_audits_and_summaries_follow_the_data(tmp_path):
+    path = write_table(tmp_path / "alloys.json", 30)
+    frozen = Strategy(name="frozen", pretraining=MODEL, kind="kernel")
+
+    def run(unit="GPa", **sample):
+        data = [DataSet(name="alloys", path=path, unit=unit, **sample)]
+        strategies = [Strategy(name="scratch"), frozen]
+        study = declare(path, data=data, strategies=strategies, baselines=[])
+        assert run_study(study, tmp_path / "run", only=["frozen"]).failed == {}
+        results = read_results(tmp_path / "run")
+        (audit,) = [a for a in _audits(results) if a.pretraining == MODEL]
+        return results.data["alloys"], audit
+
+    summary, first = run(sample=20, sample_seed=0)
+    assert (summary.unit, len(summary.formulas)) == ("GPa", 20)
+    summary, second = run(sample=20, sample_seed=1)
+    assert first.digest != second.digest
+    # Nothing is fitted anew; the tables have the new unit, and the crystals of the first run.
+    summary, third = run(unit="MPa", sample=20, sample_seed=0)
+    assert (summary.unit, third.digest) == ("MPa", first.digest)
+    write_report(tmp_path / "run")
+    assert "MPa" in (tmp_path / "run" / "report.md").read_text()
