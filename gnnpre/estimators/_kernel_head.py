@@ -45,7 +45,7 @@ def make_features(names: Any) -> dict[str, Any]:
     Raises
     ------
     ValueError, TypeError
-        If an entry is neither a name nor a transformer, or occurs twice.
+        If an entry is neither a name nor a transformer, or a name occurs twice.
     """
     if isinstance(names, str) or not isinstance(names, (list, tuple)):
         raise TypeError(
@@ -56,17 +56,29 @@ def make_features(names: Any) -> dict[str, Any]:
     for entry in names:
         if isinstance(entry, str) and entry not in NAMES:
             raise ValueError(f"kernel_features has {entry!r}; expected {' or '.join(NAMES)}.")
+        if isinstance(entry, type):
+            raise TypeError(
+                f"kernel_features has the class {entry.__name__}; expected an instance, such as "
+                f"{entry.__name__}()."
+            )
         if not isinstance(entry, str) and not hasattr(entry, "transform"):
             raise TypeError(
                 f"kernel_features has an object of type {type(entry).__name__}, which has no "
                 "transform method."
             )
-        # The name is that of the block in files and errors, so it has to be unique.
-        name = entry if isinstance(entry, str) else type(entry).__name__
-        if name in transformers:
-            raise ValueError(f"kernel_features has {name} twice: leave one out.")
-        transformers[name] = _make(entry)
+        if isinstance(entry, str) and entry in transformers:
+            raise ValueError(f"kernel_features has {entry} twice: leave one out.")
+        transformers[_new_name(entry, transformers)] = _make(entry)
     return transformers
+
+
+def _new_name(entry: Any, used: Mapping[str, Any]) -> str:
+    """Return the name of a block in files and errors; a second one of a class has a number."""
+    if isinstance(entry, str):
+        return entry
+    name = type(entry).__name__
+    names = [name, *(f"{name}_{number}" for number in range(2, len(used) + 2))]
+    return next(new for new in names if new not in used)
 
 
 def _make(entry: Any) -> Any:
@@ -91,6 +103,12 @@ def _check_table(name: str, table: Any, crystals: Any) -> np.ndarray:
         raise ValueError(
             f"The features {name!r} are of shape {values.shape}; expected ({len(crystals)}, "
             "n_features)."
+        )
+    bad = np.flatnonzero(~np.isfinite(values).all(axis=1))
+    if len(bad):
+        raise ValueError(
+            f"The features {name!r} of {len(bad)} of {len(values)} crystals are not finite, first "
+            f"of crystal {bad[0]}: fill in missing values, such as by SimpleImputer in a pipeline."
         )
     return values
 

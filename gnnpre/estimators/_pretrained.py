@@ -105,7 +105,14 @@ def read_network(path: str | Path) -> TrainedNetwork:
     # Here, because the classes that can be loaded import this module.
     from ._loading import load_estimator
 
-    network: TrainedNetwork = load_estimator(path)._network()
+    estimator = load_estimator(path)
+    if not hasattr(estimator, "_network"):
+        raise ValueError(
+            f"{str(path)!r} holds a {type(estimator).__name__}, which is not one network: expected "
+            "the file of a Pretrainer, PropertyRegressor or PropertyClassifier. Those of an "
+            "ensemble are in members_: save one of them."
+        )
+    network: TrainedNetwork = estimator._network()
     return network
 
 

@@ -1,8 +1,9 @@
 """The transformer from crystals to features of published potentials."""
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import lru_cache
+from numbers import Number
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -200,7 +201,8 @@ class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEst
     def _layers(self) -> list[int]:
         """Return the layers, counted from 0."""
         last = ADAPTERS[split_name(self.model)[0]].n_layers
-        layers: Any = self.layer if isinstance(self.layer, (list, tuple)) else [self.layer]
+        is_one = isinstance(self.layer, (Number, str)) or not isinstance(self.layer, Iterable)
+        layers: Any = [self.layer] if is_one else list(self.layer)
         for layer in layers:
             number(integer=True, low=-last - 1, low_included=True, high=last)("layer", layer)
         positions = [int(layer) % (last + 1) for layer in layers]

@@ -3,11 +3,13 @@
 from collections.abc import Iterable, Iterator
 from itertools import chain
 from pathlib import Path
+from pickle import PicklingError
 from typing import Any, ClassVar
 
 import joblib
 import numpy as np
 import torch
+from sklearn.exceptions import NotFittedError
 
 from gnnpre._constraints import Check
 from gnnpre._feature_store import check_cache, crystal_digests, open_store, read_or_compute
@@ -144,7 +146,7 @@ class EmbeddingTargets(FeatureObjective):
         """Yield the features of each crystal, ``(n_atoms, D)`` or ``(D,)``, piece by piece."""
         # FoundationFeatures stores its features itself.
         store = None if isinstance(self.teacher, FoundationFeatures) else open_store(self.cache)
-        prefix = f"{__version__} {joblib.hash(self.teacher)}"
+        prefix = "" if store is None else f"{__version__} {self._teacher_digest()}"
         for block in pieces:
 
             def compute(rows: np.ndarray, block: Crystals = block) -> list[list[np.ndarray]]:
@@ -153,10 +155,27 @@ class EmbeddingTargets(FeatureObjective):
             keys = [[f"{prefix} {digest}"] for digest in crystal_digests(block)]
             yield [values for (values,) in read_or_compute(store, keys, compute)]
 
+    def _teacher_digest(self) -> str:
+        try:
+            return str(joblib.hash(self.teacher))
+        except (PicklingError, AttributeError, TypeError) as error:
+            raise TypeError(
+                f"teacher={self.teacher!r} cannot be pickled ({error}), so that its features "
+                "cannot be found again on disk: use a function that is defined in a module in "
+                "place of a lambda, or set cache=False."
+            ) from error
+
     def _compute(self, crystals: Crystals) -> list[np.ndarray]:
         """Return the teacher's features of each crystal, in float32 or float64."""
         # An array (n, D) and a list of n arrays both iterate over crystals.
-        output = self.teacher.transform(crystals)
+        try:
+            output = self.teacher.transform(crystals)
+        except NotFittedError as error:
+            raise NotFittedError(
+                f"teacher is a {type(self.teacher).__name__} that is not fitted. Estimators copy "
+                "their parameters without what they have learnt: pass "
+                "sklearn.frozen.FrozenEstimator(teacher) with the fitted one."
+            ) from error
         if hasattr(output, "to_numpy"):  # a DataFrame, under sklearn.set_config or set_output
             output = output.to_numpy()
         rows = [np.asarray(values) for values in output]

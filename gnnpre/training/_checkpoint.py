@@ -153,9 +153,9 @@ def _parse_weights(content: bytes) -> dict[str, Tensor]:
 def _check_config(config: Any, class_name: str) -> None:
     version = config.get("format") if isinstance(config, dict) else None
     if isinstance(version, int) and version > FORMAT:
-        raise ValueError(
-            f"it is of format {version}; this version reads {FORMAT}: upgrade gnnpre "
-            f"({__version__}) to load it"
+        raise UnsuitableFileError(
+            f"is of format {version}, and gnnpre {__version__} reads format {FORMAT}: upgrade "
+            "gnnpre to load it."
         )
     if version != FORMAT:
         raise ValueError(f"it is of format {version}; this version reads {FORMAT}")

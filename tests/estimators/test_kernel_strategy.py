@@ -2,12 +2,14 @@
 
 import json
 import zipfile
+from typing import ClassVar
 
 import numpy as np
 import pytest
 import torch
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
+from sklearn.model_selection import PredefinedSplit
 from skorch.callbacks import Callback
 
 from gnnpre import (
@@ -164,6 +166,71 @@ def test_features_that_cannot_be_written(crystals, regressor, tmp_path):
         model.save(tmp_path / "model.gnnpre")
 
 
+class Counts(TransformerMixin, BaseEstimator):
+    """Numbers of atoms minus their mean, of crystals that ``fit`` has seen; counts those."""
+
+    fitted_to: ClassVar[list[int]] = []
+    missing = False
+
+    def fit(self, X, y=None):
+        sizes = np.asarray(as_crystals(X).n_atoms)
+        self.mean_ = sizes.mean()
+        Counts.fitted_to.append(len(sizes))
+        return self
+
+    def transform(self, X):
+        sizes = np.asarray(as_crystals(X).n_atoms)[:, None] - self.mean_
+        if self.missing:
+            sizes[2] = np.nan
+        return sizes
+
+
+def test_features_are_fitted_to_training_crystals_alone(crystals, source, regressor):
+    X, y = crystals
+    Counts.fitted_to.clear()
+    features = {"kernel_features": [Counts()]}
+    regressor.set_params(calibration_fraction=0.25, **features).fit(X, y)
+    weights = np.where(np.arange(60) < 40, 1.0, 0.0)
+    regressor.set_params(calibration_fraction=0.0).fit(X, y, sample_weight=weights)
+    classifier = PropertyClassifier(
+        pretrained=source, strategy="kernel", random_state=0, **features
+    )
+    classifier.fit(X, y > np.median(y), sample_weight=weights)
+    assert Counts.fitted_to == [45, 40, 40]
+
+
+def test_missing_features_name_block_and_crystal(crystals, regressor, monkeypatch):
+    monkeypatch.setattr(Counts, "missing", True)
+    with pytest.raises(ValueError, match=r"'Counts' of 1 of 60 crystals are not finite.*crystal 2"):
+        regressor.set_params(kernel_features=[Counts()]).fit(*crystals)
+
+
+def test_two_features_of_one_class(crystals, regressor):
+    X, y = crystals
+    model = regressor.set_params(
+        kernel_features=[EAD(3.0, pooling="mean"), EAD(4.0, pooling="sum")]
+    )
+    assert list(model.fit(X, y).kernel_.features.transformers) == ["EAD", "EAD_2"]
+
+
+def test_groups_reach_the_classifier(crystals, source):
+    X, y = crystals
+    copies, labels = X[:20] * 3, np.tile(y[:20] > np.median(y[:20]), 3)
+    model = PropertyClassifier(pretrained=source, strategy="kernel", random_state=0)
+    alone = clone(model).fit(copies, labels).predict_proba(X[20:])
+    together = model.fit(copies, labels, groups=np.tile(np.arange(20), 3)).predict_proba(X[20:])
+    assert np.abs(alone - together).max() > 0.01
+
+
+def test_a_training_that_is_constant_has_no_narrow_intervals(crystals, regressor):
+    X, _ = crystals
+    y = np.where(np.arange(60) < 40, 0.0, np.where(np.arange(60) % 2, 3.0, 0.0))
+    fold = PredefinedSplit(np.where(np.arange(60) < 40, -1, 0))
+    lower, upper = regressor.set_params(calibration_fraction=fold).fit(X, y).predict_interval(X)
+    assert (lower < -3).all()
+    assert (upper > 3).all()
+
+
 def damage(config):
     """Yield configs of which something is wrong."""
     kernel = config["extra"]["kernel_"]
@@ -219,6 +286,7 @@ def test_classes(crystals, source, tmp_path):
         ({"kernel_features": "composition"}, "kernel_features="),
         ({"kernel_features": ["structure"]}, "kernel_features has 'structure'"),
         ({"kernel_features": [3]}, "type int"),
+        ({"kernel_features": [EAD]}, r"the class EAD; expected an instance, such as EAD\(\)"),
         ({"kernel_features": ["composition", "composition"]}, "twice"),
         ({"kernel_features": [EAD()]}, "expected a table"),
         ({"callbacks": [Callback()]}, "callbacks is set"),

@@ -68,6 +68,8 @@ def test_rows_are_atoms_or_crystals():
 def test_layers_are_joined_in_the_order_asked_for():
     (first, *_) = FoundationFeatures(layer=(-1, 0), cache=False).transform(CRYSTALS)
     assert first[0, [2, 5]].tolist() == [4.0, 0.0]
+    for layers in (range(2), np.array([0, 1])):
+        assert FoundationFeatures(layer=layers, cache=False).transform(CRYSTALS)[0].shape[1] == 6
     features = FoundationFeatures(layer=[0, 4], pooling="mean", cache=False)
     names = features.get_feature_names_out()
     assert names[0] == "mean_chgnet_layer0_0"

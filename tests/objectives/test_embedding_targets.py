@@ -7,13 +7,16 @@ import pytest
 import torch
 from ase.build import bulk
 from sklearn.base import BaseEstimator, TransformerMixin, clone
+from sklearn.exceptions import NotFittedError
 from sklearn.frozen import FrozenEstimator
+from sklearn.preprocessing import FunctionTransformer
 
 from gnnpre import (
     CGCNN,
     EAD,
     Composition,
     Crystals,
+    Denoising,
     EmbeddingTargets,
     FoundationFeatures,
     Pretrainer,
@@ -168,3 +171,17 @@ def test_what_is_no_teacher_is_refused(graphs, teacher):
         EmbeddingTargets(teacher).make_targets(graphs, None)
     with pytest.raises(ValueError, match=r"^teacher=None"):
         EmbeddingTargets().make_targets(graphs, None)
+
+
+def test_a_fitted_teacher_that_loses_its_fit_is_explained(graphs):
+    teacher = Pretrainer(CGCNN(4, 1), Denoising(), **SETTINGS).fit(graphs)
+    with pytest.raises(NotFittedError, match=r"teacher is a Pretrainer .*FrozenEstimator"):
+        Pretrainer(CGCNN(4, 1), EmbeddingTargets(teacher, cache=False), **SETTINGS).fit(graphs)
+
+
+def test_a_teacher_that_cannot_be_pickled_needs_no_cache(graphs, tmp_path):
+    teacher = FunctionTransformer(lambda X: Composition().transform(X))
+    with pytest.raises(TypeError, match=r"cannot be pickled.*cache=False"):
+        EmbeddingTargets(teacher, cache=tmp_path).make_targets(graphs, None)
+    targets = EmbeddingTargets(teacher, cache=False).make_targets(graphs, None)
+    assert len(targets) == len(graphs)
