@@ -152,7 +152,7 @@ def fit_member(member: Any, data: EnsembleData) -> Any:
 
 
 def crystals_for(member: Any, crystals: Any) -> Any:
-    """Return what a member reads: graphs for a network, and crystals for all else."""
+    """Return graphs as they are for a network, and crystals for all else."""
     inner = member.regressor if isinstance(member, TransformedTargetRegressor) else member
     return crystals if isinstance(inner, PropertyRegressor) else as_crystals(crystals)
 

@@ -201,8 +201,9 @@ class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEst
     def _layers(self) -> list[int]:
         """Return the layers, counted from 0."""
         last = ADAPTERS[split_name(self.model)[0]].n_layers
-        is_one = isinstance(self.layer, (Number, str)) or not isinstance(self.layer, Iterable)
-        layers: Any = [self.layer] if is_one else list(self.layer)
+        layers: Any = self.layer
+        if isinstance(layers, (Number, str)) or not isinstance(layers, Iterable):
+            layers = [layers]
         for layer in layers:
             number(integer=True, low=-last - 1, low_included=True, high=last)("layer", layer)
         positions = [int(layer) % (last + 1) for layer in layers]

@@ -277,9 +277,9 @@ def test_networks_keep_the_settings_of_graphs(data):
     assert ensemble.members_["network"][0].graph_settings_.cutoff == 3.5
     assert ensemble.members_["rebuilt"][0][-1].graph_settings_.cutoff == 4.5
     np.testing.assert_allclose(ensemble.predict(structures), ensemble.predict(graphs), rtol=1e-4)
-    other = StructureToGraph(cutoff=3.0).fit_transform(structures)
+    narrower = StructureToGraph(cutoff=3.0).fit_transform(structures)
     with pytest.raises(ValueError, match="cutoff"):
-        PropertyEnsemble("gnnpre-1-small", cv=2, max_epochs=1).fit(other, y)
+        PropertyEnsemble("gnnpre-1-small", cv=2, max_epochs=1).fit(narrower, y)
 
 
 @pytest.mark.parametrize(

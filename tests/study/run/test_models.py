@@ -142,17 +142,17 @@ def test_a_mean_of_rows_refuses_one_without_validation_predictions(alloys):
         plan_jobs(declare(alloys, strategies=[*STRATEGIES, both]))
 
 
-@pytest.mark.parametrize("kind", ["blended", "kernel", "ensemble"])
-def test_misspelt_features_are_refused_before_anything_is_trained(alloys, kind):
+@pytest.mark.parametrize("model", ["blended", "kernel", "ensemble"])
+def test_misspelt_features_are_refused_before_anything_is_trained(alloys, model):
     features = {"kernel_features": ["composition", "fingerprints"]}
-    row = Strategy(name="row", pretraining=MODEL, kind=kind, finetuning=features)
+    row = Strategy(name="row", pretraining=MODEL, kind=model, finetuning=features)
     with pytest.raises(ValueError, match="kernel_features has 'fingerprints'"):
         plan_jobs(declare(alloys, strategies=[Strategy(name="scratch"), row]))
 
 
-@pytest.mark.parametrize("kind", ["kernel", "ensemble"])
-def test_shared_bounds_hold_for_all_rows(alloys, kind):
-    row = Strategy(name="row", pretraining=MODEL, kind=kind)
+@pytest.mark.parametrize("model", ["kernel", "ensemble"])
+def test_shared_bounds_hold_for_all_rows(alloys, model):
+    row = Strategy(name="row", pretraining=MODEL, kind=model)
     _, y = read(alloys)
     bounds = (float(y.min()), float(y.max()))
     shared = {"max_epochs": 1, "bounds": bounds}
@@ -163,11 +163,11 @@ def test_shared_bounds_hold_for_all_rows(alloys, kind):
     assert job.key not in {job.key for job in plan_jobs(free).jobs}
 
 
-@pytest.mark.parametrize(("kind", "pooling"), [("kernel", "attention"), ("ensemble", "sum")])
-def test_a_shared_pooling_that_a_row_lacks_is_refused(alloys, kind, pooling):
-    row = Strategy(name="row", pretraining=MODEL, kind=kind)
+@pytest.mark.parametrize(("model", "pooling"), [("kernel", "attention"), ("ensemble", "sum")])
+def test_a_shared_pooling_that_a_row_lacks_is_refused(alloys, model, pooling):
+    row = Strategy(name="row", pretraining=MODEL, kind=model)
     shared = {"max_epochs": 1, "pooling": pooling}
-    with pytest.raises(ValueError, match=f"'row' of kind '{kind}' has pooling='{pooling}'"):
+    with pytest.raises(ValueError, match=f"'row' of kind '{model}' has pooling='{pooling}'"):
         plan_jobs(declare(alloys, strategies=[Strategy(name="scratch"), row], finetuning=shared))
 
 
