@@ -107,6 +107,12 @@ def test_ids_are_compared_where_there_are_some(released_file, training_set):
         leak_audit(released_file, structures, evaluation_ids=ids)
 
 
+def test_labels_that_were_not_looked_for_are_not_absent(released_file, training_set):
+    audit = leak_audit(released_file, training_set[0][3:6], match=False)
+    assert audit.seen_labels == {}
+    assert not [name for name in audit.to_frame() if name.startswith("trained_on")]
+
+
 def test_keys_survive_a_file(released_file):
     keys = read_leak_keys(released_file)
     again = LeakKeys.from_bytes(keys.to_bytes())

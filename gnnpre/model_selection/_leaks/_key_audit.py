@@ -69,7 +69,8 @@ def audit_by_keys(keys: LeakKeys, evaluation: Side, match: bool) -> LeakAudit:
     Returns
     -------
     LeakAudit
-        The levels, and with which labels a crystal of the same structure or id was trained on.
+        The levels, and with which labels a crystal of the same structure or id was trained on:
+        no labels if there are no ids and ``match`` is False.
     """
     # 1. the same composition
     digests = text_digests(evaluation.formulas)
@@ -87,7 +88,9 @@ def audit_by_keys(keys: LeakKeys, evaluation: Side, match: bool) -> LeakAudit:
         rows = [[*by_id, *by_structure] for by_id, by_structure in zip(rows, same, strict=True)]
     # 3. the labels that these were trained on
     masks = np.array([np.bitwise_or.reduce(keys.masks[chosen], initial=0) for chosen in rows])
-    labels = {name: (masks >> bit) & 1 > 0 for bit, name in enumerate(keys.labels)}
+    # Where neither ids nor structures were compared, nothing is known of labels.
+    names = keys.labels if match or evaluation.ids is not None else []
+    labels = {name: (masks >> bit) & 1 > 0 for bit, name in enumerate(names)}
     return LeakAudit(evaluation.formulas, len(keys), matches, labels)
 
 

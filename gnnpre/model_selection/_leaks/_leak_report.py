@@ -34,7 +34,8 @@ class LeakAudit:
         none is.
     seen_labels : mapping of str to ndarray of bool of shape (n,)
         Of an audit of a model: for each label, whether the model was trained with it on a crystal
-        of the same structure or id. Empty if two sets of structures were compared.
+        of the same structure or id. Empty if two sets of structures were compared, or neither
+        structures nor ids.
 
     See Also
     --------
