@@ -160,7 +160,7 @@ class FeatureBlocks:
         blocks = [] if network is None else network.blocks(crystals, rows)
         # Transformers build their own graphs, of another cutoff than that of the network.
         without_edges = as_crystals(crystals)
-        if rows is not None and len(rows) < len(crystals):
+        if rows is not None and not np.array_equal(rows, np.arange(len(crystals))):
             without_edges = without_edges[rows]
         device = resolve_device("auto") if network is None else network.device
         for name, transformer in self.transformers.items():

@@ -46,23 +46,24 @@ class SharedBackbone:
         self.module = module
         self.out_channels = module.out_channels
         self.n_elements = module.n_elements
-        self._batch: CrystalBatch | None = None
-        self._features: AtomFeatures | None = None
+        # One attribute, read and set as a whole: threads may predict with one model.
+        self._held: tuple[CrystalBatch, AtomFeatures] | None = None
 
     def __call__(self, batch: CrystalBatch) -> AtomFeatures:
-        if self._features is not None and batch is self._batch:
-            return self._features
+        held = self._held
+        if held is not None and held[0] is batch:
+            return held[1]
         features: AtomFeatures = self.module(batch)
         return features
 
     @contextmanager
     def holding(self, batch: CrystalBatch) -> Iterator[None]:
         """Keep the features of a batch inside the block."""
-        self._batch, self._features = batch, self.module(batch)
+        self._held = batch, self.module(batch)
         try:
             yield
         finally:
-            self._batch = self._features = None
+            self._held = None
 
 
 class MixtureModel(ObjectiveModel):

@@ -2,6 +2,7 @@
 
 import json
 import zipfile
+from types import SimpleNamespace
 from typing import ClassVar
 
 import numpy as np
@@ -24,6 +25,7 @@ from gnnpre import (
 )
 from gnnpre.datasets import make_emt_property
 from gnnpre.estimators import KernelRegressor
+from gnnpre.estimators._kernel_head import FeatureBlocks
 from gnnpre.graphs import as_crystals
 
 
@@ -211,6 +213,16 @@ def test_two_features_of_one_class(crystals, regressor):
         kernel_features=[EAD(3.0, pooling="mean"), EAD(4.0, pooling="sum")]
     )
     assert list(model.fit(X, y).kernel_.features.transformers) == ["EAD", "EAD_2"]
+
+
+def test_rows_may_repeat_and_be_in_any_order(crystals):
+    structures = as_crystals(crystals[0][:3])
+    blocks = FeatureBlocks({"counts": Counts().fit(structures)})
+    network = SimpleNamespace(device="cpu", blocks=lambda crystals, rows: [])
+    (table,) = blocks.compute(network, structures)
+    for rows in ([2, 0, 1], [1, 1, 0]):
+        (chosen,) = blocks.compute(network, structures, np.array(rows))
+        np.testing.assert_array_equal(chosen, table[rows])
 
 
 def test_groups_reach_the_classifier(crystals, source):

@@ -23,6 +23,7 @@ from gnnpre import (
     PropertyRegressor,
     PropertyTargets,
 )
+from gnnpre.objectives._mixture_model import SharedBackbone
 from gnnpre.training import from_spec, to_spec
 from objectives.mixture_cases import (
     CGCNN_SMALL,
@@ -220,7 +221,7 @@ class TestOnePass:
         model.parts["count"].outputs = None
         with pytest.raises(TypeError):
             model(batch)
-        assert model.shared._features is None
+        assert model.shared._held is None
 
 
 def assert_close(one, two):
@@ -277,3 +278,27 @@ def test_another_perturbation_is_not_shared(graphs):
     generator = torch.Generator().manual_seed(0)
     seen, _ = model.perturb(batch, targets.batch(np.arange(4), torch.float32), generator)
     assert not torch.equal(seen.perturbed["near"].positions, seen.perturbed["far"].positions)
+
+
+def test_threads_never_get_the_features_of_another_batch():
+    class Module:
+        out_channels, n_elements = 1, 1
+
+        def __call__(self, batch):
+            return batch
+
+    class Swapping(SharedBackbone):
+        """Another thread holds its batch whenever an attribute is read."""
+
+        def __getattribute__(self, name):
+            value = super().__getattribute__(name)
+            if name.startswith("_") and not name.startswith("__"):
+                for attribute in [a for a in vars(self) if a.startswith("_")]:
+                    vars(self)[attribute] = ("second", "second")
+            return value
+
+    shared = Swapping(Module())
+    for _ in range(3):
+        vars(shared)["_held"] = ("first", "first")
+        assert shared("first") == "first"
+        assert shared("third") == "third"
