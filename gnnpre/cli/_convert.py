@@ -8,11 +8,12 @@ from typing import Any
 
 import click
 
+from ._inputs import refuse_inputs
 from ._options import config_option, output_option, source_argument, source_options
 from ._reading import read_source
-from ._writing import check_folder, check_writable, prepare_folder, refuse_inputs
+from ._writing import check_folder, check_writable, prepare_folder
 
-__all__ = ["check_crystal_output", "command", "write_crystals"]
+__all__ = ["check_crystal_output", "command", "refuse_crystal_inputs", "write_crystals"]
 
 FRAMES = (".extxyz", ".xyz")
 SUFFIXES = r"\.(cif|vasp|poscar|json)$"
@@ -27,6 +28,7 @@ def command(source: str, output: str, **reading: Any) -> int:
     """Write the structures of SOURCE in another format. Labels of frames are not kept."""
     check_crystal_output(output)
     crystals = read_source(source, **reading)
+    refuse_crystal_inputs(output, crystals.ids)
     write_crystals(crystals.crystals, output, names=crystals.ids)
     return 1 if crystals.n_skipped else 0
 
@@ -46,6 +48,12 @@ def check_crystal_output(output: str) -> None:
         refuse_inputs(output)
 
 
+def refuse_crystal_inputs(output: str, names: Any) -> None:
+    """Raise if a CIF file of a folder is one that the command reads; ``names`` are of crystals."""
+    if not Path(output).suffix:
+        refuse_inputs(output, _cif_files(Path(output), names))
+
+
 def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None) -> None:
     """Write crystals to an extended XYZ or Parquet file, or a folder of CIF files."""
     from gnnpre.datasets import to_extxyz, to_parquet
@@ -59,9 +67,13 @@ def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None
         to_parquet(output, crystals, labels)
     else:
         folder = prepare_folder(output)
-        for structure, name in zip(crystals, _file_names(names), strict=True):
-            structure.to(str(folder / f"{name}.cif"))
+        for structure, file in zip(crystals, _cif_files(folder, names), strict=True):
+            structure.to(str(file))
     click.echo(f"Wrote {len(crystals)} crystals to {output}.", err=True)
+
+
+def _cif_files(folder: Path, names: Any) -> list[Path]:
+    return [folder / f"{name}.cif" for name in _file_names(names)]
 
 
 def _file_names(ids: Iterable[Any]) -> list[str]:

@@ -6,6 +6,7 @@ from typing import Any
 
 import click
 
+from ._inputs import CONFIG
 from ._types import Decorator, SectionOption, add_options
 
 __all__ = [
@@ -52,6 +53,7 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
     """Use the values of a TOML file where the command line has none."""
     if path is None:
         return
+    ctx.meta[CONFIG] = path
     try:
         with open(path, encoding="utf-8") as file:  # a device would have no end
             text = file.read(LARGEST_CONFIG + 1)

@@ -7,7 +7,7 @@ from typing import Any
 
 import click
 
-__all__ = ["note_leaks", "write_reports"]
+__all__ = ["note_leaks", "report_files", "write_reports"]
 
 
 def note_leaks(estimator: Any, source: str) -> list[str]:
@@ -23,6 +23,19 @@ def note_leaks(estimator: Any, source: str) -> list[str]:
     )
     click.echo(f"Note: {note}", err=True)
     return [note]
+
+
+def report_files(folder: Path, target: Sequence[str]) -> list[Path]:
+    """Return the file of the page of each target."""
+    if len(target) == 1:
+        return [folder / "report.html"]
+    # Names of columns may hold characters that file systems refuse.
+    safe = [re.sub(r"[^\w.+-]", "_", name) for name in target]
+    unique = [
+        name if safe.count(name) == 1 else f"{name}_{number}"
+        for number, name in enumerate(safe, start=1)
+    ]
+    return [folder / f"report_{name}.html" for name in unique]
 
 
 def write_reports(
@@ -43,16 +56,12 @@ def write_reports(
         f"Each crystal was predicted by one of {cv} models that had not seen it (folds of a "
         "cross-validation); model.gnnpre was then trained on all crystals.",
     ]
-    # Names of columns may hold characters that file systems refuse.
-    safe = [re.sub(r"[^\w.+-]", "_", name) for name in target]
-    for number, name in enumerate(target):
-        unique = safe[number] if safe.count(safe[number]) == 1 else f"{safe[number]}_{number + 1}"
-        stem = "report" if len(target) == 1 else f"report_{unique}"
+    for name, file in zip(target, report_files(folder, target), strict=True):
         path = report(
             estimator,
             X,
             table[name],
-            folder / f"{stem}.html",
+            file,
             y_pred=table[f"{name}_predicted"],
             ids=table.index,
             unit=unit,

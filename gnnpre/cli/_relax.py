@@ -35,11 +35,12 @@ def command(model: str, source: str, output: str, **options: Any) -> int:
     """Relax the crystals of SOURCE with the force field in the file MODEL."""
     from gnnpre.calculators import relax_structures
 
-    from ._convert import check_crystal_output, write_crystals
+    from ._convert import check_crystal_output, refuse_crystal_inputs, write_crystals
 
     # Before the relaxations, which may take hours.
     check_crystal_output(output)
     crystals = read_source(source, **take_reading(options))
+    refuse_crystal_inputs(output, crystals.ids)
     # Options that are left are parameters of relax_structures, by their names.
     relaxed = relax_structures(crystals.crystals, model, **options)
     write_crystals(relaxed.crystals, output, names=crystals.ids, energy=relaxed.energy)

@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 from typing import Any
 
 import click
@@ -9,6 +10,7 @@ import click
 from gnnpre._atomic import write_file
 
 from ._cross_validation import Folds, cross_validate, make_folds, takes_one_column
+from ._inputs import refuse_inputs
 from ._labels import Labelled, check_numbers, read_labelled
 from ._networks import make_backbone, network_options
 from ._options import (
@@ -20,7 +22,7 @@ from ._options import (
     source_argument,
     take_reading,
 )
-from ._out_of_fold_report import note_leaks, write_reports
+from ._out_of_fold_report import note_leaks, report_files, write_reports
 from ._parameters import finetuning_options, parameters_of, training_options
 from ._predict import write_predictions
 from ._reading import Source, read_source
@@ -31,6 +33,7 @@ from ._writing import check_folder, prepare_folder, write_table
 __all__ = ["command"]
 
 FORMS = ("crystal", "atom", "vector", "tensor")
+RESULTS = ("model.gnnpre", "metrics.json", "predictions.csv", "new_predictions.csv")
 
 
 @click.command("train", cls=SectionCommand)
@@ -102,6 +105,7 @@ def command(
         check_numbers(data)
     new = None if predict is None else _read_new(predict, reading)
     check_folder(output)
+    refuse_inputs(output, result_files(Path(output), target))
     if options["checkpoint_dir"] is not None:
         check_folder(options["checkpoint_dir"], "--checkpoint-dir")
     folds = make_folds(data.y, data.groups, task == "classification", cv, seed)
@@ -132,6 +136,11 @@ def command(
         write_reports(folder, estimator, X, table, target, unit, cv, notes)
     _print_metrics(metrics)
     return 1 if data.n_skipped or (new is not None and new.n_skipped) else 0
+
+
+def result_files(folder: Path, target: Sequence[str]) -> list[Path]:
+    """Return all files that a training may write to its folder, with any options."""
+    return [*(folder / name for name in RESULTS), *report_files(folder, target)]
 
 
 def _trainings(X: Any, data: Labelled, folds: Folds, one_column: bool) -> Iterator[Training]:

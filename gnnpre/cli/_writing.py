@@ -10,19 +10,18 @@ import click
 
 from gnnpre._atomic import write_file
 
+from ._inputs import refuse_inputs
+
 __all__ = [
     "check_folder",
     "check_table",
     "check_writable",
     "prepare_folder",
-    "refuse_inputs",
     "write_table",
 ]
 
 # A name without a suffix, such as /dev/stdout, gets CSV.
 TABLES = (".csv", ".parquet", "")
-#: Arguments that name what a command reads.
-INPUTS = ("source", "model", "pretraining", "evaluation")
 
 
 def check_writable(output: str, *, device: bool = False) -> None:
@@ -47,22 +46,6 @@ def check_writable(output: str, *, device: bool = False) -> None:
                 f"--output {output}: no file can be made there ({error.strerror}); name another "
                 "folder."
             ) from error
-
-
-def refuse_inputs(output: str) -> None:
-    """Raise if the file or folder is one that the command reads: it would be overwritten."""
-    target, context = Path(output), click.get_current_context(silent=True)
-    if context is None or not target.exists():
-        return
-    for name in INPUTS:
-        source = context.params.get(name)
-        # Of a pattern such as cifs/*.cif the folder.
-        path = Path(source.partition("*")[0]) if isinstance(source, str) else None
-        if path is not None and path.exists() and path.samefile(target):
-            raise click.UsageError(
-                f"--output {output} is {name.upper()} itself, which would be overwritten; name "
-                "another file or folder."
-            )
 
 
 def check_table(output: str, *suffixes: str) -> None:

@@ -20,6 +20,7 @@ from ._prediction_table import prediction_columns as prediction_columns
 from ._read_structures import read_structures
 from ._store import CrystalStore, open_crystals, write_crystals
 from ._stress_sign import warn_of_stress_sign as warn_of_stress_sign
+from ._structure_files import is_structure_file as is_structure_file
 from ._structure_table import files_of_table as files_of_table
 
 __all__ = [

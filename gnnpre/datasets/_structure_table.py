@@ -256,9 +256,9 @@ def read_row(cell: Any, folder: str | None) -> FileContent:
     return content
 
 
-def files_of_table(path: Path) -> list[Path]:
+def files_of_table(path: Path, structure_column: str | None = None) -> list[Path]:
     """Return the files that the rows of a CSV file name; rows without one are passed over."""
-    rows = read_table(path, None, None, None)
+    rows = read_table(path, None, None, structure_column)
     files = []
     for cell in rows.cells:
         with suppress(ValueError):  # the reader explains which row is wrong
