@@ -34,6 +34,8 @@ __all__ = ["command"]
 
 FORMS = ("crystal", "atom", "vector", "tensor")
 RESULTS = ("model.gnnpre", "metrics.json", "predictions.csv", "new_predictions.csv")
+# Of a training that a later one may not write: model.gnnpre and metrics.json are replaced.
+TABLES_AND_PAGES = (".csv", ".html")
 
 
 @click.command("train", cls=SectionCommand)
@@ -105,7 +107,7 @@ def command(
         check_numbers(data)
     new = None if predict is None else _read_new(predict, reading)
     check_folder(output)
-    refuse_inputs(output, result_files(Path(output), target))
+    refuse_inputs(output, [*_result_files(Path(output), target), *_earlier_files(Path(output))])
     if options["checkpoint_dir"] is not None:
         check_folder(options["checkpoint_dir"], "--checkpoint-dir")
     folds = make_folds(data.y, data.groups, task == "classification", cv, seed)
@@ -120,9 +122,12 @@ def command(
         table, metrics["cross_validation"] = cross_validate(models, X, data.y, folds)
         table.index = data.ids
         table.index.name = "id"
+        _remove_earlier(output)
         write_table(table, str(prepare_folder(output) / "predictions.csv"))
     # 3. The model of all crystals.
     (estimator,) = models
+    if table is None:
+        _remove_earlier(output)
     folder = prepare_folder(output)
     estimator.save(folder / "model.gnnpre")
     if hasattr(estimator, "errors_"):
@@ -138,9 +143,26 @@ def command(
     return 1 if data.n_skipped or (new is not None and new.n_skipped) else 0
 
 
-def result_files(folder: Path, target: Sequence[str]) -> list[Path]:
+def _result_files(folder: Path, target: Sequence[str]) -> list[Path]:
     """Return all files that a training may write to its folder, with any options."""
     return [*(folder / name for name in RESULTS), *report_files(folder, target)]
+
+
+def _earlier_files(folder: Path) -> list[Path]:
+    """Return the tables and reports of an earlier training, whose metrics.json is in a folder."""
+    try:
+        target = json.loads((folder / "metrics.json").read_text(encoding="utf-8"))["target"]
+        files = [file for file in _result_files(folder, target) if file.suffix in TABLES_AND_PAGES]
+    except (OSError, ValueError, KeyError, TypeError):
+        return []  # the folder of something else
+    return [file for file in files if file.is_file()]
+
+
+def _remove_earlier(output: str) -> None:
+    """Remove the tables and reports of an earlier training: they are of another model."""
+    for file in _earlier_files(Path(output)):
+        file.unlink()
+        click.echo(f"Removed {file} of an earlier training.", err=True)
 
 
 def _trainings(X: Any, data: Labelled, folds: Folds, one_column: bool) -> Iterator[Training]:

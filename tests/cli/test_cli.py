@@ -127,6 +127,26 @@ def test_progress_names_the_unit(folder, tmp_path, capsys):
     assert "in the unit of y" in capsys.readouterr().err
 
 
+def test_a_folder_holds_files_of_one_training(folder, tmp_path, capsys):
+    table = pd.read_csv(folder / "labels.csv").assign(half=lambda rows: rows["K"] / 2)
+    table["file"] = [str(folder / name) for name in table["file"]]
+    table.to_csv(tmp_path / "labels.csv", index=False)
+    output = tmp_path / "out"
+    command = ["train", str(tmp_path / "labels.csv"), "--target", "K", *FAST, "-o", str(output)]
+    new = ["--predict", str(folder / "alloy1.cif")]
+    assert main([*command, "--target", "half", "--cv", "2", *new]) == 0
+    for name in ("report.html", "notes.csv"):  # of the user
+        (output / name).write_text("mine")
+    capsys.readouterr()
+    assert main([*command, "--cv", "0"]) == 0
+    results = {"model.gnnpre", "metrics.json"}
+    assert {path.name for path in output.iterdir()} == {*results, "report.html", "notes.csv"}
+    assert "predictions.csv of an earlier training" in capsys.readouterr().err
+    assert main([*command, "--cv", "2"]) == 0
+    results |= {"predictions.csv", "report.html", "notes.csv"}
+    assert {path.name for path in output.iterdir()} == results
+
+
 def test_errors_go_to_stdout_and_progress_to_stderr(folder, tmp_path, capsys):
     command = ["train", str(folder / "labels.csv"), "--target", "K", "--cv", "2", *FAST]
     assert main([*command, "-o", str(tmp_path / "out")]) == 0
