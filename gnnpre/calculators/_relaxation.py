@@ -117,8 +117,9 @@ def relax_structures(
     UnseenElementWarning
         If the force field has never seen an element.
     ConvergenceWarning
-        If crystals fall apart: atoms nearly meet, or the cell collapses, where a force field knows
-        nothing. They stop as they were one step before, and the others go on.
+        If crystals have not converged after ``max_steps``, unless it is 0. Or if crystals fall
+        apart: atoms nearly meet, or the cell collapses, where a force field knows nothing. They
+        stop as they were one step before, and the others go on.
 
     References
     ----------
@@ -149,12 +150,15 @@ def relax_structures(
         batch = RelaxingBatch(crystals[rows], relax_cell)
         batches.append(batch.relax(function, fmax, smax, max_steps))
         broken.append(rows.start + np.flatnonzero(batch.is_broken))
-    _warn_of_broken(np.concatenate(broken), structures)
     columns = [
         np.concatenate(column) for column in zip(*(rest for _, rest in batches), strict=True)
     ]
     relaxed = Crystals.concatenate([batch for batch, _ in batches])
-    return Relaxation(_with_columns(relaxed, crystals), *columns)
+    relaxation = Relaxation(_with_columns(relaxed, crystals), *columns)
+    _warn_of_broken(np.concatenate(broken), structures)
+    if max_steps > 0:
+        _warn_of_unconverged(relaxation, np.concatenate(broken), max_steps, structures)
+    return relaxation
 
 
 def _warn_of_broken(rows: np.ndarray, structures: Any) -> None:
@@ -163,6 +167,20 @@ def _warn_of_broken(rows: np.ndarray, structures: Any) -> None:
             f"{len(rows)} crystals fell apart and were stopped, {rows_text(rows, structures)}: the "
             "force field does not hold there. They have converged=False and the geometry of the "
             "step before.",
+            ConvergenceWarning,
+        )
+
+
+def _warn_of_unconverged(
+    relaxation: Relaxation, broken: np.ndarray, max_steps: int, structures: Any
+) -> None:
+    rows = np.setdiff1d(np.flatnonzero(~relaxation.converged), broken)
+    if len(rows):
+        largest = relaxation.largest_force[rows].max()
+        warn_user(
+            f"{len(rows)} of {len(relaxation.converged)} crystals have not converged after "
+            f"max_steps={max_steps}, {rows_text(rows, structures)}: their largest force is "
+            f"{largest:.2g} eV/Å. Raise max_steps, or relax the returned crystals further.",
             ConvergenceWarning,
         )
 

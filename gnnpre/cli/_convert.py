@@ -54,12 +54,22 @@ def refuse_crystal_inputs(output: str, names: Any) -> None:
         refuse_inputs(output, _cif_files(Path(output), names))
 
 
-def write_crystals(crystals: Any, output: str, *, names: Any, energy: Any = None) -> None:
-    """Write crystals to an extended XYZ or Parquet file, or a folder of CIF files."""
-    from gnnpre.datasets import to_extxyz, to_parquet
-    from gnnpre.graphs import FrameLabels
+def write_crystals(crystals: Any, output: str, *, names: Any, labels: Any = None) -> None:
+    """Write crystals to an extended XYZ or Parquet file, or a folder of CIF files.
 
-    labels = None if energy is None else FrameLabels(crystals.n_atoms, energy=energy)
+    Parameters
+    ----------
+    crystals : Crystals of shape (n,)
+        The crystals.
+    output : str
+        File or folder.
+    names : ndarray of shape (n,)
+        Their ids, for the names of CIF files.
+    labels : FrameLabels, optional
+        Labels and columns, which CIF files cannot hold.
+    """
+    from gnnpre.datasets import to_extxyz, to_parquet
+
     suffix = Path(output).suffix
     if suffix in FRAMES:
         to_extxyz(output, crystals, labels)

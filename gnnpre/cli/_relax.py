@@ -32,7 +32,11 @@ __all__ = ["command"]
 @output_option("relaxed.extxyz", "An .extxyz or .parquet file, or a folder for CIF files.")
 @config_option
 def command(model: str, source: str, output: str, **options: Any) -> int:
-    """Relax the crystals of SOURCE with the force field in the file MODEL."""
+    """Relax the crystals of SOURCE with the force field in the file MODEL.
+
+    An .extxyz or .parquet file has the energy (eV per cell) of each relaxed crystal, its
+    largest_force (eV/Å) and whether it converged; CIF files have no such columns.
+    """
     from gnnpre.calculators import relax_structures
 
     from ._convert import check_crystal_output, refuse_crystal_inputs, write_crystals
@@ -43,6 +47,19 @@ def command(model: str, source: str, output: str, **options: Any) -> int:
     refuse_crystal_inputs(output, crystals.ids)
     # Options that are left are parameters of relax_structures, by their names.
     relaxed = relax_structures(crystals.crystals, model, **options)
-    write_crystals(relaxed.crystals, output, names=crystals.ids, energy=relaxed.energy)
+    written, labels = _with_convergence(relaxed)
+    write_crystals(written, output, names=crystals.ids, labels=labels)
     click.echo(f"{int(relaxed.converged.sum())} of {len(relaxed.converged)} converged.", err=True)
     return 1 if crystals.n_skipped else 0
+
+
+def _with_convergence(relaxed: Any) -> tuple[Any, Any]:
+    """Return the relaxed crystals, and labels with their convergence in place of an earlier one."""
+    from gnnpre.graphs import Crystals, FrameLabels
+
+    columns = {"converged": relaxed.converged, "largest_force": relaxed.largest_force}
+    info = {name: column for name, column in relaxed.crystals.info.items() if name not in columns}
+    labels = FrameLabels(relaxed.crystals.n_atoms, energy=relaxed.energy, info=columns)
+    names = ("atomic_numbers", "positions", "cell", "n_atoms", "pbc", "ids", "index")
+    arrays = {name: getattr(relaxed.crystals, name) for name in names}
+    return Crystals(**arrays, info=info), labels

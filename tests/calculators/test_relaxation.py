@@ -1,5 +1,7 @@
 """Relaxations in batches end where ASE's relaxations of one crystal after the other end."""
 
+import warnings
+
 import numpy as np
 import pytest
 from ase.build import bulk, fcc111
@@ -121,6 +123,16 @@ def test_no_step_evaluates_only(pretrainer, crystals):
     positions = np.concatenate([atoms.positions for atoms in crystals])
     np.testing.assert_array_equal(relaxed.crystals.positions, positions)
     assert not relaxed.converged.any()
+
+
+def test_crystals_that_have_not_converged_are_named(pretrainer, crystals):
+    message = r"4 of 4 crystals have not converged after max_steps=2, rows 0, 1, 2.*Raise max_steps"
+    with pytest.warns(ConvergenceWarning, match=message):
+        relax_structures(crystals, pretrainer, max_steps=2)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", ConvergenceWarning)
+        assert relax_structures(crystals, pretrainer, fmax=100, smax=100).converged.all()
+        relax_structures(crystals, pretrainer, max_steps=0)
 
 
 def test_unseen_elements_are_named(pretrainer):

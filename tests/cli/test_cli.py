@@ -8,6 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from pymatgen.core import Lattice, Structure
+from sklearn.exceptions import ConvergenceWarning
 
 from gnnpre import (
     CGCNN,
@@ -24,6 +25,7 @@ from gnnpre.datasets import (
     make_emt_frames,
     make_emt_property,
     read_frames,
+    read_parquet,
     read_structures,
     to_extxyz,
     to_parquet,
@@ -261,6 +263,22 @@ def test_force_fields_predict_and_relax(folder, force_field, tmp_path):
     options = ["--max-steps", "2", "-o", str(relaxed)]
     assert main(["relax", force_field, str(folder / "alloy1*.cif"), *options]) == 0
     assert {path.name for path in relaxed.iterdir()} >= {"alloy1.cif", "alloy10.cif"}
+
+
+@pytest.mark.parametrize("suffix", [".extxyz", ".parquet"])
+def test_relaxed_crystals_tell_whether_they_converged(folder, force_field, tmp_path, suffix):
+    first, second = tmp_path / f"first{suffix}", tmp_path / f"second{suffix}"
+    source = str(folder / "alloy1*.cif")
+    with pytest.warns(ConvergenceWarning, match="crystals have not converged after max_steps=1"):
+        assert main(["relax", force_field, source, "--max-steps", "1", "-o", str(first)]) == 0
+    loose = ["--fmax", "100", "--smax", "100", "-o", str(second)]
+    assert main(["relax", force_field, str(first), *loose]) == 0
+    read = read_parquet if suffix == ".parquet" else read_frames
+    for path, converged in ((first, False), (second, True)):
+        _, labels = read(path)
+        assert labels.info["converged"].dtype == bool
+        assert labels.info["converged"].tolist() == [converged] * 11
+        assert (labels.info["largest_force"] > 0).all()
 
 
 @pytest.mark.parametrize("name", ["frames.parquet", "frames.extxyz", "folder/frames.extxyz"])
