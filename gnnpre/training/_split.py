@@ -19,7 +19,8 @@ def split_train_valid(
     """Split n crystals: indices to train on, and to validate on (perhaps none).
 
     ``validation`` is a part of the crystals, 0 for none, or a splitter whose first split is taken.
-    Crystals of one group stay together. ``name`` is the user's word for it.
+    Crystals of one group stay together. ``name`` is the user's word for it. Where too few are there
+    to split, none is held out to validate on, with a warning; for other purposes it is an error.
     """
     if groups is not None:
         groups = label_codes("groups", groups, n_rows=n)
@@ -31,18 +32,26 @@ def split_train_valid(
     # Groups are held out whole, so what counts is how many there are.
     units = n if groups is None else len(np.unique(groups))
     if units - np.ceil(units * validation) < 1 or units * validation < 1:
-        noun = "crystals" if groups is None else "groups"
-        warn_user(
-            f"{units} {noun} are too few to hold out {name}={validation}: the model is trained on "
-            "all of them, and none is held out.",
-            TrainingWarning,
-        )
+        _report_too_few(units, "crystals" if groups is None else "groups", validation, name)
         return np.arange(n), np.empty(0, dtype=np.int64)
     splitter_class = ShuffleSplit if groups is None else GroupShuffleSplit
     splitter = splitter_class(n_splits=1, test_size=float(validation), random_state=seed)
     # Sorted rows: a store reads its blocks in order.
     train, valid = next(splitter.split(_placeholder(n), None, groups))
     return np.sort(train), np.sort(valid)
+
+
+def _report_too_few(n: int, noun: str, fraction: float, name: str) -> None:
+    """Warn that none of n crystals or groups is held out, or raise if the model needs them."""
+    problem = f"{n} {noun} are too few to hold out {name}={fraction}"
+    if name != "validation_fraction":
+        raise ValueError(
+            f"{problem}: expected at least one {noun.removesuffix('s')} to hold out and one to "
+            f"train on. Set {name} nearer to 0.5, set {name}=0, or pass more {noun}."
+        )
+    warn_user(
+        f"{problem}: the model is trained on all of them, and none is held out.", TrainingWarning
+    )
 
 
 def _split_by(

@@ -211,6 +211,17 @@ def test_without_crystals_to_calibrate_with(alloys):
         model.set_params(calibration_fraction=1.5).fit(graphs, y)
 
 
+@pytest.mark.parametrize(
+    ("fraction", "groups"), [(0.99, None), (0.01, None), (0.8, np.arange(40) // 10)]
+)
+def test_too_few_crystals_to_calibrate_with(alloys, fraction, groups):
+    graphs, y = alloys
+    model = PropertyRegressor(CGCNN(8, 1), calibration_fraction=fraction, max_epochs=1)
+    message = f"too few to hold out calibration_fraction={fraction}: expected at least one"
+    with pytest.raises(ValueError, match=message):
+        model.fit(graphs[:40], y[:40], groups=groups)
+
+
 def test_coverage_on_real_crystals(data_dir):
     structures, y = read_matbench(data_dir / "downstream" / "phonons.json.gz")
     graphs = StructureToGraph(5.0).transform(structures[:700])
