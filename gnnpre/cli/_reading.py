@@ -1,5 +1,6 @@
 """Crystals and tables from whatever a user names on the command line."""
 
+import re
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,10 @@ import click
 import numpy as np
 
 __all__ = ["Source", "is_matbench", "read_source"]
+
+FORMULAS = ("chemical_formula_reduced",)
+#: Parameters of readers in messages, and the options that have their values.
+COLUMN_PARAMETER = re.compile(r"\b(structure|id)_column=")
 
 
 @dataclass(frozen=True)
@@ -28,7 +33,9 @@ class Source:
         """Return a column of the table."""
         if name in self.table:
             return self.table[name]
-        columns = ", ".join(map(str, self.table.columns)) or "none"
+        # Formulas may be groups, but nothing to learn.
+        offered = [each for each in self.table if option != "--target" or each not in FORMULAS]
+        columns = ", ".join(map(str, offered)) or "none"
         raise click.UsageError(f"{option} {name}: the source has no such column; it has {columns}.")
 
 
@@ -55,16 +62,25 @@ def read_source(
         return Source(crystals, _as_frame(table), 0)
     from gnnpre.datasets import read_structures
 
-    crystals, table, skipped = read_structures(
-        source,
-        id_column=id_column,
-        n_jobs=n_jobs,
-        errors="skip",
-        structure_column=structure_column,
-    )
+    try:
+        crystals, table, skipped = read_structures(
+            source,
+            id_column=id_column,
+            n_jobs=n_jobs,
+            errors="skip",
+            structure_column=structure_column,
+        )
+    except ValueError as error:
+        raise ValueError(_with_options(str(error))) from error
     for row in skipped.itertuples(index=False):
         click.echo(f"Skipped {row.source}: {row.reason}", err=True)
     return Source(crystals, table, len(skipped))
+
+
+def _with_options(message: str) -> str:
+    """Return the message of a reader with options in place of its parameters."""
+    message = COLUMN_PARAMETER.sub(r"--\1-column ", message)
+    return message.replace("-column .", "-column.")
 
 
 def _read_parquet(source: str) -> Source:
@@ -72,8 +88,12 @@ def _read_parquet(source: str) -> Source:
 
     from gnnpre.datasets import read_parquet
 
-    crystals, _ = read_parquet(source)
-    return Source(crystals, pd.DataFrame(dict(crystals.info)), 0)
+    crystals, labels = read_parquet(source)
+    columns = dict(crystals.info)
+    # Energies of frames are a column in the other formats, too.
+    if np.isfinite(labels.energy).any():
+        columns.setdefault("energy", labels.energy)
+    return Source(crystals, pd.DataFrame(columns), 0)
 
 
 def _as_frame(table: Any) -> Any:
