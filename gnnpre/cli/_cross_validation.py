@@ -58,7 +58,9 @@ def _check_folds(cv: int, y: Any, groups: Any, classes: bool) -> None:
         n, counted = groups.nunique(), "groups"
     elif classes:
         counts = y.iloc[:, 0].value_counts()
-        n, counted = int(counts.min()), f"crystals of class {counts.idxmin()!r}"
+        rarest = counts.idxmin()
+        label = rarest.item() if hasattr(rarest, "item") else rarest
+        n, counted = int(counts.min()), f"crystals of class {label!r}"
     else:
         n, counted = len(y), "crystals with a label"
     if cv > n:

@@ -12,7 +12,7 @@ import numpy as np
 from ._frames import read_labelled_frames
 from ._reading import Source, is_matbench, read_source
 
-__all__ = ["Labelled", "check_numbers", "read_labelled"]
+__all__ = ["Labelled", "check_classes", "check_numbers", "read_labelled"]
 
 
 @dataclass(frozen=True)
@@ -95,6 +95,22 @@ def check_numbers(data: Labelled) -> None:
                 f"first {value!r} (id {data.ids[bad][0]}). Leave such cells empty, or learn "
                 "classes with --task classification."
             )
+
+
+def check_classes(data: Labelled) -> None:
+    """Raise if the column of classes holds numbers with decimals, and name the crystal."""
+    from pandas.api.types import is_numeric_dtype
+
+    column = data.y.iloc[:, 0]
+    if not is_numeric_dtype(column):
+        return
+    values = column.to_numpy(dtype=float)
+    decimal = values != np.round(values)
+    if decimal.any():
+        raise click.UsageError(
+            f"--target {column.name}: the column holds numbers, {float(values[decimal][0])!r} for "
+            f"id {data.ids[decimal][0]}; expected classes. Learn numbers with --task regression."
+        )
 
 
 def _is_table(source: str) -> bool:

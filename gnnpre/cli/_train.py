@@ -11,7 +11,7 @@ from gnnpre._atomic import write_file
 
 from ._cross_validation import Folds, cross_validate, make_folds, takes_one_column
 from ._inputs import refuse_inputs
-from ._labels import Labelled, check_numbers, read_labelled
+from ._labels import Labelled, check_classes, check_numbers, read_labelled
 from ._networks import make_backbone, network_options
 from ._options import (
     config_option,
@@ -74,7 +74,7 @@ TABLES_AND_PAGES = (".csv", ".html")
     type=float,
     cls=SectionOption,
     section="Model",
-    help="Of the graphs, in Å; not with --pretrained.",
+    help="Cutoff of the graphs, in Å (default: 6); not with --pretrained.",
 )
 @finetuning_options
 @training_options(max_epochs=100, ema_decay=0.99)
@@ -105,6 +105,8 @@ def command(
     data = read_labelled(source, target, form, groups, reading)
     if form == "crystal" and task == "regression":
         check_numbers(data)
+    if task == "classification":
+        check_classes(data)
     new = None if predict is None else _read_new(predict, reading)
     check_folder(output)
     refuse_inputs(output, [*_result_files(Path(output), target), *_earlier_files(Path(output))])

@@ -159,6 +159,18 @@ def nonsense(folder, model, force_field, tmp_path):
             [*train, "hard", "--task", "classification", "--cv", "20"],
             "crystals of class",
         ),
+        "classes of whole numbers": (
+            [*train, "group", "--task", "classification", "--cv", "20"],
+            "3 crystals of class 0;",
+        ),
+        "numbers as classes": (
+            [*train, "K", "--task", "classification", "--cv", "2"],
+            "expected classes. Learn numbers with --task regression.",
+        ),
+        "structures in another column": (
+            [*train, "K", "--structure-column", "where"],
+            "Error: --structure-column 'where': ",
+        ),
         "two classes of targets": (
             [*train, "hard", "--target", "K", "--task", "classification"],
             "one --target",
