@@ -14,7 +14,12 @@ __all__ = ["command"]
 @click.command("audit")
 @click.argument("pretraining")
 @click.argument("evaluation")
-@click.option("--match/--no-match", default=True, help="Compare structures, or formulas alone.")
+@click.option(
+    "--match/--no-match",
+    default=True,
+    show_default=True,
+    help="Compare structures, or formulas alone.",
+)
 @source_options
 @output_option("-", "CSV file with the level of each evaluation crystal, or - for stdout.")
 @config_option

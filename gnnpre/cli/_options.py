@@ -89,7 +89,7 @@ def _takes_list(parameter: click.Parameter) -> tuple[bool, bool]:
 def _unknown(name: str, value: Any, ctx: click.Context, parameters: dict[str, Any]) -> str:
     """Describe a name that is not an option, with the nearest one."""
     if isinstance(value, dict):
-        return f"[{name}] is a section; expected lines such as max_epochs = 50 without one."
+        return f"[{name}] is a section; expected lines such as n_jobs = 4 without one."
     near = get_close_matches(name, parameters, n=1)
     hint = f"did you mean {near[0]}?" if near else f"{ctx.command_path} --help lists them."
     return f"{name} is not an option of {ctx.command_path}; {hint}"
@@ -101,7 +101,7 @@ config_option: Decorator = click.option(
     is_eager=True,
     expose_value=False,
     metavar="FILE.toml",
-    help="Read values of options from a TOML file, such as max_epochs = 50.",
+    help="Read values of options from a TOML file, such as n_jobs = 4.",
 )
 device_option: Decorator = click.option(
     "--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1."

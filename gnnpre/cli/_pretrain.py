@@ -42,7 +42,7 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
     show_default=True,
     cls=SectionOption,
     section="Model",
-    help="Of the graphs, in Å.",
+    help="Cutoff of the graphs, in Å.",
 )
 @output_option("pretrained.gnnpre", "The model file.")
 @config_option

@@ -21,11 +21,26 @@ __all__ = ["command"]
 @click.argument("model")
 @source_argument
 @click.option("--fmax", type=float, default=0.02, show_default=True, help="Largest force, eV/Å.")
-@click.option("--smax", type=float, default=0.001, show_default=True, help="Stress, eV/Å^3.")
-@click.option("--max-steps", type=int, default=500, show_default=True)
-@click.option("--relax-cell/--no-relax-cell", default=True, help="Cells, too, or positions alone.")
-@click.option("--max-atoms", type=int, default=2000, show_default=True, help="Of a batch.")
-@click.option("--skin", type=float, default=0.5, show_default=True, help="Of neighbour lists, Å.")
+@click.option(
+    "--smax", type=float, default=0.001, show_default=True, help="Largest stress, eV/Å^3."
+)
+@click.option("--max-steps", type=int, default=500, show_default=True, help="Steps, at most.")
+@click.option(
+    "--relax-cell/--no-relax-cell",
+    default=True,
+    show_default=True,
+    help="Cells, too, or positions alone.",
+)
+@click.option(
+    "--max-atoms", type=int, default=2000, show_default=True, help="Atoms in a batch, at most."
+)
+@click.option(
+    "--skin",
+    type=float,
+    default=0.5,
+    show_default=True,
+    help="Additional reach of neighbour lists, Å.",
+)
 @click.option("--dtype", default="float32", show_default=True, help="float32 or float64.")
 @device_option
 @source_options

@@ -12,11 +12,11 @@ def command() -> None:
 
 @command.command("run")
 @click.argument("study")
-@click.option("--folder", help="Where records and tables go.")
+@click.option("--folder", help="Where records and tables go; required without --estimate.")
 @click.option("--data-home", help="Folder of the data; the variable GNNPRE_DATA by default.")
 @click.option("--only", default="", help="Data sets, backbones, strategies: a,b,c.")
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of a job.")
-@click.option("--device", default="auto", show_default=True)
+@click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--estimate", is_flag=True, help="Print core-hours, run nothing.")
 @click.option("--report", is_flag=True, help="Write tables and page at the end.")
 def run(

@@ -9,6 +9,8 @@ from .run._run_study import StudyRun, run_study
 
 __all__ = ["main"]
 
+DESCRIPTION = "Run a study of data sets x networks x strategies x seeds, or report it."
+
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run a command and return the exit status.
@@ -28,11 +30,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(prog="python -m gnnpre.study", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m gnnpre.study", description=DESCRIPTION)
     commands = parser.add_subparsers(required=True)
     run = commands.add_parser("run", help="run a study, or continue it")
     run.add_argument("study", help="TOML file, or Python file that defines study = Study(...)")
-    run.add_argument("--folder", help="where records and tables go")
+    run.add_argument("--folder", help="where records and tables go; required without --estimate")
     run.add_argument("--data-home", help="folder of the data (default: GNNPRE_DATA)")
     run.add_argument("--only", default="", help="data sets, backbones, strategies: a,b,c")
     run.add_argument("--threads", type=int, default=1, help="threads of a job (default: 1)")

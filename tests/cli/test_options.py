@@ -9,11 +9,12 @@ import pytest
 
 from gnnpre import Pretrainer, PropertyClassifier, PropertyEnsemble, PropertyRegressor
 from gnnpre.cli import main
+from gnnpre.cli._main import COMMANDS
 from gnnpre.cli._pretrain import command as pretrain
 from gnnpre.cli._train import command as train
-from gnnpre.datasets import make_emt_property, to_extxyz
+from gnnpre.datasets import make_emt_frames, make_emt_property, to_extxyz, to_parquet
 from gnnpre.estimators import load_estimator
-from gnnpre.graphs import FrameLabels
+from gnnpre.graphs import FrameLabels, StructureToGraph
 
 FAST = ["--max-epochs", "1", "--cv", "2"]
 SMALL = ["--backbone", "torchmdnet", "--hidden-channels", "8", "--n-layers", "1"]
@@ -181,6 +182,40 @@ def test_values_of_atoms_from_frames(crystals, tmp_path):
     predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
     assert json.loads(predictions["magmom"][0])[0] is None
     assert len(model.predict(structures[:1])[0]) == len(structures[0])
+
+
+@pytest.mark.parametrize("suffix", [".extxyz", ".parquet"])
+def test_energies_of_frames(tmp_path, capsys, suffix):
+    frames, labels = make_emt_frames(12, random_state=0)
+    path = tmp_path / f"frames{suffix}"
+    (to_parquet if suffix == ".parquet" else to_extxyz)(path, frames, labels)
+    command = ["train", str(path), *FAST]
+    assert main([*command, "--target", "gap", "-o", str(tmp_path / "no")]) == 2
+    error = capsys.readouterr().err
+    assert "no such column" in error
+    assert "energy" in error
+    assert "chemical_formula_reduced" not in error
+    run([*command, "--target", "energy", *SMALL], tmp_path / "out")
+    table = pd.read_csv(tmp_path / "out" / "predictions.csv")
+    np.testing.assert_allclose(table["energy"], labels.energy, rtol=1e-6)
+
+
+def test_help_fits_each_command(capsys):
+    texts = {}
+    for name in COMMANDS:
+        assert main([name, "--help"]) == 0
+        texts[name] = " ".join(capsys.readouterr().out.split())
+        if "--config" in texts[name]:
+            assert "max_epochs =" not in texts[name]
+            assert "--n-jobs" in texts[name]
+    assert "Steps, at most. [default: 500]" in texts["relax"]
+    assert "[default: relax-cell]" in texts["relax"]
+    assert "[default: match]" in texts["audit"]
+    assert "[default: (cgcnn, or that of --pretrained)]" in texts["train"]
+    cutoff = signature(StructureToGraph).parameters["cutoff"].default
+    assert f"Cutoff of the graphs, in Å (default: {cutoff:g})" in texts["train"]
+    assert main(["study", "run", "--help"]) == 0
+    assert "required without --estimate" in " ".join(capsys.readouterr().out.split())
 
 
 def test_tensors_from_a_table(table, tmp_path):
