@@ -45,8 +45,17 @@ print(f"validation force error: {pretraining[-1].history_[-1]['valid_forces']:.3
 
 # %%
 # Fine-tuning, from scratch and from the pre-trained weights, with the same budget. A fitted
-# pre-trainer goes in frozen, so that ``clone`` keeps its weights.
-budget = {"max_epochs": 4 * epochs, "batch_size": 10, "validation_fraction": 0, "random_state": 0}
+# pre-trainer goes in frozen, so that ``clone`` keeps its weights. ``strategy="full"`` trains the
+# network alone, so that both differ in their first weights only; the default would average the
+# pre-trained one with a Gaussian process on its embeddings, the composition, a fingerprint and
+# embeddings of the force field of the package.
+budget = {
+    "strategy": "full",
+    "max_epochs": 4 * epochs,
+    "batch_size": 10,
+    "validation_fraction": 0,
+    "random_state": 0,
+}
 regressors = {
     "scratch": PropertyRegressor(CGCNN(hidden_channels=48, n_layers=2), **budget),
     "pre-trained": PropertyRegressor(pretrained=FrozenEstimator(pretraining[-1]), **budget),
