@@ -26,7 +26,7 @@ class Relaxation:
     crystals : Crystals
         The relaxed crystals, in the order of the input; ``crystals[i]`` is a pymatgen Structure.
     energy : ndarray of shape (n,)
-        Energies in eV per cell.
+        Energies in eV per cell, on the scale of the labels of the pre-training.
     largest_force : ndarray of shape (n,)
         Largest force on an atom in eV/Å.
     largest_stress : ndarray of shape (n,)
@@ -92,9 +92,9 @@ def relax_structures(
     smax : float, default=0.001
         ... and no component of the stress is larger, in eV/Å^3 (0.001 is 0.16 GPa).
     max_steps : int, default=500
-        Most steps.
+        Maximum number of steps of a crystal.
     max_atoms : int, default=2000
-        Most atoms in a batch, unless one crystal has more.
+        Maximum number of atoms in a batch, unless one crystal has more.
     skin : float, default=0.5
         Additional reach of the neighbour list in Å.
     dtype : {"float32", "float64"}, default="float32"
@@ -111,6 +111,8 @@ def relax_structures(
     ------
     TypeError, ValueError
         If the model has no forces, or a parameter is out of range.
+    FileNotFoundError
+        If there is no such file of a model.
 
     Warns
     -----

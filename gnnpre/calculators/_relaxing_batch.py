@@ -68,7 +68,7 @@ class RelaxingBatch:
         fmax, smax : float
             Thresholds of force in eV/Å and of stress in eV/Å^3.
         max_steps : int
-            Most steps.
+            Maximum number of steps of a crystal.
 
         Returns
         -------

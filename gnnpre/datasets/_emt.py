@@ -48,7 +48,7 @@ def make_emt_frames(
     n_frames : int, default=200
         Number of frames. Fewer frames of the same ``random_state`` are the first of more.
     max_atoms : int, default=8
-        Most atoms of a cell; at least 4, which L1_2 needs.
+        Maximum number of atoms of a cell; at least 4, which L1_2 needs.
     strain : float, default=0.03
         Standard deviation of each component of the random symmetric strain of the cell. The
         volume changes besides, by a uniform linear strain within two and a half times as much.
@@ -131,7 +131,7 @@ def make_emt_property(
         in GPa. ``"formation_energy"``: energy per atom relative to the relaxed fcc metals, in
         eV/atom.
     max_atoms : int, default=8
-        Most atoms of a cell; at least 4, which L1_2 needs.
+        Maximum number of atoms of a cell; at least 4, which L1_2 needs.
     random_state : int, RandomState instance or None, default=None
         Pass an int for the same crystals in every call.
 

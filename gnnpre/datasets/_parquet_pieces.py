@@ -33,7 +33,7 @@ def iterate_parquet(
     labels : bool, default=True
         Whether to read energy, forces and stress.
     batch_rows : int, default=16384
-        Most rows of a piece.
+        Maximum number of rows of a piece.
 
     Yields
     ------

@@ -51,10 +51,10 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         rounded to it. Of features that were computed in single precision, such as embeddings,
         1e-5 is a good choice: noise would have quantiles, too.
     max_tuning : int, default=500
-        Most rows that the hyper-parameters are fitted to.
+        Maximum number of rows that the hyper-parameters are fitted to.
     max_exact : int, default=3000
-        Most rows of an exact fit, whose time grows with the cube of the rows and memory with the
-        square (3,000 rows: 72 MB).
+        Maximum number of rows of an exact fit, whose time grows with the cube of the rows and
+        memory with the square (3,000 rows: 72 MB).
     n_landmarks : int, default=1500
         Most landmarks of a fit to more rows, whose time grows with the rows and with the square of
         the landmarks.

@@ -26,7 +26,8 @@ pretrained : str, Path or FrozenEstimator, optional
     ``fit``, never changed.
 pretraining : Pretrainer, optional
     Unfitted, with an objective that needs no labels: it is fitted within each ``fit``, on
-    the crystals of that fit alone.
+    the crystals of that fit alone. Embeddings of ``gnnpre-1-forces`` among ``kernel_features``
+    come from other crystals all the same.
 transfer : {"backbone", "matching"}
     Weights to copy from a pre-trained model: its backbone, or all weights whose name and
     shape fit, the readout's too (as in the papers).""",
@@ -71,7 +72,8 @@ max_time : float or str, optional
     Time of the training, in seconds or as text (``"10min"``, ``"1h 30min"``), after which it ends
     even if epochs are left. A schedule comes to its end at that time, too. How far a training
     gets depends on the machine, and so do its weights: without ``max_time`` they are
-    reproducible. Building graphs and the diagnosis are not counted.
+    reproducible. The training alone is counted: building graphs, and all that follows the last
+    epoch, take further time.
 batch_size : int
     Maximum number of crystals in a batch.
 max_edges : int, optional
@@ -141,7 +143,7 @@ n_processes : int, "auto" or None
     rounding. ``"auto"`` starts several only where the training is long enough to gain from it.
     None: one process, or all those that ``torchrun`` started; 1: one in any case.
 verbose : int
-    0 for silence, 1 for a progress bar.""",
+    0 for silence, 1 for a progress bar, 2 for a table of the losses of all parts.""",
     "fitted": """\
 net_ : CrystalNet
     The skorch net.

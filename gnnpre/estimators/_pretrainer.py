@@ -261,8 +261,8 @@ class Pretrainer(CrystalEstimator):
 
         Raises
         ------
-        TypeError
-            If the objective has no forces.
+        ValueError
+            If the objective has no forces, or a parameter is out of range.
         """
         # Calculators build on estimators: this is the one import the other way, at call time.
         calculators = import_module("gnnpre.calculators")

@@ -63,8 +63,9 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
         Epochs of the default network.
     max_time : float or str, optional
         Time that `fit` should take, in seconds or as text (``"10min"``, ``"1h 30min"``): the
-        epochs of networks are cut to fit, after one epoch has been timed. Kernel machines take
-        seconds for a thousand crystals and are not cut.
+        epochs of networks are cut to fit, after two epochs on the first fold have been timed.
+        These, and kernel machines, which take seconds for a thousand crystals, are not cut: `fit`
+        exceeds a limit that is shorter than they take.
     bounds : tuple of (float or None, float or None), optional
         Least and largest possible value, such as ``(0, None)``: predictions and the ends of
         intervals are clipped, and labels out of bounds are an error.

@@ -48,8 +48,8 @@ class UncertainPredictions(CrystalEstimator):
         Raises
         ------
         ValueError
-            If there was no ``calibration_fraction``, or too few crystals in it for this
-            confidence.
+            If there was no ``calibration_fraction`` (``strategy="kernel"`` needs none), or there
+            are too few crystals to calibrate with for this confidence.
         """
         check_number("confidence", confidence, high=1.0, high_included=False)
         quantiles = Calibration(**self._uncertainty("calibration")).quantiles(confidence)
@@ -78,7 +78,7 @@ class UncertainPredictions(CrystalEstimator):
         Raises
         ------
         ValueError
-            If there was no ``calibration_fraction``.
+            If there was no ``calibration_fraction``; ``strategy="kernel"`` needs none.
         """
         cloud = TrainingCloud(**self._uncertainty("cloud"))
         return cloud.distance(self.embed(X))

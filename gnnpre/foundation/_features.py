@@ -61,8 +61,10 @@ class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEst
     Parameters
     ----------
     model : str
-        ``"chgnet"`` (or ``"chgnet-0.2.0"``, ``"chgnet-r2scan"``) or ``"diep"``. Each is an extra:
-        ``pip install "gnnpre[chgnet]"``. The weights are in its wheel; nothing is downloaded.
+        ``"chgnet"``, whose weights are those of ``"chgnet-0.3.0"`` (the others are
+        ``"chgnet-0.2.0"`` and ``"chgnet-r2scan"``), or ``"diep"``, those of
+        ``"diep-diep_fold1"``. Each is an extra: ``pip install "gnnpre[chgnet]"``. The weights are
+        in its wheel; nothing is downloaded.
     layer : int or sequence of int
         Layers whose features are joined: 0 is the embedding of the elements, then come the
         message-passing layers (four of CHGNet, three of DIEP); negative numbers count from the
@@ -82,9 +84,7 @@ class FoundationFeatures(Registered, HasConstraints, PoolingTransformer, BaseEst
 
     Notes
     -----
-    Features are those of CHGNet 0.4.2 or DIEP 2.0.0, both BSD-3. On two-dimensional crystals
-    (jdft2d) frozen CHGNet features with a support vector machine had a lower error than training
-    the network further: 25.5 against 35.8 meV/atom on the first fold.
+    Features are those of CHGNet 0.4.2 or DIEP 2.0.0, both BSD-3.
 
     References
     ----------

@@ -210,7 +210,7 @@ class Crystals(CrystalRows):
         Parameters
         ----------
         size : int
-            Most crystals in a piece.
+            Maximum number of crystals in a piece.
 
         Returns
         -------

@@ -61,7 +61,8 @@ class PoolingTransformer(StatelessTransformerMixin, IndexedTransformerMixin):
         Returns
         -------
         ndarray of str
-            The names, such as ``"mean_ead_l0_eta4_rs2"``.
+            The pooling and the name of the feature of an atom, such as ``"mean_ead_l0_eta4_rs2"``
+            or ``"mean_chgnet_layer4_0"``.
         """
         names = self.atom_feature_names()
         poolings = CUMULANTS if self.pooling == "cumulants" else (self.pooling,)

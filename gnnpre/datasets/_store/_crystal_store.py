@@ -196,7 +196,7 @@ class CrystalStore(LazyCrystals):
         Parameters
         ----------
         size : int
-            Most crystals in a piece.
+            Maximum number of crystals in a piece.
 
         Returns
         -------
