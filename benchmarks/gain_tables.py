@@ -111,8 +111,8 @@ def machine_table(rows: list[dict]) -> list[str]:
         *lines,
         "",
         f"The kernel machine on the model against training from scratch: {np.mean(gain):+.1%} on "
-        f"average, {min(gain):+.1%} at worst, in a {np.median(share):.0f}th of the time (median; "
-        f"{min(share):.0f} to {max(share):.0f}).",
+        f"average, {min(gain):+.1%} at worst, in 1/{np.median(share):.0f} of the time (median; "
+        f"1/{max(share):.0f} to 1/{min(share):.0f}).",
     ]
 
 
