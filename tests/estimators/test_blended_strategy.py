@@ -80,16 +80,11 @@ def test_the_share_has_the_least_error_on_left_out_crystals(crystals, regressor,
     X, y = crystals[0][:45], crystals[1][:45]
     valid = np.arange(45 - N_VALID, 45)
     network = single(regressor, crystals, "full").predict(X)[valid]
-    # Each validation crystal from a machine that was fitted to the other 44.
-    process = fitted.kernel_.machine.processes_[0]
-    table = fitted.kernel_.machine.features_.transform(
-        np.hstack(
-            fitted.kernel_.kernel.features.compute(
-                fitted.kernel_.kernel.network, fitted._graphs_to_predict(X)
-            )
-        )
+    # Each validation crystal from a machine that was tuned and fitted without it.
+    features = fitted.kernel_.kernel.features.compute(
+        fitted.kernel_.kernel.network, fitted._graphs_to_predict(X)
     )
-    left_out, _ = process.left_out(table, y, np.ones(45), np.arange(45))
+    left_out, _ = clone(fitted.kernel_.machine).fit_leave_out(np.hstack(features), y)
     share = network_shares(
         network[:, None], left_out[valid][:, None], y[valid][:, None], np.ones(N_VALID)
     )
