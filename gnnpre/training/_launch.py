@@ -15,7 +15,7 @@ import torch.distributed as dist
 from gnnpre._devices import resolve_device
 
 from ._load import suitable_n_processes
-from ._ranks import Ranks, process_timeout
+from ._ranks import ProcessFailedError, Ranks, process_timeout
 from ._settings import TrainingSettings
 from ._work import TrainingWork
 from ._workers import Workers, device_of
@@ -121,7 +121,14 @@ def _launched_ranks() -> Iterator[Ranks]:
     try:
         if not dist.is_initialized():
             backend = "cpu:gloo,cuda:nccl" if torch.cuda.is_available() else "gloo"
-            dist.init_process_group(backend, timeout=process_timeout())
+            try:
+                dist.init_process_group(backend, timeout=process_timeout())
+            except dist.DistError as error:
+                raise ProcessFailedError(
+                    f"The {os.environ.get('WORLD_SIZE')} processes of the launcher did not all "
+                    f"appear within {process_timeout()} (GNNPRE_PROCESS_TIMEOUT sets the seconds): "
+                    f"{error}"
+                ) from error
             atexit.register(dist.destroy_process_group)
         with closing(Ranks()) as ranks:
             yield ranks

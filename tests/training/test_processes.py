@@ -117,6 +117,8 @@ def test_another_number_than_the_launcher_started_is_an_error(joint):
 
 def test_killed_processes_resume_to_the_weights_of_the_uninterrupted_training(tmp_path):
     environment = {**os.environ, "PYTHONPATH": os.pathsep.join(filter(None, sys.path))}
+    # A process may be killed before the other one has found it.
+    environment["GNNPRE_PROCESS_TIMEOUT"] = "30"
     script = Path(__file__).with_name("killed_pair.py")
     command = [sys.executable, "-W", "ignore", str(script), str(tmp_path), "4"]
     done = subprocess.run(
@@ -361,3 +363,23 @@ def test_small_steps_run_in_one_thread(fit, monkeypatch, shortest, n_threads):
     finally:
         torch.set_num_threads(before)
     assert set(seen) == {n_threads}
+
+
+def test_a_process_that_never_appears_is_named(tmp_path):
+    code = (
+        "from gnnpre import *; from gnnpre.datasets import make_emt_frames;"
+        "structures, _ = make_emt_frames(20, max_atoms=4, random_state=0);"
+        "Pretrainer(CGCNN(8, 1), ElementMasking(), max_epochs=1).fit(structures)"
+    )
+    with socket.socket() as server:
+        server.bind(("127.0.0.1", 0))
+        port = str(server.getsockname()[1])
+    paths = os.pathsep.join(filter(None, sys.path))
+    launched = {"RANK": "1", "WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    environment = {**os.environ, **launched, "PYTHONPATH": paths, "GNNPRE_PROCESS_TIMEOUT": "2"}
+    command = [sys.executable, "-W", "ignore", "-c", code]
+    done = subprocess.run(
+        command, env=environment, capture_output=True, text=True, timeout=300, check=False
+    )
+    assert done.returncode == 1
+    assert "ProcessFailedError: The 2 processes of the launcher did not all appear" in done.stderr
