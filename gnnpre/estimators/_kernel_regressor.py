@@ -167,21 +167,38 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         table, values, weights, codes = self._fit(X, y, sample_weight, groups)
         random = as_random_state("random_state", self.random_state)
         folds = _folds(values, weights, codes, random)
-        predictions = []
-        for process, column in zip(self.processes_, np.atleast_2d(values.T), strict=True):
-            if folds is None:
-                predictions.append(process.left_out(table, column, weights, codes))
-                continue
-            mean, std = np.full(len(column), np.nan), np.full(len(column), np.nan)
-            for fold in range(folds.max() + 1):
-                train, test = folds != fold, folds == fold
-                rows = table[train], column[train], weights[train], codes[train]
-                refit = fit_column(*rows, self, self.features_.sizes, random)
-                mean[test], std[test] = refit.predict(table[test])
-            is_missing = np.isnan(column)
-            mean[is_missing], std[is_missing] = np.nan, np.nan
-            predictions.append((mean, std))
+        columns = np.atleast_2d(values.T)
+        if folds is None:
+            predictions = [
+                process.left_out(table, column, weights, codes)
+                for process, column in zip(self.processes_, columns, strict=True)
+            ]
+        else:
+            predictions = [
+                self._predict_folds(table, column, weights, codes, folds, random)
+                for column in columns
+            ]
         return self._like_y(predictions)
+
+    def _predict_folds(
+        self,
+        table: np.ndarray,
+        y: np.ndarray,
+        weights: np.ndarray,
+        groups: np.ndarray,
+        folds: np.ndarray,
+        random: np.random.RandomState,
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """Predict each fold by a process that is tuned and fitted without it."""
+        mean, std = np.empty(len(y)), np.empty(len(y))
+        for fold in range(folds.max() + 1):
+            train, test = folds != fold, folds == fold
+            rows = table[train], y[train], weights[train], groups[train]
+            process = fit_column(*rows, self, self.features_.sizes, random)
+            mean[test], std[test] = process.predict(table[test])
+        is_missing = np.isnan(y)
+        mean[is_missing], std[is_missing] = np.nan, np.nan
+        return mean, std
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
         """Predict the targets.

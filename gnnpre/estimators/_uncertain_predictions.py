@@ -56,7 +56,9 @@ class UncertainPredictions(CrystalEstimator):
         has_std = not self.uncertainty_.keys().isdisjoint(("last_layer", "kernel_std"))
         values, std = self._values_and_std(X, has_std)
         # Quantiles are of errors over deviations, or of bare errors, where std is one.
-        half = np.where(np.isinf(quantiles), np.inf, quantiles * std)
+        # An infinite one, of a target that was constant in training, meets deviations of zero.
+        is_infinite = np.isinf(quantiles)
+        half = np.where(is_infinite, np.inf, np.where(is_infinite, 0.0, quantiles) * std)
         bounds = self._bounds()
         lower, upper = bounds.clip(values - half), bounds.clip(values + half)
         return self._like_y(lower, X), self._like_y(upper, X)

@@ -182,9 +182,10 @@ class Calibration:
 
 def spread_factors(residuals: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Return factors of deviations that bring 68.3 % of residuals within one of them, ``(k,)``."""
-    scores = Calibration.fit(residuals, std).scores
-    factors = [float(np.quantile(column, 0.683)) if column else 1.0 for column in scores]
-    return np.where(np.isfinite(factors), factors, 1.0)
+    scores = [np.array(column) for column in Calibration.fit(residuals, std).scores]
+    # No factor makes a deviation of zero honest: infinite scores count in intervals alone.
+    finite = [column[np.isfinite(column)] for column in scores]
+    return np.array([np.quantile(column, 0.683) if len(column) else 1.0 for column in finite])
 
 
 @dataclass(frozen=True)

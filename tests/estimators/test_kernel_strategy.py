@@ -1,6 +1,7 @@
 """A frozen backbone with a kernel machine: features, uncertainty, units, files, refusals."""
 
 import json
+import warnings
 import zipfile
 from types import SimpleNamespace
 from typing import ClassVar
@@ -234,13 +235,19 @@ def test_groups_reach_the_classifier(crystals, source):
     assert np.abs(alone - together).max() > 0.01
 
 
-def test_a_training_that_is_constant_has_no_narrow_intervals(crystals, regressor):
+def test_a_training_that_is_constant_has_no_narrow_intervals(crystals, regressor, tmp_path):
     X, _ = crystals
     y = np.where(np.arange(60) < 40, 0.0, np.where(np.arange(60) % 2, 3.0, 0.0))
     fold = PredefinedSplit(np.where(np.arange(60) < 40, -1, 0))
-    lower, upper = regressor.set_params(calibration_fraction=fold).fit(X, y).predict_interval(X)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", RuntimeWarning)
+        model = regressor.set_params(calibration_fraction=fold).fit(X, y)
+        lower, upper = model.predict_interval(X)
     assert (lower < -3).all()
     assert (upper > 3).all()
+    model.save(tmp_path / "model.gnnpre")
+    again = load_estimator(tmp_path / "model.gnnpre").predict_interval(X)
+    np.testing.assert_array_equal(again, (lower, upper))
 
 
 def damage(config):

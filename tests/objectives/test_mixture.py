@@ -280,25 +280,27 @@ def test_another_perturbation_is_not_shared(graphs):
     assert not torch.equal(seen.perturbed["near"].positions, seen.perturbed["far"].positions)
 
 
-def test_threads_never_get_the_features_of_another_batch():
-    class Module:
-        out_channels, n_elements = 1, 1
+@pytest.mark.parametrize("n_reads", [1, 2, 3])
+def test_threads_never_get_the_features_of_another_batch(n_reads):
+    class Interrupted(SharedBackbone):
+        """After some reads of its state, another thread holds its batch."""
 
-        def __call__(self, batch):
-            return batch
-
-    class Swapping(SharedBackbone):
-        """Another thread holds its batch whenever an attribute is read."""
+        reads = 0
 
         def __getattribute__(self, name):
             value = super().__getattribute__(name)
-            if name.startswith("_") and not name.startswith("__"):
-                for attribute in [a for a in vars(self) if a.startswith("_")]:
-                    vars(self)[attribute] = ("second", "second")
+            if name == "_held":
+                Interrupted.reads += 1
+                if Interrupted.reads == n_reads:
+                    vars(self)["_held"] = ("second", "features of second")
             return value
 
-    shared = Swapping(Module())
-    for _ in range(3):
-        vars(shared)["_held"] = ("first", "first")
-        assert shared("first") == "first"
-        assert shared("third") == "third"
+    def module(batch):
+        return f"features of {batch}"
+
+    module.out_channels = module.n_elements = 1
+    shared = Interrupted(module)
+    with shared.holding("first"):
+        assert shared("first") == "features of first"
+        assert shared("first") == "features of first"
+    assert shared("third") == "features of third"
