@@ -282,6 +282,35 @@ def test_two_writers_on_one_store(tmp_path, frames):
     assert len(write_crystals_in_process(folder, 0.0)) == N  # the lock of the dead writer is free
 
 
+def test_shards_of_a_function_that_was_changed_since_are_refused(tmp_path, frames):
+    crystals, _ = frames
+
+    def write(is_mended):
+        """Write two batches; before it is mended, one function skips rows and one fails."""
+        if is_mended:
+
+            def first():
+                return crystals[:10]
+
+        else:
+
+            def first():
+                return crystals[:5]
+
+        def second():
+            if not is_mended:
+                raise ValueError("not mounted")
+            return crystals[10:20]
+
+        return write_crystals(tmp_path / "store", [first, second])
+
+    with pytest.raises(ValueError, match="not mounted"):
+        write(is_mended=False)
+    # Its shards are of the earlier function, five rows of ten.
+    with pytest.raises(ValueError, match="holds a store of other batches"):
+        write(is_mended=True)
+
+
 def test_a_full_disk_leaves_nothing_half(tmp_path, frames, monkeypatch):
     written = []
 

@@ -1,13 +1,13 @@
 """Batches of crystals as a writer gets them, joined to tasks that each make a shard or more."""
 
-import functools
 import uuid
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import joblib
 import numpy as np
 
+from gnnpre._content_key import content_digest
 from gnnpre._join_arrays import join_arrays
 
 from ...graphs import Crystals, FrameLabels, as_column
@@ -98,25 +98,11 @@ def read_task(task: Task, name: str) -> Batch:
 
 def task_digest(task: Task) -> str:
     """Return a digest of the input of a task: of its data, or of its function and arguments."""
-    return joblib.hash([_describe(item) if callable(item) else item for item in task]) or ""
+    return joblib.hash([_digest(item) if callable(item) else item for item in task]) or ""
 
 
-def _describe(function: Callable[[], Any]) -> Sequence[Any]:
-    arguments: tuple[Any, Mapping[str, Any]] = ((), {})
-    if isinstance(function, functools.partial):
-        arguments, function = (function.args, function.keywords), function.func
-    name = getattr(function, "__qualname__", type(function).__qualname__)
-    return (getattr(function, "__module__", ""), name, _brought(function), *arguments)
-
-
-def _brought(function: Callable[..., Any]) -> str:
-    """Return a digest of the object, the closure and the defaults of a function."""
-    names = ("__self__", "__defaults__", "__kwdefaults__")
-    brought = [getattr(function, name, None) for name in names]
-    if not hasattr(function, "__qualname__"):
-        brought.append(function)  # an object that can be called
+def _digest(function: Callable[[], Any]) -> str:
     try:
-        cells = [cell.cell_contents for cell in getattr(function, "__closure__", None) or ()]
-        return str(joblib.hash([brought, cells]))
+        return content_digest(function)
     except Exception:  # what cannot be described is never the same: nothing is resumed
         return uuid.uuid4().hex

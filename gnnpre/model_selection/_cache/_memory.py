@@ -14,11 +14,11 @@ import joblib
 from sklearn.base import BaseEstimator
 
 from gnnpre._atomic import replace_folder
+from gnnpre._content_key import content_key
 from gnnpre._version import __version__
 from gnnpre._warnings import StorageWarning, warn_user
 
 from ._cache_entry import ABOUT, RESULT, SUFFIX, CacheEntry, read_entry
-from ._content_key import content_key
 
 __all__ = ["ContentMemory"]
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from sklearn.frozen import FrozenEstimator
 
-from .._cache._content_key import content_digest
+from gnnpre._content_key import content_digest
 
 if TYPE_CHECKING:
     from optuna import Study

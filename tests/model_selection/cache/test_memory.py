@@ -7,8 +7,6 @@ from copy import deepcopy
 
 import numpy as np
 import pytest
-from ase import Atoms
-from pymatgen.core import Lattice, Structure
 from sklearn.base import BaseEstimator, TransformerMixin, clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
@@ -21,8 +19,6 @@ from gnnpre import CGCNN, EAD, Denoising, Pretrainer, StructureToGraph
 from gnnpre.datasets import make_emt_property
 from gnnpre.exceptions import StorageWarning
 from gnnpre.model_selection import ContentMemory
-from gnnpre.model_selection._cache import _content_key
-from gnnpre.model_selection._cache._content_key import content_key
 
 
 class Counting(TransformerMixin, BaseEstimator):
@@ -61,12 +57,6 @@ def use(structures):
     """Call what caches something in a structure, and changes its pickle."""
     for structure in structures:
         _ = structure.volume, structure.cart_coords, structure.get_neighbor_list(3.0)
-
-
-def salt(**changes):
-    site = {"lattice": Lattice.cubic(4.0), "species": ["Na", "Cl"], **changes}
-    coords = site.pop("coords", [[0, 0, 0], [0.5, 0.5, 0.5]])
-    return Structure(site.pop("lattice"), site.pop("species"), coords, **site)
 
 
 # Pipelines
@@ -146,101 +136,6 @@ def test_two_jobs(data, memory):
     scores = [cross_val_score(model, *data, cv=3, n_jobs=n_jobs) for n_jobs in (2, 1)]
     np.testing.assert_array_equal(*scores)
     assert len(memory.entries()) == 3
-
-
-# Keys
-
-
-def test_keys_of_structures():
-    used = salt()
-    use([used])
-    assert content_key([used]) == content_key([salt()]) == content_key([used.copy()])
-    others = [
-        salt(species=["Na", "Br"]),
-        salt(species=["Cl", "Na"]),
-        salt(species=["Na+", "Cl-"]),
-        salt(species=["Na", {"Cl": 0.5, "Br": 0.5}]),
-        salt(coords=[[0, 0, 0], [0.5, 0.5, 0.5 + 1e-12]]),
-        salt(lattice=Lattice.cubic(4.0 + 1e-12)),
-        salt(lattice=Lattice(4.0 * np.eye(3), pbc=(True, True, False))),
-        salt(site_properties={"magmom": [1.0, 0.0]}),
-        salt(charge=1.0),
-        Atoms("NaCl", [[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True),
-    ]
-    keys = {content_key([structure]) for structure in [salt(), *others]}
-    assert len(keys) == len(others) + 1
-
-
-def test_keys_of_atoms():
-    atoms = Atoms("NaCl", [[0, 0, 0], [2, 2, 2]], cell=[4, 4, 4], pbc=True)
-    same = atoms.copy()
-    _ = same.get_volume(), same.get_scaled_positions()
-    assert content_key(atoms) == content_key(same)
-    other = atoms.copy()
-    other.set_tags([0, 1])
-    slab = atoms.copy()
-    slab.pbc = (True, True, False)
-    assert len({content_key(each) for each in (atoms, other, slab)}) == 3
-
-
-@pytest.mark.parametrize(
-    ("one", "other"),
-    [
-        (0, 0.0),
-        (1, True),
-        ("1", 1),
-        ([1, 2], (1, 2)),
-        ([[1], [2]], [[1, 2]]),
-        ({"a": 1}, {"b": 1}),
-        (np.arange(3), np.arange(3.0)),
-        (EAD(), EAD(4.0)),
-        (CGCNN(8), CGCNN(9)),
-        (len, max),
-    ],
-)
-def test_what_differs_has_another_key(one, other):
-    assert content_key(one) != content_key(other)
-    assert content_key(one) == content_key(deepcopy(one))
-
-
-def test_negative_zeros_and_the_order_of_a_dict_do_not_count():
-    minus = salt(coords=[[-0.0, 0, 0], [0.5, 0.5, 0.5]])
-    assert content_key(minus) == content_key(salt())
-    assert content_key({"a": 1, "b": 2}) == content_key({"b": 2, "a": 1})
-
-
-def test_keys_touch_nothing():
-    structure = salt()
-    before = pickle.dumps(structure)
-    content_key([structure])
-    assert pickle.dumps(structure) == before
-
-
-def test_another_version_has_another_key(monkeypatch):
-    before = content_key(EAD())
-    monkeypatch.setattr(_content_key, "__version__", "999")
-    assert content_key(EAD()) != before
-
-
-def test_the_source_of_a_class_without_version_counts():
-    name, source = _content_key.code_identity(Counting)
-    assert name.endswith("Counting")
-    assert "Counts its calls" in source
-    assert _content_key.code_identity(Ridge)[1].count(".") >= 1  # scikit-learn's version
-
-
-def test_keys_are_those_of_another_process():
-    code = (
-        "from pymatgen.core import Lattice, Structure\n"
-        "from gnnpre import EAD\n"
-        "from gnnpre.model_selection._cache._content_key import content_key\n"
-        "salt = Structure(Lattice.cubic(4.0), ['Na', 'Cl'], [[0, 0, 0], [0.5, 0.5, 0.5]])\n"
-        "print(content_key([salt], EAD(), {'a', 'b'}))"
-    )
-    found = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.strip()
-    assert found == content_key([salt()], EAD(), {"a", "b"})
 
 
 # The object

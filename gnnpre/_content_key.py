@@ -1,5 +1,6 @@
 """Keys by content, independent of values that Python objects cache in themselves."""
 
+import functools
 import hashlib
 import inspect
 import pickle
@@ -12,7 +13,7 @@ import numpy as np
 import torch
 from sklearn.base import BaseEstimator
 
-from gnnpre._version import __version__
+from ._version import __version__
 
 __all__ = ["code_identity", "content_digest", "content_key"]
 
@@ -108,6 +109,8 @@ def _content_of_object(value: Any) -> Any:
     if isinstance(value, torch.nn.Module):
         # The pickle of a tensor has its address in memory.
         return "module", code_identity(type(value)), _content(dict(value.state_dict()))
+    if isinstance(value, functools.partial):
+        return "partial", _content(value.func), _content(value.args), _content(value.keywords)
     if inspect.isroutine(value):
         return _content_of_function(value)
     if isinstance(value, type):
@@ -120,22 +123,22 @@ def _content_of_function(value: Any, outer: tuple[int, ...] = ()) -> Any:
     bound = getattr(value, "__self__", None)
     brought = [None if inspect.ismodule(bound) else bound]
     brought += [getattr(value, name, None) for name in ("__defaults__", "__kwdefaults__")]
-    cells = [cell for cell in getattr(value, "__closure__", None) or () if not _is_empty(cell)]
     contents = [_content(item) for item in brought]
-    for cell in cells:
-        inner = (
-            inspect.unwrap(cell.cell_contents)
-            if callable(cell.cell_contents)
-            else (cell.cell_contents)
-        )
-        if inspect.isroutine(inner):
-            # A function may hold itself, or one that holds it.
-            is_known = id(inner) in (*outer, id(value))
-            held = code_identity(inner)
-            contents.append(held if is_known else _content_of_function(inner, (*outer, id(value))))
-        else:
-            contents.append(_content(inner))
+    for cell in getattr(value, "__closure__", None) or ():
+        if not _is_empty(cell):
+            contents.append(_content_of_cell(cell.cell_contents, (*outer, id(value))))
     return "code", code_identity(value), contents
+
+
+def _content_of_cell(value: Any, outer: tuple[int, ...]) -> Any:
+    """Return the content of a variable that a function closes over.
+
+    ``outer`` has the functions around it: a function may hold itself, or one that holds it.
+    """
+    inner = inspect.unwrap(value) if callable(value) else value
+    if not inspect.isroutine(inner):
+        return _content(inner)
+    return code_identity(inner) if id(inner) in outer else _content_of_function(inner, outer)
 
 
 def _is_empty(cell: Any) -> bool:
