@@ -46,7 +46,7 @@ PROTOCOLS = {
     "matbench": (
         "Protocol “matbench”: five folds by KFold(5, shuffle=True, random_state=18012019), each "
         "tested once; validation crystals are taken from the training part of the fold. These are "
-        "MatBench's own folds for jdft2d and phonons alone, whose rows are all there in its order."
+        "MatBench's own folds where a table has all of MatBench's rows in its order."
     ),
 }
 
