@@ -110,8 +110,10 @@ def parse_poscar(text: str) -> "Structure":
     from pymatgen.io.vasp.inputs import BadPoscarWarning
 
     with warnings.catch_warnings():
+        # Its other remarks are on selective dynamics and velocities, which are not read.
+        warnings.filterwarnings("ignore", category=BadPoscarWarning)
         # Where a file of VASP 4 has no symbols, pymatgen takes H, He, Li, ...
-        warnings.filterwarnings("error", category=BadPoscarWarning)
+        warnings.filterwarnings("error", "Elements in POSCAR cannot", BadPoscarWarning)
         try:
             return Poscar.from_str(text).structure
         except BadPoscarWarning as error:

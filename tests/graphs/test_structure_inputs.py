@@ -2,6 +2,7 @@
 
 import json
 import re
+import warnings
 from collections import UserList, deque
 from pathlib import Path
 from types import SimpleNamespace
@@ -266,6 +267,17 @@ def test_a_poscar_without_symbols_is_refused(salt, transformer):
         transformer.transform([text.format("", "")])
     graphs = transformer.transform([text.format(" Na", " Cl")])
     assert graphs.atomic_numbers.tolist() == [11, 17]
+
+
+@pytest.mark.parametrize(("element", "flags"), [("O", "T T T"), ("F", "F F F F"), ("O", "t f T")])
+def test_a_poscar_with_selective_dynamics(transformer, element, flags):
+    # pymatgen warns of flags that fix nothing, and of those beside fluorine.
+    text = f"x\n1\n4 0 0\n0 4 0\n0 0 4\nFe {element}\n1 1\nSelective dynamics\nDirect\n"
+    text += f"0 0 0 {flags}\n.5 .5 .5 {flags}\n"
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        graphs = transformer.transform([text])
+    assert graphs.atomic_numbers.tolist() == [26, {"O": 8, "F": 9}[element]]
 
 
 def test_a_database_is_no_container(tmp_path, transformer):
