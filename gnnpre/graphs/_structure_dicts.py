@@ -94,8 +94,15 @@ def _numbers(values: Any, name: str) -> np.ndarray:
 
 
 def _plain(values: Any) -> Any:
-    """Return the numbers of an array that is written as ``{"@class": "array", "data": ...}``."""
-    return values["data"] if isinstance(values, Mapping) else values
+    """Return the numbers of an array that pymatgen or ASE has written as a dictionary."""
+    if not isinstance(values, Mapping):
+        return values
+    if "array" in values:  # of ASE's Cell
+        return _plain(values["array"])
+    if "__ndarray__" in values:
+        shape, _, numbers = values["__ndarray__"]
+        return np.reshape(numbers, shape)
+    return values["data"]
 
 
 def _coordinates(sites: Any, name: str) -> np.ndarray:
@@ -189,18 +196,53 @@ def _from_jarvis(content: Mapping[str, Any]) -> StructureArrays:
 
 
 def _from_optimade(content: Mapping[str, Any]) -> StructureArrays:
-    symbols = content["species_at_sites"]
     dimensions = content.get("dimension_types")
     return StructureArrays(
-        np.array([atomic_number(symbol) for symbol in symbols]),
+        np.array(_optimade_numbers(content)),
         _numbers(np.array(list(content["cartesian_site_positions"])), "cartesian_site_positions"),
         _numbers(np.array(list(content["lattice_vectors"])), "lattice_vectors"),
         _as_pbc(True if dimensions is None else dimensions),
     )
 
 
+def _optimade_numbers(content: Mapping[str, Any]) -> list[int]:
+    """Return the atomic numbers of the sites, whose species may have any names."""
+    names = [str(name) for name in content["species_at_sites"]]
+    species = content.get("species")
+    # Tables have them as text, and files of this package not at all: names are symbols there.
+    described = [] if species is None or isinstance(species, str) else list(species)
+    by_name = {str(item["name"]): item for item in described}
+    numbers = {
+        name: _species_number(by_name[name]) if name in by_name else atomic_number(name)
+        for name in dict.fromkeys(names)
+    }
+    return [numbers[name] for name in names]
+
+
+def _species_number(species: Mapping[str, Any]) -> int:
+    """Return the one element of a species of OPTIMADE, whose name may hide several."""
+    symbols = [str(symbol) for symbol in species["chemical_symbols"]]
+    shares = [float(share) for share in _entries(species, "concentration") or [1.0] * len(symbols)]
+    attached = [str(symbol) for symbol in _entries(species, "attached")]
+    if len(set(symbols)) != 1 or abs(sum(shares) - 1) > _FULL or attached:
+        listed = ", ".join(f"{item[0]}: {item[1]}" for item in zip(symbols, shares, strict=False))
+        more = f", with {', '.join(attached)} attached" if attached else ""
+        raise ValueError(
+            f"the species {species['name']!r} is disordered ({listed}{more}); expected one atom "
+            "per site: order it first, with pymatgen's OrderDisorderedStructureTransformation for "
+            "example"
+        )
+    return atomic_number(symbols[0])
+
+
+def _entries(content: Mapping[str, Any], name: str) -> list[Any]:
+    """Return the items of a list, of none if it is absent or null."""
+    items = content.get(name)
+    return [] if items is None else list(items)
+
+
 def _as_pbc(pbc: Any) -> np.ndarray:
-    array = np.asarray(pbc)
+    array = np.asarray(_plain(pbc))
     if array.dtype.kind not in "biu" or array.shape not in {(), (3,)}:
         raise ValueError(f"pbc should be three of True and False; it is {str(pbc)[:40]}")
     return np.array(np.broadcast_to(array.astype(bool), 3))

@@ -15,6 +15,7 @@ from ase import Atoms
 from ase.build import bulk
 from ase.db import connect
 from ase.io import Trajectory
+from ase.io.jsonio import encode
 from pymatgen.core import Composition, DummySpecies, Lattice, Molecule, Structure
 from pymatgen.core.trajectory import Trajectory as PymatgenTrajectory
 from pymatgen.entries.computed_entries import ComputedStructureEntry
@@ -92,6 +93,7 @@ def entry(structure: Structure) -> ComputedStructureEntry:
 FORMS = {
     "dict": lambda s: s.as_dict(),
     "dict of ASE": lambda s: AseAtomsAdaptor.get_atoms(s).todict(),
+    "JSON of ASE": lambda s: encode(AseAtomsAdaptor.get_atoms(s)),
     "JSON": lambda s: s.to_json(),
     "CIF": lambda s: s.to(fmt="cif"),
     "POSCAR": lambda s: s.to(fmt="poscar"),
@@ -245,6 +247,39 @@ def test_texts_of_arrow_and_entries_of_optimade(salt, transformer):
         },
     }
     assert_same_edges(transformer.transform([entry]), transformer.transform([salt]))
+
+
+def entry_of_optimade(**species) -> dict:
+    return {
+        "lattice_vectors": (4.0 * np.eye(3)).tolist(),
+        "cartesian_site_positions": [[0, 0, 0], [2, 2, 2]],
+        "species_at_sites": ["Ti", "O"],
+        "species": [
+            {"name": "Ti", "chemical_symbols": ["Ti"], "concentration": [1.0], **species},
+            {"name": "O", "chemical_symbols": ["O"], "concentration": None, "attached": None},
+        ],
+    }
+
+
+@pytest.mark.parametrize(
+    ("species", "shown"),
+    [
+        ({"chemical_symbols": ["Ti", "Zr"], "concentration": [0.9, 0.1]}, "Ti: 0.9, Zr: 0.1"),
+        ({"chemical_symbols": ["Ti", "vacancy"], "concentration": [0.9, 0.1]}, "vacancy: 0.1"),
+        ({"concentration": [0.5]}, "Ti: 0.5"),
+        ({"attached": ["H"]}, "Ti: 1.0, with H attached"),
+    ],
+)
+def test_species_of_optimade_that_are_no_single_atom(transformer, species, shown):
+    # The name of a species is free: that of the first element is usual.
+    with pytest.raises(ValueError, match=rf"X\[0\]: the species 'Ti' is disordered \(.*{shown}"):
+        transformer.transform([entry_of_optimade(**species)])
+
+
+def test_species_of_optimade_with_other_names(transformer):
+    entry = entry_of_optimade(name="Ti1", chemical_symbols=["Zr"])
+    entry["species_at_sites"][0] = "Ti1"
+    assert transformer.transform([entry]).atomic_numbers.tolist() == [40, 8]
 
 
 @pytest.mark.parametrize(
