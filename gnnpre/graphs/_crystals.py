@@ -132,7 +132,7 @@ class Crystals(CrystalRows):
         Parameters
         ----------
         structures : list, tuple, Series or object array of n structures
-            Each a pymatgen ``Structure`` or ASE ``Atoms``.
+            Each a pymatgen ``Structure`` or ``Molecule``, or ASE ``Atoms``.
         ids : array-like of shape (n,), optional
             Names of the crystals.
         info : mapping of str to array-like of shape (n,), optional

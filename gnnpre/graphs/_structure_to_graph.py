@@ -129,10 +129,10 @@ class StructureToGraph(
         Parameters
         ----------
         X : Crystals, or list, tuple, Series or object array of n structures
-            Each structure is a pymatgen ``Structure`` or ASE ``Atoms``, periodic in any direction
-            or none. Entries (``ComputedStructureEntry``), rows of an ASE database, dicts of
-            ``Structure.as_dict`` and the content of CIF, POSCAR or JSON files are read too. The
-            structures are not modified.
+            Each structure is a pymatgen ``Structure`` or ``Molecule``, or ASE ``Atoms``, periodic
+            in any direction or none. Entries (``ComputedStructureEntry``), rows of an ASE
+            database, dicts of ``Structure.as_dict`` and the content of CIF, POSCAR or JSON files
+            are read too. The structures are not modified.
 
         Returns
         -------

@@ -25,7 +25,7 @@ def pack_structures(structures: Sequence[Any]) -> Arrays:
         arrays = _pack_pymatgen(structures)
     else:
         # ASE, texts, entries, or a mixture: one by one.
-        arrays = _join([_pack_one(row, s, IStructure) for row, s in enumerate(structures)])
+        arrays = _join([_pack_one(row, item) for row, item in enumerate(structures)])
     bad = np.flatnonzero(arrays["atomic_numbers"] == 0)
     if len(bad):
         crystal, atom = crystal_of_row(bad[0], arrays["n_atoms"])
@@ -90,15 +90,19 @@ def _clip_numbers(numbers: list[int]) -> np.ndarray:
     return np.array([z if 0 < z <= LARGEST_ATOMIC_NUMBER else 0 for z in numbers], dtype=np.int32)
 
 
-def _pack_one(row: int, structure: Any, pymatgen_type: type) -> Arrays:
+def _pack_one(row: int, structure: Any) -> Arrays:
     """Read a structure of any accepted type; ``row`` names it in errors."""
+    from pymatgen.core import IMolecule, IStructure
+
     structure = _unwrap(structure)
     if isinstance(structure, str):
         structure = parse_text(structure, f"X[{row}]")
     if isinstance(structure, Mapping):
         return _pack_dict(row, structure)
-    if isinstance(structure, pymatgen_type):
+    if isinstance(structure, IStructure):
         return _pack_pymatgen([structure], row)
+    if isinstance(structure, IMolecule):
+        return _pack_molecule(row, structure)
     if hasattr(structure, "arrays") and hasattr(structure, "cell"):
         return _pack_ase(row, structure)
     raise TypeError(
@@ -123,8 +127,6 @@ def _unwrap(structure: Any) -> Any:
 def _hint(structure: Any) -> str:
     if is_missing(structure):
         return " It is missing: leave that row out of X and of y."
-    if hasattr(structure, "sites"):
-        return " A molecule goes in as ASE Atoms with pbc=False (AseAtomsAdaptor.get_atoms)."
     if hasattr(structure, "n_atoms") and hasattr(structure, "ids"):
         return " Readers return structures and targets: pass the first of the two."
     if isinstance(structure, bytes):
@@ -147,6 +149,20 @@ def _pack_dict(row: int, values: Mapping[str, Any]) -> Arrays:
         "cell": structure.cell[None],
         "pbc": structure.pbc[None],
         "n_atoms": np.array([len(structure.atomic_numbers)], dtype=np.int64),
+    }
+
+
+def _pack_molecule(row: int, molecule: Any) -> Arrays:
+    """Read a Molecule of pymatgen, which is not periodic and has no cell."""
+    n_atoms = np.array([len(molecule)], dtype=np.int64)
+    if not n_atoms.all():
+        raise ValueError(f"Structure {row} has no atoms.")
+    return {
+        "atomic_numbers": _clip_numbers(_read_numbers([molecule.sites], n_atoms, row)),
+        "positions": np.array([site.coords for site in molecule.sites], dtype=np.float64),
+        "cell": np.zeros((1, 3, 3)),
+        "pbc": np.zeros((1, 3), dtype=bool),
+        "n_atoms": n_atoms,
     }
 
 

@@ -108,11 +108,6 @@ def test_something_else_among_structures(refuses, bad):
     refuses(bad, TypeError, rf"X\[2\] is of type {type(bad).__name__}; expected a pymatgen Struct")
 
 
-def test_a_molecule_among_structures(refuses):
-    message = r"X\[2\] is of type Molecule.* goes in as ASE Atoms with pbc=False"
-    refuses(Molecule(["He"], [[0, 0, 0]]), TypeError, message)
-
-
 @pytest.mark.parametrize("bad", [Structure(CUBE, [], []), Atoms(cell=np.eye(3), pbc=True)])
 def test_no_atoms(refuses, bad):
     refuses(bad, ValueError, "Structure 2 has no atoms")

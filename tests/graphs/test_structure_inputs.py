@@ -1,6 +1,7 @@
 """Structures of other forms, and containers of them: read, or refused with the way out."""
 
 import json
+import pickle
 import re
 import warnings
 from collections import UserList, deque
@@ -16,7 +17,7 @@ from ase.build import bulk
 from ase.db import connect
 from ase.io import Trajectory
 from ase.io.jsonio import encode
-from pymatgen.core import Composition, DummySpecies, Lattice, Molecule, Structure
+from pymatgen.core import Composition, DummySpecies, IMolecule, Lattice, Molecule, Structure
 from pymatgen.core.trajectory import Trajectory as PymatgenTrajectory
 from pymatgen.entries.computed_entries import ComputedStructureEntry
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -247,6 +248,20 @@ def test_texts_of_arrow_and_entries_of_optimade(salt, transformer):
         },
     }
     assert_same_edges(transformer.transform([entry]), transformer.transform([salt]))
+
+
+def test_molecules_of_pymatgen(salt, transformer):
+    water = Molecule(["O", "H", "D"], [[0, 0, 0], [0.96, 0, 0], [-0.24, 0.93, 0]], charge=1)
+    atoms, others = Atoms("OHH", water.cart_coords), [water.as_dict(), IMolecule.from_sites(water)]
+    before = pickle.dumps(water)
+    graphs = transformer.transform([water, salt, *others])
+    expected = transformer.transform([atoms, salt, atoms, atoms])
+    assert_same_edges(graphs, expected)
+    assert graphs.pbc.tolist() == expected.pbc.tolist()
+    assert pickle.dumps(water) == before
+    disordered = Molecule([{"O": 0.5, "N": 0.5}], [[0, 0, 0]])
+    with pytest.raises(ValueError, match=r"Structure 1 is disordered: site 0 holds O0.5 N0.5"):
+        transformer.transform([salt, disordered])
 
 
 def entry_of_optimade(**species) -> dict:
