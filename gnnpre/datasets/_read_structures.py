@@ -11,6 +11,7 @@ from gnnpre._validation import check_n_jobs
 from ..graphs import Crystals
 from ._parameters import check_choice, check_name, check_names
 from ._parser_warnings import WarningCounts, count_warnings, report_warnings
+from ._repeated_ids import warn_of_repeated_ids
 from ._structure_files import FileContent, read_structure_file
 from ._structure_sources import SourceFile, source_files
 from ._structure_table import TableRows, is_table, read_row, read_table
@@ -158,6 +159,7 @@ def _read_files(
     good, skipped = _sort_out(shown, [file.name for file in files], errors)
     # 1. a file may hold several structures, and columns
     blocks, ids, tables = [], [], []
+    names_of_files: list[str] = []
     for row in good:
         content = results[row].content
         if content is None:
@@ -165,7 +167,9 @@ def _read_files(
         n = len(content.crystals)
         blocks.append(content.crystals)
         ids += [files[row].id] if n == 1 else [f"{files[row].id}-{item}" for item in range(n)]
+        names_of_files += [files[row].name] * n
         tables.append(pd.DataFrame(content.columns, index=range(n)) if content.columns else n)
+    warn_of_repeated_ids(ids, "Names of files as ids", lambda row: names_of_files[row])
     index = pd.Index(ids)
     # 2. one table of all columns
     y = _join_tables(tables, index)

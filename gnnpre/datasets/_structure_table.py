@@ -2,14 +2,14 @@
 
 import os
 import re
-from collections import Counter
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from gnnpre._warnings import DataQualityWarning, warn_user
+from gnnpre._labels import is_missing
 
+from ._repeated_ids import warn_of_repeated_ids
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cell
 from ._structure_files import STRUCTURE_SUFFIXES, FileContent, plain_name, read_structure_file
@@ -118,6 +118,8 @@ def read_table(
         table = table.set_axis(pd.Index(index, name=id_column), axis=0)
     else:
         ids = _names_or_index(cells, folder, table)
+    source = f"{name}, ids by the files or the index" if id_column is None else f"{id_column=}"
+    warn_of_repeated_ids(ids, source, lambda row: f"row {row}")
     names = _target_columns(
         table, targets, {structures, id_column}, name, is_file=folder is not None
     )
@@ -154,18 +156,10 @@ def _names_or_index(cells: list[Any], folder: str | None, table: "pd.DataFrame")
 
 def _read_ids(values: list[Any], column: str, name: str) -> list[str]:
     """Return ids as text; one that is missing is an error."""
-    ids = ["" if value is None or value != value else str(value).strip() for value in values]
+    ids = ["" if is_missing(value) else str(value).strip() for value in values]
     if "" in ids:
         row = ids.index("")
         raise ValueError(f"id_column={column!r}: row {row} of {name} has none. Fill it.")
-    counts = Counter(ids)
-    item, count = counts.most_common(1)[0]
-    if count > 1:
-        warn_user(
-            f"id_column={column!r}: {len(ids) - len(counts)} of {len(ids)} rows of {name} repeat "
-            f"the id of another row; {item!r} occurs {count} times.",
-            DataQualityWarning,
-        )
     return ids
 
 

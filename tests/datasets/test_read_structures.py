@@ -16,6 +16,7 @@ from ase.io import write
 from pymatgen.core import Lattice, Structure
 
 from gnnpre.datasets import make_emt_property, read_matbench, read_structures
+from gnnpre.exceptions import DataQualityWarning
 from gnnpre.graphs import Crystals
 
 STRUCTURES, VALUES = make_emt_property(4, random_state=0)
@@ -155,6 +156,14 @@ def test_csv_of_file_names(folder):
     assert K.name == "K"
     assert K.index.tolist() == list("abcd")
     np.testing.assert_allclose(K, VALUES[order])
+
+
+def test_files_of_one_name(folder):
+    # The folder of a calculation has its structure before and after the relaxation.
+    (folder / "mp-3" / "POSCAR").write_text(STRUCTURES[3].to(fmt="poscar"))
+    with pytest.warns(DataQualityWarning, match=r"'mp-3' .*mp-3/CONTCAR and .*mp-3/POSCAR"):
+        crystals, _ = read_structures(folder)
+    assert crystals.ids.tolist() == ["mp-0", "mp-1", "mp-2", "mp-3", "mp-3"]
 
 
 def test_csv_naming_a_missing_file(folder):

@@ -56,8 +56,17 @@ def test_ids_that_are_missing_or_repeated(tmp_path):
     with pytest.raises(ValueError, match=r"id_column='material': row 1 of .*table.csv has none"):
         read_structures(path, "K", id_column="material")
     path = write_table(tmp_path, "material,file,K\nx,b.cif,1\nx,001.cif,2\n")
-    with pytest.warns(DataQualityWarning, match=r"1 of 2 rows .*'x' occurs 2 times"):
+    with pytest.warns(DataQualityWarning, match=r"1 of 2 crystals .*'x' occurs 2 times.*row 0 and"):
         assert read_structures(path, "K", id_column="material")[1].tolist() == [1, 2]
+    table = pd.DataFrame({"structure": STRUCTURES[:2], "material": ["x", None]}).convert_dtypes()
+    with pytest.raises(ValueError, match=r"id_column='material': row 1 of the table has none"):
+        read_structures(table, id_column="material")
+
+
+def test_an_index_that_repeats_ids():
+    table = pd.DataFrame({"structure": STRUCTURES[:2]}, index=["a", "a"])
+    with pytest.warns(DataQualityWarning, match=r"1 of 2 crystals .*'a' occurs 2 times"):
+        assert read_structures(table)[0].ids.tolist() == ["a", "a"]
 
 
 def test_columns_of_one_name_in_a_data_frame():
