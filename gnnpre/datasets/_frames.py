@@ -9,7 +9,7 @@ import numpy as np
 
 from gnnpre._warnings import DataQualityWarning, warn_user
 
-from ..graphs import Crystals, FrameLabels
+from ..graphs import Crystals, FrameLabels, check_occupancy
 from ._ase_files import iterate_ase
 from ._extxyz import iterate_extxyz
 from ._file_formats import detect_format, other_reader
@@ -184,7 +184,10 @@ def _to_crystals(blocks: Sequence[FrameBlock], labelled: Sequence[LabelledBlock]
 
 def _check_geometry(block: FrameBlock) -> None:
     """Check that positions and cells are finite, atoms are elements, and no cell is flat."""
-    # 1. atoms
+    # 1. atoms; those of disordered CIF files are marked by ASE, also in files that it writes
+    for row, entries in enumerate(block.entries):
+        if "occupancy" in entries:
+            check_occupancy(entries["occupancy"], block.where(row))
     finite = np.isfinite(block.positions).all(axis=1)
     atom_is_bad = ~finite | (block.atomic_numbers < 1)
     if atom_is_bad.any():

@@ -30,6 +30,7 @@ from ._structure_dicts import StructureArrays as StructureArrays
 from ._structure_dicts import arrays_from_dict as arrays_from_dict
 from ._structure_dicts import atomic_number as atomic_number
 from ._structure_to_graph import StructureToGraph
+from ._structures import check_occupancy as check_occupancy
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin
 from ._tables import index_of as index_of
 from ._tensors import send as send

@@ -12,7 +12,7 @@ from ._crystal_arrays import LARGEST_ATOMIC_NUMBER, crystal_of_row
 from ._structure_dicts import arrays_from_dict
 from ._structure_text import parse_text
 
-__all__ = ["pack_structures"]
+__all__ = ["check_occupancy", "pack_structures"]
 
 Arrays = dict[str, np.ndarray]
 
@@ -169,7 +169,7 @@ def _pack_molecule(row: int, molecule: Any) -> Arrays:
 def _pack_ase(row: int, atoms: Any) -> Arrays:
     if len(atoms) == 0:
         raise ValueError(f"Structure {row} has no atoms.")
-    _check_occupancy(row, atoms.info.get("occupancy"))
+    check_occupancy(atoms.info.get("occupancy"), f"Structure {row}")
     return {
         "atomic_numbers": _clip_numbers(atoms.arrays["numbers"].tolist()),
         "positions": np.array(atoms.arrays["positions"], dtype=np.float64),
@@ -179,17 +179,29 @@ def _pack_ase(row: int, atoms: Any) -> Arrays:
     }
 
 
-def _check_occupancy(row: int, occupancy: Any) -> None:
-    """Check that ASE's CIF reader has found one element on each site.
+def check_occupancy(occupancy: Any, name: str) -> None:
+    """Check that ASE's CIF reader has seen one element on each site.
 
     It keeps the first element of a disordered site among the atoms, and all of them in ``info``.
+
+    Parameters
+    ----------
+    occupancy : object
+        Shares of elements by site, the entry ``"occupancy"`` of ``info``; anything else passes.
+    name : str
+        Name of the structure in errors.
+
+    Raises
+    ------
+    ValueError
+        If a site is not filled by one element.
     """
     if not isinstance(occupancy, Mapping):
         return
     for site, shares in occupancy.items():
         if isinstance(shares, Mapping) and not _is_full(shares):
             raise ValueError(
-                f"Structure {row} is disordered: site {site} holds {dict(shares)} "
+                f"{name} is disordered: site {site} holds {dict(shares)} "
                 "(info['occupancy'] of the Atoms). Expected one element per site; order it first, "
                 "and delete that entry."
             )

@@ -13,7 +13,7 @@ from ase.io import read, write
 from pymatgen.core import Structure
 
 from cases import FRAME_CELL, extxyz
-from gnnpre.datasets import filter_frames, make_emt_frames, read_frames
+from gnnpre.datasets import filter_frames, make_emt_frames, read_frames, read_structures
 from gnnpre.datasets._stress_sign import measure_stress_sign
 
 UPSTREAM = [
@@ -318,3 +318,18 @@ def test_real_frames_that_are_usable(data_dir):
     assert len(structures) == 4529
     assert len(remaining) == len(remaining_labels) == 3502
     assert len(set(remaining_labels.groups("mptrj_traj_id"))) > 1000
+
+
+@pytest.mark.parametrize("name", ["x.extxyz", "x.traj"])
+def test_frames_of_disordered_crystals(tmp_path, name):
+    # ASE keeps the first element of a disordered site, and writes what else is there beside it.
+    atoms = bulk("Cu")
+    for shares in ({"Cu": 0.9, "Au": 0.1}, {"Cu": 0.5}):
+        atoms.info["occupancy"] = {"0": shares}
+        write(tmp_path / name, atoms)
+        for reader in (read_frames, read_structures):
+            with pytest.raises(ValueError, match=r"frame 0 of .* is disordered: site 0 holds"):
+                reader(tmp_path / name)
+    atoms.info["occupancy"] = {"0": {"Cu": 1.0}}
+    write(tmp_path / name, atoms)
+    assert len(read_frames(tmp_path / name)[0]) == 1
