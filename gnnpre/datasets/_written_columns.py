@@ -5,6 +5,8 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._row_order import warn_of_other_order
+
 from ..graphs import Crystals, FrameLabels, as_column
 
 __all__ = ["as_mapping", "check_labels_of", "written_columns"]
@@ -61,6 +63,11 @@ def written_columns(
     TypeError, ValueError
         If targets are not a table, a name is reserved, a length differs, or a target has the name
         of a column with other values.
+
+    Warns
+    -----
+    DataQualityWarning
+        If targets have the index of the crystals in another order.
     """
     columns = {} if crystals.ids is None else {id_name: crystals.ids}
     info = {} if labels is None else labels.info
@@ -68,6 +75,7 @@ def written_columns(
         {name: values for name, values in table.items() if name not in derived}
         for table in (crystals.info, info)
     ]
+    warn_of_other_order(crystals, targets=targets)
     named = as_mapping(targets)
     for table in (*tables, named):
         for name, values in table.items():
@@ -103,4 +111,5 @@ def as_mapping(targets: Any) -> Mapping[str, Any]:
         raise TypeError(
             f"targets must be a Series, DataFrame or dict of arrays; got {type(targets).__name__}."
         )
-    return {str(name): targets[name] for name in targets}
+    # A table of polars yields its columns, and not their names.
+    return {str(name): targets[name] for name in getattr(targets, "columns", targets)}

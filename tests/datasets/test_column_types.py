@@ -7,7 +7,14 @@ import pyarrow.parquet as pq
 import pytest
 from ase.io import read
 
-from gnnpre.datasets import make_emt_frames, read_frames, read_parquet, to_extxyz, to_parquet
+from gnnpre.datasets import (
+    make_emt_frames,
+    read_frames,
+    read_parquet,
+    to_extxyz,
+    to_parquet,
+    write_crystals,
+)
 from gnnpre.exceptions import DataQualityWarning
 from gnnpre.graphs import Crystals, FrameLabels
 
@@ -107,3 +114,29 @@ def test_stress_that_is_not_symmetric(tmp_path):
         stress = read_parquet(path)[1].stress
     np.testing.assert_allclose(stress[[0, 2]], labels.stress[[0, 2]], rtol=1e-12)
     assert np.isnan(stress[1]).all()
+
+
+@pytest.mark.parametrize("write", [to_parquet, to_extxyz])
+def test_targets_in_another_order(tmp_path, write):
+    structures, _ = make_emt_frames(3, random_state=0)
+    table = pd.DataFrame({"structure": structures, "t": [1.0, 2.0, 3.0]}, index=["a", "b", "c"])
+    path = tmp_path / "x.extxyz"
+    for crystals in (table["structure"], Crystals.from_structures(table["structure"])):
+        with pytest.warns(DataQualityWarning, match="targets has the index of X in another order"):
+            write(path, crystals, targets=table["t"].sort_index(ascending=False))
+    with pytest.warns(DataQualityWarning, match="targets has the index of X in another order"):
+        write_crystals(tmp_path / "store", [(crystals, table[["t"]].iloc[::-1])])
+
+
+def test_targets_that_are_tables_without_an_index(tmp_path):
+    class Table(dict):
+        """A table of polars: iterating it yields columns, not names."""
+
+        columns = ("t",)
+
+        def __iter__(self):
+            return iter(self.values())
+
+    structures, _ = make_emt_frames(3, random_state=0)
+    to_parquet(tmp_path / "x", structures, targets=Table(t=[1.0, 2.0, 3.0]))
+    assert read_parquet(tmp_path / "x", "t")[1].tolist() == [1, 2, 3]

@@ -9,6 +9,7 @@ import numpy as np
 
 from gnnpre._content_key import content_digest
 from gnnpre._join_arrays import join_arrays
+from gnnpre._row_order import warn_of_other_order
 
 from ...graphs import Crystals, FrameLabels, as_column
 from .._info_columns import join_labels
@@ -72,6 +73,7 @@ def _as_batch(batch: Any) -> Batch:
     if labels is None or isinstance(labels, FrameLabels):
         check_labels_of(crystals, labels)
         return crystals, labels, {}
+    warn_of_other_order(crystals, targets=labels)
     targets = {
         key: as_column(f"Column {key!r}", values, len(crystals))
         for key, values in as_mapping(labels).items()

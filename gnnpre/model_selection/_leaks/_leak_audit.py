@@ -5,6 +5,7 @@ from typing import Any
 
 import numpy as np
 
+from gnnpre._row_order import warn_of_other_order
 from gnnpre._validation import check_bool, check_choice, check_n_jobs, check_number
 from gnnpre.pretrained import read_leak_keys
 
@@ -280,6 +281,8 @@ def _read(
 ) -> tuple[Side, Side]:
     first = read_crystals(pretraining, "pretraining_structures")
     second = read_crystals(evaluation, "evaluation_structures")
+    warn_of_other_order(pretraining, pretraining_ids=pretraining_ids)
+    warn_of_other_order(evaluation, evaluation_ids=evaluation_ids)
     counts = len(first), len(second)
     first_ids, second_ids = check_ids(pretraining_ids, evaluation_ids, counts)
     return Side.of(first, first_ids), Side.of(second, second_ids)
@@ -288,5 +291,6 @@ def _read(
 def _read_evaluation(structures: Any, ids: Any) -> Side:
     crystals = read_crystals(structures, "evaluation_structures")
     if ids is not None:
+        warn_of_other_order(structures, evaluation_ids=ids)
         ids = as_id_list("evaluation_ids", ids, len(crystals))
     return Side.of(crystals, ids)

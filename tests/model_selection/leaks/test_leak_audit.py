@@ -12,6 +12,7 @@ from pymatgen.symmetry.analyzer import SpacegroupAnalyzer
 
 from cases import random_rotation
 from gnnpre.datasets import read_matbench
+from gnnpre.exceptions import DataQualityWarning
 from gnnpre.graphs import StructureToGraph, as_crystals
 from gnnpre.model_selection import (
     LeakAudit,
@@ -401,3 +402,12 @@ def test_whole_numbers_are_one_id_as_int_and_as_float():
     np.testing.assert_array_equal(
         text_digests([149, "149", None]), text_digests([149.0, "149", None])
     )
+
+
+def test_ids_in_another_order():
+    crystals = pd.Series([bulk("Cu"), bulk("Al")], index=["a", "b"])
+    ids = pd.Series(["mp-1", "mp-2"], index=["b", "a"])
+    with pytest.warns(DataQualityWarning, match="evaluation_ids has the index of X in another"):
+        leak_audit([bulk("Cu")], crystals, pretraining_ids=["mp-1"], evaluation_ids=ids)
+    with pytest.warns(DataQualityWarning, match="pretraining_ids has the index of X in another"):
+        drop_leaks(crystals, [bulk("Cu")], pretraining_ids=ids, evaluation_ids=["mp-1"])
