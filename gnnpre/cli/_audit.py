@@ -28,7 +28,8 @@ def command(pretraining: str, evaluation: str, match: bool, output: str, **readi
 
     PRETRAINING are structures, or the name of a model in the package: the table then says with
     which labels the model was trained on each crystal. The levels are, from the surest: id,
-    structure, prototype and composition.
+    structure, prototype and composition. Ids are those of --id-column, in both sources; beside a
+    model also names of files, such as mp-149.cif.
     """
     from gnnpre.model_selection import leak_audit
     from gnnpre.pretrained import is_shipped
@@ -36,12 +37,18 @@ def command(pretraining: str, evaluation: str, match: bool, output: str, **readi
     # Before any work: an audit may take minutes.
     check_table(output)
     # PRETRAINING may be the name of a model of the package, which has keys of its crystals.
-    n_skipped, before = 0, pretraining
-    if not is_shipped(pretraining):
+    n_skipped, before, ids = 0, pretraining, dict[str, Any]()
+    is_model = is_shipped(pretraining)
+    if not is_model:
         source = read_source(pretraining, **reading)
         n_skipped, before = source.n_skipped, source.crystals
     after = read_source(evaluation, **reading)
-    audit = leak_audit(before, after.crystals, match=match, n_jobs=reading["n_jobs"])
+    # Names of files may be the same by chance (1.cif), but those of a model are of a database.
+    if is_model or reading["id_column"] is not None:
+        ids["evaluation_ids"] = after.ids
+    if ids and not is_model:
+        ids["pretraining_ids"] = source.ids
+    audit = leak_audit(before, after.crystals, match=match, n_jobs=reading["n_jobs"], **ids)
     columns = ["level", "match", *(f"trained_on_{name}" for name in audit.seen_labels)]
     table = audit.to_frame()[columns].set_index(after.ids)
     table.index.name = "id"

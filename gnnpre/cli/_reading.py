@@ -54,10 +54,13 @@ def read_source(
         raise click.UsageError(f"{source} is a model file; expected structures.")
     # Formats of whole tables first; read_structures takes everything else.
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
-        return _read_parquet(source)
+        _refuse_option("--structure-column", structure_column, source, "columns of LeMat")
+        return _read_parquet(source, id_column)
     if is_matbench(path):
         from gnnpre.datasets import read_matbench
 
+        _refuse_option("--structure-column", structure_column, source, "MatBench's columns")
+        _refuse_option("--id-column", id_column, source, "its ids in its index")
         crystals, table = read_matbench(source)
         return Source(crystals, _as_frame(table), 0)
     from gnnpre.datasets import read_structures
@@ -83,7 +86,13 @@ def _with_options(message: str) -> str:
     return message.replace("-column .", "-column.")
 
 
-def _read_parquet(source: str) -> Source:
+def _refuse_option(option: str, value: str | None, source: str, reason: str) -> None:
+    """Raise if a column is named of a format in which it is fixed."""
+    if value is not None:
+        raise click.UsageError(f"{option} {value}: {source} has {reason}; leave the option out.")
+
+
+def _read_parquet(source: str, id_column: str | None) -> Source:
     import pandas as pd
 
     from gnnpre.datasets import read_parquet
@@ -93,7 +102,21 @@ def _read_parquet(source: str) -> Source:
     # Energies of frames are a column in the other formats, too.
     if np.isfinite(labels.energy).any():
         columns.setdefault("energy", labels.energy)
+    if id_column is not None:
+        # Of all columns, that of the ids too, which the table has not.
+        stored = Source(crystals, pd.DataFrame(dict(labels.info)), 0)
+        crystals.ids = _text_of_ids(stored.column(id_column, "--id-column"))
     return Source(crystals, pd.DataFrame(columns), 0)
+
+
+def _text_of_ids(column: Any) -> np.ndarray:
+    """Return a column of ids as text, after a check that none is missing."""
+    missing = column.isna().to_numpy()
+    if missing.any():
+        raise click.UsageError(
+            f"--id-column {column.name}: row {int(np.argmax(missing))} has no id; fill it in."
+        )
+    return column.astype(str).to_numpy(dtype=str)
 
 
 def _as_frame(table: Any) -> Any:

@@ -30,6 +30,7 @@ from gnnpre.datasets import (
     to_extxyz,
     to_parquet,
 )
+from gnnpre.pretrained import read_leak_keys, text_digests
 
 FAST = ["--max-epochs", "1"]
 
@@ -331,6 +332,42 @@ def test_audit_and_convert(folder, tmp_path, suffix):
     levels = tmp_path / "levels.csv"
     assert main(["audit", str(converted), source, "-o", str(levels)]) == 0
     assert set(pd.read_csv(levels)["level"]) <= {"id", "structure"}
+
+
+def test_audit_by_ids(folder, tmp_path):
+    # 1. tables of different crystals with ids that both have
+    for name, rows in {"before": (0, 1), "after": (2, 1)}.items():
+        table = pd.DataFrame({"file": [f"alloy{row}.cif" for row in rows], "material": ["a", "b"]})
+        table.to_csv(folder / f"{name}.csv", index=False)
+    sources, levels = [str(folder / f"{name}.csv") for name in ("before", "after")], tmp_path / "l"
+    assert main(["audit", *sources, "--id-column", "material", "-o", str(levels)]) == 0
+    assert pd.read_csv(levels, index_col="id")["level"].tolist() == ["id", "id"]
+    assert main(["audit", *sources, "-o", str(levels)]) == 0
+    assert set(pd.read_csv(levels)["level"]) <= {"structure", "prototype", "composition", "none"}
+    # 2. a file that bears the id of a crystal of a model
+    names = [f"mp-{number}" for number in range(30_000)]
+    name = names[np.isin(text_digests(names), read_leak_keys("gnnpre-1").ids).argmax()]
+    (tmp_path / f"{name}.cif").write_bytes((folder / "alloy0.cif").read_bytes())
+    assert main(["audit", "gnnpre-1", str(tmp_path / "*.cif"), "-o", str(levels)]) == 0
+    table = pd.read_csv(levels, index_col="id")
+    assert table.loc[name, "level"] == "id"
+    assert table.filter(like="trained_on").loc[name].any()
+
+
+def test_ids_of_a_parquet_file(tmp_path, capsys):
+    structures, y = make_emt_property(2, random_state=0)
+    crystals = Crystals.from_structures(structures, ids=["x", "y"], info={"material": [7, 8]})
+    path, output = tmp_path / "crystals.parquet", tmp_path / "out"
+    to_parquet(path, crystals, targets={"K": y})
+    for column, names in {"material": ["7", "8"], "immutable_id": ["x", "y"]}.items():
+        assert main(["convert", str(path), "--id-column", column, "-o", str(output)]) == 0
+        assert {file.stem for file in output.iterdir()} >= set(names)
+    for option, message in {
+        "--id-column": "no such column; it has",
+        "--structure-column": "has columns of LeMat",
+    }.items():
+        assert main(["convert", str(path), option, "name", "-o", str(output)]) == 2
+        assert message in capsys.readouterr().err
 
 
 def test_models_of_the_package_by_name(folder, tmp_path, capsys):
