@@ -147,6 +147,12 @@ class CrystalEstimator(NestedParametersMixin, IndexedTransformerMixin, SaveMixin
         with torch.no_grad():
             for batch, batch_targets in loader:
                 totals.add(model.losses(model(batch), batch_targets, batch))
+        if totals.is_empty:
+            raise ValueError(
+                f"y has no label that counts in the loss of {type(self.spec_.objective).__name__}, "
+                f"for any of the {len(graphs)} crystals: there is nothing to score. Pass crystals "
+                "with labels."
+            )
         return totals.means()
 
     def embed(self, X: Any, *, layer: int = -1, pooling: str | None = "mean") -> Any:

@@ -287,6 +287,11 @@ class Pretrainer(CrystalEstimator):
         float
             Minus the loss, which scales with the weights in the objective: a search over those
             needs a scorer of its own. Noise, where the objective has any, is the same each time.
+
+        Raises
+        ------
+        ValueError
+            If there is nothing to compare with: no label counts in the loss.
         """
         warn_of_other_order(X, y=y, sample_weight=sample_weight)
         graphs = self._graphs_to_predict(X)

@@ -40,11 +40,20 @@ class LossTotals:
                 total, count = total + self.terms[name].total, count + self.terms[name].count
             self.terms[name] = LossTerm(total, count, term.weight)
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no label counts, so that there is no loss."""
+        return not any(float(term.count) > 0 for term in self.terms.values())
+
     def means(self) -> dict[str, float]:
-        """Return the mean of each term over the epoch, and that of the loss under ``"loss"``."""
+        """Return the mean of each term over the epoch, and that of the loss under ``"loss"``.
+
+        Terms without a label that counts have no mean, and are left out.
+        """
         if not self.terms:
             return {}
-        means = {name: float(term.mean) for name, term in self.terms.items()}
+        counted = {name: term for name, term in self.terms.items() if float(term.count) > 0}
+        means = {name: float(term.mean) for name, term in counted.items()}
         return {"loss": float(combine(self.terms)), **means}
 
 

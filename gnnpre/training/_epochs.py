@@ -58,7 +58,7 @@ class EpochCheckpoints:
             return
         paths = {**state.checkpoints, state.epoch: str(self.path(state.epoch))}
         # The same weights that the training would leave if it ended now.
-        best = state.best.weights if self.best else None
+        best = state.best.weights if self.best and state.validates else None
         with torch.no_grad(), state.evaluation_weights():
             weights = state.model.state_dict() if best is None else best
             self.write(paths, weights, list(state.history))

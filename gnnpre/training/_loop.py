@@ -10,6 +10,7 @@ from skorch.exceptions import SkorchException
 from skorch.utils import TeeGenerator
 from torch import Tensor
 
+from gnnpre._warnings import TrainingWarning, warn_user
 from gnnpre.graphs import CrystalBatch
 
 from ._average import LossTotals
@@ -67,6 +68,8 @@ class TrainingLoop:
         The processes that share the batches.
     is_halved : bool
         Whether the batches have been halved for want of memory.
+    is_warned : bool
+        Whether the user knows that no label counts in the validation.
     graphs : GraphedSteps or None
         Steps that the GPU has recorded, under ``compile="cuda_graphs"``.
     """
@@ -80,6 +83,7 @@ class TrainingLoop:
     limit: TimeLimit = field(default_factory=lambda: TimeLimit(None))
     team: Alone = field(default_factory=Alone)
     is_halved: bool = False
+    is_warned: bool = False
     graphs: GraphedSteps | None = None
 
     def run(self, state: TrainingState) -> None:
@@ -91,16 +95,17 @@ class TrainingLoop:
         try:
             while state.epoch < settings.max_epochs and not (state.stopped or state.diverged):
                 # A resumed training may stand at its end already, so this comes before the epoch.
-                if state.best.has_stalled(state.epoch, self._patience):
+                patience = settings.patience if state.validates else None
+                if state.best.has_stalled(state.epoch, patience):
                     break
                 self._run_epoch_in_memory(state, progress)
         # Ctrl-C keeps the best weights so far.
         except KeyboardInterrupt:
-            finish(state, self.net, self.settings, validates=self.data.valid is not None)
+            finish(state, self.net, self.settings)
             raise
         finally:
             progress.close()
-        finish(state, self.net, self.settings, validates=self.data.valid is not None)
+        finish(state, self.net, self.settings)
         result = {"history": list(self.net.history), "checkpoints": self.net.checkpoints_}
         self.team.begin(Phase("end", result=result), state.model)
         self.net.notify("on_train_end", X=self.data.train.graphs, y=self.data.train.labels)
@@ -108,10 +113,6 @@ class TrainingLoop:
     def _epochs_done(self, state: TrainingState) -> float:
         """Return how far the training is, in epochs: by the clock where ``max_time`` is shorter."""
         return max(state.epoch, self.limit.used() * self.settings.max_epochs)
-
-    @property
-    def _patience(self) -> int | None:
-        return None if self.data.valid is None else self.settings.patience
 
     def _begin(self, state: TrainingState) -> None:
         """Start the callbacks, and restore the state of an interrupted run."""
@@ -267,8 +268,24 @@ class TrainingLoop:
                         loss = self.team.reported_loss(self.team.loss(terms, step=False))
                         end_batch(self.net, batch, loss, predictions, training=False)
         self.team.add_totals(totals)
-        record_losses(state.history, "valid", totals, loader.n_batches)
+        # A loss of zero, where no label counts, would make the first epoch the best.
+        if totals.is_empty:
+            self._warn_of_no_validation(len(loader.dataset))
+        else:
+            record_losses(state.history, "valid", totals, loader.n_batches)
         self.limit.validation = time.perf_counter() - start
+
+    def _warn_of_no_validation(self, n: int) -> None:
+        """Warn, once, that no label of the n validation crystals counts."""
+        if self.is_warned:
+            return
+        self.is_warned = True
+        warn_user(
+            f"None of the {n} crystals held out for validation has a label that counts, with a "
+            "weight above zero: there is no validation loss, and the training ends with the "
+            "weights of its last epoch. Hold out other crystals, or set validation_fraction=0.",
+            TrainingWarning,
+        )
 
     def _phase(
         self,

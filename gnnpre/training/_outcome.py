@@ -48,9 +48,7 @@ def judge_epoch(state: TrainingState) -> None:
     state.best.update(state.epoch, row["train_loss"], row.get("valid_loss"), state.snapshot)
 
 
-def finish(
-    state: TrainingState, net: CrystalNet, settings: TrainingSettings, *, validates: bool
-) -> None:
+def finish(state: TrainingState, net: CrystalNet, settings: TrainingSettings) -> None:
     """Leave the model with the weights that the training ends with.
 
     Parameters
@@ -61,8 +59,6 @@ def finish(
         The net that holds the model.
     settings : TrainingSettings
         The user's settings.
-    validates : bool
-        Whether there is a validation set.
 
     Raises
     ------
@@ -78,10 +74,10 @@ def finish(
     net.average_ = None
     if state.diverged:
         _restore_after_divergence(state)
-    elif validates:
+    elif state.validates:
         if settings.restore_best and state.best.weights is not None:
             model.load_state_dict(state.best.weights)
-        if history and state.best.epoch == 0:
+        if state.best.epoch == 0:
             warn_user(
                 "The validation loss was not finite in any epoch: the model has the weights of "
                 "the last one. Look for outliers among the labels, or lower learning_rate.",

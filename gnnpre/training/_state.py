@@ -76,6 +76,11 @@ class TrainingState:
         """Number of epochs that this training has begun; between epochs, that it has done."""
         return len(self.history) - self.n_earlier
 
+    @property
+    def validates(self) -> bool:
+        """Whether the epochs so far have a validation loss."""
+        return any("valid_loss" in row for row in list(self.history)[self.n_earlier :])
+
     @contextmanager
     def evaluation_weights(self) -> Iterator[None]:
         """Run a block of code with the weights that are validated: the average, if there is one."""
