@@ -116,7 +116,8 @@ random_state : int, RandomState instance or None
     Seed of weights, batches and the validation split; equal seeds give equal weights on a
     CPU. Global random states are neither used nor changed.
 callbacks : list, optional
-    Callbacks of skorch, or pairs of name and callback.
+    Callbacks of skorch, or pairs of name and callback. At the end of an epoch they see the
+    weights that validation uses: averaged ones with ``ema_decay``.
 checkpoint_dir : str, optional
     Folder for the state of the training after each epoch, one file for each set of
     parameters and data.""",

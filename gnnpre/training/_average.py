@@ -70,6 +70,7 @@ class WeightAverage:
         # Walking the modules at each step would take as long as the update itself.
         self.names, self.parameters = list(named), list(named.values())
         self.values = [value.detach().clone() for value in self.parameters]
+        self.is_applied = False
 
     @property
     def next_share(self) -> float:
@@ -96,12 +97,20 @@ class WeightAverage:
 
     @contextmanager
     def applied(self) -> Iterator[None]:
-        """Run a block of code with the average as the weights of the model."""
+        """Run a block of code with the average as the weights of the model.
+
+        Within such a block another one changes nothing: callbacks may predict in it.
+        """
+        if self.is_applied:
+            yield
+            return
         self.swap()
+        self.is_applied = True
         try:
             yield
         finally:
             self.swap()
+            self.is_applied = False
 
     def state_dict(self) -> dict[str, Tensor]:
         """Return the averages by name."""

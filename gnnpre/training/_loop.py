@@ -171,7 +171,9 @@ class TrainingLoop:
     def _notify_epoch_end(self, state: TrainingState, datasets: dict[str, Any]) -> None:
         """Call the user's callbacks; skorch's stop a training by raising KeyboardInterrupt."""
         try:
-            self.net.notify("on_epoch_end", **datasets)
+            # They keep, and score, the weights that the validation has judged.
+            with state.evaluation_weights():
+                self.net.notify("on_epoch_end", **datasets)
         except KeyboardInterrupt:
             if self.ctrl_c.pressed:
                 raise

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 from sklearn.base import clone
+from sklearn.model_selection import PredefinedSplit
 from skorch.callbacks import (
     BatchScoring,
     Callback,
@@ -22,6 +23,7 @@ from skorch.callbacks import (
 
 from gnnpre import CGCNN, PropertyRegressor
 from gnnpre.training import ReportEpoch
+from training.losses import assert_same_weights
 
 
 @pytest.fixture
@@ -183,6 +185,42 @@ def test_epoch_scoring_sees_the_average(graphs, labels):
     valid = [row["valid_loss"] for row in model.history_]
     ratios = np.array(scores) / np.array(valid)
     np.testing.assert_allclose(ratios, ratios[0], rtol=1e-4)  # the loss is in standard deviations
+
+
+@pytest.mark.parametrize("keeps", ["early stopping", "checkpoint"])
+def test_callbacks_that_load_the_best_weights_load_the_average(data, tmp_path, keeps):
+    settings = {"ema_decay": 0.9, "learning_rate": 0.05, "schedule": None, "max_epochs": 6}
+    callback = Checkpoint(dirname=tmp_path, load_best=True)
+    if keeps == "early stopping":
+        callback = EarlyStopping(patience=9, threshold=0, load_best=True)
+    loaded = regressor(callbacks=[callback], restore_best=False, **settings).fit(*data)
+    restored = regressor(**settings).fit(*data)
+    assert_same_weights(loaded.net_.module_.state_dict(), restored.net_.module_.state_dict())
+
+
+def test_callbacks_that_predict_in_a_validation_see_the_average(data):
+    class Predicting(Callback):
+        def __init__(self):
+            self.seen = []
+
+        def on_batch_end(self, net, batch=None, training=True, y_pred=None, **kwargs):
+            if not training:
+                self.seen.append((net.predict(data[0][valid]), y_pred["properties"]))
+
+    valid = np.arange(5)
+    fold = np.repeat([0, -1], [5, len(data[0]) - 5])
+    predicting = Predicting()
+    model = regressor(
+        callbacks=[predicting],
+        ema_decay=0.9,
+        learning_rate=0.05,
+        validation_fraction=PredefinedSplit(fold),
+        random_state=0,
+    ).fit(*data)
+    network = model.net_.module_
+    for predicted, standardized in predicting.seen:
+        expected = standardized.double() * network.std + network.mean
+        np.testing.assert_allclose(predicted, expected.numpy(), rtol=1e-5)
 
 
 def test_the_fitted_net_predicts(data):
