@@ -130,8 +130,9 @@ epoch_scoring : str, callable, list or dict, optional
     "resume": """\
 resume : bool
     Continue from the state in ``checkpoint_dir`` if there is one; the weights at the end are
-    those of an uninterrupted training. A finished training is not repeated. Needs a
-    ``random_state``. Callbacks of your own are resumed if they have ``state()``
+    those of an uninterrupted training. A finished training is not repeated, and one that a
+    callback has stopped stays so, whatever callbacks there are now. Needs a ``random_state``.
+    Callbacks of your own are resumed if they have ``state()``
     (JSON-serializable) and ``load_state(state)``; others start anew.
 embedding_layer : int
     Layer whose features :meth:`transform` returns: 0 to the number of layers, -1 for the

@@ -11,11 +11,18 @@ from skorch.callbacks import (
     EpochScoring,
     InputShapeSetter,
     LRScheduler,
+    PassthroughScoring,
 )
 
 from ._reporting import ReportEpoch
 
-__all__ = ["callback_states", "check_callbacks", "check_monitors", "load_callback_states"]
+__all__ = [
+    "callback_states",
+    "check_callbacks",
+    "check_monitors",
+    "load_callback_states",
+    "recall_best_scores",
+]
 
 #: Attributes of skorch's callbacks that decide how they go on.
 _SKORCH_STATES: dict[type, tuple[str, ...]] = {
@@ -161,3 +168,18 @@ def load_callback_states(callbacks: list[tuple[str, Callback]], states: dict[str
                 f"The state to resume from holds that of a callback {name!r}, which this training "
                 "does not have. Pass the same callbacks, or another checkpoint_dir."
             )
+
+
+def recall_best_scores(net: Any, dataset: Any) -> None:
+    """Look up the best scores of skorch's scorings in a history that has been restored.
+
+    Parameters
+    ----------
+    net : CrystalNet
+        The net that holds the callbacks and the history.
+    dataset : CrystalDataset
+        Crystals and targets of the training.
+    """
+    for _, callback in net.callbacks_:
+        if isinstance(callback, (BatchScoring, EpochScoring, PassthroughScoring)):
+            callback.on_train_begin(net, X=dataset.graphs, y=dataset.labels)

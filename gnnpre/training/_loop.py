@@ -15,7 +15,7 @@ from gnnpre.graphs import CrystalBatch
 
 from ._average import LossTotals
 from ._batch_reports import begin_batch, end_batch, read_losses, sees_batches
-from ._callbacks import check_monitors
+from ._callbacks import check_monitors, recall_best_scores
 from ._epochs import EpochCheckpoints
 from ._graphed_steps import GraphedSteps
 from ._interrupt import CtrlC
@@ -126,6 +126,7 @@ class TrainingLoop:
             if self.epoch_checkpoints is not None:
                 self.epoch_checkpoints.resume(state)
             net.checkpoints_ = state.checkpoints
+            recall_best_scores(net, self.data.train)
 
     def _run_epoch_in_memory(self, state: TrainingState, progress: Progress) -> None:
         """Run an epoch; where a GPU has too little memory, halve the batches, once."""

@@ -115,6 +115,7 @@ class TrainingState:
             "rate": self.rate.state_dict(),
             "average_updates": 0 if self.average is None else self.average.n_updates,
             "best": self.best.state_dict(),
+            "frozen": [n for n, p in self.model.named_parameters() if not p.requires_grad],
             "model_draws": self.model_draws,
             "n_earlier": self.n_earlier,
             "stopped": self.stopped,
@@ -125,6 +126,10 @@ class TrainingState:
     def restore(self, tensors: dict[str, Tensor], values: dict[str, Any]) -> None:
         """Restore the state that :meth:`to_tensors` and :meth:`to_values` returned."""
         self.model.load_state_dict(_group(tensors, "model"))
+        # A callback such as skorch's Freezer acts in one epoch, which may be over.
+        if "frozen" in values:
+            for name, parameter in self.model.named_parameters():
+                parameter.requires_grad_(name not in values["frozen"])
         self._restore_optimizer(_group(tensors, "optimizer"), values["optimizer"])
         self.rate.load_state_dict(values["rate"])
         if self.average is not None:

@@ -12,7 +12,7 @@ import torch
 from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.model_selection import KFold, cross_val_score
-from skorch.callbacks import Callback, EarlyStopping, LRScheduler
+from skorch.callbacks import Callback, EarlyStopping, EpochScoring, Freezer, LRScheduler
 
 from gnnpre import CGCNN, ForceField, FrameLabels, Pretrainer, PropertyRegressor
 from gnnpre.training import PlateauSchedule, load_checkpoint
@@ -322,3 +322,26 @@ def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
     resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
     assert losses(resumed.history_) == losses(whole.history_)
     assert_same_weights(weights(resumed), weights(whole))
+
+
+@pytest.mark.parametrize("resumes", ["freezer", "scores"])
+def test_what_callbacks_of_skorch_did_in_earlier_epochs_holds(estimator, data, resumes):
+    def callbacks():
+        if resumes == "freezer":
+            return [Freezer("backbone.*")]  # in the first epoch
+        return [EpochScoring(falling, name="valid_falling")]
+
+    def falling(net, X, y):
+        return 1.0 if len(net.history) == 1 else 2.0
+
+    estimator.set_params(schedule=None, restore_best=False)
+    whole = clone(estimator).set_params(checkpoint_dir=None, resume=False, callbacks=callbacks())
+    whole.fit(*data)
+    broken = clone(estimator).set_params(callbacks=[*callbacks(), Crash(2)])
+    with pytest.raises(RuntimeError, match="crash"):
+        broken.fit(*data)
+    resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
+    assert losses(resumed.history_) == losses(whole.history_)
+    assert_same_weights(weights(resumed), weights(whole))
+    best = [[row.get("valid_falling_best") for row in m.history_] for m in (resumed, whole)]
+    assert best[0] == best[1]
