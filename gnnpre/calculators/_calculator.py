@@ -34,8 +34,12 @@ class ForceFieldCalculator(Calculator):
         relaxations, in about twice the time. Energies are summed in float64 in both.
     device : str, default="auto"
         ``"cpu"``, ``"cuda"``, ``"cuda:1"``; ``"auto"`` takes a GPU if there is one.
-    **kwargs : dict
-        Parameters of ASE's ``Calculator``, such as ``label``.
+    atoms : ase.Atoms, optional
+        Atoms that get this calculator.
+    label : str, optional
+        Name that ASE keeps with the calculator.
+    directory : str, default="."
+        Folder that ASE keeps with it; nothing is written there.
 
     Attributes
     ----------
@@ -84,9 +88,12 @@ class ForceFieldCalculator(Calculator):
         skin: float = 0.5,
         dtype: str = "float32",
         device: str = "auto",
-        **kwargs: Any,
+        atoms: Any = None,
+        label: str | None = None,
+        directory: str = ".",
     ) -> None:
-        super().__init__(**kwargs)
+        # By name: ASE takes a parameter of any name, a misspelt one too.
+        super().__init__(atoms=atoms, label=label, directory=directory)
         self._function = ForceFieldFunction(model, skin, dtype, device)
 
     @property

@@ -252,7 +252,7 @@ class Pretrainer(CrystalEstimator):
         device : str
             Where it runs.
         **kwargs : dict
-            Parameters of ASE's ``Calculator``.
+            Further parameters of :class:`~gnnpre.calculators.ForceFieldCalculator`.
 
         Returns
         -------

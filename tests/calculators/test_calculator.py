@@ -60,6 +60,15 @@ def test_a_pretrainer_has_a_calculator_with_weights_of_its_own(frames):
         Pretrainer().calculator()
 
 
+def test_a_misspelt_parameter_is_refused(pretrainer):
+    atoms = rattled()
+    calculator = ForceFieldCalculator(pretrainer, atoms=atoms, label="emt", directory="runs")
+    assert atoms.calc is calculator
+    assert calculator.directory == "runs"
+    with pytest.raises(TypeError, match="precision"):
+        pretrainer.calculator(precision="float64")
+
+
 def test_twenty_real_crystals_descend_with_their_cells(frames, data_dir):
     structures, _ = read_matbench(data_dir / "downstream" / "perovskites.json.gz", nrows=20)
     network = TorchMDNet(16, 1, n_heads=2)
