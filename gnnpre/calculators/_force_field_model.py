@@ -14,6 +14,7 @@ from gnnpre._warnings import UnseenElementWarning, warn_user
 from gnnpre.estimators import Pretrainer
 from gnnpre.graphs import LARGEST_CUTOFF, Crystals
 from gnnpre.objectives import ForceField, Mixture
+from gnnpre.training import ordinary_mode
 
 from ._skin import SkinGraphs
 
@@ -42,10 +43,11 @@ class ForceFieldFunction:
         check_number("skin", skin, high=LARGEST_CUTOFF, low_included=True)
         check_choice("dtype", dtype, tuple(DTYPES))
         pretrainer = _as_pretrainer(model)
-        module = _force_field_module(pretrainer)
         self._device = resolve_device(device)
         self._dtype = DTYPES[dtype]
-        self._module = module.to(device=self._device, dtype=self._dtype).eval()
+        with ordinary_mode(self._device):
+            module = _force_field_module(pretrainer)
+            self._module = module.to(device=self._device, dtype=self._dtype).eval()
         self._graphs = SkinGraphs(pretrainer.graph_settings_, skin)
         self._elements = set(pretrainer.elements_)
 
@@ -68,14 +70,16 @@ class ForceFieldFunction:
             ``energy`` (n,) in eV per cell, ``forces`` (N, 3) in eV/Å and ``stress`` (n, 3, 3) in
             eV/Å^3, positive in tension, NaN for crystals that are not periodic everywhere.
         """
-        batch = self._graphs.batch(crystals, self._dtype).to(self._device)
-        predictions = self._module.predict(batch)
+        with ordinary_mode(self._device):
+            batch = self._graphs.batch(crystals, self._dtype).to(self._device)
+            predictions = self._module.predict(batch)
         return {name: value.cpu().double().numpy() for name, value in predictions.items()}
 
     def atom_energies(self, crystals: Crystals) -> np.ndarray:
         """Compute the share of each atom in the energy, ``(N,)`` in eV."""
-        batch = self._graphs.batch(crystals, self._dtype).to(self._device)
-        energies: np.ndarray = self._module.predict_atom_energies(batch).cpu().numpy()
+        with ordinary_mode(self._device):
+            batch = self._graphs.batch(crystals, self._dtype).to(self._device)
+            energies: np.ndarray = self._module.predict_atom_energies(batch).cpu().numpy()
         return energies
 
     def warn_of_unseen_elements(self, crystals: Crystals) -> None:

@@ -26,6 +26,7 @@ from gnnpre.training import (
     CrystalNet,
     LossTotals,
     ModelSpec,
+    ordinary_mode,
     predict_batches,
 )
 
@@ -144,7 +145,7 @@ class CrystalEstimator(NestedParametersMixin, IndexedTransformerMixin, SaveMixin
         # No batch statistics and no dropout in a score.
         model.eval()
         totals = LossTotals()
-        with torch.no_grad():
+        with ordinary_mode(device), torch.no_grad():
             for batch, batch_targets in loader:
                 totals.add(model.losses(model(batch), batch_targets, batch))
         if totals.is_empty:

@@ -17,6 +17,7 @@ from ._model_spec import ModelSpec as ModelSpec
 from ._net import CrystalNet as CrystalNet
 from ._nets import hold_pretrained as hold_pretrained
 from ._nets import restore_net as restore_net
+from ._predict import ordinary_mode as ordinary_mode
 from ._predict import predict_batches as predict_batches
 from ._reporting import ReportEpoch as ReportEpoch
 from ._reporting import ScoreEpoch as ScoreEpoch

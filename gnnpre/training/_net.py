@@ -13,7 +13,7 @@ from gnnpre.objectives import ObjectiveModel
 
 from ._average import WeightAverage, combine
 from ._loader import BatchLoader, CrystalDataset
-from ._predict import predict_batches
+from ._predict import ordinary_mode, predict_batches
 from ._randomness import SkipRandomFills, default_float32
 
 __all__ = ["CrystalNet"]
@@ -176,11 +176,13 @@ class CrystalNet(NeuralNet):
         if "weights" not in state:
             return
         # Drawing weights that are overwritten would take time and random numbers.
-        with SkipRandomFills(), default_float32():
-            model = self.module().to(parameters["device"])
-        model.load_state_dict(
-            {name: torch.from_numpy(value) for name, value in state["weights"].items()}
-        )
+        device = torch.device(parameters["device"])
+        with ordinary_mode(device):
+            with SkipRandomFills(), default_float32():
+                model = self.module().to(device)
+            model.load_state_dict(
+                {name: torch.from_numpy(value) for name, value in state["weights"].items()}
+            )
         model.backbone.compiled = state["compiled"]
         self.hold(model)
         self.history.extend(state["history"])

@@ -16,6 +16,7 @@ from gnnpre.objectives import ObjectiveModel, Targets
 from ._loader import CrystalDataset
 from ._model_spec import ModelSpec
 from ._net import CrystalNet
+from ._predict import ordinary_mode
 from ._randomness import PrivateRandomness, default_float32
 from ._settings import TrainingSettings, resolve_compile
 from ._verify import build_for_weights
@@ -63,7 +64,8 @@ def restore_net(
         If the weights do not fit the spec.
     """
     device = device_or_cpu(settings.device)
-    model = build_for_weights(spec, weights).to(device)
+    with ordinary_mode(device):
+        model = build_for_weights(spec, weights).to(device)
     model.backbone.compiled = resolve_compile(settings.compile, device)
     return make_net(spec, settings, device).hold(model)
 
@@ -101,7 +103,8 @@ def hold_pretrained(
             if not name.startswith("backbone."):
                 parameter.detach().zero_()
 
-    model = build_model(spec, dataset.to(device), settings, randomness, prepare)
+    with ordinary_mode(device):
+        model = build_model(spec, dataset.to(device), settings, randomness, prepare)
     return make_net(spec, settings, device).hold(model)
 
 

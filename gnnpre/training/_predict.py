@@ -23,7 +23,10 @@ PIECE_ROWS = 1024
 
 @contextmanager
 def ordinary_mode(device: torch.device) -> Iterator[None]:
-    """Leave the caller's inference mode and autocast, in which nothing can be differentiated."""
+    """Leave the caller's inference mode and autocast.
+
+    Tensors of inference mode, weights too, can never be differentiated.
+    """
     with torch.inference_mode(False), torch.autocast(device.type, enabled=False):
         yield
 

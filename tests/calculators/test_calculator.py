@@ -4,6 +4,7 @@ import warnings
 
 import numpy as np
 import pytest
+import torch
 from ase import units
 from ase.build import bulk, fcc111, molecule
 from ase.calculators.calculator import PropertyNotImplementedError
@@ -11,10 +12,10 @@ from ase.calculators.fd import FiniteDifferenceCalculator
 from ase.filters import FrechetCellFilter
 from ase.md.verlet import VelocityVerlet
 from ase.stress import voigt_6_to_full_3x3_stress
-from sklearn.exceptions import NotFittedError
+from sklearn.exceptions import ConvergenceWarning, NotFittedError
 
 from gnnpre import CGCNN, EAD, FingerprintTargets, ForceField, Mixture, Pretrainer, TorchMDNet
-from gnnpre.calculators import ForceFieldCalculator
+from gnnpre.calculators import ForceFieldCalculator, relax_structures
 from gnnpre.datasets import make_emt_frames, read_matbench
 from gnnpre.exceptions import UnseenElementWarning
 
@@ -67,6 +68,26 @@ def test_a_misspelt_parameter_is_refused(pretrainer):
     assert calculator.directory == "runs"
     with pytest.raises(TypeError, match="precision"):
         pretrainer.calculator(precision="float64")
+
+
+@pytest.mark.parametrize(
+    "mode",
+    [torch.inference_mode, lambda: torch.autocast("cpu", dtype=torch.bfloat16)],
+    ids=["inference_mode", "autocast"],
+)
+def test_modes_of_the_caller_change_no_value(pretrainer, frames, mode):
+    def compute():
+        atoms = rattled()
+        atoms.calc = ForceFieldCalculator(pretrainer)
+        energies = atoms.get_potential_energies()
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ConvergenceWarning)
+            relaxed = relax_structures([atoms], pretrainer, max_steps=1).energy
+        return [*energies, *atoms.get_forces().ravel(), *relaxed, pretrainer.score(*frames)]
+
+    expected = compute()
+    with mode():
+        assert compute() == expected
 
 
 def test_twenty_real_crystals_descend_with_their_cells(frames, data_dir):

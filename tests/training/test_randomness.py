@@ -1,5 +1,6 @@
 """``random_state`` decides alone: in threads, beside other draws, under another default dtype."""
 
+import pickle
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -135,10 +136,12 @@ def test_models_whose_weights_are_loaded_are_built_without_drawing():
     [torch.inference_mode, torch.no_grad, lambda: torch.autocast("cpu")],
     ids=["inference_mode", "no_grad", "autocast"],
 )
-def test_modes_of_the_caller_change_nothing(frames, context):
+def test_modes_of_the_caller_change_nothing(frames, context, tmp_path):
     def fit_and_predict():
         model = Pretrainer(CGCNN(8, 1), ForceField(), max_epochs=2, random_state=0)
-        return model.fit(*frames).predict(frames[0])
+        model.fit(*frames).save(tmp_path / "model.gnnpre")
+        loaded = pickle.loads(pickle.dumps(Pretrainer.load(tmp_path / "model.gnnpre")))
+        return loaded.predict(frames[0])
 
     expected = fit_and_predict()
     with context():
