@@ -121,16 +121,17 @@ def _as_global_state(generator: torch.Generator) -> Iterator[None]:
 @contextmanager
 def default_float32() -> Iterator[None]:
     """Create tensors without a dtype in float32, whatever the caller's default is."""
-    if torch.get_default_dtype() == torch.float32:
-        yield
-        return
+    # Another thread may have set float32 for a moment: only the lock tells the caller's default.
     with _global_state_lock:
         before = torch.get_default_dtype()
-        torch.set_default_dtype(torch.float32)
-        try:
-            yield
-        finally:
-            torch.set_default_dtype(before)
+        if before != torch.float32:
+            torch.set_default_dtype(torch.float32)
+            try:
+                yield
+            finally:
+                torch.set_default_dtype(before)
+            return
+    yield
 
 
 class SkipRandomFills(PrivateRandomness):

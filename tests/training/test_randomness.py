@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from gnnpre import CGCNN, Denoising, ForceField, Pretrainer, PropertyRegressor, TorchMDNet
-from gnnpre.training._randomness import PrivateRandomness, SkipRandomFills
+from gnnpre.training._randomness import PrivateRandomness, SkipRandomFills, default_float32
 from training.killed_runs import NoisyVolume  # dropout and noise
 
 CPU = torch.device("cpu")
@@ -148,3 +148,32 @@ def test_modes_of_the_caller_change_nothing(frames, context, tmp_path):
         inside = fit_and_predict()
     assert np.array_equal(expected.energy, inside.energy)
     assert np.array_equal(expected.forces, inside.forces)
+
+
+def test_threads_build_in_float32_whatever_the_default_of_the_caller():
+    entered, may_leave, seen = threading.Event(), threading.Event(), []
+
+    def build_slowly():
+        with default_float32():
+            entered.set()
+            may_leave.wait(10)
+
+    def build_after():
+        with default_float32():
+            slow.join(10)
+            seen.append(torch.get_default_dtype())
+
+    torch.set_default_dtype(torch.float64)
+    try:
+        slow = threading.Thread(target=build_slowly)
+        slow.start()
+        entered.wait(10)
+        second = threading.Thread(target=build_after)
+        second.start()
+        second.join(0.1)  # it waits, or has seen the first thread's float32
+        may_leave.set()
+        second.join(10)
+        assert seen == [torch.float32]
+        assert torch.get_default_dtype() == torch.float64
+    finally:
+        torch.set_default_dtype(torch.float32)
