@@ -125,6 +125,8 @@ def as_labels(name: str, values: Any, *, n_rows: int | None = None) -> np.ndarra
     """
     array = to_label_array(name, values, n_rows)
     _check_shape(name, array.shape, n_rows, (1,))
+    if array.dtype.kind == "T":  # NumPy's text of variable length, which may have missing values
+        array = array.astype(object)
     if array.dtype.kind == "O":
         missing = np.array([is_missing(label) for label in array.tolist()], dtype=bool)
     else:

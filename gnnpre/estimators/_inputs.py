@@ -131,14 +131,14 @@ def check_classes(y: Any, n_rows: int | None = None) -> np.ndarray:
         raise ValueError("y is empty: expected a class for each crystal of X, a minimum of 2.")
     try:
         check_classification_targets(labels)
-    except TypeError as error:
-        raise ValueError(
-            f"y mixes labels that cannot be put in order ({error}): give all of one type."
-        ) from error
-    except ValueError as error:
-        if labels.dtype.kind != "O":
+    except (TypeError, ValueError) as error:
+        types = sorted({type(label).__name__ for label in labels.tolist()})
+        if isinstance(error, TypeError) and len(types) > 1:
+            raise ValueError(
+                f"y mixes labels that cannot be put in order ({error}): give all of one type."
+            ) from error
+        if isinstance(error, ValueError) and labels.dtype.kind != "O":
             raise
-        types = sorted({type(label).__name__ for label in labels})
         raise ValueError(
             f"y holds labels of type {', '.join(types)}, which are not classes: "
             f"{str(error).removesuffix('.')}. Convert them to text or integers, with "

@@ -11,6 +11,7 @@ from torch.nn import functional
 from gnnpre._constraints import Check, number, optional
 from gnnpre._labels import as_labels
 from gnnpre._validation import check_number
+from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
@@ -166,9 +167,19 @@ class ClassModel(ObjectiveModel):
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute balanced weights from the classes of the training set, if requested."""
+        every_class = targets.crystal["classes"].cpu()
+        classes = every_class[torch.from_numpy(train)]
+        unseen = np.setdiff1d(every_class.numpy(), classes.numpy())
+        if len(unseen):
+            warn_user(
+                f"y has class number {', '.join(map(str, unseen))} (from 0, in order), of which no "
+                f"crystal is among the {len(train)} to train on (those held out for validation, "
+                "and of weight zero, do not count): it is hardly ever predicted. Hold out other "
+                "crystals, by another random_state or a splitter as validation_fraction.",
+                DataQualityWarning,
+            )
         if not isinstance(self.config.class_weight, str):
             return
-        classes = targets.crystal["classes"].cpu()[torch.from_numpy(train)]
         counts = torch.bincount(classes, minlength=len(self.class_weight))
         # A class without a crystal keeps a finite weight, which nothing uses.
         balanced = len(classes) / (len(counts) * counts.clamp(min=1))

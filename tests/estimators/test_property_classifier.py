@@ -8,10 +8,16 @@ import pytest
 import torch
 from sklearn.base import clone, is_classifier
 from sklearn.metrics import log_loss
-from sklearn.model_selection import GridSearchCV, StratifiedKFold, cross_val_score
+from sklearn.model_selection import (
+    GridSearchCV,
+    PredefinedSplit,
+    StratifiedKFold,
+    cross_val_score,
+)
 from sklearn.pipeline import make_pipeline
 
 from gnnpre import CGCNN, ClassTargets, PropertyClassifier, StructureToGraph
+from gnnpre.exceptions import DataQualityWarning
 from gnnpre.objectives import LossTerm
 
 SMALL = {"max_epochs": 3, "batch_size": 8, "random_state": 0}
@@ -48,7 +54,12 @@ def test_learns(data):
 
 
 @pytest.mark.parametrize(
-    "names", [["a", "b"], [0, 1], [False, True], [-3, 12], [1.0, 2.0], np.array(["x", "y"], object)]
+    "names",
+    [
+        *(["a", "b"], [0, 1], [False, True], [-3, 12], [1.0, 2.0]),
+        np.array(["x", "y"], object),
+        np.array(["x", "y"], np.dtypes.StringDType()),
+    ],
 )
 def test_labels_of_any_kind(classifier, data, names, tmp_path):
     labels = np.asarray(names)[(data.y > np.median(data.y)).astype(int)]
@@ -59,6 +70,14 @@ def test_labels_of_any_kind(classifier, data, names, tmp_path):
     loaded = PropertyClassifier.load(tmp_path / "c.gnnpre")
     np.testing.assert_array_equal(loaded.predict(data.graphs), predicted)
     assert loaded.classes_.dtype == classifier.classes_.dtype
+
+
+def test_a_class_that_is_held_out_whole_is_warned_of(classifier, data, labels):
+    rare = np.where(np.arange(len(labels)) < 2, "zz", labels)
+    fold = np.where(rare == "zz", 0, -1)
+    classifier.set_params(validation_fraction=PredefinedSplit(fold))
+    with pytest.warns(DataQualityWarning, match="class number 3 .*no crystal is among the 18"):
+        classifier.fit(data.graphs, rare)
 
 
 def test_order_of_labels_decides_nothing(classifier, data):
@@ -139,6 +158,7 @@ def test_cross_validation_and_search_in_a_pipeline(classifier, data):
         (np.zeros((20, 2), int), r"shape \(20, 2\)"),
         (np.array(["a"] * 10 + [1] * 10, dtype=object), "y mixes labels"),
         ([Fraction(1, 2)] * 10 + [Fraction(1, 3)] * 10, "labels of type Fraction, .*not classes"),
+        ([b"a", b"b"] * 10, "labels of type bytes, .*not classes"),
         (None, "y is None"),
     ],
 )
