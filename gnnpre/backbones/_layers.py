@@ -264,6 +264,12 @@ class JointBatchNorm(nn.BatchNorm1d):
     def forward(self, x: Tensor) -> Tensor:
         """Normalize features ``(N, C)``."""
         if not (self.training and batch_is_split()):
+            if self.training and len(x) == 1:
+                raise ValueError(
+                    "batch_norm=True normalises over the atoms of a batch, and a batch of the "
+                    "training has one atom alone. Choose a batch_size that leaves no such batch, "
+                    "or batch_norm=False."
+                )
             return super().forward(x)
         # 1. statistics of the atoms of all processes
         mean = joint_mean(x, dim=0)  # (C,)

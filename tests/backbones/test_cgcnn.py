@@ -9,7 +9,7 @@ from ase import Atoms
 from sklearn.base import clone
 
 from cases import BACKBONES, CUTOFF, MEAN_NEIGHBORS, SMALL, evaluate, make_model, random_structures
-from gnnpre import CGCNN, ForceField, Pretrainer, StructureToGraph
+from gnnpre import CGCNN, ForceField, Pretrainer, PropertyRegressor, StructureToGraph
 from gnnpre.backbones import AtomFeatures, Backbone, BackboneModule
 
 
@@ -197,3 +197,11 @@ def test_batch_norm_is_a_parameter():
     with_norm, without = (CGCNN(**SMALL, batch_norm=on).build(CUTOFF) for on in (True, False))
     names = with_norm.state_dict().keys() - without.state_dict().keys()
     assert {name.split(".")[2] for name in names} == {"norm"}
+
+
+def test_batch_norm_of_one_atom_is_explained():
+    atoms = [Atoms("Cu", cell=[3.0 + 0.1 * i] * 3, pbc=True) for i in range(3)]
+    network = CGCNN(8, 1, batch_norm=True)
+    model = PropertyRegressor(network, batch_size=2, validation_fraction=0, max_epochs=1)
+    with pytest.raises(ValueError, match=r"one atom alone.*batch_size"):
+        model.fit(atoms, [1.0, 2.0, 3.0])
