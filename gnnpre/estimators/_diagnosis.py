@@ -55,7 +55,7 @@ def diagnose(
         move. Errors are missing where too few crystals validate.
     """
     model, objective = network.net.module_, network.record.spec.objective
-    train, valid = data.rows.train, data.rows.valid
+    train, valid = data.weighted(data.rows.train), data.weighted(data.rows.valid)
     diagnosis: dict[str, Any] = {"unmoved": unmoved_weights(model, initial)}
     if len(valid) < LEAST_VALID:
         return diagnosis
@@ -75,7 +75,7 @@ def diagnose(
 
 def _probe(model: ObjectiveModel, errors: ProbedErrors, data: FitData) -> float:
     """Return the validation error of a kernel machine on the embeddings by a model."""
-    train, valid = data.rows.train, data.rows.valid
+    train, valid = data.weighted(data.rows.train), data.weighted(data.rows.valid)
     # A sample: embeddings of all crystals would take an epoch's time.
     sample = np.sort(np.random.default_rng(0).permutation(train)[:PROBE_ROWS])
     features, new_features = (

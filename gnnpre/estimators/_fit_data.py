@@ -30,7 +30,7 @@ class Rows:
     train, valid : ndarray of int
         Rows to train on, and to validate on.
     calibration : ndarray of int
-        Rows that are held out for the uncertainties.
+        Rows that are held out for the uncertainties, and have a weight.
     """
 
     used: np.ndarray
@@ -147,5 +147,12 @@ def _split(
             "sample_weight is zero for all crystals that calibration_fraction leaves to train "
             "on. Lower it, or give more crystals a weight."
         )
+    # Errors of crystals without a weight would count in intervals as much as all others.
+    weighted = calibration[targets.weights[calibration] > 0]
+    if len(calibration) and not len(weighted):
+        raise ValueError(
+            "sample_weight is zero for all crystals that calibration_fraction holds out. Raise it, "
+            "or give more crystals a weight."
+        )
     train, valid = split_rows(used, settings.validation_fraction, groups, seed)
-    return Rows(used, train, valid, calibration)
+    return Rows(used, train, valid, weighted)

@@ -107,7 +107,7 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         y : array-like of shape (n,)
             Class labels.
         sample_weight : array-like of shape (n,), optional
-            Weights.
+            Weights; a row of weight 0 is left out.
         groups : array-like of shape (n,), optional
             Rows of one group, such as strained copies of a crystal, are left out together when
             the hyper-parameters are tuned.
@@ -129,15 +129,21 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         # 1. data
         X = as_table(self, X, reset=True)
         y = check_classes(y, len(X))
-        self.classes_, labels = np.unique(y, return_inverse=True)
-        if len(self.classes_) < 2:
-            raise ValueError(
-                f"y has one class, {self.classes_[0]!r}; a classifier needs 2 at least."
-            )
         weights = np.ones(len(X))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
         codes = None if groups is None else label_codes("groups", groups, n_rows=len(X))
+        # Rows without a weight would be landmarks, and decide about folds by their labels.
+        rows = np.flatnonzero(weights > 0)
+        X, y, weights = X[rows], y[rows], weights[rows] / weights[rows].mean()
+        codes = None if codes is None else codes[rows]
+        self.classes_, labels = np.unique(y, return_inverse=True)
+        if len(self.classes_) < 2:
+            with_weight = "" if sample_weight is None else " in rows with a weight"
+            raise ValueError(
+                f"y has one class{with_weight}, {self.classes_[0]!r}; a classifier needs 2 at "
+                "least."
+            )
         ordered = weights_in_order(self.class_weight, self.classes_)
         # The regression learns codes of the classes, 0 and up.
         self._class_weight = dict(enumerate(ordered)) if isinstance(ordered, tuple) else ordered

@@ -121,7 +121,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         y : array-like of shape (n,) or (n, m)
             Targets in any unit. With several, NaN marks a missing one.
         sample_weight : array-like of shape (n,), optional
-            Weights; the variance of the noise of a row is inversely proportional to its weight.
+            Weights; the variance of the noise of a row is inversely proportional to its weight,
+            and a row of weight 0 is left out.
         groups : array-like of shape (n,), optional
             Rows of one group, such as strained copies of a crystal, are left out together when
             the hyper-parameters are tuned.
@@ -235,7 +236,7 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         if groups is not None:
             codes = label_codes("groups", groups, n_rows=len(X))
         random = as_random_state("random_state", self.random_state)
-        self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X)
+        self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X[weights > 0])
         table = self.features_.transform(X)
         # Each target has a process of its own: lengths and noise differ.
         self.processes_ = [

@@ -45,7 +45,8 @@ def calibrate(network: TrainedNetwork, data: FitData) -> dict[str, Any]:
         :class:`Calibration` and :class:`TrainingCloud`, JSON-serializable.
     """
     model, objective = network.net.module_, network.record.spec.objective
-    graphs, train, held_out = data.graphs, data.rows.train, data.rows.calibration
+    graphs, held_out = data.graphs, data.rows.calibration
+    train = data.weighted(data.rows.train)
     residuals = predict_rows(model, objective, graphs, held_out) - data.properties[held_out]
     learnt: dict[str, Any] = {}
     std = None

@@ -52,6 +52,25 @@ def test_errors_of_several_properties_are_in_standard_deviations(regressor, data
     assert model.diagnosis_["final"] == pytest.approx(errors[-N_VALID:].mean(), rel=1e-5)
 
 
+def test_crystals_without_a_weight_have_no_errors(pretrained, data):
+    model = PropertyRegressor(
+        pretrained=FrozenEstimator(pretrained),
+        strategy="full",
+        validation_fraction=0.7,
+        max_epochs=1,
+        random_state=0,
+    )
+    weights, spoilt = np.ones(len(data.y)), data.y.copy()
+    weights[::5], spoilt[::5] = 0.0, 1e4
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        one, same = (
+            clone(model).fit(data.graphs, y, sample_weight=weights) for y in (data.y, spoilt)
+        )
+    assert "final" in one.diagnosis_
+    assert one.diagnosis_ == same.diagnosis_
+
+
 def test_a_model_that_rests_is_what_it_was(regressor, data):
     model = quiet_fit(regressor.set_params(**STILL), data)
     assert model.diagnosis_["final"] == model.diagnosis_["zero_epochs"]

@@ -196,6 +196,24 @@ def test_rows_of_weight_zero_do_not_matter():
     assert np.abs(model.predict(X[:40]) - y[:40]).max() < 1
 
 
+@pytest.mark.parametrize("machine", [KernelRegressor, KernelClassifier])
+def test_rows_of_weight_zero_are_as_if_they_were_not_there(machine):
+    X, y = smooth(60)
+    labels = y > np.median(y) if machine is KernelClassifier else y
+    weights = np.where(np.arange(60) % 3, 2.0, 0.0)
+    spoilt = np.where(weights > 0, labels, np.roll(labels, 7))
+    model = machine(random_state=0).fit(X, spoilt, sample_weight=weights)
+    rest = machine(random_state=0).fit(X[weights > 0], labels[weights > 0])
+    predict = "predict_proba" if machine is KernelClassifier else "predict"
+    np.testing.assert_array_equal(getattr(model, predict)(X), getattr(rest, predict)(X))
+
+
+def test_one_class_with_a_weight():
+    X, _ = smooth(12)
+    with pytest.raises(ValueError, match="one class in rows with a weight"):
+        KernelClassifier().fit(X, np.arange(12) % 2, sample_weight=np.arange(12) % 2)
+
+
 def test_constant_target():
     X, _ = smooth(10)
     mean, std = KernelRegressor().fit(X, np.full(10, 7.5)).predict(X, return_std=True)

@@ -187,13 +187,30 @@ def test_very_few_crystals(alloys, n):
     assert np.isfinite(model.distance(graphs)).all()
 
 
+def held_out_rows():
+    _, held = split_train_valid(90, 0.3, None, draw_seed(0) + 1)
+    return held
+
+
 def test_weights_that_leave_nothing_to_train_on(alloys):
     graphs, y = alloys
-    _, held = split_train_valid(90, 0.3, None, draw_seed(0) + 1)
     model = PropertyRegressor(CGCNN(8, 1), calibration_fraction=0.3, max_epochs=1, random_state=0)
     weights = np.zeros(90)
-    weights[held[0]] = 1.0
+    weights[held_out_rows()[0]] = 1.0
     with pytest.raises(ValueError, match=r"sample_weight is zero for all .* calibration_fraction"):
+        model.fit(graphs, y, sample_weight=weights)
+
+
+def test_crystals_without_a_weight_calibrate_nothing(alloys):
+    graphs, y = alloys
+    model = PropertyRegressor(CGCNN(8, 1), calibration_fraction=0.3, max_epochs=1, random_state=0)
+    weights, spoilt = np.ones(90), y.copy()
+    weights[::3], spoilt[::3] = 0.0, 100.0
+    one, same = (clone(model).fit(graphs, z, sample_weight=weights) for z in (y, spoilt))
+    assert one.uncertainty_ == same.uncertainty_
+    weights = np.ones(90)
+    weights[held_out_rows()] = 0.0
+    with pytest.raises(ValueError, match=r"zero for all .* that calibration_fraction holds out"):
         model.fit(graphs, y, sample_weight=weights)
 
 
