@@ -44,7 +44,10 @@ def make_folds(y: Any, groups: Any, classes: bool, cv: int, random_state: Any) -
         return []
     _check_folds(cv, y, groups, classes)
     if groups is not None:
-        return list(GroupKFold(cv).split(np.zeros(len(y)), y, groups))
+        folds = list(GroupKFold(cv).split(np.zeros(len(y)), y, groups))
+        if classes:
+            _check_classes_of_folds(folds, y.iloc[:, 0], groups.name)
+        return folds
     splitter = StratifiedKFold if classes else KFold
     labels = y.iloc[:, 0] if classes else None
     return list(splitter(cv, shuffle=True, random_state=random_state).split(y, labels))
@@ -65,6 +68,17 @@ def _check_folds(cv: int, y: Any, groups: Any, classes: bool) -> None:
         n, counted = len(y), "crystals with a label"
     if cv > n:
         raise click.UsageError(f"--cv {cv}: there are {n} {counted}; expected {n} folds or fewer.")
+
+
+def _check_classes_of_folds(folds: Folds, labels: Any, groups: str) -> None:
+    """Raise if the crystals outside of a fold are all of one class."""
+    for number, (train, _) in enumerate(folds, start=1):
+        if labels.iloc[train].nunique() < 2:
+            raise click.UsageError(
+                f"--groups {groups}: without the groups of fold {number} of {len(folds)} all "
+                f"crystals are of class {labels.iloc[train[0]]!s}; a classifier needs two. Choose "
+                "another number of folds by --cv, or coarser or finer groups."
+            )
 
 
 def cross_validate(

@@ -60,9 +60,11 @@ def read_labelled(
         y = crystals.table[list(target)] if form == "crystal" else _as_arrays(columns[0])
     present = _present(y, target)
     ids = crystals.ids[present]
+    # True and False beside empty cells are objects until those are gone.
+    y = y[present].infer_objects()
     return Labelled(
         crystals.crystals[present],
-        y[present],
+        y,
         ids,
         None if groups is None else _groups(crystals.column(groups, "--groups")[present], ids),
         crystals.n_skipped,
@@ -86,6 +88,11 @@ def check_numbers(data: Labelled) -> None:
     import pandas as pd
 
     for name, column in data.y.items():
+        if any(isinstance(value, (bool, np.bool_)) for value in column):
+            raise click.UsageError(
+                f"--target {name}: the column holds True and False. Learn them as classes with "
+                "--task classification, or write 1 and 0."
+            )
         numbers = pd.to_numeric(column, errors="coerce").to_numpy(dtype=float)
         bad = (np.isnan(numbers) & column.notna().to_numpy()) | np.isinf(numbers)
         if bad.any():

@@ -72,12 +72,23 @@ def _read_config(ctx: click.Context, _: click.Parameter, path: str | None) -> No
             raise click.UsageError(f"--config {path}: {name} = {value!r} is not a number or text.")
         # An option that can be repeated needs no list for one value.
         multiple, several = _takes_list(parameters[name])
-        if multiple and not is_list:
-            values[name] = [str(value)]
-        elif is_list and not several:
+        if is_list and not several:
             raise click.UsageError(f"--config {path}: {name} takes one value, not a list.")
+        if several and not multiple and not is_list:
+            n = parameters[name].nargs
+            raise click.UsageError(f"--config {path}: {name} takes a list of {n} values.")
+        is_one_of_many = multiple and not is_list
+        values[name] = _as_typed(parameters[name], [value] if is_one_of_many else value)
     # click takes defaults from here, and the command line wins over them.
     ctx.default_map = {**(ctx.default_map or {}), **values}
+
+
+def _as_typed(parameter: click.Parameter, value: Any) -> Any:
+    """Return a value as the command line has it: click makes 2 of the number 2.5, not of a text."""
+    if isinstance(value, list):
+        return [_as_typed(parameter, item) for item in value]
+    is_flag = getattr(parameter, "is_flag", False)
+    return value if is_flag and isinstance(value, bool) else str(value)
 
 
 def _takes_list(parameter: click.Parameter) -> tuple[bool, bool]:

@@ -1,6 +1,7 @@
 """Pages about the out-of-fold predictions of ``gnnpre train``."""
 
 import re
+import shlex
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -17,9 +18,10 @@ def note_leaks(estimator: Any, source: str) -> list[str]:
     if estimator.pretrained is None or not is_shipped(estimator.pretrained):
         return []
     name = estimator.pretrained
+    audit = shlex.join(["gnnpre", "audit", str(name), source])
     note = (
         f"{name} was pre-trained on crystals of public databases, with some of their properties: "
-        f"errors of such crystals are too small. `gnnpre audit {name} {source}` lists them."
+        f"errors of such crystals are too small. `{audit}` lists them."
     )
     click.echo(f"Note: {note}", err=True)
     return [note]

@@ -27,6 +27,10 @@ TABLES = (".csv", ".parquet", "")
 def check_writable(output: str, *, device: bool = False) -> None:
     """Raise before any work is done if a file, or a device, could not be written in the end."""
     _check_name(output)
+    if output == "-" and not device:
+        raise click.UsageError(
+            "--output -: tables alone go to stdout; expected the name of a file."
+        )
     parent = Path(output).parent
     if output != "-" and not parent.is_dir():
         raise click.UsageError(f"--output {output}: there is no folder {str(parent)!r}.")
@@ -59,6 +63,8 @@ def check_table(output: str, *suffixes: str) -> None:
 def check_folder(name: str, option: str = "--output") -> None:
     """Raise before any work is done if a folder could not be made in the end."""
     _check_name(name, option)
+    if name == "-":
+        raise click.UsageError(f"{option} -: tables alone go to stdout; expected another name.")
     path = Path(name).absolute()
     if path.exists() and not path.is_dir():
         raise click.UsageError(f"{option} {name} is a file; expected the name of a folder.")

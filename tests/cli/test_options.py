@@ -54,6 +54,8 @@ def table(crystals, tmp_path_factory):
     rows["tensor"] = [json.dumps((3 * np.eye(3) + cell.T @ cell).tolist()) for cell in cells]
     rows["counts"] = [json.dumps([float(n) for n in range(len(s))]) for s in structures]
     rows.loc[4, ["tensor", "counts"]] = None
+    rows["stable"] = [None if n == 4 else n % 2 == 0 for n in range(24)]
+    rows["parity"] = [f"{'even' if n % 2 == 0 else n % 3}" for n in range(24)]
     rows.to_csv(path / "labels.csv", index=False)
     return str(path / "labels.csv")
 
@@ -246,12 +248,55 @@ def test_tensors_from_a_table(table, tmp_path):
             "--loss is not a parameter",
         ),
         (["--target", "K", "--strategy", "fast"], "strategy='fast'"),
+        (["--target", "stable"], "--target stable: the column holds True and False. Learn them as"),
+        (
+            ["--target", "stable", "--task", "classification", "--groups", "parity"],
+            "--groups parity: without the groups of fold 1 of 2 all crystals are of class False;",
+        ),
+        (["--target", "K", "--output", "-"], "--output -: tables alone go to stdout"),
     ],
 )
 def test_nonsense(table, tmp_path, capsys, monkeypatch, options, message):
     monkeypatch.chdir(tmp_path)
     assert main(["train", table, *FAST, *options]) == 2
     assert message in capsys.readouterr().err.splitlines()[-1]
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_true_and_false_beside_empty_cells_are_classes(table, tmp_path, capsys):
+    output = tmp_path / "out"
+    options = ["--target", "stable", "--task", "classification", *SMALL, *FAST, "-o", str(output)]
+    assert main(["train", table, *options]) == 0
+    assert "1 rows without stable are left out." in capsys.readouterr().err
+    assert set(pd.read_csv(output / "predictions.csv")["stable_predicted"]) <= {True, False}
+    assert load_estimator(output / "model.gnnpre").classes_.dtype == bool
+
+
+@pytest.mark.parametrize(
+    ("line", "message"),
+    [
+        ("max_epochs = 2.5", "'2.5' is not a valid integer"),
+        ("max_epochs = true", "'True' is not a valid integer"),
+        ("bounds = 0", "bounds takes a list of 2 values"),
+    ],
+)
+def test_values_of_a_config_are_checked_as_on_the_command_line(
+    table, tmp_path, capsys, line, message
+):
+    (tmp_path / "c.toml").write_text(f"{line}\n")
+    options = ["--target", "K", "--config", str(tmp_path / "c.toml"), "-o", str(tmp_path / "out")]
+    assert main(["train", table, *options]) == 2
+    assert message in capsys.readouterr().err
+    assert not (tmp_path / "out").exists()
+
+
+@pytest.mark.parametrize("command", ["convert", "pretrain"])
+def test_crystals_and_models_are_no_output_for_stdout(
+    table, tmp_path, capsys, monkeypatch, command
+):
+    monkeypatch.chdir(tmp_path)
+    assert main([command, table, "-o", "-"]) == 2
+    assert "--output -: tables alone go to stdout" in capsys.readouterr().err
     assert list(tmp_path.iterdir()) == []
 
 
