@@ -116,10 +116,12 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
         written = _read_written(Path(path), list(table.columns).index(column))[is_missing]
         words = written[written.str.strip() != ""]
         if len(words):
+            spellings = " or ".join(map(repr, words.str.strip().unique()))
             warn_user(
-                f"Column {column!r} of {path} has text, and {words.iloc[0]!r} in {len(words)} "
-                "rows, which is read as a missing value. If it is a label, pass the DataFrame of "
-                "pandas.read_csv(..., keep_default_na=False); if it is not, leave it empty.",
+                f"Column {column!r} of {path} has text, and {spellings} in {len(words)} rows, "
+                "which is read as a missing value. If it is a label, write another word, or pass "
+                "the DataFrame of pandas.read_csv(..., keep_default_na=False); if it is not, "
+                "leave it empty.",
                 DataQualityWarning,
             )
 
