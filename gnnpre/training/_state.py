@@ -127,9 +127,8 @@ class TrainingState:
         """Restore the state that :meth:`to_tensors` and :meth:`to_values` returned."""
         self.model.load_state_dict(_group(tensors, "model"))
         # A callback such as skorch's Freezer acts in one epoch, which may be over.
-        if "frozen" in values:
-            for name, parameter in self.model.named_parameters():
-                parameter.requires_grad_(name not in values["frozen"])
+        for name, parameter in self.model.named_parameters():
+            parameter.requires_grad_(name not in values["frozen"])
         self._restore_optimizer(_group(tensors, "optimizer"), values["optimizer"])
         self.rate.load_state_dict(values["rate"])
         if self.average is not None:
