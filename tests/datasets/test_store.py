@@ -1,14 +1,7 @@
-"""Stores of crystals: round trips, the interface of Crystals, damage, and interrupted writers."""
+"""Stores of crystals: round trips, and the interface of Crystals."""
 
 import functools
-import json
-import os
 import pickle
-import signal
-import subprocess
-import sys
-import time
-from pathlib import Path
 
 import joblib
 import numpy as np
@@ -17,68 +10,25 @@ import pytest
 from sklearn.model_selection import train_test_split
 
 from gnnpre.datasets import (
-    make_emt_frames,
-    open_crystals,
     read_frames,
     read_parquet,
     to_parquet,
     write_crystals,
 )
-from gnnpre.datasets._store import _reader, _write
-from gnnpre.datasets._store._manifest import file_sha256
+from gnnpre.datasets._store import _write
 from gnnpre.graphs import Crystals, FrameLabels, LazyCrystals, StructureToGraph
-
-ARRAYS = ("atomic_numbers", "positions", "cell", "pbc", "n_atoms")
-N = 40
-WRITER = """
-import sys, time
-import numpy as np
-from gnnpre.datasets import make_emt_frames, write_crystals
-from gnnpre.graphs import Crystals
-structures, labels = make_emt_frames(40, random_state=0)
-crystals = Crystals.from_structures(structures)
-def batches():
-    for start in range(0, 40, 5):
-        time.sleep(float(sys.argv[2]))
-        yield crystals[start : start + 5], labels[start : start + 5]
-write_crystals(sys.argv[1], batches(), shard_rows=5)
-"""
+from store_cases import ARRAYS, N, assert_same_crystals, assert_same_labels, batches_of, make_frames
 
 
 @pytest.fixture(scope="module")
 def frames():
-    structures, labels = make_emt_frames(N, random_state=0)
-    ids = [f"agm{number}" for number in range(N)]
-    return Crystals.from_structures(structures, ids=ids, info={"run": np.arange(N) // 3}), labels
+    return make_frames()
 
 
 @pytest.fixture
-def small_blocks(monkeypatch):
+def store(tmp_path, frames, monkeypatch):
     monkeypatch.setattr(_write, "BLOCK_ROWS", 4)
-
-
-@pytest.fixture
-def store(tmp_path, frames, small_blocks):
     return write_crystals(tmp_path / "store", batches_of(*frames), shard_rows=10)
-
-
-def batches_of(crystals, labels, size=10):
-    return [
-        (crystals[start : start + size], labels[start : start + size])
-        for start in range(0, len(crystals), size)
-    ]
-
-
-def assert_same_crystals(read, crystals):
-    for name in ARRAYS:
-        np.testing.assert_array_equal(getattr(read, name), getattr(crystals, name), err_msg=name)
-
-
-def assert_same_labels(read, labels):
-    np.testing.assert_array_equal(read.energy, labels.energy)
-    np.testing.assert_array_equal(read.forces, labels.forces)
-    # Stored in kbar, as LeMat does: converting there and back rounds the last digit.
-    np.testing.assert_allclose(read.stress, labels.stress, rtol=1e-15, atol=0)
 
 
 def test_a_store_holds_the_crystals_and_labels_that_were_written(store, frames):
@@ -227,268 +177,3 @@ def test_any_backend_of_joblib_writes(tmp_path, frames):
     with joblib.parallel_config("threading", n_jobs=2):
         store = write_crystals(tmp_path, batches_of(*frames), shard_rows=5)
     assert_same_crystals(store.load(), frames[0])
-
-
-# Interrupted and repeated writers.
-
-
-def test_the_same_call_again_writes_nothing(store, frames):
-    before = {path: path.stat().st_mtime_ns for path in store.folder.glob("*.parquet")}
-    again = write_crystals(store.folder, batches_of(*frames), shard_rows=10)
-    assert {path: path.stat().st_mtime_ns for path in store.folder.glob("*.parquet")} == before
-    assert again.digest == store.digest
-
-
-def test_a_kill_loses_only_the_file_in_writing(tmp_path):
-    expected = write_crystals_in_process(tmp_path / "whole", 0.0)
-    rng = np.random.default_rng(0)
-    for attempt in range(2):
-        folder = tmp_path / f"killed{attempt}"
-        writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), "0.2"])
-        wait_for(lambda folder=folder: any(folder.glob("shard-*.parquet")))
-        time.sleep(rng.uniform(0.0, 0.9))
-        writer.send_signal(signal.SIGKILL)
-        writer.wait()
-        with pytest.raises((ValueError, FileNotFoundError), match=r"incomplete|no store"):
-            open_crystals(folder)
-        resumed = write_crystals_in_process(folder, 0.0)
-        assert resumed.digest == expected.digest
-        names = {path.name for path in folder.iterdir()}
-        assert names == {path.name for path in expected.folder.iterdir()}
-
-
-def write_crystals_in_process(folder, seconds):
-    subprocess.run([sys.executable, "-c", WRITER, str(folder), str(seconds)], check=True)
-    return open_crystals(folder)
-
-
-def wait_for(condition, seconds=60.0):
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.02)
-
-
-def test_two_writers_on_one_store(tmp_path, frames):
-    folder = tmp_path / "store"
-    writer = subprocess.Popen([sys.executable, "-c", WRITER, str(folder), "1.0"])
-    try:
-        wait_for(lambda: any(folder.glob("shard-*.parquet")))
-        with pytest.raises(RuntimeError, match=f"being written by process {writer.pid} on"):
-            write_crystals(folder, batches_of(*frames))
-    finally:
-        writer.kill()
-        writer.wait()
-    assert len(write_crystals_in_process(folder, 0.0)) == N  # the lock of the dead writer is free
-
-
-def test_shards_of_a_function_that_was_changed_since_are_refused(tmp_path, frames):
-    crystals, _ = frames
-
-    def write(is_mended):
-        """Write two batches; before it is mended, one function skips rows and one fails."""
-        if is_mended:
-
-            def first():
-                return crystals[:10]
-
-        else:
-
-            def first():
-                return crystals[:5]
-
-        def second():
-            if not is_mended:
-                raise ValueError("not mounted")
-            return crystals[10:20]
-
-        return write_crystals(tmp_path / "store", [first, second])
-
-    with pytest.raises(ValueError, match="not mounted"):
-        write(is_mended=False)
-    # Its shards are of the earlier function, five rows of ten.
-    with pytest.raises(ValueError, match="holds a store of other batches"):
-        write(is_mended=True)
-
-
-def test_a_full_disk_leaves_nothing_half(tmp_path, frames, monkeypatch):
-    written = []
-
-    def write_until_full(path, *args):
-        if len(written) == 2:
-            raise OSError(28, "No space left on device")
-        written.append(path)
-        return write_rows(path, *args)
-
-    write_rows = _write.write_rows
-    monkeypatch.setattr(_write, "write_rows", write_until_full)
-    with pytest.raises(OSError, match=r"disk of .* is full .*2 files are complete") as caught:
-        write_crystals(tmp_path, batches_of(*frames), shard_rows=10)
-    assert caught.value.errno == 28
-    assert sorted(tmp_path.glob("*.parquet")) == sorted(written)
-    monkeypatch.undo()
-    store = write_crystals(tmp_path, batches_of(*frames), shard_rows=10)
-    assert_same_crystals(store.load(), frames[0])
-
-
-def test_other_batches_are_refused(store, frames):
-    crystals, labels = frames
-    others = [*batches_of(crystals, labels)[:1], (crystals[:10], labels[:10])]
-    with pytest.raises(ValueError, match=r"other batches: shard-000001"):
-        write_crystals(store.folder, others, shard_rows=10)
-    with pytest.raises(ValueError, match="more batches than the 2"):
-        write_crystals(store.folder, batches_of(crystals, labels)[:2], shard_rows=10)
-    assert_same_crystals(open_crystals(store.folder).load(), crystals)
-
-
-@pytest.mark.parametrize("n_jobs", [1, 2])
-def test_an_error_of_the_reader_comes_out(tmp_path, frames, n_jobs):
-    def broken():
-        yield from batches_of(*frames)[:2]
-        raise ValueError("Row 7 of frames.extxyz has no energy.")
-
-    with pytest.raises(ValueError, match=r"Row 7 of frames\.extxyz"):
-        write_crystals(tmp_path, broken(), n_jobs=n_jobs, shard_rows=10)
-    assert len(list(tmp_path.glob("*.parquet"))) == 2
-
-
-def test_batches_of_something_else(tmp_path, frames):
-    for batches in (0.5, np.array(0.5)):
-        with pytest.raises(TypeError, match=r"batches is of type \w+; expected an iterable"):
-            write_crystals(tmp_path / "number", batches)
-    crystals, labels = frames
-    with pytest.raises(TypeError, match=r"Batch 1: It is of type list; expected Crystals"):
-        write_crystals(tmp_path / "a", [crystals, crystals.to_structures()])
-    with pytest.raises(ValueError, match=r"Batch 0: labels are of 40 frames and crystals of 39"):
-        write_crystals(tmp_path / "b", [(crystals[:39], labels)])
-    with pytest.raises(ValueError, match=r"Batch 0: Column 'gap' has shape \(3,\)"):
-        write_crystals(tmp_path / "f", [(crystals, {"gap": [1, 2, 3]})])
-    with pytest.raises(ValueError, match="some of its batches have labels"):
-        write_crystals(tmp_path / "c", [(crystals, labels), crystals])
-    with pytest.raises(ValueError, match="no crystals"):
-        write_crystals(tmp_path / "d", [])
-    with pytest.raises(ValueError, match="Batch 0: A column is named 'energy'"):
-        write_crystals(tmp_path / "e", [(crystals, {"energy": np.zeros(N)})])
-
-
-# Damaged stores.
-
-
-def damaged_store(store, damage):
-    damage(sorted(store.folder.glob("*.parquet"))[1])
-    return store.folder
-
-
-def test_a_shard_that_is_gone(store, frames):
-    folder = damaged_store(store, Path.unlink)
-    with pytest.raises(ValueError, match=r"lacks .*shard-000001-0000.parquet, .* 10 crystals"):
-        open_crystals(folder)
-    write_crystals(folder, batches_of(*frames), shard_rows=10)
-    assert_same_crystals(open_crystals(folder).load(), frames[0])
-
-
-def test_a_truncated_shard(store):
-    folder = damaged_store(store, lambda path: path.write_bytes(path.read_bytes()[:-9]))
-    with pytest.raises(ValueError, match=r"shard-000001-0000.parquet is not as it was written"):
-        open_crystals(folder)
-
-
-def test_an_altered_shard_is_named_when_it_is_read(store, frames):
-    def flip(path):
-        content = bytearray(path.read_bytes())
-        content[200] ^= 1
-        path.write_bytes(content)
-
-    opened = open_crystals(damaged_store(store, flip))
-    assert_same_crystals(opened[:10].load(), frames[0][:10])
-    with pytest.raises(ValueError, match=r"shard-000001-0000.parquet .*checksum differs"):
-        opened[10:20].load()
-    write_crystals(store.folder, batches_of(*frames), shard_rows=10)
-    assert_same_crystals(open_crystals(store.folder).load(), frames[0])
-
-
-def altered(content, **changes):
-    """Return a manifest whose first shard is another one."""
-    first, *others = content["shards"]
-    return json.dumps({**content, "shards": [first | changes, *others]})
-
-
-def test_a_manifest_without_files(store):
-    path = store.folder / "manifest.json"
-    path.write_text(json.dumps({**json.loads(path.read_text()), "shards": []}))
-    with pytest.raises(ValueError, match=r"manifest.json names no files"):
-        open_crystals(store.folder)
-
-
-def test_a_file_in_place_of_the_folder(tmp_path, frames):
-    (tmp_path / "file").write_text("")
-    with pytest.raises(ValueError, match=r"folder='.*file' is a file; expected a folder"):
-        write_crystals(tmp_path / "file", [frames])
-
-
-def test_footers_are_kept_within_bounds_and_files_checked_once(store, frames, monkeypatch):
-    monkeypatch.setattr(_reader, "CACHED_FOOTERS", 1)
-    checked = []
-    monkeypatch.setattr(
-        _reader, "file_sha256", lambda path: checked.append(path) or file_sha256(path)
-    )
-    opened = open_crystals(store.folder)
-    monkeypatch.setattr(_reader, "CACHE_BYTES", 1)
-    assert_same_crystals(opened[::-7].load(), frames[0][::-7])
-    assert_same_crystals(opened.load(), frames[0])
-    assert len(opened._reader._footers) == 1
-    assert len(checked) == len(set(checked)) == len(list(store.folder.glob("*.parquet")))
-
-
-def test_a_few_rows_hold_no_block(store, frames):
-    block, labels = store._reader.block(0, labels=True, info=True)
-    crystals, few = store._reader.gather(np.array([0, 1]), labels=True, info=True)
-    for array, of_block in ((crystals.positions, block.positions), (few.forces, labels.forces)):
-        assert not np.shares_memory(array, of_block)
-    assert_same_crystals(crystals, frames[0][:2])
-
-
-def test_blocks_of_rows(store):
-    rows = np.arange(len(store))
-    np.testing.assert_array_equal(store[3:30].blocks, store[rows[3:30]].blocks)
-    np.testing.assert_array_equal(store[3:30].blocks, store.blocks[3:30])
-    mixed = np.array([20, 3, 11])
-    np.testing.assert_array_equal(store[mixed].blocks, store.blocks[mixed])
-
-
-def test_a_damaged_manifest(store):
-    path = store.folder / "manifest.json"
-    content = json.loads(path.read_text())
-    for text in (
-        "{",
-        "[]",
-        json.dumps({**content, "kind": "something"}),
-        json.dumps({**content, "shards": [{"file": "a"}]}),
-        *(altered(content, rows=rows) for rows in (0, -3, "10", 2.5)),
-        json.dumps({**content, "block_rows": 0}),
-        altered(content, file="../shard-000000-0000.parquet"),
-        json.dumps({**content, "shards": content["shards"] + content["shards"][:1]}),
-    ):
-        path.write_text(text)
-        with pytest.raises(ValueError, match=r"manifest.json cannot be read"):
-            open_crystals(store.folder)
-
-
-def test_a_folder_without_a_store(tmp_path):
-    with pytest.raises(FileNotFoundError, match="no store in"):
-        open_crystals(tmp_path)
-
-
-def test_blocks_stay_decoded_within_bounds(store, monkeypatch):
-    monkeypatch.setattr(_reader, "CACHE_BYTES", 1)
-    store.load()
-    assert len(store._reader._blocks) == 1
-
-
-def test_temporary_files_of_a_dead_writer_are_removed(store, frames):
-    name = f".shard-000001-0000.parquet.{'0' * 8}-1-1.{'0' * 12}.new"
-    stray = store.folder / name
-    stray.write_bytes(b"half")
-    os.utime(stray, (0, 0))
-    write_crystals(store.folder, batches_of(*frames), shard_rows=10)
-    assert not stray.exists()
