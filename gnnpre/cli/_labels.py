@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,7 @@ import numpy as np
 from ._frames import read_labelled_frames
 from ._reading import Source, is_matbench, read_source
 
-__all__ = ["Labelled", "check_classes", "check_numbers", "read_labelled"]
+__all__ = ["Labelled", "as_classes", "check_numbers", "read_labelled"]
 
 
 @dataclass(frozen=True)
@@ -104,20 +104,27 @@ def check_numbers(data: Labelled) -> None:
             )
 
 
-def check_classes(data: Labelled) -> None:
-    """Raise if the column of classes holds numbers with decimals, and name the crystal."""
-    from pandas.api.types import is_numeric_dtype
+def as_classes(data: Labelled) -> Labelled:
+    """Return crystals with their classes, whole numbers as integers: gaps make decimals of them.
+
+    Raises
+    ------
+    click.UsageError
+        If the column holds numbers with decimals.
+    """
+    from pandas.api.types import is_float_dtype
 
     column = data.y.iloc[:, 0]
-    if not is_numeric_dtype(column):
-        return
+    if not is_float_dtype(column):
+        return data
     values = column.to_numpy(dtype=float)
-    decimal = values != np.round(values)
+    decimal = (values != np.round(values)) | (np.abs(values) >= 2.0**53)
     if decimal.any():
         raise click.UsageError(
             f"--target {column.name}: the column holds numbers, {float(values[decimal][0])!r} for "
             f"id {data.ids[decimal][0]}; expected classes. Learn numbers with --task regression."
         )
+    return replace(data, y=data.y.astype(np.int64))
 
 
 def _is_table(source: str) -> bool:

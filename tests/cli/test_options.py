@@ -55,6 +55,7 @@ def table(crystals, tmp_path_factory):
     rows["counts"] = [json.dumps([float(n) for n in range(len(s))]) for s in structures]
     rows.loc[4, ["tensor", "counts"]] = None
     rows["stable"] = [None if n == 4 else n % 2 == 0 for n in range(24)]
+    rows["phase"] = [None if n == 4 else 225 - n % 2 for n in range(24)]
     rows["parity"] = [f"{'even' if n % 2 == 0 else n % 3}" for n in range(24)]
     rows.to_csv(path / "labels.csv", index=False)
     return str(path / "labels.csv")
@@ -263,13 +264,15 @@ def test_nonsense(table, tmp_path, capsys, monkeypatch, options, message):
     assert list(tmp_path.iterdir()) == []
 
 
-def test_true_and_false_beside_empty_cells_are_classes(table, tmp_path, capsys):
+@pytest.mark.parametrize(("column", "classes"), [("stable", [False, True]), ("phase", [224, 225])])
+def test_classes_beside_empty_cells_stay_as_they_are(table, tmp_path, capsys, column, classes):
     output = tmp_path / "out"
-    options = ["--target", "stable", "--task", "classification", *SMALL, *FAST, "-o", str(output)]
+    options = ["--target", column, "--task", "classification", *SMALL, *FAST, "-o", str(output)]
     assert main(["train", table, *options]) == 0
-    assert "1 rows without stable are left out." in capsys.readouterr().err
-    assert set(pd.read_csv(output / "predictions.csv")["stable_predicted"]) <= {True, False}
-    assert load_estimator(output / "model.gnnpre").classes_.dtype == bool
+    assert f"1 rows without {column} are left out." in capsys.readouterr().err
+    predictions = pd.read_csv(output / "predictions.csv")
+    assert set(predictions[f"{column}_predicted"]) <= set(classes)
+    assert load_estimator(output / "model.gnnpre").classes_.tolist() == classes
 
 
 @pytest.mark.parametrize(
