@@ -37,7 +37,8 @@ def command(pretraining: str, evaluation: str, match: bool, output: str, **readi
     # Before any work: an audit may take minutes.
     check_table(output)
     # PRETRAINING may be the name of a model of the package, which has keys of its crystals.
-    n_skipped, before, ids = 0, pretraining, dict[str, Any]()
+    n_skipped, before = 0, pretraining
+    ids: dict[str, Any] = {}
     is_model = is_shipped(pretraining)
     if not is_model:
         source = read_source(pretraining, **reading)

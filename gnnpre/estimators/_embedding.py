@@ -114,11 +114,13 @@ def check_layer(layer: Any, backbone: BackboneModule, name: str = "layer") -> No
         n_layers = -1
     is_integer = isinstance(layer, Integral) and not isinstance(layer, bool)
     if not is_integer or layer not in range(-1, n_layers + 1):
-        expected = "-1" if n_layers < 0 else f"an int from -1 to {n_layers}"
-        raise ValueError(
-            f"{name}={layer!r}; expected {expected}. {type(backbone).__name__} yields the features "
-            "of single layers by layer_features(batch) and counts them by layer_patterns()."
-        )
+        expected = f"an int from -1 to {n_layers}: 0 is before the first layer, -1 the last one."
+        if n_layers < 0:
+            expected = (
+                f"-1: {type(backbone).__name__} has no layer_features(batch), which yields the "
+                "features of single layers."
+            )
+        raise ValueError(f"{name}={layer!r}; expected {expected}")
 
 
 def layer_scalars(backbone: BackboneModule, batch: CrystalBatch, layer: int) -> Tensor:
