@@ -27,7 +27,8 @@ def quoted(rows, ending):
 def test_gains_of_the_model_in_the_package():
     line = re.search(r"average gain of `gnnpre-1`.*", README)[0]
     digest = "-".join(shipped_checksum(name)[:8] for name in ("gnnpre-1", "gnnpre-1-forces"))
-    for labels, ending in (("200", "with 200 labels"), ("all", "with 500 to 1,600 (one seed)")):
+    endings = {"200": "with 200 labels", "all": "with 500 to 1,600 (one to three seeds)"}
+    for labels, ending in endings.items():
         rows = read_rows("pretrained_gain.json", labels)
         shipped = [row for row in rows if row["model"] == "scratch" or row.get("digest") == digest]
         assert len(gains(shipped, "default")) == 10
