@@ -59,7 +59,9 @@ TRAINED = [name for name in ESTIMATORS if name != "StructureToGraph"]
         "Pretrainer without labels": Pretrainer(CGCNN(8, 1), Denoising(), **ONE_EPOCH),
         "PropertyRegressor": PropertyRegressor(CGCNN(8, 1), **ONE_EPOCH),
         "PropertyRegressor that pre-trains": PropertyRegressor(
-            pretraining=Pretrainer(CGCNN(8, 1), Denoising(), **ONE_EPOCH), **ONE_EPOCH
+            pretraining=Pretrainer(CGCNN(8, 1), Denoising(), **ONE_EPOCH),
+            kernel_features=("composition",),
+            **ONE_EPOCH,
         ),
         "PropertyClassifier": PropertyClassifier(CGCNN(8, 1), **ONE_EPOCH),
         "PropertyRegressor with a kernel machine": PropertyRegressor(
@@ -75,6 +77,7 @@ TRAINED = [name for name in ESTIMATORS if name != "StructureToGraph"]
         "PropertyClassifier with a kernel machine": PropertyClassifier(
             pretraining=Pretrainer(CGCNN(8, 2), Denoising(), **ONE_EPOCH),
             strategy="kernel",
+            kernel_features=("composition",),
             random_state=0,
         ),
         "graphs and a network": make_pipeline(
