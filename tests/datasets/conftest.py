@@ -5,7 +5,9 @@ import gzip
 import pytest
 
 from cases import extxyz
-from gnnpre.datasets import make_emt_property, read_frames
+from gnnpre.datasets import make_emt_property, read_frames, write_crystals
+from gnnpre.datasets._store import _write
+from store_cases import batches_of, make_frames
 
 
 @pytest.fixture
@@ -35,3 +37,16 @@ def folder(tmp_path):
     (root / "mp-2.json.gz").write_bytes(gzip.compress(structures[2].to_json().encode()))
     (root / "mp-3" / "CONTCAR").write_text(structures[3].to(fmt="poscar"))
     return root
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Crystals with ids and a column, and labels of a force field."""
+    return make_frames()
+
+
+@pytest.fixture
+def store(tmp_path, frames, monkeypatch):
+    """The frames on disk, in shards of ten crystals and blocks of four."""
+    monkeypatch.setattr(_write, "BLOCK_ROWS", 4)
+    return write_crystals(tmp_path / "store", batches_of(*frames), shard_rows=10)

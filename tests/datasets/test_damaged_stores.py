@@ -11,20 +11,9 @@ from gnnpre.datasets import (
     open_crystals,
     write_crystals,
 )
-from gnnpre.datasets._store import _reader, _write
+from gnnpre.datasets._store import _reader
 from gnnpre.datasets._store._manifest import file_sha256
-from store_cases import assert_same_crystals, batches_of, make_frames
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return make_frames()
-
-
-@pytest.fixture
-def store(tmp_path, frames, monkeypatch):
-    monkeypatch.setattr(_write, "BLOCK_ROWS", 4)
-    return write_crystals(tmp_path / "store", batches_of(*frames), shard_rows=10)
+from store_cases import assert_same_crystals, batches_of
 
 
 def damaged_store(store, damage):

@@ -15,20 +15,8 @@ from gnnpre.datasets import (
     to_parquet,
     write_crystals,
 )
-from gnnpre.datasets._store import _write
 from gnnpre.graphs import Crystals, FrameLabels, LazyCrystals, StructureToGraph
-from store_cases import ARRAYS, N, assert_same_crystals, assert_same_labels, batches_of, make_frames
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return make_frames()
-
-
-@pytest.fixture
-def store(tmp_path, frames, monkeypatch):
-    monkeypatch.setattr(_write, "BLOCK_ROWS", 4)
-    return write_crystals(tmp_path / "store", batches_of(*frames), shard_rows=10)
+from store_cases import ARRAYS, N, assert_same_crystals, assert_same_labels, batches_of
 
 
 def test_a_store_holds_the_crystals_and_labels_that_were_written(store, frames):

@@ -13,7 +13,7 @@ from gnnpre.datasets import (
     write_crystals,
 )
 from gnnpre.datasets._store import _write
-from store_cases import N, assert_same_crystals, batches_of, make_frames
+from store_cases import N, assert_same_crystals, batches_of
 
 WRITER = """
 import sys, time
@@ -28,17 +28,6 @@ def batches():
         yield crystals[start : start + 5], labels[start : start + 5]
 write_crystals(sys.argv[1], batches(), shard_rows=5)
 """
-
-
-@pytest.fixture(scope="module")
-def frames():
-    return make_frames()
-
-
-@pytest.fixture
-def store(tmp_path, frames, monkeypatch):
-    monkeypatch.setattr(_write, "BLOCK_ROWS", 4)
-    return write_crystals(tmp_path / "store", batches_of(*frames), shard_rows=10)
 
 
 def test_the_same_call_again_writes_nothing(store, frames):
