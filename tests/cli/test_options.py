@@ -6,6 +6,7 @@ from inspect import signature
 import numpy as np
 import pandas as pd
 import pytest
+from joblib.externals.loky import get_reusable_executor
 
 from gnnpre import Pretrainer, PropertyClassifier, PropertyEnsemble, PropertyRegressor
 from gnnpre.cli import main
@@ -108,6 +109,8 @@ def test_an_ensemble(table, tmp_path, capsys):
 
 
 def test_trainings_at_once_equal_those_one_by_one(table, tmp_path, capfd):
+    # Workers of an earlier test would write where its output was captured.
+    get_reusable_executor().shutdown(wait=True)
     command = ["train", table, "--target", "K", *FAST, *SMALL, "--unit", "GPa"]
     alone, metrics = run(command, tmp_path / "alone")
     capfd.readouterr()
