@@ -308,12 +308,8 @@ def test_losses_of_single_batches_are_let_go_of(estimator, data):
     assert all(row["batches"] == [] for row in estimator.fit(*data).net_.history)
 
 
-def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
-    def callbacks():
-        scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
-        return [scheduler, EarlyStopping("train_loss", patience=2, threshold=0.9)]
-
-    estimator.set_params(schedule=None, max_epochs=8)
+def fit_whole_and_resumed(estimator, data, callbacks):
+    """Train at once, and with a crash on the way; check that both end alike."""
     whole = clone(estimator).set_params(checkpoint_dir=None, resume=False, callbacks=callbacks())
     whole.fit(*data)
     broken = clone(estimator).set_params(callbacks=[*callbacks(), Crash(2)])
@@ -322,6 +318,16 @@ def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
     resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
     assert losses(resumed.history_) == losses(whole.history_)
     assert_same_weights(weights(resumed), weights(whole))
+    return whole, resumed
+
+
+def test_schedulers_and_early_stopping_of_skorch_are_resumed(estimator, data):
+    def callbacks():
+        scheduler = LRScheduler("StepLR", step_size=2, gamma=0.5)
+        return [scheduler, EarlyStopping("train_loss", patience=2, threshold=0.9)]
+
+    estimator.set_params(schedule=None, max_epochs=8)
+    fit_whole_and_resumed(estimator, data, callbacks)
 
 
 @pytest.mark.parametrize("resumes", ["freezer", "scores"])
@@ -335,13 +341,6 @@ def test_what_callbacks_of_skorch_did_in_earlier_epochs_holds(estimator, data, r
         return 1.0 if len(net.history) == 1 else 2.0
 
     estimator.set_params(schedule=None, restore_best=False)
-    whole = clone(estimator).set_params(checkpoint_dir=None, resume=False, callbacks=callbacks())
-    whole.fit(*data)
-    broken = clone(estimator).set_params(callbacks=[*callbacks(), Crash(2)])
-    with pytest.raises(RuntimeError, match="crash"):
-        broken.fit(*data)
-    resumed = clone(estimator).set_params(callbacks=callbacks()).fit(*data)
-    assert losses(resumed.history_) == losses(whole.history_)
-    assert_same_weights(weights(resumed), weights(whole))
-    best = [[row.get("valid_falling_best") for row in m.history_] for m in (resumed, whole)]
+    models = fit_whole_and_resumed(estimator, data, callbacks)
+    best = [[row.get("valid_falling_best") for row in m.history_] for m in models]
     assert best[0] == best[1]
