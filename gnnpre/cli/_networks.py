@@ -11,8 +11,8 @@ __all__ = ["make_backbone", "network_options"]
 BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
 
 
-def network_options(backbone: str | None) -> Any:
-    """Return the options of a network; ``backbone`` is the default, None for the library's."""
+def network_options(default: str) -> Any:
+    """Return the options of a network; ``default`` is the one that help names as the default."""
 
     def option(flag: str, **attributes: Any) -> Any:
         return click.option(flag, cls=SectionOption, section="Model", **attributes)
@@ -22,8 +22,7 @@ def network_options(backbone: str | None) -> Any:
             option(
                 "--backbone",
                 type=click.Choice(sorted(BACKBONES)),
-                default=backbone,
-                show_default=backbone or "cgcnn, or that of --pretrained",
+                show_default=f"{default}, or that of --pretrained",
                 help="Network that learns.",
             ),
             option("--hidden-channels", type=int, help="Width of the network."),
@@ -32,12 +31,25 @@ def network_options(backbone: str | None) -> Any:
     )
 
 
-def make_backbone(options: dict[str, Any]) -> Any:
-    """Take the options of a network out of ``options``; return its config, None for none."""
+def make_backbone(options: dict[str, Any], default: str | None = None) -> Any:
+    """Take the options of a network out of ``options``; return its config, None for none.
+
+    Parameters
+    ----------
+    options : dict
+        Values of all options.
+    default : str, optional
+        Name of the network without ``--backbone``; none by default.
+
+    Returns
+    -------
+    Backbone or None
+        The config.
+    """
     from gnnpre import backbones
 
     sizes = {name: options.pop(name) for name in ("hidden_channels", "n_layers")}
-    name = options.pop("backbone")
+    name = options.pop("backbone") or default
     sizes = {key: size for key, size in sizes.items() if size is not None}
     if name is None and sizes:
         asked = " and ".join("--" + key.replace("_", "-") for key in sizes)

@@ -22,6 +22,7 @@ from ._writing import check_folder, check_writable
 
 __all__ = ["command"]
 
+BACKBONE, CUTOFF = "torchmdnet", 5.0
 OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 
 
@@ -34,15 +35,19 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
     show_default=True,
     help="forces needs frames with energies, forces or stress; the others need no labels.",
 )
-@network_options(backbone="torchmdnet")
+@network_options(default=BACKBONE)
 @click.option(
     "--cutoff",
     type=float,
-    default=5.0,
-    show_default=True,
     cls=SectionOption,
     section="Model",
-    help="Cutoff of the graphs, in Å.",
+    help=f"Cutoff of the graphs, in Å (default: {CUTOFF:g}); not with --pretrained.",
+)
+@click.option(
+    "--pretrained",
+    cls=SectionOption,
+    section="Model",
+    help="Model to go on from: gnnpre-1-forces, or a file.",
 )
 @output_option("pretrained.gnnpre", "The model file.")
 @config_option
@@ -50,14 +55,17 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 @device_option
 @training_options(max_epochs=30, ema_decay=None)
 @source_options
-def command(source: str, objective: str, cutoff: float, output: str, **options: Any) -> int:
+def command(source: str, objective: str, cutoff: float | None, output: str, **options: Any) -> int:
     """Pre-train a network on the structures or frames of SOURCE."""
     check_writable(output)
     if options["checkpoint_dir"] is not None:
         check_folder(options["checkpoint_dir"], "--checkpoint-dir")
     reading = take_reading(options)
+    is_new = options["pretrained"] is None
+    if cutoff is not None and not is_new:
+        raise click.UsageError("--cutoff and --pretrained: a pre-trained model has its own cutoff.")
     # Options that are left are parameters of Pretrainer, by their names.
-    backbone = make_backbone(options)
+    backbone = make_backbone(options, default=BACKBONE if is_new else None)
     crystals, labels, n_skipped = _read(source, objective, reading)
 
     from gnnpre.datasets import formula_column
@@ -71,10 +79,12 @@ def command(source: str, objective: str, cutoff: float, output: str, **options: 
         verbose=1,
         **options,
     )
-    graphs = StructureToGraph(cutoff=cutoff).fit_transform(crystals)
     # Frames of one formula are of one material as a rule: none of it may validate the others.
     groups = None if labels is None else formula_column(crystals)
-    pretrainer.fit(graphs, labels, groups=groups).save(output)
+    if is_new:
+        to_graph = StructureToGraph(cutoff=CUTOFF if cutoff is None else cutoff)
+        crystals = to_graph.fit_transform(crystals)
+    pretrainer.fit(crystals, labels, groups=groups).save(output)
     click.echo(f"Wrote {output}.", err=True)
     return 1 if n_skipped else 0
 

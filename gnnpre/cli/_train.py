@@ -68,7 +68,7 @@ TABLES_AND_PAGES = (".csv", ".html")
 @config_option
 @seed_option
 @device_option
-@network_options(backbone=None)
+@network_options(default="cgcnn")
 @click.option(
     "--cutoff",
     type=float,

@@ -11,7 +11,7 @@ import torch
 from gnnpre._warnings import UnseenElementWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, Crystals, is_on_disk
 
-__all__ = ["UnseenElements", "check_elements", "elements_of"]
+__all__ = ["UnseenElements", "check_elements", "elements_of", "warn_of_unseen_elements"]
 
 LARGEST_ATOMIC_NUMBER = 118
 # Rows that a warning names for each element.
@@ -150,3 +150,18 @@ class UnseenElements:
             shown = ", ".join(str(row) for row in islice(rows, ROWS_SHOWN))
             more = ", ..." if len(rows) > ROWS_SHOWN else ""
             yield f"{chemical_symbols[z]} (row{'s' if len(rows) > 1 else ''} {shown}{more})"
+
+
+def warn_of_unseen_elements(graphs: CrystalGraphs, trained_on: list[int]) -> None:
+    """Warn of elements that a pre-trained model has never seen, before it is fine-tuned.
+
+    Parameters
+    ----------
+    graphs : CrystalGraphs
+        The crystals to fine-tune on.
+    trained_on : list of int
+        Atomic numbers of the pre-training.
+    """
+    unseen = UnseenElements(trained_on)
+    unseen.add(graphs)
+    unseen.warn_before_training()

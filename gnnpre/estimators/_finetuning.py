@@ -104,7 +104,6 @@ def finetune(
         return FineTuned(network, [], {}, _uncertainty(network, data))
 
     # 6. Fit a kernel machine to the network as it was before, and share the predictions.
-    network = network.with_elements(source.elements)
     blend: BlendedFit | None = None
     if strategy == "blended":
         blend = fit_blend(settings, source, network, loading.initial, data)

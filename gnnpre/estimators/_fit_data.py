@@ -9,7 +9,7 @@ from gnnpre._labels import label_codes
 from gnnpre.graphs import CrystalGraphs, all_rows
 from gnnpre.objectives import Objective, Targets
 
-from ._elements import UnseenElements
+from ._elements import warn_of_unseen_elements
 from ._finetuning_settings import FineTuningSettings
 from ._inputs import add_sample_weight, as_graphs, warn_of_isolated_atoms
 from ._network import split_rows
@@ -128,9 +128,7 @@ def _graphs_for(pretrained: PretrainedWeights | None, X: Any) -> CrystalGraphs:
     graphs = as_graphs(X, None if pretrained is None else pretrained.graph_settings)
     warn_of_isolated_atoms(graphs)
     if pretrained is not None:
-        unseen = UnseenElements(pretrained.elements)
-        unseen.add(graphs)
-        unseen.warn_before_training()
+        warn_of_unseen_elements(graphs, pretrained.elements)
     return graphs
 
 

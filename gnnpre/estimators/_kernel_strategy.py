@@ -107,7 +107,7 @@ def freeze(
 
     dataset = CrystalDataset(data.graphs, data.targets, data.rows.used)
     net = hold_pretrained(record.spec, dataset, settings.training, load_weights)
-    network = TrainedNetwork(net, record).with_elements(start.pretrained.elements)
+    network = TrainedNetwork(net, record)
     state = net.module_.state_dict()
     frozen = FrozenNetwork.of(start.pretrained, record.spec, state, settings.training)
     return network, frozen, transferred

@@ -1,7 +1,7 @@
 """One training of one network, on rows of one set of graphs: pre-training and fine-tuning alike."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
@@ -47,6 +47,8 @@ class Task:
         Further inputs that decide the training; they enter the name of its state on disk.
     labels : array-like, optional
         The user's labels of all crystals, for scoring callbacks.
+    pretrained_elements : list of int
+        Atomic numbers that the weights at the start have been trained on.
     """
 
     graphs: CrystalGraphs
@@ -58,6 +60,7 @@ class Task:
     objective: Objective
     run: Mapping[str, Any] = field(default_factory=dict)
     labels: Any = None
+    pretrained_elements: list[int] = field(default_factory=list)
 
     def spec(self, dtype: str) -> ModelSpec:
         """Return the description from which the model is built."""
@@ -88,8 +91,8 @@ class ModelRecord:
             "n_train": len(task.train),
             "n_valid": len(task.valid),
         }
-        elements = elements_of(task.graphs, task.rows)
-        return cls(task.spec(dtype), task.graphs.settings, elements, counts)
+        elements = {*elements_of(task.graphs, task.rows), *task.pretrained_elements}
+        return cls(task.spec(dtype), task.graphs.settings, sorted(elements), counts)
 
 
 @dataclass(frozen=True)
@@ -98,11 +101,6 @@ class TrainedNetwork:
 
     net: CrystalNet
     record: ModelRecord
-
-    def with_elements(self, elements: list[int]) -> "TrainedNetwork":
-        """Return the network with elements that it was trained on before."""
-        union = sorted({*self.record.elements, *elements})
-        return replace(self, record=replace(self.record, elements=union))
 
 
 class FitInterrupted(KeyboardInterrupt):

@@ -34,6 +34,11 @@ class Pretrainer(CrystalEstimator):
         Config of the network; ``CGCNN()`` by default.
     objective : Objective, optional
         Config of the objective; ``ForceField()`` by default.
+    pretrained : str, Path or FrozenEstimator, optional
+        Model to go on from, whose backbone takes the place of ``backbone``: ``"gnnpre-1-forces"``
+        or another name of :func:`gnnpre.list_pretrained`; a file or folder that an estimator's
+        ``save`` wrote; or ``sklearn.frozen.FrozenEstimator`` around a fitted one. Its weights are
+        copied in each ``fit``, never changed. See the notes.
     {optimiser}
     {validation}
     checkpoint_epochs : list or tuple of int, optional
@@ -56,6 +61,13 @@ class Pretrainer(CrystalEstimator):
 
     Notes
     -----
+    ``pretrained`` takes the backbone, and the head of each objective that the pre-trained model
+    has learnt too, if it has the same shape. Means and spreads of labels are those of the new
+    training set. A force field keeps its reference energies of the elements, to which those are
+    added that best explain the difference from the new energies, such as the offsets of another
+    code or of other pseudopotentials; with ``ForceField(reference_energies=None)`` nothing is
+    added.
+
     ``checkpoint_epochs`` keeps, of one training, the models that trainings of fewer epochs would
     have ended with: with ``restore_best`` the best one so far, else that of the epoch; of averaged
     weights with ``ema_decay``. Only the cosine schedule, which looks at ``max_epochs``, has a
@@ -86,6 +98,7 @@ class Pretrainer(CrystalEstimator):
         backbone: Backbone | None = None,
         objective: Objective | None = None,
         *,
+        pretrained: Any = None,
         max_epochs: int = 100,
         max_time: float | str | None = None,
         batch_size: int = 32,
@@ -113,6 +126,7 @@ class Pretrainer(CrystalEstimator):
     ) -> None:
         self.backbone = backbone
         self.objective = objective
+        self.pretrained = pretrained
         self.max_epochs = max_epochs
         self.max_time = max_time
         self.batch_size = batch_size

@@ -1,7 +1,7 @@
 """Pre-training from top to bottom: settings, graphs, targets, split, training."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -13,9 +13,12 @@ from gnnpre.graphs import CrystalGraphs, all_rows
 from gnnpre.objectives import ForceField, Objective, Targets
 from gnnpre.training import TrainingSettings, WriteEpoch
 
+from ._continuation import Continuation
+from ._elements import warn_of_unseen_elements
 from ._embedding import check_embedding
 from ._inputs import add_sample_weight, as_graphs, labels_of, warn_of_isolated_atoms
 from ._network import ModelRecord, Task, TrainedNetwork, split_rows, train_network
+from ._pretrained import read_pretrained
 from ._settings import check_backbone, draw_seed, prepare_model
 from ._size_check import warn_of_extensive_targets
 
@@ -26,8 +29,9 @@ __all__ = ["PretrainingSettings", "make_labelled_targets", "pretrain"]
 class PretrainingSettings:
     """Parameters of a :class:`Pretrainer`, copied, so that a later change changes no model."""
 
-    backbone: Backbone
+    backbone: Backbone | None
     objective: Objective
+    pretrained: Any
     training: TrainingSettings
     validation_fraction: Any
     random_state: Any
@@ -39,7 +43,12 @@ class PretrainingSettings:
     def from_parameters(cls, parameters: Mapping[str, Any]) -> "PretrainingSettings":
         """Check and copy the parameters of an estimator, and nothing else yet."""
         backbone, objective = parameters["backbone"], parameters["objective"]
-        check_backbone(backbone, takes_pretrained=False)
+        check_backbone(backbone)
+        if backbone is not None and parameters["pretrained"] is not None:
+            raise ValueError(
+                "backbone and pretrained are both given: a pre-trained model brings its own "
+                "backbone. Leave one of them at None."
+            )
         if objective is not None and not isinstance(objective, Objective):
             raise TypeError(
                 f"objective is {objective!r}; expected an Objective config such as ForceField()."
@@ -50,10 +59,10 @@ class PretrainingSettings:
         check_embedding(parameters["embedding_layer"], parameters["embedding_pooling"])
         if objective is not None:
             objective.check_parameters()
-        names = ["validation_fraction", "random_state", "callbacks"]
+        names = ["pretrained", "validation_fraction", "random_state", "callbacks"]
         names += ["embedding_layer", "embedding_pooling"]
         return cls(
-            backbone=CGCNN() if backbone is None else clone(backbone),
+            backbone=None if backbone is None else clone(backbone),
             objective=ForceField() if objective is None else clone(objective),
             training=training,
             **{name: parameters[name] for name in names},
@@ -97,12 +106,15 @@ def pretrain(
     training = settings.training
     seed = draw_seed(settings.random_state, training.resume, training.n_processes)
 
-    # 1. Build the graphs, and the targets that the objective learns.
+    # 1. Read the model to start from; build the graphs, and the targets that the objective learns.
     objective = settings.objective
-    graphs = as_graphs(X, None)
+    source = None if settings.pretrained is None else read_pretrained(settings.pretrained)
+    graphs = as_graphs(X, None if source is None else source.graph_settings)
     # Targets first: fingerprints of crystals on disk take the pass that also counts edges.
     targets = make_labelled_targets(objective, graphs, y, sample_weight)
     warn_of_isolated_atoms(graphs)
+    if source is not None:
+        warn_of_unseen_elements(graphs, source.elements)
     objective.check_graphs(graphs)
 
     # 2. Split into training and validation, as index arrays.
@@ -113,13 +125,22 @@ def pretrain(
     warn_of_extensive_targets(objective, graphs, targets, rows)
 
     # 3. Train.
-    task = Task(graphs, targets, rows, train, valid, settings.backbone, objective)
+    task = Task(graphs, targets, rows, train, valid, settings.backbone or CGCNN(), objective)
+    load_weights = None
+    if source is not None:
+        task = replace(
+            task,
+            backbone=source.backbone,
+            run={"source": source.digest},
+            pretrained_elements=source.elements,
+        )
+        load_weights = Continuation(source, task)
     return train_network(
         task,
         settings.training,
         seed,
         callbacks=settings.callbacks,
-        prepare=prepare_model(settings.embedding_layer),
+        prepare=prepare_model(settings.embedding_layer, load_weights),
         make_writer=make_writer,
     )
 

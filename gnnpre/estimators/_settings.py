@@ -14,15 +14,13 @@ from ._embedding import check_layer
 __all__ = ["check_backbone", "draw_seed", "prepare_model"]
 
 
-def check_backbone(backbone: Any, *, takes_pretrained: bool = True) -> None:
+def check_backbone(backbone: Any) -> None:
     """Raise TypeError unless ``backbone`` is a config or None.
 
     Parameters
     ----------
     backbone : object
         Value of the parameter.
-    takes_pretrained : bool
-        Whether the estimator has the parameter ``pretrained``, which a path was meant for.
 
     Raises
     ------
@@ -34,11 +32,6 @@ def check_backbone(backbone: Any, *, takes_pretrained: bool = True) -> None:
     hint = ""
     if isinstance(backbone, (str, Path)):
         hint = f" A pre-trained model goes into pretrained={str(backbone)!r}."
-        if not takes_pretrained:
-            hint = (
-                f" Pretrainer.load({str(backbone)!r}) reads a pre-trained model, and "
-                f"PropertyRegressor(pretrained={str(backbone)!r}) fine-tunes it."
-            )
     raise TypeError(f"backbone is {backbone!r}; expected a Backbone config such as CGCNN().{hint}")
 
 

@@ -16,7 +16,7 @@ from gnnpre.training import TrainingSettings, restore_net
 
 from ._fit_data import FitData
 from ._network import Task, TrainedNetwork
-from ._pretrained import PretrainedWeights
+from ._pretrained import PretrainedWeights, read_pretrained
 from ._pretrainer import Pretrainer
 from ._replay import ReplayedFrames, join_property, property_weights, read_frames
 
@@ -89,7 +89,8 @@ class FromPretrained(Start):
     def make_task(self, data: FitData, objective: Objective) -> Task:
         """Return the data and configs to train on."""
         run = {"transfer": self.transfer, "source": self.weights.digest}
-        return _task(data, self.weights.backbone, objective, run)
+        task = _task(data, self.weights.backbone, objective, run)
+        return replace(task, pretrained_elements=self.weights.elements)
 
     def load_into(self, model: ObjectiveModel) -> list[str]:
         """Copy weights into a new model, and return their names."""
@@ -102,6 +103,12 @@ class PretrainedWithinFit(Start):
 
     pretraining: Pretrainer
     transfer: str
+
+    @property
+    def pretrained(self) -> PretrainedWeights | None:
+        """The model that the pre-trainer goes on from, whose graphs it reads."""
+        source = self.pretraining.pretrained
+        return None if source is None else read_pretrained(source)
 
     def within_fit(self, data: FitData) -> FromPretrained:
         """Fit a clone of the pre-trainer; the parameter itself stays unfitted."""

@@ -12,8 +12,10 @@ from ._fingerprint_targets import FingerprintTargets
 from ._force_field import ForceField
 from ._frame_checks import SOURCE as SOURCE
 from ._lazy_targets import LazyTargets as LazyTargets
+from ._lazy_targets import select_targets as select_targets
 from ._losses import LossTerm
 from ._mixture import Mixture
+from ._mixture_model import MixtureModel as MixtureModel
 from ._model import ObjectiveModel
 from ._property_targets import PropertyTargets
 from ._targets import Targets

@@ -14,7 +14,7 @@ from ._derivatives import energy_and_derivatives
 from ._label_checks import warn_of_cell_offset, warn_of_implausible_labels
 from ._label_summary import LabelSummary, summarize_labels
 from ._losses import LossTerm, masked_term
-from ._model import NAN, ObjectiveModel
+from ._model import NAN, ObjectiveModel, Predict
 from ._references import fit_reference_energies
 from ._scaling import mean_and_spread
 from ._targets import Targets
@@ -40,6 +40,8 @@ class ForceFieldModel(ObjectiveModel):
     """
 
     left_out = NAN
+    # Labels have the same units everywhere, and the same zero but for offsets of the elements.
+    kept_statistics = ("scale", "reference_energies")
 
     reference_energies: Tensor
     source_offsets: Tensor
@@ -89,19 +91,49 @@ class ForceFieldModel(ObjectiveModel):
 
     def _fit_references(self, labels: LabelSummary) -> np.ndarray:
         """Fit the reference energies of each source; return the energies less those."""
-        counts, energy, sources = labels.counts, labels.energy, labels.sources
-        if sources is None or self.config.sources is None:
-            fitted = fit_reference_energies(counts, energy)
-            self.reference_energies.copy_(torch.from_numpy(fitted))
-            residual: np.ndarray = energy - counts @ fitted
+        tables = self._reference_tables(labels, labels.energy)
+        self._set_references(tables)
+        if len(tables) == 1:
+            residual: np.ndarray = labels.energy - labels.counts @ tables[0]
             return residual
-        tables = _references_by_source(counts, energy, sources, len(self.config.sources))
-        self.reference_energies.copy_(torch.from_numpy(tables[0]))
-        self.source_offsets.copy_(torch.from_numpy(tables - tables[0]))
-        residual = energy.copy()
+        residual = labels.energy.copy()
         for source, table in enumerate(tables):
-            residual[sources == source] -= counts[sources == source] @ table
+            of_source = labels.sources == source
+            residual[of_source] -= labels.counts[of_source] @ table
         return residual
+
+    def _reference_tables(self, labels: LabelSummary, energy: np.ndarray) -> np.ndarray:
+        """Return energies of the elements, one row for each source, fitted to ``energy`` (n,)."""
+        if labels.sources is None or self.config.sources is None:
+            return fit_reference_energies(labels.counts, energy)[None]
+        return _references_by_source(
+            labels.counts, energy, labels.sources, len(self.config.sources)
+        )
+
+    def _set_references(self, tables: np.ndarray) -> None:
+        self.reference_energies.copy_(torch.from_numpy(tables[0]))
+        if self.config.sources is not None:
+            self.source_offsets.copy_(torch.from_numpy(tables - tables[0]))
+
+    def correct_statistics(
+        self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray, predict: Predict
+    ) -> None:
+        """Add to the reference energies what this model lacks of the energies of the frames.
+
+        Offsets of another code or of other pseudopotentials are hundreds of eV, and no task of the
+        network. Elements without a frame keep their reference energies, and so do all with
+        ``reference_energies=None``.
+        """
+        if self.config.reference_energies is None:
+            return
+        labels = summarize_labels(graphs, targets, train, len(self.reference_energies))
+        if not len(labels.energy):
+            return
+        predicted = np.concatenate([batch["energy"] for batch in predict(self.predict_energy)])
+        before = self.reference_energies.cpu().numpy()
+        corrections = self._reference_tables(labels, labels.energy - predicted[labels.frames])
+        corrections[:, labels.counts.sum(axis=0) == 0] = 0.0
+        self._set_references(before + corrections)
 
     def _typical_size(self, per_atom: np.ndarray, totals: np.ndarray, force: float) -> float:
         """Return the root mean square force, or the spread of energies; 1 where both are 0."""
@@ -149,6 +181,11 @@ class ForceFieldModel(ObjectiveModel):
         """Predict energy (eV per cell, float64), forces (eV/Å) and stress (eV/Å^3)."""
         predictions = energy_and_derivatives(self._energy, batch, create_graph=False)
         return {**predictions, "energy": predictions["energy"].double() + self._references(batch)}
+
+    def predict_energy(self, batch: CrystalBatch) -> dict[str, Tensor]:
+        """Predict the energy alone (eV per cell, float64), without derivatives."""
+        with torch.no_grad():
+            return {"energy": self._energy(batch).double() + self._references(batch)}
 
     def predict_atom_energies(self, batch: CrystalBatch) -> Tensor:
         """Predict the share of each atom in the energy, reference included: ``(N,)`` in eV."""

@@ -26,6 +26,8 @@ class LabelSummary:
         Atoms of each element.
     energy : ndarray of shape (n,)
         Energies in eV.
+    frames : ndarray of int of shape (n,)
+        Their positions in the training set.
     sources : ndarray of int of shape (n,), or None
         Positions of their sources.
     force : float
@@ -34,6 +36,7 @@ class LabelSummary:
 
     counts: Any
     energy: np.ndarray
+    frames: np.ndarray
     sources: np.ndarray | None
     force: float
 
@@ -59,7 +62,8 @@ def summarize_labels(
     LabelSummary
         The summary.
     """
-    counts, energies, sources = [], [], []
+    counts, energies, frames, sources = [], [], [], []
+    first = 0  # position of the first frame of a chunk
     force = RunningMeanSquare()
     for crystals, chunk in iterate_chunks(graphs.to_crystals(), targets, train):
         # Sums of squares, so that forces of all chunks need not fit in memory.
@@ -68,6 +72,8 @@ def summarize_labels(
         energy = chunk.crystal["energy"].cpu().numpy()
         rows = np.flatnonzero(np.isfinite(energy))
         energies.append(energy[rows])
+        frames.append(first + rows)
+        first += len(energy)
         counts.append(element_counts(crystals, n_elements)[rows])
         if "source" in chunk.crystal:
             sources.append(chunk.crystal["source"].cpu().numpy()[rows])
@@ -76,6 +82,7 @@ def summarize_labels(
     return LabelSummary(
         counts=table,
         energy=np.concatenate(energies),
+        frames=np.concatenate(frames),
         sources=np.concatenate(sources) if sources else None,
         force=force.root(),
     )

@@ -81,14 +81,15 @@ class MixtureModel(ObjectiveModel):
         self.parts = nn.ModuleDict(models)
         self.weights = weights
 
-    def _models(self) -> dict[str, ObjectiveModel]:
+    def models(self) -> dict[str, ObjectiveModel]:
+        """Return the models of all objectives, by their names."""
         return dict(self.parts.items())  # type: ignore[arg-type]
 
     @property
     def left_out(self) -> Mapping[str, float] | None:  # type: ignore[override]
         """Values of targets that leave crystals out; None if an objective sees other crystals."""
         values: dict[str, float] = {}
-        for name, model in self._models().items():
+        for name, model in self.models().items():
             if model.perturbs or model.left_out is None:
                 return None
             values |= add_prefix(name, model.left_out)
@@ -97,12 +98,12 @@ class MixtureModel(ObjectiveModel):
     @property
     def perturbs(self) -> bool:
         """Whether any objective perturbs."""
-        return any(model.perturbs for model in self._models().values())
+        return any(model.perturbs for model in self.models().values())
 
     def transferable_weights(self) -> dict[str, Tensor]:
         """Return the state, and the readout of the first objective with one as ``head.*``."""
         weights = super().transferable_weights()
-        for model in self._models().values():
+        for model in self.models().values():
             state = model.state_dict()
             head = {key: value for key, value in state.items() if key.startswith("head.")}
             if head:
@@ -112,17 +113,17 @@ class MixtureModel(ObjectiveModel):
     def in_label_unit(self, term: str, loss: float) -> str:
         """Write a term of one objective in the unit of its labels, after its name."""
         name, _, inner = term.partition(".")
-        text = self._models()[name].in_label_unit(inner, loss) if name in self._models() else ""
+        text = self.models()[name].in_label_unit(inner, loss) if name in self.models() else ""
         return f"{name}.{text}" if text else ""
 
     def set_statistics(self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray) -> None:
         """Compute the statistics of each objective."""
-        for name, model in self._models().items():
+        for name, model in self.models().items():
             model.set_statistics(graphs, select_targets(name, targets), train)
 
     def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:
         """Convert the labels of each objective to the units of its losses."""
-        for name, model in self._models().items():
+        for name, model in self.models().items():
             converted = model.standardize(select_prefix(name, labels), batch)
             labels = {**labels, **add_prefix(name, converted)}
         return labels
@@ -135,7 +136,7 @@ class MixtureModel(ObjectiveModel):
         Objectives with the same perturbation then get the same crystals, and share them.
         """
         # 1. objectives that perturb at all
-        models = {name: model for name, model in self._models().items() if model.perturbs}
+        models = {name: model for name, model in self.models().items() if model.perturbs}
         if not models:
             return batch, targets
         # 2. the same noise for each of them, from a seed of this batch
@@ -160,7 +161,7 @@ class MixtureModel(ObjectiveModel):
         shares: dict[int, CrystalBatch] = {id(batch): batch.select(chosen)}
         perturbed: dict[str, CrystalBatch] = {}
         selected: dict[str, Tensor] = {}
-        for name, model in self._models().items():
+        for name, model in self.models().items():
             seen = _seen_by(name, batch)
             share, values = model.select(seen, select_values(name, targets), chosen)
             # Objectives that see the same batch share one pass through the backbone.
@@ -186,7 +187,7 @@ class MixtureModel(ObjectiveModel):
         run: Callable[[ObjectiveModel, CrystalBatch], dict[str, Tensor]],
     ) -> dict[str, Tensor]:
         predictions: dict[str, Tensor] = {}
-        models = self._models()
+        models = self.models()
         # One pass through the backbone for all objectives that see the same batch.
         for seen, names in self._groups(batch):
             with self._one_pass(seen, [models[name] for name in names]) as shared:
@@ -223,7 +224,7 @@ class MixtureModel(ObjectiveModel):
     ) -> dict[str, LossTerm]:
         """Compute the losses of all objectives, times their weights."""
         terms: dict[str, LossTerm] = {}
-        for name, model in self._models().items():
+        for name, model in self.models().items():
             selected = select_values(name, predictions), select_values(name, targets)
             losses = model.losses(*selected, _seen_by(name, batch))
             weighted = {

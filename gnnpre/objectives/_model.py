@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Hashable, Mapping
 from types import MappingProxyType
+from typing import ClassVar
 
 import numpy as np
 import torch
@@ -13,7 +14,10 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from ._losses import LossTerm
 from ._targets import Targets
 
-__all__ = ["NAN", "ObjectiveModel"]
+__all__ = ["NAN", "ObjectiveModel", "Predict"]
+
+#: Applies a function to all batches of a training set.
+Predict = Callable[[Callable[[CrystalBatch], dict[str, Tensor]]], list[dict[str, np.ndarray]]]
 
 #: For models whose losses leave out what is NaN: :attr:`ObjectiveModel.left_out`.
 NAN: Mapping[str, float] = MappingProxyType({})
@@ -47,6 +51,9 @@ class ObjectiveModel(nn.Module):
     #: Values of targets that leave a crystal, or an atom, out of all losses, by name; NaN for names
     #: that are not here. None if there are none, as where losses compare crystals with one another.
     left_out: Mapping[str, float] | None = None
+
+    #: Statistics that a training which goes on with this head takes over from the one before.
+    kept_statistics: ClassVar[tuple[str, ...]] = ()
 
     def __init__(self, backbone: BackboneModule) -> None:
         super().__init__()
@@ -104,6 +111,26 @@ class ObjectiveModel(nn.Module):
             Their targets.
         train : ndarray of int
             Rows of the training set.
+        """
+
+    def correct_statistics(
+        self, graphs: CrystalGraphs, targets: Targets, train: np.ndarray, predict: Predict
+    ) -> None:
+        """Adapt ``kept_statistics`` to another training set; nothing by default.
+
+        It is called once the backbone, the head and these statistics are those of a pre-trained
+        model.
+
+        Parameters
+        ----------
+        graphs : CrystalGraphs
+            All crystals.
+        targets : Targets
+            Their targets.
+        train : ndarray of int
+            Rows of the training set.
+        predict : callable
+            Calls a function of batches with the training set, and returns its results.
         """
 
     def standardize(self, labels: dict[str, Tensor], batch: CrystalBatch) -> dict[str, Tensor]:

@@ -15,7 +15,7 @@ from gnnpre.cli._pretrain import command as pretrain
 from gnnpre.cli._train import command as train
 from gnnpre.datasets import make_emt_frames, make_emt_property, to_extxyz, to_parquet
 from gnnpre.estimators import load_estimator
-from gnnpre.graphs import FrameLabels, StructureToGraph
+from gnnpre.graphs import Crystals, FrameLabels, StructureToGraph
 
 FAST = ["--max-epochs", "1", "--cv", "2"]
 SMALL = ["--backbone", "torchmdnet", "--hidden-channels", "8", "--n-layers", "1"]
@@ -312,3 +312,15 @@ def test_a_config_is_read_whole_or_not_at_all(tmp_path, capsys):
     config.write_text("max_epochs = 3\n" + "# remark\n" * 150_000 + "cv = 0\n")
     assert main(["train", "cifs", "--target", "y", "--config", str(config)]) == 2
     assert "has over 1048576 characters" in capsys.readouterr().err
+
+
+def test_pretraining_goes_on_from_a_model(force_field, tmp_path):
+    frames, labels = make_emt_frames(12, random_state=1)
+    to_extxyz(tmp_path / "frames.extxyz", Crystals.from_structures(frames), labels)
+    options = ["--objective", "forces", "--pretrained", force_field, "--learning-rate", "1e-30"]
+    command = ["pretrain", str(tmp_path / "frames.extxyz"), *options, "--max-epochs", "1"]
+    assert main([*command, "-o", str(tmp_path / "tuned.gnnpre")]) == 0
+    before, after = Pretrainer.load(force_field), Pretrainer.load(tmp_path / "tuned.gnnpre")
+    assert after.graph_settings_ == before.graph_settings_
+    expected = before.predict(frames).forces
+    np.testing.assert_allclose(after.predict(frames).forces, expected, atol=1e-5)

@@ -182,6 +182,18 @@ def nonsense(folder, model, force_field, tmp_path):
             [*train, "K", "--predict", str(empty)],
             "--predict: There are no files",
         ),
+        "two cutoffs of a pre-training": (
+            ["pretrain", cifs, "--cutoff", "4", "--pretrained", model],
+            "own cutoff",
+        ),
+        "two networks": (
+            ["pretrain", cifs, "--backbone", "cgcnn", "--pretrained", model],
+            "backbone and pretrained are both given",
+        ),
+        "a model in place of its source": (
+            ["pretrain", cifs, "--pretrained", model, "-o", model],
+            "--pretrained",
+        ),
         "two cutoffs": ([*train, "K", "--cutoff", "4", "--pretrained", model], "own cutoff"),
     }
 
