@@ -67,6 +67,7 @@ TRAINED = [name for name in ESTIMATORS if name != "StructureToGraph"]
         "PropertyRegressor with a kernel machine": PropertyRegressor(
             pretraining=Pretrainer(CGCNN(8, 2), Denoising(), **ONE_EPOCH),
             strategy="kernel",
+            kernel_features=("composition",),
             random_state=0,
         ),
         "PropertyEnsemble": PropertyEnsemble(

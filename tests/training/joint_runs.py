@@ -32,7 +32,7 @@ from gnnpre.datasets import make_emt_frames
 from gnnpre.fingerprints import EAD
 
 # 36 crystals to train on and batches of 5: 8 steps an epoch, the last with one crystal.
-COMMON = {"max_epochs": 7, "batch_size": 5, "dtype": "float64", "random_state": 0}
+COMMON = {"max_epochs": 4, "batch_size": 5, "dtype": "float64", "random_state": 0}
 
 
 def pretraining(backbone, objective, **settings):
@@ -40,7 +40,7 @@ def pretraining(backbone, objective, **settings):
 
     def fit(graphs, labels, **more):
         weights = np.linspace(0.5, 2.0, len(graphs))
-        estimator = Pretrainer(backbone, objective, **COMMON, **settings, **more)
+        estimator = Pretrainer(backbone, objective, **{**COMMON, **settings, **more})
         return estimator.fit(graphs, labels, sample_weight=weights)
 
     return fit
@@ -98,7 +98,9 @@ TRAININGS = {
     "views": pretraining(CGCNN(8, 1), TwoViews(mask=0.2)),
     "fingerprints": pretraining(CGCNN(8, 1), FingerprintTargets(EAD())),
     "mixture": pretraining(CGCNN(8, 1), MIXTURE, max_edges=400),
-    "callbacks": pretraining(CGCNN(8, 1), ForceField(), schedule=None, callbacks=[Moody()]),
+    "callbacks": pretraining(
+        CGCNN(8, 1), ForceField(), max_epochs=7, schedule=None, callbacks=[Moody()]
+    ),
     "regressor": finetuning(PropertyRegressor, patience=2, learning_rate=0.05, schedule="plateau"),
     "classifier": finetuning(PropertyClassifier, validation_fraction=0.0),
 }
