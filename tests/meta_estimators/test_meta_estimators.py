@@ -37,7 +37,7 @@ from sklearn.model_selection import (
 )
 from sklearn.multioutput import MultiOutputRegressor
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline, make_union
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import FunctionTransformer, StandardScaler
 
 from gnnpre import (
     CGCNN,
@@ -302,6 +302,26 @@ def test_stacking(pipeline, fingerprints, data):
     model = StackingRegressor(models, RidgeCV(), cv=2).fit(data.structures, data.y)
     assert model.predict(data.structures).shape == (N,)
     assert model.transform(data.structures).shape == (N, 2)
+
+
+@pytest.mark.parametrize("ensemble", [StackingRegressor, VotingRegressor])
+def test_tables_of_stacking_and_voting(pipeline, fingerprints, data, ensemble):
+    # As docs/clients.md says: scikit-learn needs n_features_in_ of the first estimator.
+    settings = {"cv": 2} if ensemble is StackingRegressor else {}
+    models = [("network", pipeline), ("fingerprints", fingerprints)]
+    with config_context(transform_output="pandas"):
+        arrays = ensemble(models, **settings).set_output(transform="default")
+        arrays.fit(data.structures, data.y)
+        expected = arrays.transform(data.structures)
+        predicted = arrays.predict(data.structures)
+    counted = [("network", make_pipeline(FunctionTransformer(), pipeline)), models[1]]
+    table = pd.DataFrame({"structure": data.structures}, index=np.arange(N) + 7)
+    model = ensemble(counted, **settings).set_output(transform="pandas").fit(table, data.y)
+    np.testing.assert_array_equal(model.predict(table), predicted)
+    columns = model.transform(table)
+    np.testing.assert_array_equal(columns, expected)
+    np.testing.assert_array_equal(columns.index, table.index)
+    assert [name.split("_")[1] for name in columns] == ["network", "fingerprints"]
 
 
 def test_voting_is_the_mean(pipeline, fingerprints, data):
