@@ -12,7 +12,7 @@ import numpy as np
 from ._frames import read_labelled_frames
 from ._reading import Source, is_matbench, read_source
 
-__all__ = ["Labelled", "as_classes", "check_numbers", "read_labelled"]
+__all__ = ["Labelled", "as_classes", "as_numbers", "read_labelled"]
 
 
 @dataclass(frozen=True)
@@ -83,10 +83,17 @@ def _groups(column: Any, ids: np.ndarray) -> Any:
     return column
 
 
-def check_numbers(data: Labelled) -> None:
-    """Raise if a column of numbers holds text or infinite numbers, and name the crystal."""
+def as_numbers(data: Labelled) -> Labelled:
+    """Return crystals with their numbers, those with leading zeros too, which are read as text.
+
+    Raises
+    ------
+    click.UsageError
+        If a column holds other text or infinite numbers; names the crystal.
+    """
     import pandas as pd
 
+    y = data.y.copy()
     for name, column in data.y.items():
         if any(isinstance(value, (bool, np.bool_)) for value in column):
             raise click.UsageError(
@@ -102,6 +109,9 @@ def check_numbers(data: Labelled) -> None:
                 f"first {value!r} (id {data.ids[bad][0]}). Leave such cells empty, or learn "
                 "classes with --task classification."
             )
+        if any(isinstance(value, str) for value in column):
+            y[name] = numbers
+    return replace(data, y=y)
 
 
 def as_classes(data: Labelled) -> Labelled:

@@ -11,7 +11,7 @@ from gnnpre._atomic import write_file
 
 from ._cross_validation import Folds, cross_validate, make_folds, takes_one_column
 from ._inputs import refuse_inputs
-from ._labels import Labelled, as_classes, check_numbers, read_labelled
+from ._labels import Labelled, as_classes, as_numbers, read_labelled
 from ._networks import make_backbone, network_options
 from ._options import (
     config_option,
@@ -104,7 +104,7 @@ def command(
     _check_targets(estimator, target)
     data = read_labelled(source, target, form, groups, reading)
     if form == "crystal" and task == "regression":
-        check_numbers(data)
+        data = as_numbers(data)
     if task == "classification":
         data = as_classes(data)
     new = None if predict is None else _read_new(predict, reading)

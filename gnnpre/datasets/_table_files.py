@@ -18,6 +18,7 @@ __all__ = ["SPREADSHEETS", "check_decimal_points", "load_table", "warn_of_missin
 SPREADSHEETS = (".xlsx", ".xls", ".ods")
 _HEADERLESS = {"id_prop.csv"}  # CGCNN's: an id and a target per line, files named by the id
 _WITH_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
+_CODE = r"\s*[-+]?0\d+\s*"  # a whole number with leading zeros, such as 001
 
 
 def load_table(
@@ -71,8 +72,8 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
 
     separator = _separator(path)
     if path.name in _HEADERLESS:
-        table = pd.read_csv(path, header=None, sep=separator)
-        written = _read_written(path, 0)
+        table = _with_codes(path, pd.read_csv(path, header=None, sep=separator))
+        written = _read_written(path, [0]).iloc[:, 0]
         table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]
         return table.assign(file=[f"{name.strip()}.cif" for name in written])
     # Names as they are written: pandas would number those that are repeated.
@@ -88,12 +89,29 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
             f"its rows have more fields than its header, which names the columns {names}. Name all "
             "columns, and remove separators at the ends of lines"
         )
+    table = _with_codes(path, table)
     # Ids and names of files once more, as they are written: pandas keeps "NA" as text in no column
     # or in all of them, and its converters do not change that.
     texts = [name for name in names if name.lower() in text_columns]
     if texts and len(names) > 1:
         written = pd.read_csv(path, sep=separator, usecols=texts, dtype=str, keep_default_na=False)
         table = table.assign(**{name: written[name].to_numpy() for name in texts})
+    return table
+
+
+def _with_codes(path: Path, table: "pd.DataFrame") -> "pd.DataFrame":
+    """Return a table whose columns of codes such as 001 are text, as they are written.
+
+    As numbers, 1 and 001 would be one class or group.
+    """
+    positions = [i for i, dtype in enumerate(table.dtypes) if dtype.kind in "iuf"]
+    if not positions:
+        return table
+    written = _read_written(path, positions)
+    for position, (_, texts) in zip(positions, written.items(), strict=True):
+        if texts.str.fullmatch(_CODE).any():
+            missing = table.iloc[:, position].isna().to_numpy()
+            table.isetitem(position, texts.str.strip().astype(object).mask(missing))
     return table
 
 
@@ -113,7 +131,8 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
         is_missing = table[column].isna().to_numpy()
         if not is_missing.any() or not any(isinstance(value, str) for value in table[column]):
             continue
-        written = _read_written(Path(path), list(table.columns).index(column))[is_missing]
+        positions = [list(table.columns).index(column)]
+        written = _read_written(Path(path), positions).iloc[:, 0][is_missing]
         words = written[written.str.strip() != ""]
         if len(words):
             spellings = " or ".join(map(repr, words.str.strip().unique()))
@@ -126,21 +145,20 @@ def warn_of_missing_words(path: str, table: "pd.DataFrame", columns: Iterable[st
             )
 
 
-def _read_written(path: Path, position: int) -> "pd.Series":
-    """Return a column as it is written."""
+def _read_written(path: Path, positions: list[int]) -> "pd.DataFrame":
+    """Return columns as they are written."""
     import pandas as pd
 
     header = None if path.name in _HEADERLESS else 0
-    table = pd.read_csv(
+    return pd.read_csv(
         path,
         sep=_separator(path),
-        usecols=[position],
+        usecols=positions,
         header=header,
         dtype=str,
         keep_default_na=False,
         index_col=False,
     )
-    return table.iloc[:, 0]
 
 
 def _separator(path: Path) -> str:

@@ -57,6 +57,7 @@ def table(crystals, tmp_path_factory):
     rows.loc[4, ["tensor", "counts"]] = None
     rows["stable"] = [None if n == 4 else n % 2 == 0 for n in range(24)]
     rows["phase"] = [None if n == 4 else 225 - n % 2 for n in range(24)]
+    rows["code"] = [None if n == 4 else ("001", "1", "010")[n % 3] for n in range(24)]
     rows["parity"] = [f"{'even' if n % 2 == 0 else n % 3}" for n in range(24)]
     rows.to_csv(path / "labels.csv", index=False)
     return str(path / "labels.csv")
@@ -267,15 +268,26 @@ def test_nonsense(table, tmp_path, capsys, monkeypatch, options, message):
     assert list(tmp_path.iterdir()) == []
 
 
-@pytest.mark.parametrize(("column", "classes"), [("stable", [False, True]), ("phase", [224, 225])])
+@pytest.mark.parametrize(
+    ("column", "classes"),
+    [("stable", [False, True]), ("phase", [224, 225]), ("code", ["001", "010", "1"])],
+)
 def test_classes_beside_empty_cells_stay_as_they_are(table, tmp_path, capsys, column, classes):
     output = tmp_path / "out"
     options = ["--target", column, "--task", "classification", *SMALL, *FAST, "-o", str(output)]
     assert main(["train", table, *options]) == 0
     assert f"1 rows without {column} are left out." in capsys.readouterr().err
-    predictions = pd.read_csv(output / "predictions.csv")
+    types = {f"{column}_predicted": str} if column == "code" else None
+    predictions = pd.read_csv(output / "predictions.csv", dtype=types)
     assert set(predictions[f"{column}_predicted"]) <= set(classes)
     assert load_estimator(output / "model.gnnpre").classes_.tolist() == classes
+
+
+def test_numbers_with_leading_zeros_are_numbers_for_a_regression(table, tmp_path):
+    output = tmp_path / "out"
+    options = ["--target", "code", *SMALL, *FAST, "-o", str(output)]
+    assert main(["train", table, *options]) == 0
+    assert set(pd.read_csv(output / "predictions.csv")["code"]) == {1, 10}
 
 
 @pytest.mark.parametrize(

@@ -42,6 +42,19 @@ def test_tables_that_are_not_as_they_seem(tmp_path, text, message):
         read_structures(write_table(tmp_path, text), "K")
 
 
+@pytest.mark.parametrize("codes", [["001", "1", "010"], ["-01", "", "-1"]])
+def test_numbers_with_leading_zeros_are_codes(tmp_path, codes):
+    names = ("001", "NA", "b")
+    rows = [f"{names[n]},{code},{n}.5" for n, code in enumerate(codes)]
+    _, y = read_structures(write_table(tmp_path, "\n".join(["file, label,K", *rows])))
+    assert y["label"].fillna("").tolist() == codes
+    assert y["K"].tolist() == [0.5, 1.5, 2.5]
+    (tmp_path / "id_prop.csv").write_text("001,00\nNA,0\nb,10\n")
+    assert read_structures(tmp_path / "id_prop.csv", "target_1")[1].tolist() == ["00", "0", "10"]
+    (tmp_path / "id_prop.csv").write_text("001,0.5\nNA,-0\nb,10\n")
+    assert read_structures(tmp_path / "id_prop.csv", "target_1")[1].tolist() == [0.5, 0, 10]
+
+
 def test_tables_in_other_encodings(tmp_path):
     path = write_table(tmp_path, "\ufefffile,K\r\nb.cif,1\r\n")
     assert read_structures(path, "K")[1].tolist() == [1]
