@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import joblib
+import numpy as np
 from skorch.callbacks import Callback
 
 from gnnpre._atomic import remove_stale
@@ -28,9 +29,14 @@ KIND = "training state"
 
 def run_key(description: dict[str, Any], data: TrainingData) -> str:
     """Return a digest of all that decides how a run goes: models, settings, seed and data."""
-    text = json.dumps(description, sort_keys=True, default=str)
+    text = json.dumps(description, sort_keys=True, default=_as_json)
     valid = "" if data.valid is None else _data_digest(data.valid)
     return hashlib.sha256((text + _data_digest(data.train) + valid).encode()).hexdigest()[:16]
+
+
+def _as_json(value: Any) -> Any:
+    """Return what JSON has for a value: the same for NumPy's numbers as for Python's."""
+    return value.item() if isinstance(value, np.generic) else str(value)
 
 
 def _data_digest(dataset: CrystalDataset) -> str:

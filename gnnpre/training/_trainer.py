@@ -34,6 +34,7 @@ from ._specs import to_spec
 from ._state import TrainingState
 from ._strategies import parameter_groups, set_trainable
 from ._team import Alone, Leader, SharedStep
+from ._time_limit import seconds_of
 from ._work import TrainingWork
 
 __all__ = ["take_part", "train"]
@@ -241,6 +242,7 @@ def _deciding(settings: TrainingSettings) -> dict[str, Any]:
     """Return the settings that a resumed training must share."""
     names = {field.name for field in fields(settings)} - _NEUTRAL - {"schedule"}
     values = {name: getattr(settings, name) for name in sorted(names)}
+    values["max_time"] = seconds_of(settings.max_time)  # "1min" is the same time as "60s"
     schedule = resolve_schedule(settings.schedule)
     if not isinstance(schedule, CosineSchedule) and settings.strategy != "frozen_then_full":
         # Only these two depend on where the training ends.

@@ -139,3 +139,12 @@ def test_a_resumed_training_has_the_rest_of_its_time(fit, clock, tmp_path):
     model = fit(callbacks=[Tick(clock)], **settings)
     assert [row["train_batch_count"] for row in model.history_] == [3, 3, 3, 3]
     assert _time_limit.TimeLimit(None).used() == 0.0
+
+
+def test_one_time_in_other_words_resumes_the_same_training(fit, clock, tmp_path):
+    settings = {"max_epochs": 1, "checkpoint_dir": str(tmp_path), "resume": True}
+    for max_time, batch_size in (("1min", 8), ("60s", np.int64(8)), (np.float32(60), 8)):
+        fit(max_time=max_time, batch_size=batch_size, **settings)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 1
+    fit(max_time="61s", batch_size=8, **settings)
+    assert len(list(tmp_path.glob("*.safetensors"))) == 2
