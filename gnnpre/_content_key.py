@@ -85,7 +85,25 @@ def _content_of_ase(atoms: Any) -> Any:
     """Read atoms with all arrays, which include tags and initial magnetic moments, and info."""
     arrays = {name: _clean(array) for name, array in atoms.arrays.items()}
     pbc = [bool(periodic) for periodic in atoms.pbc]
-    return "ase", _content(arrays), _clean(atoms.cell.array), pbc, _content(atoms.info)
+    info = _content(atoms.info)
+    content: tuple[Any, ...] = "ase", _content(arrays), _clean(atoms.cell.array), pbc, info
+    # Most atoms have neither: their keys stay as they are.
+    calculator, constraints = getattr(atoms, "calc", None), getattr(atoms, "constraints", None)
+    if constraints:
+        content = (*content, "constraints", [_content(item.todict()) for item in constraints])
+    return content if calculator is None else (*content, _content_of_calculator(calculator))
+
+
+def _content_of_calculator(calculator: Any) -> Any:
+    """Read the stored results of a calculator, but not computed ones, which only cache."""
+    from ase.calculators.singlepoint import SinglePointCalculator
+
+    identity = code_identity(type(calculator)), _content(getattr(calculator, "parameters", {}))
+    if not isinstance(calculator, SinglePointCalculator):
+        return identity
+    # Its results hold for the atoms that it was made with, which the others may have moved from.
+    results = {name: _clean(value) for name, value in calculator.results.items()}
+    return *identity, _content(results), _content(calculator.atoms)
 
 
 def _clean(values: Any) -> np.ndarray:

@@ -9,6 +9,9 @@ from copy import deepcopy
 import numpy as np
 import pytest
 from ase import Atoms
+from ase.calculators.lj import LennardJones
+from ase.calculators.singlepoint import SinglePointCalculator
+from ase.constraints import FixAtoms
 from pymatgen.core import Lattice, Structure
 from sklearn.linear_model import Ridge
 
@@ -56,6 +59,32 @@ def test_keys_of_atoms():
     slab = atoms.copy()
     slab.pbc = (True, True, False)
     assert len({content_key(each) for each in (atoms, other, slab)}) == 3
+
+
+def test_keys_of_atoms_with_calculators_and_constraints():
+    def salt_with(make, distance=2.0):
+        atoms = Atoms("NaCl", [[0, 0, 0], [distance] * 3], cell=[4, 4, 4], pbc=True)
+        atoms.calc = make(atoms)
+        return atoms
+
+    def stored(energy, **results):
+        return lambda atoms: SinglePointCalculator(atoms, energy=energy, **results)
+
+    fixed = salt_with(lambda atoms: None)
+    fixed.set_constraint(FixAtoms([0]))
+    moved = salt_with(stored(-1.0), distance=2.1)
+    moved.positions[1] = 2.0  # the energy is no longer that of these atoms
+    differing = [
+        *(salt_with(make) for make in (lambda atoms: None, stored(-1.0), stored(-2.0))),
+        salt_with(stored(-1.0, forces=np.zeros((2, 3)))),
+        *(salt_with(lambda atoms, s=sigma: LennardJones(sigma=s)) for sigma in (1.0, 2.0)),
+        *(fixed, moved),
+    ]
+    assert len({content_key(each) for each in differing}) == len(differing)
+    for make in (stored(-1.0), lambda atoms: LennardJones()):
+        used = salt_with(make)
+        used.get_potential_energy()  # a live calculator keeps results and neighbours
+        assert content_key(used) == content_key(salt_with(make)) == content_key(deepcopy(used))
 
 
 @pytest.mark.parametrize(

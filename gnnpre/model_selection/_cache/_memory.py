@@ -29,7 +29,8 @@ class ContentMemory:
     ``Pipeline(memory="folder")`` asks joblib for a hash of the pickled X. A pymatgen structure
     caches results of its methods in itself, so that its pickle changes when it is used
     (``volume``, a neighbour search), and the same structures miss. Here keys depend on content:
-    species, coordinates, cell, periodicity and the properties that a structure carries; every
+    species, coordinates, cell, periodicity and the properties that a structure carries, of ASE's
+    atoms also constraints and the calculator (stored results, or class and parameters); every
     parameter of the transformer; the name of its class, and the versions of gnnpre and of the
     package of the class (its source code, where the package has no version).
 
