@@ -9,13 +9,13 @@ import numpy as np
 from ..graphs import Crystals, FrameLabels
 from ._column_units import OUR_UNITS, check_unit_columns
 from ._info_columns import info_column
+from ._stress_matrix import to_matrices
 
 __all__ = ["AselmdbColumns"]
 
 _SCALARS = {int, float, str, bool}
 _NUMBERS = {int, float}
 _BITS = {0, 1}
-_VOIGT = ((0, 1, 2, 1, 0, 0), (0, 1, 2, 2, 2, 1))  # xx, yy, zz, yz, xz, xy
 
 
 class AselmdbColumns:
@@ -131,17 +131,7 @@ def _whole_numbers(values: list[Any]) -> np.ndarray:
 def _stress(values: list[Any]) -> np.ndarray:
     """Return stresses (n, 3, 3) from six or nine numbers."""
     stress = np.full((len(values), 3, 3), np.nan)
-    widths = np.array([0 if value is None else len(value) for value in values])
-    wrong = set(widths.tolist()) - {0, 6, 9}
-    if wrong:
-        raise ValueError(f"its stress has {min(wrong)} numbers; expected 6 or 9")
-    for width in set(widths.tolist()) - {0}:
-        rows = np.flatnonzero(widths == width)
-        numbers = np.array([values[row] for row in rows.tolist()], dtype=np.float64)
-        if width == 6:
-            matrices = np.empty((len(rows), 3, 3))
-            matrices[:, _VOIGT[0], _VOIGT[1]] = matrices[:, _VOIGT[1], _VOIGT[0]] = numbers
-        else:
-            matrices = numbers.reshape(-1, 3, 3)
-        stress[rows] = matrices
+    rows = [row for row, value in enumerate(values) if value]
+    numbers = [np.array(values[row], dtype=np.float64) for row in rows]
+    stress[rows] = to_matrices(numbers, "ase", lambda i: "its stress")
     return stress

@@ -208,7 +208,10 @@ def _stress(
     if not rows:
         return stress, np.ones(len(block), dtype=bool)
     stress[rows] = to_matrices(
-        values, order, lambda i: f"{keys[rows[i]]} of {block.where(rows[i])}"
+        values,
+        order,
+        lambda i: f"{keys[rows[i]]} of {block.where(rows[i])}",
+        " Name it with stress_key=.",
     )
     # A virial is -stress * volume.
     is_virial = np.array(["virial" in str(key).lower() for key in keys])

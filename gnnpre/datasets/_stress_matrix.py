@@ -15,7 +15,9 @@ _SIX_NUMBERS = {
 _ASYMMETRY = 0.02  # of the largest component: more is not rounding
 
 
-def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -> np.ndarray:
+def to_matrices(
+    values: Sequence[Any], order: str, name: Callable[[int], str], advice: str = ""
+) -> np.ndarray:
     """Return symmetric matrices from stresses of 3x3, nine or six numbers.
 
     Parameters
@@ -26,6 +28,8 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
         Order of six numbers: xx, yy, zz, yz, xz, xy, or xx, yy, zz, xy, yz, zx.
     name : callable
         Returns the name of a row for error messages.
+    advice : str
+        Advice at the end of error messages.
 
     Returns
     -------
@@ -44,8 +48,7 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
         rows = [row for row, row_shape in enumerate(shapes) if row_shape == shape]
         if shape not in {(3, 3), (9,), (6,)}:
             raise ValueError(
-                f"{name(rows[0])} has shape {shape}; a stress is 3x3, nine or six numbers. Name it "
-                "with stress_key=."
+                f"{name(rows[0])} has shape {shape}; a stress is 3x3, nine or six numbers.{advice}"
             )
         stacked = np.array([values[row] for row in rows])
         if shape == (6,):
@@ -55,7 +58,12 @@ def to_matrices(values: Sequence[Any], order: str, name: Callable[[int], str]) -
             block[:, i, j] = block[:, j, i] = stacked
         else:
             block = stacked.reshape(-1, 3, 3)
-            _check_symmetry(block, [name(row) for row in rows])
+            bad = np.flatnonzero(asymmetric(block))
+            if bad.size:
+                raise ValueError(
+                    f"{name(rows[bad[0]])} is not symmetric, as a stress is: "
+                    f"{block[bad[0]].tolist()}.{advice}"
+                )
             block = (block + block.transpose(0, 2, 1)) / 2
         matrices[rows] = block
     return matrices
@@ -66,13 +74,3 @@ def asymmetric(matrices: np.ndarray) -> np.ndarray:
     asymmetry = np.abs(matrices - matrices.transpose(0, 2, 1)).max(axis=(1, 2))
     is_bad: np.ndarray = asymmetry > _ASYMMETRY * np.abs(matrices).max(axis=(1, 2))
     return is_bad
-
-
-def _check_symmetry(matrices: np.ndarray, names: Sequence[str]) -> None:
-    bad = np.flatnonzero(asymmetric(matrices))
-    if bad.size:
-        row = int(bad[0])
-        raise ValueError(
-            f"{names[row]} is not symmetric: {matrices[row].tolist()}. Is it a stress? Name it "
-            "with stress_key=."
-        )

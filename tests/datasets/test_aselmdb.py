@@ -226,7 +226,8 @@ def test_a_database_of_ase_db_backends(tmp_path):
 @pytest.mark.parametrize(
     ("changes", "message"),
     [
-        ({"stress": [1.0, 2.0, 3.0]}, "its stress has 3 numbers; expected 6 or 9"),
+        ({"stress": [1.0, 2.0, 3.0]}, r"its stress has shape \(3,\); a stress is 3x3, nine or six"),
+        ({"stress": [[0, 1, 0], [0, 0, 0], [0, 0, 0]]}, "its stress is not symmetric"),
         ({"positions": array(np.zeros((3, 2)))}, r"shape \[3, 2\]; expected rows of 3 numbers"),
         ({"numbers": [11.5, 17]}, "11.5 is not an atomic number"),
         ({"pbc": ["False"] * 3}, "pbc has 'False'; expected true and false"),
@@ -241,6 +242,14 @@ def test_rows_of_other_shapes_and_units_are_named(write_rows, changes, message):
     path = write_rows(row(1), *[row(number, **changes) for number in (2, 3, 4)])
     with pytest.raises(ValueError, match=rf"Row 2 of .*data.aselmdb cannot be read: .*{message}"):
         read_aselmdb(path)
+
+
+def test_a_stress_is_symmetric_but_for_rounding(write_rows):
+    rounded = np.array(MATRIX)
+    rounded[0, 1] += 2e-3 * np.abs(MATRIX).max()
+    _, labels = read_aselmdb(write_rows(row(1), row(2, stress=array(rounded))))
+    np.testing.assert_array_equal(labels.stress, labels.stress.transpose(0, 2, 1))
+    np.testing.assert_allclose(labels.stress[1], (rounded + rounded.T) / 2)
 
 
 def test_rows_that_are_lost_at_the_end(write_rows):
