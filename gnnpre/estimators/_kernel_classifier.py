@@ -178,6 +178,23 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         probabilities: np.ndarray = self.regression_.predict_proba(expanded)
         return probabilities
 
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : array-like of shape (n, d)
+            Features.
+
+        Returns
+        -------
+        ndarray of shape (n, n_classes)
+            Natural logarithms, in the order of `classes_`; minus infinity of a probability of 0.
+        """
+        with np.errstate(divide="ignore"):
+            logarithms: np.ndarray = np.log(self.predict_proba(X))
+        return logarithms
+
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class.
 

@@ -239,6 +239,23 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         """
         return np.asarray(self._predict(X))
 
+    def predict_log_proba(self, X: Any) -> np.ndarray:
+        """Predict the logarithms of the probabilities of the classes.
+
+        Parameters
+        ----------
+        X : CrystalGraphs of shape (n,), or n structures
+            The crystals.
+
+        Returns
+        -------
+        ndarray of shape (n, k)
+            Natural logarithms, in the order of ``classes_``; minus infinity of a probability of 0.
+        """
+        with np.errstate(divide="ignore"):
+            logarithms: np.ndarray = np.log(self.predict_proba(X))
+        return logarithms
+
     def predict(self, X: Any) -> np.ndarray:
         """Predict the most probable class of crystals.
 

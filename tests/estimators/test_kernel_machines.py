@@ -317,6 +317,7 @@ def test_classes_inside_and_outside_a_sphere():
     model = KernelClassifier(random_state=0).fit(X[:200], y[:200])
     assert model.score(X[200:], y[200:]) > 0.85
     np.testing.assert_allclose(model.predict_proba(X).sum(axis=1), 1)
+    np.testing.assert_allclose(np.exp(model.predict_log_proba(X)), model.predict_proba(X))
 
 
 class TestBounds:

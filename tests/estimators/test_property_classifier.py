@@ -42,6 +42,8 @@ def test_probabilities_and_labels(classifier, data, labels):
     np.testing.assert_allclose(probabilities.sum(axis=1), 1.0)
     expected = classifier.classes_[probabilities.argmax(axis=1)]
     np.testing.assert_array_equal(classifier.predict(data.structures), expected)
+    logarithms = classifier.predict_log_proba(data.structures)
+    np.testing.assert_allclose(np.exp(logarithms), probabilities, rtol=1e-5)
     assert is_classifier(classifier)
 
 
