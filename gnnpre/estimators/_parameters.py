@@ -126,7 +126,8 @@ epoch_scoring : str, callable, list or dict, optional
     Scorers that see the validation crystals after each epoch, in the unit of the labels: names
     of scikit-learn (``"neg_mean_absolute_error"``), callables ``(estimator, X, y)``, a list of
     these, or a dict from names to them. Scores are columns ``valid_NAME`` of ``history_``. They
-    decide nothing.""",
+    decide nothing. As scorers of ``cross_validate`` they get no ``sample_weight``, unlike the
+    validation loss, but crystals of weight 0 are left out.""",
     "resume": """\
 resume : bool
     Continue from the state in ``checkpoint_dir`` if there is one; the weights at the end are

@@ -36,7 +36,8 @@ class ScoreEpoch(Callback):
     """Record scores of the validation crystals after each epoch, as columns ``valid_NAME``.
 
     The net predicts the validation crystals once more, in the units of the labels, with the
-    weights that validation uses.
+    weights that validation uses. Crystals of sample weight 0 are left out; without any other there
+    are no scores, as there is no validation loss.
 
     Parameters
     ----------
@@ -51,6 +52,10 @@ class ScoreEpoch(Callback):
         self, net: Any, dataset_train: Any = None, dataset_valid: Any = None, **kwargs: Any
     ) -> None:
         """Record the scores."""
-        predicted = net.predict(dataset_valid.X)
-        for name, value in self.score(predicted, dataset_valid.y).items():
+        counts = dataset_valid.targets.weights[dataset_valid.indices] > 0
+        if not counts.any():
+            return
+        scored = dataset_valid.subset(dataset_valid.indices[counts])
+        predicted = net.predict(scored.X)
+        for name, value in self.score(predicted, scored.y).items():
             net.history.record(f"valid_{name}", value)

@@ -44,6 +44,21 @@ def test_averaged_weights_are_scored_like_they_validate(data):
     assert model.history_[-1]["valid_r2"] == pytest.approx(r2_score(y[20:], model.predict(X[20:])))
 
 
+def test_crystals_of_weight_zero_are_not_scored(data):
+    X, y = data
+    # Wrong labels of validation crystals, which their weights leave out.
+    wrong, weights = y.copy(), np.where(VALID == 0, 2.0, 1.0)
+    wrong[20:23] = 1e4
+    weights[20:23] = 0.0
+    fitted = regressor(epoch_scoring="neg_mean_absolute_error", restore_best=False)
+    model = fitted.fit(X, wrong, sample_weight=weights)
+    expected = -mean_absolute_error(y[23:], model.predict(X[23:]))
+    assert model.history_[-1]["valid_neg_mean_absolute_error"] == pytest.approx(expected, rel=1e-5)
+    with pytest.warns(UserWarning, match="no validation loss"):
+        model = fitted.fit(X, wrong, sample_weight=np.where(VALID == 0, 0.0, 1.0))
+    assert not any("valid_neg_mean_absolute_error" in row for row in model.history_)
+
+
 def test_forms_of_scorers(data):
     X, y = data
 
