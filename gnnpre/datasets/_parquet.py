@@ -80,6 +80,10 @@ def read_parquet(
     ``stress_tensor`` is in kbar and positive in compression, as VASP prints it: it is multiplied
     by -1/1602.18. Rows with empty forces or stress have none; they are not zero.
 
+    Where ``species`` has OPTIMADE's nested descriptions, they say which elements the names in
+    ``species_at_sites`` are, and species that are disordered are errors. As text (LeMat-Bulk) they
+    are not read: names are symbols there.
+
     References
     ----------
     .. [1] M. Siron et al., "LeMat-Bulk: aggregating, and de-duplicating quantum chemistry

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from ._column_units import check_unit
-from ._parquet_types import check_types, is_list, is_number
+from ._parquet_types import check_types, describes_species, is_list, is_number
 from ._stated_units import stated_quantity
 
 __all__ = ["ATOM_COLUMNS", "UNITS", "Selection", "expected_units", "select_columns"]
@@ -43,12 +43,15 @@ class Selection:
     targets: tuple[str, ...]
     atoms: tuple[str, ...] = ()
     units: tuple[str, ...] = ()
+    #: Whether ``species`` says which elements the names in ``species_at_sites`` are.
+    species: bool = False
 
     @property
     def names(self) -> list[str]:
         """All columns, each once."""
         names = (*_GEOMETRY, *self.labels, *self.info, *self.targets, *self.atoms, *self.units)
-        extra = [name for name in (self.ids, "dimension_types" if self.pbc else None) if name]
+        used = {"dimension_types": self.pbc, "species": self.species, self.ids: True}
+        extra = [name for name, is_used in used.items() if name and is_used]
         return list(dict.fromkeys([*names, *extra]))
 
 
@@ -103,6 +106,7 @@ def select_columns(
             for field in schema
             if not pa.types.is_nested(field.type) and stated_quantity(field.name) is not None
         ),
+        species=describes_species(schema),
     )
 
 

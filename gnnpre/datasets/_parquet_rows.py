@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from ..graphs import Crystals, FrameLabels
+from ..graphs import Crystals, FrameLabels, optimade_numbers
 from ._arrow import (
     flat_numbers,
     flat_symbols,
@@ -71,8 +71,9 @@ def _rows_named(file: str, first_row: int, n_rows: int) -> Iterator[None]:
     try:
         yield
     except ValueError as error:
-        rows = f"Rows {first_row} to {first_row + n_rows - 1} of {file}"
-        raise ValueError(f"{rows}: {str(error).removesuffix('.')}.") from error
+        last = first_row + n_rows - 1
+        rows = f"Row {last}" if n_rows == 1 else f"Rows {first_row} to {last}"
+        raise ValueError(f"{rows} of {file}: {str(error).removesuffix('.')}.") from error
 
 
 def _convert_crystals(
@@ -100,10 +101,13 @@ def _convert_crystals(
             "cartesian_site_positions or lattice_vectors that do not fit; expected one position "
             "per atom and three vectors."
         )
-    # 2. Convert all rows at once.
+    # 2. Convert all rows at once, but for species that may have any names.
+    numbers = _numbers_of_species(batch, file, first_row) if selection.species else None
     with _rows_named(file, first_row, len(n_atoms)):
         return Crystals(
-            atomic_numbers=flat_symbols(batch.column("species_at_sites")),
+            atomic_numbers=(
+                flat_symbols(batch.column("species_at_sites")) if numbers is None else numbers
+            ),
             positions=positions.values,
             cell=cells.values,
             n_atoms=n_atoms,
@@ -111,6 +115,16 @@ def _convert_crystals(
             ids=ids,
             info={name: values for name, values in info.items() if name != selection.ids},
         )
+
+
+def _numbers_of_species(batch: Any, file: str, first_row: int) -> np.ndarray:
+    """Return the atomic numbers of all sites by OPTIMADE's descriptions of their species."""
+    numbers: list[int] = []
+    columns = [batch.column(name).to_pylist() for name in ("species_at_sites", "species")]
+    for row, (names, species) in enumerate(zip(*columns, strict=True), first_row):
+        with _rows_named(file, row, 1):
+            numbers += optimade_numbers({"species_at_sites": names, "species": species})
+    return np.array(numbers)
 
 
 def _pbc(batch: Any, selection: Selection, n: int) -> Any:

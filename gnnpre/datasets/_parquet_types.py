@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import Any
 
-__all__ = ["check_types", "is_list", "is_number"]
+__all__ = ["check_types", "describes_species", "is_list", "is_number"]
 
 _MAY_BE_NULL = ("energy", "forces", "stress_tensor")
 
@@ -32,6 +32,18 @@ def check_types(schema: Any, path: Path) -> None:
                 f"Column {name!r} of {path} has the type {schema.field(name).type}; expected "
                 f"{expected}."
             )
+
+
+def describes_species(schema: Any) -> bool:
+    """Return whether a file has OPTIMADE's column ``species``, not as text as LeMat has it."""
+    import pyarrow as pa
+
+    if "species" not in schema.names:
+        return False
+    arrow_type = schema.field("species").type
+    item = arrow_type.value_type if is_list(arrow_type) else arrow_type
+    names = [field.name for field in item] if pa.types.is_struct(item) else []
+    return {"name", "chemical_symbols"} <= set(names)
 
 
 def is_list(arrow_type: Any) -> bool:

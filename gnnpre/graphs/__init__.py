@@ -29,6 +29,7 @@ from ._stream import stream_graphs as stream_graphs
 from ._structure_dicts import StructureArrays as StructureArrays
 from ._structure_dicts import arrays_from_dict as arrays_from_dict
 from ._structure_dicts import atomic_number as atomic_number
+from ._structure_dicts import optimade_numbers as optimade_numbers
 from ._structure_to_graph import StructureToGraph
 from ._structures import check_occupancy as check_occupancy
 from ._tables import IndexedTransformerMixin as IndexedTransformerMixin

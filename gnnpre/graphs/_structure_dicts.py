@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-__all__ = ["StructureArrays", "arrays_from_dict", "atomic_number"]
+__all__ = ["StructureArrays", "arrays_from_dict", "atomic_number", "optimade_numbers"]
 
 _FULL = 0.01  # occupancies of one element that sum up to 1 within this are one atom
 
@@ -198,15 +198,31 @@ def _from_jarvis(content: Mapping[str, Any]) -> StructureArrays:
 def _from_optimade(content: Mapping[str, Any]) -> StructureArrays:
     dimensions = content.get("dimension_types")
     return StructureArrays(
-        np.array(_optimade_numbers(content)),
+        np.array(optimade_numbers(content)),
         _numbers(np.array(list(content["cartesian_site_positions"])), "cartesian_site_positions"),
         _numbers(np.array(list(content["lattice_vectors"])), "lattice_vectors"),
         _as_pbc(True if dimensions is None else dimensions),
     )
 
 
-def _optimade_numbers(content: Mapping[str, Any]) -> list[int]:
-    """Return the atomic numbers of the sites, whose species may have any names."""
+def optimade_numbers(content: Mapping[str, Any]) -> list[int]:
+    """Return the atomic numbers of the sites, whose species may have any names.
+
+    Parameters
+    ----------
+    content : mapping
+        ``species_at_sites`` and perhaps ``species``, as OPTIMADE describes them.
+
+    Returns
+    -------
+    list of int
+        One for each site.
+
+    Raises
+    ------
+    ValueError
+        If a species is disordered, or no chemical element.
+    """
     names = [str(name) for name in content["species_at_sites"]]
     species = content.get("species")
     # Tables have them as text, and files of this package not at all: names are symbols there.

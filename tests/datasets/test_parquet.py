@@ -73,6 +73,32 @@ def write_rows(tmp_path):
     return write
 
 
+def write_species(path, *rows):
+    """Write rows of OPTIMADE, whose species have any names."""
+    item = {"name": pa.string(), "chemical_symbols": pa.list_(pa.string())}
+    item |= {"concentration": pa.list_(pa.float64()), "mass": pa.list_(pa.float64())}
+    types = {**LEMAT_TYPES, "species": pa.list_(pa.struct(item))}
+    contents = [lemat_row(species_at_sites=["C", "K1"], species=species) for species in rows]
+    columns = {name: pa.array([row[name] for row in contents], types[name]) for name in types}
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def test_species_say_which_elements_their_names_are(tmp_path):
+    named = [
+        {"name": "C", "chemical_symbols": ["Co"], "concentration": [1.0]},
+        {"name": "K1", "chemical_symbols": ["K"], "concentration": [1.0]},
+    ]
+    path = write_species(tmp_path / "a.parquet", named, named)
+    for targets in (None, "energy"):
+        crystals, _ = read_parquet(path, targets)
+        assert crystals.atomic_numbers.tolist() == [27, 19, 27, 19]
+    alloy = [named[1], {**named[0], "chemical_symbols": ["C", "N"], "concentration": [0.5, 0.5]}]
+    path = write_species(tmp_path / "b.parquet", named, alloy)
+    with pytest.raises(ValueError, match=r"Row 1 of .*b.parquet: the species 'C' is disordered"):
+        read_parquet(path)
+
+
 def test_a_row_of_lemat(write_rows):
     crystals, labels = read_parquet(write_rows(lemat_row()))
     assert crystals.ids.tolist() == ["agm0"]
