@@ -23,6 +23,7 @@ from ._writing import check_folder, check_writable
 __all__ = ["command"]
 
 BACKBONE, CUTOFF = "torchmdnet", 5.0
+OBJECTIVE = "ead"
 OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 
 
@@ -31,8 +32,7 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 @click.option(
     "--objective",
     type=click.Choice(OBJECTIVES),
-    default="ead",
-    show_default=True,
+    show_default=f"{OBJECTIVE}; to be chosen with --pretrained",
     help="forces needs frames with energies, forces or stress; the others need no labels.",
 )
 @network_options(default=BACKBONE)
@@ -55,7 +55,9 @@ OBJECTIVES = ("forces", "denoising", "ead", "wacsf", "gmp")
 @device_option
 @training_options(max_epochs=30, ema_decay=None)
 @source_options
-def command(source: str, objective: str, cutoff: float | None, output: str, **options: Any) -> int:
+def command(
+    source: str, objective: str | None, cutoff: float | None, output: str, **options: Any
+) -> int:
     """Pre-train a network on the structures or frames of SOURCE."""
     check_writable(output)
     if options["checkpoint_dir"] is not None:
@@ -64,6 +66,13 @@ def command(source: str, objective: str, cutoff: float | None, output: str, **op
     is_new = options["pretrained"] is None
     if cutoff is not None and not is_new:
         raise click.UsageError("--cutoff and --pretrained: a pre-trained model has its own cutoff.")
+    if objective is None and not is_new:
+        # Fingerprints by default would turn a force field into a model without forces.
+        raise click.UsageError(
+            "--pretrained without --objective: expected what to learn now, such as --objective "
+            "forces for a force field."
+        )
+    objective = objective or OBJECTIVE
     # Options that are left are parameters of Pretrainer, by their names.
     backbone = make_backbone(options, default=BACKBONE if is_new else None)
     crystals, labels, n_skipped = _read(source, objective, reading)

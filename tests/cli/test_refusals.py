@@ -186,8 +186,12 @@ def nonsense(folder, model, force_field, tmp_path):
             ["pretrain", cifs, "--cutoff", "4", "--pretrained", model],
             "own cutoff",
         ),
+        "nothing to go on with": (
+            ["pretrain", cifs, "--pretrained", model],
+            "--pretrained without --objective",
+        ),
         "two networks": (
-            ["pretrain", cifs, "--backbone", "cgcnn", "--pretrained", model],
+            ["pretrain", cifs, "--objective", "ead", "--backbone", "cgcnn", "--pretrained", model],
             "backbone and pretrained are both given",
         ),
         "a model in place of its source": (
