@@ -144,10 +144,18 @@ def train_network(
 
     Raises
     ------
+    ValueError
+        If no crystal of the training has a weight, or one has an element that is too heavy.
     FitInterrupted
         If Ctrl-C is pressed after the first epoch.
     """
     check_elements(task.graphs, task.backbone.max_atomic_number)
+    if not task.targets.weights[task.train].any():
+        raise ValueError(
+            f"sample_weight is zero for all {len(task.train)} crystals that validation_fraction "
+            "leaves to train on: there is nothing to learn. Give more crystals a weight, or lower "
+            "validation_fraction."
+        )
     # The record describes the model without its weights, in a file too.
     record = ModelRecord.of_task(task, settings.dtype)
     try:

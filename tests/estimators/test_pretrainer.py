@@ -49,6 +49,17 @@ def test_score_leaves_crystals_of_no_weight_out(pretrained, data):
     assert score == pytest.approx(expected, rel=1e-5)
 
 
+def test_a_training_on_crystals_of_no_weight_is_an_error(pretrained, pretrainer, data):
+    split = PredefinedSplit(np.repeat([0, -1], 10))
+    weight = np.repeat([1.0, 0.0], 10)
+    start = FrozenEstimator(pretrained)
+    going_on = clone(pretrainer).set_params(backbone=None, pretrained=start)
+    for model in (pretrainer, going_on):
+        model.set_params(validation_fraction=split)
+        with pytest.raises(ValueError, match=r"zero for all 10 crystals .* validation_fraction"):
+            model.fit(data.graphs, data.labels, sample_weight=weight)
+
+
 def test_score_needs_labels(pretrained, data):
     with pytest.raises(ValueError, match="y is None"):
         pretrained.score(data.graphs)
