@@ -11,7 +11,13 @@ import torch
 from gnnpre._warnings import UnseenElementWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, Crystals, is_on_disk
 
-__all__ = ["UnseenElements", "check_elements", "elements_of", "warn_of_unseen_elements"]
+__all__ = [
+    "UnseenElements",
+    "check_elements",
+    "elements_of",
+    "warn_of_missing_references",
+    "warn_of_unseen_elements",
+]
 
 LARGEST_ATOMIC_NUMBER = 118
 # Rows that a warning names for each element.
@@ -165,3 +171,28 @@ def warn_of_unseen_elements(graphs: CrystalGraphs, trained_on: list[int]) -> Non
     unseen = UnseenElements(trained_on)
     unseen.add(graphs)
     unseen.warn_before_training()
+
+
+def warn_of_missing_references(graphs: CrystalGraphs, train: np.ndarray, valid: np.ndarray) -> None:
+    """Warn of elements of validation frames whose energies no training frame determines.
+
+    Parameters
+    ----------
+    graphs : CrystalGraphs
+        All frames.
+    train, valid : ndarray of int
+        Rows to train on, and to validate on.
+    """
+    missing = sorted({*elements_of(graphs, valid)} - {*elements_of(graphs, train)})
+    if not missing:
+        return
+    from ase.data import chemical_symbols
+
+    warn_user(
+        "Validation frames hold elements that no training frame has: "
+        f"{', '.join(chemical_symbols[z] for z in missing)}. The zero of their energies is "
+        "unknown, and may be hundreds of eV away, so that valid_loss says little, though "
+        "restore_best chooses weights by it. Hold out other frames (groups, validation_fraction), "
+        "or set validation_fraction=0.",
+        UnseenElementWarning,
+    )

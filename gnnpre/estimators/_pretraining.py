@@ -10,11 +10,11 @@ from sklearn.base import clone
 from gnnpre._labels import label_codes
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs, all_rows
-from gnnpre.objectives import ForceField, Objective, Targets
+from gnnpre.objectives import ForceField, Mixture, Objective, Targets
 from gnnpre.training import TrainingSettings, WriteEpoch
 
 from ._continuation import Continuation
-from ._elements import warn_of_unseen_elements
+from ._elements import warn_of_missing_references, warn_of_unseen_elements
 from ._embedding import check_embedding
 from ._inputs import add_sample_weight, as_graphs, labels_of, warn_of_isolated_atoms
 from ._network import ModelRecord, Task, TrainedNetwork, split_rows, train_network
@@ -123,6 +123,8 @@ def pretrain(
     codes = None if groups is None else label_codes("groups", groups, n_rows=n)
     train, valid = split_rows(rows, settings.validation_fraction, codes, seed)
     warn_of_extensive_targets(objective, graphs, targets, rows)
+    if len(valid) and _fits_references(objective):
+        warn_of_missing_references(graphs, train, valid)
 
     # 3. Train.
     task = Task(graphs, targets, rows, train, valid, settings.backbone or CGCNN(), objective)
@@ -178,3 +180,14 @@ def make_labelled_targets(
             "requires y to be passed, or an objective that needs none."
         )
     return add_sample_weight(objective.make_targets(graphs, y), sample_weight)
+
+
+def _fits_references(objective: Objective) -> bool:
+    """Return whether an objective learns energies less those of the elements."""
+    items = [objective]
+    if isinstance(objective, Mixture):
+        items = [item for _, item, _ in objective.parts]
+    return any(
+        isinstance(item, ForceField) and bool(item.energy) and item.reference_energies is not None
+        for item in items
+    )

@@ -13,7 +13,8 @@ from sklearn.linear_model import Ridge
 from sklearn.model_selection import PredefinedSplit
 from sklearn.pipeline import make_pipeline
 
-from gnnpre import CGCNN, ForceField, Pretrainer, PropertyTargets, StructureToGraph
+from gnnpre import CGCNN, Denoising, ForceField, Pretrainer, PropertyTargets, StructureToGraph
+from gnnpre.exceptions import UnseenElementWarning
 
 
 def test_defaults(data):
@@ -58,6 +59,19 @@ def test_a_training_on_crystals_of_no_weight_is_an_error(pretrained, pretrainer,
         model.set_params(validation_fraction=split)
         with pytest.raises(ValueError, match=r"zero for all 10 crystals .* validation_fraction"):
             model.fit(data.graphs, data.labels, sample_weight=weight)
+
+
+def test_elements_of_validation_frames_alone_are_warned_of(pretrainer, data):
+    has_copper = [29 in data.graphs[[row]].atomic_numbers.tolist() for row in range(20)]
+    split = PredefinedSplit(np.where(has_copper, 0, -1))
+    pretrainer.set_params(validation_fraction=split)
+    with pytest.warns(UnseenElementWarning, match="that no training frame has: Cu"):
+        pretrainer.fit(data.graphs, data.labels)
+    # Without reference energies, or without energies, elements have no zero of their own.
+    for objective in (ForceField(reference_energies=None), ForceField(energy=0), Denoising()):
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", UnseenElementWarning)
+            pretrainer.set_params(objective=objective).fit(data.graphs, data.labels)
 
 
 def test_score_needs_labels(pretrained, data):
