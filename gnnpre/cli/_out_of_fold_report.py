@@ -13,18 +13,30 @@ __all__ = ["note_leaks", "report_files", "write_reports"]
 
 def note_leaks(estimator: Any, source: str) -> list[str]:
     """Return, and print, a note on errors of crystals that a model of the package has learnt."""
-    from gnnpre.pretrained import is_shipped
-
-    if estimator.pretrained is None or not is_shipped(estimator.pretrained):
+    name = _model_of_the_package(estimator.pretrained)
+    if name is None:
         return []
-    name = estimator.pretrained
-    audit = shlex.join(["gnnpre", "audit", str(name), source])
+    audit = shlex.join(["gnnpre", "audit", name, source])
+    start = "" if name == str(estimator.pretrained) else f"{estimator.pretrained} went on from "
+    which = ", which" if start else ""
     note = (
-        f"{name} was pre-trained on crystals of public databases, with some of their properties: "
-        f"errors of such crystals are too small. `{audit}` lists them."
+        f"{start}{name}{which} was pre-trained on crystals of public databases, with some of their "
+        f"properties: errors of such crystals are too small. `{audit}` lists them."
     )
     click.echo(f"Note: {note}", err=True)
     return [note]
+
+
+def _model_of_the_package(pretrained: Any) -> str | None:
+    """Return the model of the package that a start is, or was trained from; None for none."""
+    from gnnpre.estimators import load_estimator
+    from gnnpre.pretrained import is_shipped
+
+    if pretrained is None or is_shipped(pretrained):
+        return None if pretrained is None else str(pretrained)
+    # Only one step back: paths in a file are those of whoever saved it.
+    source = load_estimator(pretrained).get_params(deep=False).get("pretrained")
+    return str(source) if source is not None and is_shipped(source) else None
 
 
 def report_files(folder: Path, target: Sequence[str]) -> list[Path]:

@@ -1,5 +1,6 @@
 """A fitted network in words."""
 
+from pathlib import Path
 from typing import Any
 
 __all__ = ["describe_network"]
@@ -33,6 +34,9 @@ def describe_network(estimator: Any) -> dict[str, str]:
         "elements": " ".join(chemical_symbols[number] for number in estimator.elements_),
         "epochs": len(history),
     }
+    start = getattr(estimator, "pretrained", None)
+    if isinstance(start, (str, Path)):
+        rows["pretrained"] = Path(start).name  # no folders of whoever trained it
     head = getattr(estimator, "kernel_", None)
     if head is not None:
         shares = getattr(head, "shares", None)

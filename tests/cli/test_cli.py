@@ -1,6 +1,7 @@
 """The command line as a user types it: files in, files out, one line for what is wrong."""
 
 import json
+import re
 import subprocess
 import sys
 
@@ -388,6 +389,15 @@ def test_models_of_the_package_by_name(folder, tmp_path, capsys):
     assert hint in capsys.readouterr().err
     assert hint in (output / "report.html").read_text()
     assert PropertyRegressor.load(output / "model.gnnpre").transferred_
+    # A model that started from one of the package has learnt those crystals, too.
+    tuned = str(output / "model.gnnpre")
+    assert main(["info", tuned]) == 0
+    assert re.search(r"^pretrained +gnnpre-1-small$", capsys.readouterr().out, re.MULTILINE)
+    training = [*training[:-1], tuned, "--strategy", "full"]
+    assert main(["train", source, *training, "-o", str(tmp_path / "again")]) == 0
+    error = capsys.readouterr().err
+    assert f"{tuned} went on from gnnpre-1-small, which was pre-trained on" in error
+    assert hint in error
 
 
 def test_values_of_options_from_a_file(folder, tmp_path):
