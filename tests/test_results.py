@@ -27,11 +27,13 @@ def quoted(rows, ending):
 def test_gains_of_the_model_in_the_package():
     line = re.search(r"average gain of `gnnpre-1`.*", README)[0]
     digest = "-".join(shipped_checksum(name)[:8] for name in ("gnnpre-1", "gnnpre-1-forces"))
-    endings = {"200": "with 200 labels", "all": "with 500 to 1,600 (one to three seeds)"}
+    endings = {"200": "with 200 labels", "all": "with 500 to 1,600 (three seeds)"}
     for labels, ending in endings.items():
         rows = read_rows("pretrained_gain.json", labels)
         shipped = [row for row in rows if row["model"] == "scratch" or row.get("digest") == digest]
         assert len(gains(shipped, "default")) == 10
+        runs = [(row["set"], row["seed"]) for row in shipped if row["model"] == "default"]
+        assert len(runs) == len(set(runs)) == 10 * 3
         assert quoted(shipped, ending) in line
 
 
