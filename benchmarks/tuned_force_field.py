@@ -46,8 +46,8 @@ def main() -> None:
     lines = [
         "# Force fields of single systems, from scratch and from gnnpre-1-forces",
         "",
-        f"Mean absolute errors on {N_TEST} frames, one draw, {arguments.epochs} epochs. The size of "
-        "the forces is their mean absolute component. Seconds are of processor time.",
+        f"Mean absolute errors on {N_TEST} frames, one draw, {arguments.epochs} epochs. The size "
+        "of the forces is their mean absolute component. Seconds are of processor time.",
         "",
         "| system | frames | model | energy, eV/atom | forces, eV/Å | size of forces | seconds |",
         "|---|---|---|---|---|---|---|",
