@@ -6,7 +6,7 @@ import click
 
 from ._types import SectionOption, add_options
 
-__all__ = ["make_backbone", "network_options"]
+__all__ = ["check_pretrained", "make_backbone", "network_options"]
 
 BACKBONES = {"cgcnn": "CGCNN", "schnet": "SchNet", "torchmdnet": "TorchMDNet"}
 
@@ -55,3 +55,11 @@ def make_backbone(options: dict[str, Any], default: str | None = None) -> Any:
         asked = " and ".join("--" + key.replace("_", "-") for key in sizes)
         raise click.UsageError(f"{asked} without --backbone: expected the network that they size.")
     return None if name is None else getattr(backbones, BACKBONES[name])(**sizes)
+
+
+def check_pretrained(pretrained: str | None) -> None:
+    """Raise FileNotFoundError if ``--pretrained`` names no model, before crystals are read."""
+    from gnnpre.pretrained import resolve_model
+
+    if pretrained is not None:
+        resolve_model(pretrained, "pretrained")

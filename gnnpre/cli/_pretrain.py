@@ -5,7 +5,7 @@ from typing import Any
 import click
 
 from ._frames import read_labelled_frames
-from ._networks import make_backbone, network_options
+from ._networks import check_pretrained, make_backbone, network_options
 from ._options import (
     config_option,
     device_option,
@@ -75,6 +75,7 @@ def command(
     objective = objective or OBJECTIVE
     # Options that are left are parameters of Pretrainer, by their names.
     backbone = make_backbone(options, default=BACKBONE if is_new else None)
+    check_pretrained(options["pretrained"])
     crystals, labels, n_skipped = _read(source, objective, reading)
 
     from gnnpre.datasets import formula_column

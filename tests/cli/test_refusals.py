@@ -198,6 +198,14 @@ def nonsense(folder, model, force_field, tmp_path):
             ["pretrain", cifs, "--pretrained", model, "-o", model],
             "--pretrained",
         ),
+        "no such model to train, before crystals are read": (
+            ["train", "missing.csv", "--target", "K", "--pretrained", "missing.gnnpre"],
+            "There is no model 'missing.gnnpre'",
+        ),
+        "no such model to go on from, before crystals are read": (
+            ["pretrain", "missing", "--objective", "ead", "--pretrained", "missing.gnnpre"],
+            "There is no model 'missing.gnnpre'",
+        ),
         "two cutoffs": ([*train, "K", "--cutoff", "4", "--pretrained", model], "own cutoff"),
     }
 
