@@ -32,8 +32,10 @@ def _model_of_the_package(pretrained: Any) -> str | None:
     from gnnpre.estimators import load_estimator
     from gnnpre.pretrained import is_shipped
 
-    if pretrained is None or is_shipped(pretrained):
-        return None if pretrained is None else str(pretrained)
+    if pretrained is None:
+        return None
+    if is_shipped(pretrained):
+        return str(pretrained)
     # Only one step back: paths in a file are those of whoever saved it.
     source = load_estimator(pretrained).get_params(deep=False).get("pretrained")
     return str(source) if source is not None and is_shipped(source) else None

@@ -13,7 +13,7 @@ from gnnpre.training import predict_batches
 from ._network import Task
 from ._pretrained import PretrainedWeights
 
-__all__ = ["Continuation"]
+__all__ = ["Continuation", "objectives_by_name"]
 
 # Parameters that decide the meaning of a head, beside the shapes of its weights.
 HEAD_PARAMETERS = ("readout", "pooling")
@@ -76,8 +76,8 @@ class Continuation:
         return True
 
     def _means_the_same(self, name: str, source: str) -> bool:
-        new = _by_name(self.task.objective)[name]
-        learnt = _by_name(self.pretrained.objective)[source]
+        new = objectives_by_name(self.task.objective)[name]
+        learnt = objectives_by_name(self.pretrained.objective)[source]
         return all(getattr(new, p, None) == getattr(learnt, p, None) for p in HEAD_PARAMETERS)
 
 
@@ -86,7 +86,7 @@ def _pairs(objective: Objective, pretrained: Objective) -> dict[str, str]:
 
     Those of two mixtures have the same name and class; else the first one of the class is taken.
     """
-    new, learnt = _by_name(objective), _by_name(pretrained)
+    new, learnt = objectives_by_name(objective), objectives_by_name(pretrained)
     are_mixtures = SINGLE not in new and SINGLE not in learnt
     pairs: dict[str, str] = {}
     for name, item in new.items():
@@ -98,7 +98,8 @@ def _pairs(objective: Objective, pretrained: Objective) -> dict[str, str]:
     return pairs
 
 
-def _by_name(objective: Objective) -> dict[str, Objective]:
+def objectives_by_name(objective: Objective) -> dict[str, Objective]:
+    """Return the objectives of a mixture by their names, or a single one under an empty name."""
     if isinstance(objective, Mixture):
         return {name: item for name, item, _ in objective.parts}
     return {SINGLE: objective}

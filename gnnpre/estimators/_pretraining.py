@@ -10,10 +10,10 @@ from sklearn.base import clone
 from gnnpre._labels import label_codes
 from gnnpre.backbones import CGCNN, Backbone
 from gnnpre.graphs import CrystalGraphs, all_rows
-from gnnpre.objectives import ForceField, Mixture, Objective, Targets
+from gnnpre.objectives import ForceField, Objective, Targets
 from gnnpre.training import TrainingSettings, WriteEpoch
 
-from ._continuation import Continuation
+from ._continuation import Continuation, objectives_by_name
 from ._elements import warn_of_missing_references, warn_of_unseen_elements
 from ._embedding import check_embedding
 from ._inputs import add_sample_weight, as_graphs, labels_of, warn_of_isolated_atoms
@@ -184,10 +184,7 @@ def make_labelled_targets(
 
 def _fits_references(objective: Objective) -> bool:
     """Return whether an objective learns energies less those of the elements."""
-    items = [objective]
-    if isinstance(objective, Mixture):
-        items = [item for _, item, _ in objective.parts]
     return any(
         isinstance(item, ForceField) and bool(item.energy) and item.reference_energies is not None
-        for item in items
+        for item in objectives_by_name(objective).values()
     )
