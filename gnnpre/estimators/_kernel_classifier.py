@@ -15,6 +15,7 @@ from gnnpre._labels import label_codes
 from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
 
+from ._blas_threads import suitable_blas_threads
 from ._inputs import check_classes, check_sample_weight, weights_in_order
 from ._kernel_features import KernelFeatures, as_table
 from ._target_process import MachineState
@@ -152,10 +153,11 @@ class KernelClassifier(ClassifierMixin, BaseEstimator):
         self.features_ = KernelFeatures(self.blocks, self.resolution).fit(X)
         table = self.features_.transform(X).astype(np.float64)
         # 3. kernel and regularisation, then a logistic regression in the space of the kernel
-        gamma, strength = self._tune(table, labels, weights, codes, random)
-        self.kernel_ = self._expansion(gamma, len(table), random).fit(table)
-        self.regression_ = self._regression(strength)
-        self.regression_.fit(self.kernel_.transform(table), labels, weights)
+        with suitable_blas_threads(len(table)):
+            gamma, strength = self._tune(table, labels, weights, codes, random)
+            self.kernel_ = self._expansion(gamma, len(table), random).fit(table)
+            self.regression_ = self._regression(strength)
+            self.regression_.fit(self.kernel_.transform(table), labels, weights)
         return self
 
     def predict_proba(self, X: Any) -> np.ndarray:

@@ -13,6 +13,7 @@ from gnnpre._prefixes import add_prefix, select_prefix
 from gnnpre._validation import as_random_state, check_number
 from gnnpre.objectives import Bounds, refuse_labels_outside
 
+from ._blas_threads import suitable_blas_threads
 from ._inputs import check_sample_weight
 from ._kernel_features import KernelFeatures, as_table
 from ._target_process import MachineState, TargetProcess, fit_column, labelled_rows
@@ -170,10 +171,11 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         folds = _folds(values, weights, codes, random)
         columns = np.atleast_2d(values.T)
         if folds is None:
-            predictions = [
-                process.left_out(table, column, weights, codes)
-                for process, column in zip(self.processes_, columns, strict=True)
-            ]
+            with suitable_blas_threads(len(table)):
+                predictions = [
+                    process.left_out(table, column, weights, codes)
+                    for process, column in zip(self.processes_, columns, strict=True)
+                ]
         else:
             predictions = [
                 self._predict_folds(table, column, weights, codes, folds, random)

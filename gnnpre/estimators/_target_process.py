@@ -4,6 +4,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ._blas_threads import suitable_blas_threads
 from ._gaussian_process import ExactProcess, Process, SparseProcess
 from ._process_kernel import ProcessKernel
 from ._robust_process import Rows, Trial, fit_robustly, tune
@@ -153,20 +154,27 @@ def fit_column(
     names = [settings.transforms] if isinstance(settings.transforms, str) else settings.transforms
     tuning = _subset(rows, settings.max_tuning, random)
     sample = Rows(table[tuning], y[tuning], 1 / weights[tuning], blocks, groups[tuning])
-    trials: list[Trial] = []
-    for name in dict.fromkeys(names):
-        transform = TargetTransform(name).fit(y[rows])
-        trials.append(tune(sample, transform, start=trials[0].kernel if trials else None))
-    best = min(trials, key=lambda trial: trial.error)  # the first of equal ones
-    # 2. tune once more, with the outliers known
-    best = tune(sample, best.transform, start=best.kernel, noise_scale=best.noise_scale)
-    # 3. condition on all rows, or on what landmarks see of them
+    with suitable_blas_threads(len(tuning)):
+        best = _best_trial(sample, y[rows], list(dict.fromkeys(names)))
+    # 2. condition on all rows, or on what landmarks see of them
     everything = Rows(table[rows], y[rows], 1 / weights[rows], blocks, groups[rows])
     landmarks = None
     if len(rows) > settings.max_exact:
         landmarks = table[_subset(rows, settings.n_landmarks, random)]
-    process, _ = fit_robustly(best.kernel, everything, best.transform, landmarks)
+    with suitable_blas_threads(len(rows)):
+        process, _ = fit_robustly(best.kernel, everything, best.transform, landmarks)
     return TargetProcess(best.transform, process)
+
+
+def _best_trial(sample: Rows, y: np.ndarray, names: list[str]) -> Trial:
+    """Tune a kernel for each transformation of all labels y, and keep that of the least error."""
+    trials: list[Trial] = []
+    for name in names:
+        transform = TargetTransform(name).fit(y)
+        trials.append(tune(sample, transform, start=trials[0].kernel if trials else None))
+    best = min(trials, key=lambda trial: trial.error)  # the first of equal ones
+    # Once more, with the outliers known.
+    return tune(sample, best.transform, start=best.kernel, noise_scale=best.noise_scale)
 
 
 def _subset(rows: np.ndarray, size: int, random: np.random.RandomState) -> np.ndarray:
