@@ -63,7 +63,7 @@ def finish(state: TrainingState, net: CrystalNet, settings: TrainingSettings) ->
     Raises
     ------
     FloatingPointError
-        If the training diverged in its first epoch.
+        If the training diverged and no earlier weights are better.
     """
     history, model = state.history, state.model
     if history and "train_loss" not in history[-1]:
@@ -73,7 +73,8 @@ def finish(state: TrainingState, net: CrystalNet, settings: TrainingSettings) ->
         state.average.swap()
     net.average_ = None
     if state.diverged:
-        _restore_after_divergence(state)
+        loss = history[-1]["train_loss"]
+        _restore_after_divergence(state, f"The training loss is {loss} in epoch {state.epoch}")
     elif state.validates:
         if settings.restore_best and state.best.weights is not None:
             model.load_state_dict(state.best.weights)
@@ -83,13 +84,15 @@ def finish(state: TrainingState, net: CrystalNet, settings: TrainingSettings) ->
                 "the last one. Look for outliers among the labels, or lower learning_rate.",
                 TrainingWarning,
             )
+    # No loss has seen what the last step did, unless a validation came after it.
+    if not all(bool(weight.isfinite().all()) for weight in model.parameters()):
+        _restore_after_divergence(state, f"Weights are not finite after epoch {state.epoch}")
     unfreeze_all(model, settings)
 
 
-def _restore_after_divergence(state: TrainingState) -> None:
+def _restore_after_divergence(state: TrainingState, symptom: str) -> None:
     """Go back to the best weights so far, or raise an error if there are none."""
-    loss, epoch = state.history[-1]["train_loss"], state.epoch
-    message = f"The training loss is {loss} in epoch {epoch}: training diverged. "
+    message = f"{symptom}: training diverged. "
     advice = "Lower learning_rate or gradient_clip, or look for outliers among the labels."
     if state.best.weights is None:
         raise FloatingPointError(message + advice)

@@ -52,6 +52,39 @@ def test_a_later_divergence_keeps_the_best_weights(fit, graphs, recorder, settin
     assert_same_weights(model.net_.module_.state_dict(), recorder.epochs[best])
 
 
+class PoisonousLastStep(Callback):
+    """Makes a gradient NaN in the last step of an epoch."""
+
+    def __init__(self, epoch):
+        self.epoch = epoch
+
+    def on_epoch_begin(self, net, **kwargs):
+        self.n_steps = 0
+
+    def on_grad_computed(self, net, named_parameters, **kwargs):
+        self.n_steps += 1
+        is_last = self.n_steps == net.history[0].get("train_batch_count")
+        if len(net.history) == self.epoch and is_last:
+            for _, parameter in named_parameters:
+                parameter.grad.fill_(float("nan"))
+
+
+@pytest.mark.parametrize(
+    "settings",
+    [
+        {"validation_fraction": 0},
+        {"restore_best": False},
+        {"ema_decay": 0.8, "restore_best": False},
+    ],
+    ids=["no validation", "last", "average"],
+)
+def test_a_last_step_that_diverges_keeps_the_best_weights(fit, graphs, settings):
+    match = r"not finite after epoch 3: training diverged.*weights of epoch [12]\."
+    with pytest.warns(TrainingWarning, match=match):
+        model = fit(max_epochs=3, callbacks=[PoisonousLastStep(3)], **settings)
+    assert np.isfinite(model.predict(graphs).energy).all()
+
+
 def test_a_divergence_in_the_first_epoch_is_an_error(fit):
     with pytest.raises(FloatingPointError, match="in epoch 1"):
         fit(max_epochs=9, callbacks=[Poisoning(1)])
