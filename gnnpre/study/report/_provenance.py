@@ -34,7 +34,7 @@ def data_table(results: StudyResults) -> Table:
             Entry(item.unit or MISSING),
             Entry(str(len(item.formulas))),
         ]
-        for item in results.data.values()
+        for item in (results.data[name] for name in results.data_names if name in results.data)
     ]
     return Table("Data sets", ["", "target", "unit", "crystals"], rows)
 

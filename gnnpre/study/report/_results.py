@@ -102,9 +102,10 @@ class StudyResults:
 
     @property
     def data_names(self) -> list[str]:
-        """Names of the data sets, in the order of their declaration."""
+        """Names of the declared data sets, in their order; all where no job is listed."""
         declared = [job["data"] for job in self.jobs if job.get("data")]
-        return list(dict.fromkeys([*declared, *self.data]))
+        # The folder keeps the summaries of data sets that are not declared any more.
+        return list(dict.fromkeys(declared if self.jobs else self.data))
 
     @property
     def backbones(self) -> list[str]:
@@ -151,7 +152,7 @@ class StudyResults:
         DataFrame
             Columns ``key``, ``data``, ``backbone``, ``strategy``, ``role``, ``seed``, ``fold``,
             ``member``, ``mae``, ``validation_mae``, ``n_test`` and ``seconds``; the members of
-            ensembles too.
+            ensembles too, but no :attr:`strays`, which an average would mix in.
 
         Examples
         --------
@@ -169,7 +170,7 @@ class StudyResults:
                 **{name: getattr(r, name) for name in columns},
                 **{"n_test": len(r.targets), "seconds": r.seconds},
             }
-            for r in self.records
+            for r in self._declared()
             if r.kind == "evaluation"
         ]
         names = ("key", "data", "backbone", "strategy", *columns, "n_test", "seconds")

@@ -84,7 +84,9 @@ def cells(results: StudyResults) -> dict[Key, Cell]:
     failed = _count_failed(results)
     by_cell = {(d, m): results.of(d, m) for d in results.data_names for m in results.methods}
     # Without a list of jobs, what the fullest row of a data set has is taken as expected.
-    most = {d: max((len(by_cell[d, m]) for m in results.methods), default=0) for d in results.data}
+    most = {
+        d: max((len(by_cell[d, m]) for m in results.methods), default=0) for d in results.data_names
+    }
     return {
         key: _cell(
             records,

@@ -37,7 +37,7 @@ def read(folder, records):
 def test_each_budget_buys_the_method_with_the_least_validation_error(tmp_path):
     results, by_cell = read(tmp_path, rows())
     assert by_cell["jdft2d", Method("cgcnn", "slow")].minutes == pytest.approx(5.0)
-    (row, _) = worth_table(results, by_cell).rows
+    (row,) = worth_table(results, by_cell).rows
     names = [entry.text.split("cgcnn ")[1].split(",")[0] for entry in row[1:]]
     assert names == ["fast", "slow", "slowest"]
     mae = by_cell["jdft2d", Method("cgcnn", "slowest")].mae

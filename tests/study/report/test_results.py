@@ -7,6 +7,7 @@ import pytest
 
 from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._record import Method
+from gnnpre.study.report._report import write_report
 from study.report_folder import (
     DATA,
     all_evaluations,
@@ -181,3 +182,20 @@ def test_declared_jobs_without_records_still_name_rows(tmp_path):
     results = read_results(write_folder(tmp_path, [], jobs=jobs))
     assert results.methods == [Method("cgcnn", "ead")]
     assert job_of(jobs[0]) == results.jobs[0]
+
+
+def test_records_of_an_older_declaration_are_no_rows_of_the_table(tmp_path):
+    old, new = (evaluation("jdft2d", "cgcnn", "ead", seed=1, key=key) for key in ("old", "new"))
+    frame = read_results(write_folder(tmp_path, [old, new], jobs=[new])).to_frame()
+    assert frame["key"].tolist() == ["new"]
+
+
+def test_data_sets_that_are_not_declared_any_more_are_in_no_table(tmp_path):
+    records = all_evaluations()
+    declared = [record for record in records if record["data"] == "phonons"]
+    folder = write_folder(tmp_path, records, jobs=declared)
+    assert read_results(folder).data_names == ["phonons"]
+    write_report(folder)
+    tables = (folder / "report.md").read_text().split("## Not run yet")[0]
+    assert "jdft2d" not in tables
+    assert "only 1 of 2 sets" not in tables
