@@ -24,7 +24,7 @@ def resampled_improvements(
         For each run the absolute errors of the reference and of the method on the same crystals.
     stream : str
         Name of the random stream. All methods of a data set have one name, and with it the same
-        resamples.
+        resamples; so have data sets of the same crystals.
     n_resamples : int, default=2000
         How many to draw.
     seed : int, default=0
@@ -63,7 +63,7 @@ def _resampled_means(errors: np.ndarray, n_draws: int, rng: np.random.Generator)
 
 
 def interval(draws: np.ndarray | Mapping[str, np.ndarray]) -> tuple[float, float]:
-    """Return the percentile interval of draws, or of the mean over several independent ones."""
+    """Return the percentile interval of draws, or of the mean over those of several data sets."""
     values = np.mean(list(draws.values()), axis=0) if isinstance(draws, Mapping) else draws
     tail = 50.0 * (1.0 - LEVEL)
     low, high = np.percentile(values, [tail, 100.0 - tail])

@@ -143,6 +143,20 @@ def _compare(
 ) -> Improvement | None:
     before, after = errors_by_run(reference), errors_by_run(records)
     pairs = [aligned(data, before[run], after[run]) for run in before if run in after]
+def _streams(results: StudyResults) -> dict[str, str]:
+    """Return the name of the stream of resamples of each data set.
+
+    Data sets of the same crystals, such as two properties of them or one with fewer labels, have
+    the same splits, and errors that go together: the same resamples keep that in an average.
+    """
+    first: dict[tuple[str, ...], str] = {}
+    return {
+        name: first.setdefault(results.data[name].formulas, name)
+        for name in results.data_names
+        if name in results.data
+    }
+
+
     if not pairs or not all(np.isfinite(errors).all() for _, errors in pairs):
         return None
     # 1. errors run by run, and their means

@@ -16,6 +16,8 @@ from gnnpre.study.report._statistics import (
     wilcoxon_test,
 )
 from study.report_folder import (
+    DATA,
+    FORMULAS,
     METHODS,
     SEEDS,
     all_evaluations,
@@ -115,6 +117,26 @@ def test_average_is_unweighted_and_names_what_it_lacks(tmp_path, records):
     results = read(tmp_path / "some", records)
     average = average_improvements(results, improvements(results, n_resamples=10))[EAD]
     assert (average.data, average.missing) == (("jdft2d",), ("phonons",))
+
+
+def test_average_over_the_same_crystals_is_no_more_certain_than_one(tmp_path, records):
+    one = [r for r in records if r["data"] == "jdft2d"]
+    # The same crystals and the same errors under another name, such as a second property.
+    twins = [{**r, "data": "phonons", "key": r["key"][::-1]} for r in one]
+    compared = improvements(read(tmp_path / "a", [*one, *twins]))
+    average = average_improvements(read(tmp_path / "b", [*one, *twins]), compared)[EAD]
+    single = compared["jdft2d", EAD]
+    assert (average.low, average.high) == pytest.approx((single.low, single.high))
+
+
+def test_average_over_other_crystals_is_more_certain(tmp_path, records):
+    one = [r for r in records if r["data"] == "jdft2d"]
+    twins = [{**r, "data": "phonons", "key": r["key"][::-1]} for r in one]
+    data = {**DATA, "phonons": (*DATA["phonons"][:2], FORMULAS[::-1])}
+    compared = improvements(read(tmp_path / "a", [*one, *twins], data=data))
+    average = average_improvements(read(tmp_path / "b", [*one, *twins], data=data), compared)[EAD]
+    single = compared["jdft2d", EAD]
+    assert average.high - average.low < 0.9 * (single.high - single.low)
 
 
 def test_records_of_different_splits_are_refused(tmp_path, records):
