@@ -104,10 +104,7 @@ def _leaderboard_rows(results: StudyResults) -> list[list[Entry]]:
     boards = {
         data: MATBENCH[data].errors
         for data in results.data_names
-        # A sub-sample has other folds.
-        if data in MATBENCH
-        and data in results.data
-        and len(results.data[data].formulas) == MATBENCH[data].n_rows
+        if data in MATBENCH and _is_official(results, data)
     }
     models = dict.fromkeys(model for errors in boards.values() for model in errors)
     return [
@@ -122,6 +119,15 @@ def _board_entry(boards: Mapping[str, Mapping[str, float]], data: str, model: st
 
 
 def _runs_word(results: StudyResults) -> str:
+def _is_official(results: StudyResults, data: str) -> bool:
+    """Return whether a data set has MatBench's folds, and all labels of their training crystals."""
+    declared = (results.study.get("data") or {}).get(data) or {}
+    # A sub-sample has different folds; a file that the study names has a target of its choice.
+    is_whole = all(declared.get(name) is None for name in ("sample", "n_labels", "target"))
+    n_rows = len(results.data[data].formulas) if data in results.data else 0
+    return is_whole and n_rows == MATBENCH[data].n_rows
+
+
     return "folds" if results.protocol == "matbench" else "seeds"
 
 

@@ -59,18 +59,30 @@ def _study_notes(plan: Plan) -> list[str]:
     notes = [] if not plan.study.baselines else [BASELINES_NOTE]
     if plan.study.protocol != "matbench":
         return notes
-    unofficial = [name for name, located in plan.data.items() if not is_official(located)]
-    if not unofficial:
-        return notes
-    return [
-        *notes,
-        f"Folds of {', '.join(unofficial)} are made as MatBench's, of other rows: they do not "
-        "compare with its leaderboard.",
-    ]
+    unofficial = [name for name, located in plan.data.items() if not _has_rows_of_matbench(located)]
+    if unofficial:
+        notes.append(
+            f"Folds of {', '.join(unofficial)} are made as MatBench's, of other rows: they do not "
+            "compare with its leaderboard."
+        )
+    fewer = {
+        name: located.declared.n_labels
+        for name, located in plan.data.items()
+        if _has_rows_of_matbench(located) and not is_official(located)
+    }
+    if fewer:
+        texts = ", ".join(f"{name} ({n} labels)" for name, n in fewer.items())
+        notes.append(
+            f"Folds of {texts} are MatBench's with fewer crystals to train on: they do not compare "
+            "with its leaderboard."
+        )
+    return notes
 
 
 def is_official(located: LocatedData) -> bool:
-    """Return whether a data set has MatBench's rows in MatBench's order."""
-    declared = located.declared
-    is_whole = declared.sample is None and declared.n_labels is None
-    return is_whole and located.matbench_name is not None
+    """Return whether a data set has MatBench's rows in MatBench's order, and all their labels."""
+    return _has_rows_of_matbench(located) and located.declared.n_labels is None
+
+
+def _has_rows_of_matbench(located: LocatedData) -> bool:
+    return located.declared.sample is None and located.matbench_name is not None

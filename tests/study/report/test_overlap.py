@@ -85,3 +85,19 @@ def test_a_run_whose_test_crystals_are_all_seen_is_missing(folder):
     write_json(folder / "leaks" / "phonons-ead.json", content)
     cell = cells(without_seen(read_results(folder)))["phonons", Method("cgcnn", "ead")]
     assert (cell.n_records, cell.n_expected) == (2, 3)
+
+
+def test_tables_say_where_all_test_crystals_are_seen(folder):
+    seen = list(range(len(FORMULAS)))
+    for name in SEEN:
+        content = {"data": "phonons", "key": key_of("pretraining", name), "pretraining": name}
+        content |= {"n_pretraining": 1, "seen": seen, "labels": {}}
+        write_json(folder / "leaks" / f"phonons-{name}.json", content)
+    write_report(folder)
+    text = (folder / "report.md").read_text()
+    errors, improved = (
+        table.split("\n## ")[0] for table in text.split(" on crystals that no ")[1:]
+    )
+    assert errors.count("— (3 all seen)") == 4
+    assert improved.count("— (all seen)") == 2
+    assert "not run" not in errors + improved

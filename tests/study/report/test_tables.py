@@ -1,5 +1,7 @@
 """The tables of a report: what stands in which cell, and that nothing is dropped."""
 
+import json
+
 import pytest
 
 from gnnpre.inspection import Entry, Table, counted, number, number_with_spread
@@ -14,6 +16,7 @@ from study.report_folder import (
     pretraining,
     provenance,
     write_folder,
+    write_json,
 )
 
 
@@ -96,6 +99,19 @@ def test_leaderboard_stands_beside_whole_data_sets_of_matbench_alone(tmp_path):
     assert "MatBench: MEGNet" not in found
     found = error_rows(tmp_path / "b", records, data=whole, protocol="papers")
     assert list(found) == ["cgcnn scratch"]
+
+
+@pytest.mark.parametrize("declared", [{"n_labels": 200}, {"sample": 636}, {"target": "e"}])
+def test_leaderboard_does_not_stand_beside_other_labels_or_files(tmp_path, declared):
+    records = all_evaluations(protocol="matbench", methods=METHODS[1:2], data=("jdft2d",))
+    whole = {"jdft2d": ("e", "meV/atom", ["Si"] * 636)}
+    folder = write_folder(tmp_path, records, data=whole, protocol="matbench")
+    study = json.loads((folder / "study.json").read_text())
+    for fields in ({}, declared):
+        write_json(folder / "study.json", {**study, "data": {"jdft2d": fields}})
+        results = read_results(folder)
+        rows = texts(_tables.error_table(results, cells(results)))
+        assert ("MatBench: CGCNN" in rows) is (not fields)
 
 
 def test_leaderboard_never_is_the_best(tmp_path):

@@ -105,3 +105,13 @@ def test_ours_agrees_with_the_leaderboards_dummy(data_dir, tmp_path, monkeypatch
     for name, mae in (("jdft2d", 67.2851), ("phonons", 323.9822)):
         content = read(tmp_path / f"{name}_mean_predictions.json.gz")
         assert content["mae"] == pytest.approx(mae, abs=5e-5)
+
+
+def test_fewer_labels_are_noted_and_not_submitted(home, tmp_path):
+    data = [DataSet(name="jdft2d", n_labels=20)]
+    study = Study(name="folds", data=data, protocol="matbench", baselines=["mean"])
+    run_study(study, tmp_path, data_home=home)
+    assert not (tmp_path / "jdft2d_mean_matbench.json.gz").exists()
+    notes = " ".join(json.loads((tmp_path / "study.json").read_text())["notes"])
+    assert "jdft2d (20 labels) are MatBench's with fewer crystals to train on" in notes
+    assert "of other rows" not in notes
