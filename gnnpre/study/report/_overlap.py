@@ -121,6 +121,7 @@ def without_seen(results: StudyResults) -> StudyResults | None:
         data={name: item for name, item in results.data.items() if name in seen},
         records=tuple(record for record in restricted if len(record.targets)),
         audits=(),
+        all_seen=tuple(record for record in restricted if not len(record.targets)),
     )
 
 

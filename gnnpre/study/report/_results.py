@@ -38,6 +38,8 @@ class StudyResults:
         The jobs that raised.
     audits : tuple of Audit
         For each data set and pre-training the crystals that were seen.
+    all_seen : tuple of Record
+        Of results on unseen crystals: the records that have none among their test crystals.
 
     See Also
     --------
@@ -57,6 +59,7 @@ class StudyResults:
     records: tuple[Record, ...]
     failures: tuple[Failure, ...]
     audits: tuple["Audit", ...] = ()
+    all_seen: tuple[Record, ...] = ()
 
     @property
     def name(self) -> str:

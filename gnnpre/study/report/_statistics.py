@@ -39,6 +39,8 @@ class Cell(NamedTuple):
     n_records: int
     n_expected: int
     n_failed: int
+    #: Runs of which pre-trainings have seen all test crystals; only on unseen crystals.
+    n_all_seen: int = 0
 
     @property
     def complete(self) -> bool:
@@ -82,6 +84,7 @@ def cells(results: StudyResults) -> dict[Key, Cell]:
     """Summarise the records of each data set and method, those without any included."""
     declared = _count_declared(results)
     failed = _count_failed(results)
+    all_seen = Counter((str(record.data), record.method) for record in results.all_seen)
     by_cell = {(d, m): results.of(d, m) for d in results.data_names for m in results.methods}
     # Without a list of jobs, what the fullest row of a data set has is taken as expected.
     most = {
@@ -92,7 +95,7 @@ def cells(results: StudyResults) -> dict[Key, Cell]:
             records,
             declared[key] if results.jobs else most.get(key[0], 0),
             failed[key],
-        )
+        )._replace(n_all_seen=all_seen[key])
         for key, records in by_cell.items()
     }
 
@@ -127,22 +130,19 @@ def improvements(
 ) -> dict[Key, Improvement]:
     """Compare each method that has a backbone with its ``scratch``, where they share runs."""
     improved: dict[Key, Improvement] = {}
+    streams = _streams(results)
     for data in results.data_names:
         for method in results.methods:
             if method.backbone is None or method.strategy == SCRATCH:
                 continue
             reference = results.of(data, Method(method.backbone, SCRATCH))
-            compared = _compare(data, reference, results.of(data, method), n_resamples)
+            records = results.of(data, method)
+            compared = _compare(data, streams.get(data, data), reference, records, n_resamples)
             if compared is not None:
                 improved[data, method] = compared
     return improved
 
 
-def _compare(
-    data: str, reference: Sequence[Record], records: Sequence[Record], n_resamples: int
-) -> Improvement | None:
-    before, after = errors_by_run(reference), errors_by_run(records)
-    pairs = [aligned(data, before[run], after[run]) for run in before if run in after]
 def _streams(results: StudyResults) -> dict[str, str]:
     """Return the name of the stream of resamples of each data set.
 
@@ -157,6 +157,15 @@ def _streams(results: StudyResults) -> dict[str, str]:
     }
 
 
+def _compare(
+    data: str,
+    stream: str,
+    reference: Sequence[Record],
+    records: Sequence[Record],
+    n_resamples: int,
+) -> Improvement | None:
+    before, after = errors_by_run(reference), errors_by_run(records)
+    pairs = [aligned(data, before[run], after[run]) for run in before if run in after]
     if not pairs or not all(np.isfinite(errors).all() for _, errors in pairs):
         return None
     # 1. errors run by run, and their means
@@ -166,7 +175,7 @@ def _streams(results: StudyResults) -> dict[str, str]:
     if reference_mae == 0.0:
         return None
     # 2. the interval, from resampled runs and crystals
-    draws = resampled_improvements(errors, stream=data, n_resamples=n_resamples)
+    draws = resampled_improvements(errors, stream=stream, n_resamples=n_resamples)
     # 3. the tests: over runs, and over crystals
     crystals = mean_by_crystal(pairs)
     return Improvement(

@@ -40,6 +40,8 @@ MATBENCH_SOURCE = (
     "A. Dunn et al., npj Comput. Mater. 6, 138 (2020)), as read in November 2026."
 )
 
+ALL_SEEN = "“All seen”: the test crystals of so many runs, none of which is unseen."
+
 
 def error_table(results: StudyResults, cells: Mapping[Key, Cell], crystals: str = "") -> Table:
     """Tabulate mean absolute errors: methods x data sets.
@@ -58,6 +60,7 @@ def error_table(results: StudyResults, cells: Mapping[Key, Cell], crystals: str 
         f"Mean ± standard deviation of the mean absolute error over {_runs_word(results)}; "
         "bold: the least error among complete cells. “(2 of 3)”: so many of the declared runs "
         "have finished, and the cell compares with no complete one.",
+        *([ALL_SEEN] if results.all_seen else []),
         *_absent_baselines(results),
         *([MATBENCH_SOURCE] if leaderboard else []),
     ]
@@ -76,11 +79,14 @@ def _best_method(data: str, methods: list[Method], cells: Mapping[Key, Cell]) ->
 
 def _error_entry(cell: Cell, *, best: bool) -> Entry:
     failed = f"{cell.n_failed} failed" if cell.n_failed else ""
+    all_seen = f"{cell.n_all_seen} all seen" if cell.n_all_seen else ""
     if cell.n_records == 0:
-        reason = failed or ("not run" if cell.n_expected else "not declared")
+        reason = ", ".join(filter(None, [all_seen, failed])) or (
+            "not run" if cell.n_expected else "not declared"
+        )
         return Entry(f"{MISSING} ({reason})", missing=True)
     counts = f"{cell.n_records} of {cell.n_expected}" if cell.n_records < cell.n_expected else ""
-    remark = ", ".join(filter(None, [counts, failed]))
+    remark = ", ".join(filter(None, [counts, all_seen, failed]))
     text = number_with_spread(cell.mean, cell.std)
     if text == MISSING:
         text = "diverged"
@@ -113,12 +119,6 @@ def _leaderboard_rows(results: StudyResults) -> list[list[Entry]]:
     ]
 
 
-def _board_entry(boards: Mapping[str, Mapping[str, float]], data: str, model: str) -> Entry:
-    value = boards.get(data, {}).get(model)
-    return Entry(MISSING) if value is None else Entry(str(value))
-
-
-def _runs_word(results: StudyResults) -> str:
 def _is_official(results: StudyResults, data: str) -> bool:
     """Return whether a data set has MatBench's folds, and all labels of their training crystals."""
     declared = (results.study.get("data") or {}).get(data) or {}
@@ -128,6 +128,12 @@ def _is_official(results: StudyResults, data: str) -> bool:
     return is_whole and n_rows == MATBENCH[data].n_rows
 
 
+def _board_entry(boards: Mapping[str, Mapping[str, float]], data: str, model: str) -> Entry:
+    value = boards.get(data, {}).get(model)
+    return Entry(MISSING) if value is None else Entry(str(value))
+
+
+def _runs_word(results: StudyResults) -> str:
     return "folds" if results.protocol == "matbench" else "seeds"
 
 
@@ -169,7 +175,7 @@ def _improvement_entry(
 ) -> Entry:
     item = compared.get((data, method))
     if item is None:
-        return Entry(f"{MISSING} ({_why_not_compared(results, data, method)})", missing=True)
+        return Entry(f"{MISSING} ({_why_not_compared(cells, data, method)})", missing=True)
     expected = cells[data, method].n_expected
     records = min(len(results.of(data, m)) for m in (method, Method(method.backbone, SCRATCH)))
     remark = f" ({records} of {expected})" if records < expected else ""
@@ -177,10 +183,11 @@ def _improvement_entry(
     return Entry(text + remark, missing=bool(remark))
 
 
-def _why_not_compared(results: StudyResults, data: str, method: Method) -> str:
-    if not results.of(data, Method(method.backbone, SCRATCH)):
-        return "no scratch"
-    return "not comparable" if results.of(data, method) else "not run"
+def _why_not_compared(cells: Mapping[Key, Cell], data: str, method: Method) -> str:
+    reference = cells.get((data, Method(method.backbone, SCRATCH)))
+    if reference is None or not reference.n_records:
+        return "all seen" if reference is not None and reference.n_all_seen else "no scratch"
+    return "not comparable" if cells[data, method].n_records else "not run"
 
 
 def _with_average(method: Method, entries: list[Entry], average: Average | None) -> list[Entry]:

@@ -8,7 +8,14 @@ from gnnpre.study.report._read_results import read_results
 from gnnpre.study.report._record import Method
 from gnnpre.study.report._report import write_report
 from gnnpre.study.report._statistics import cells
-from study.report_folder import all_evaluations, key_of, pretraining, write_folder, write_json
+from study.report_folder import (
+    FORMULAS,
+    all_evaluations,
+    key_of,
+    pretraining,
+    write_folder,
+    write_json,
+)
 
 SEEN = {"forces": range(0, 60), "ead": range(50, 100)}
 
