@@ -12,7 +12,7 @@ from ..plan._selection import select_jobs
 from ._describe import describe_study
 from ._folder import StudyFolder
 from ._runner import Runner
-from ._submission import write_predictions
+from ._submission import check_file_names, write_predictions
 from ._threads import limited_threads
 from ._workspace import Workspace
 
@@ -95,7 +95,8 @@ def run_study(
     Raises
     ------
     ValueError
-        If a name is unknown or ``threads`` is not a positive int.
+        If a name is unknown, two rows would have one file of predictions, or ``threads`` is not a
+        positive int.
     TypeError
         If ``study`` is not a Study.
     FileNotFoundError
@@ -126,6 +127,7 @@ def run_study(
     # 1. jobs
     plan = plan_jobs(study, data_home)
     jobs = select_jobs(plan, only)
+    check_file_names(plan)
     # 2. the folder: what killed processes left is removed, the declaration is written
     home = StudyFolder(folder)
     home.create()

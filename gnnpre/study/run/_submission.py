@@ -3,7 +3,7 @@
 import gzip
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -13,40 +13,57 @@ from gnnpre._atomic import write_file
 
 from ..plan._job import Job
 from ..plan._plan import Plan
-from ..plan._protocols import N_FOLDS
 from ._describe import is_official
 from ._folder import StudyFolder
 
-__all__ = ["write_predictions"]
+__all__ = ["check_file_names", "write_predictions"]
 
 #: MatBench leaves smaller targets out of the mean absolute percentage error.
 SMALL_TARGET = 1e-5
 MATBENCH_VERSION = "0.6"
 
 
-def write_predictions(plan: Plan, folder: StudyFolder) -> None:
-    """Write the predictions of each row that has all folds: for MatBench's protocol only."""
-    if plan.study.protocol != "matbench":
-        return
-    for jobs in _complete_rows(plan, folder):
-        records = [folder.read_record(job.key) for job in jobs]
+def check_file_names(plan: Plan) -> None:
+    """Raise ValueError if the predictions of two rows would have one file."""
+    rows: dict[str, str] = {}
+    for jobs in _rows(plan):
         name = _file_name(jobs[0], n_seeds=len(plan.study.seeds or ()))
-        _write(folder, f"{name}_predictions.json.gz", _predictions(records))
+        row = f"{jobs[0].strategy!r} of {jobs[0].backbone or 'no backbone'} on {jobs[0].data}"
+        if rows.setdefault(name, row) != row:
+            raise ValueError(
+                f"The predictions of {rows[name]} and of {row} would have one file, "
+                f"{name}_predictions.json.gz, as names are joined by '_'. Rename one of them."
+            )
+
+
+def write_predictions(plan: Plan, folder: StudyFolder) -> None:
+    """Write the predictions of each row that has all folds: for MatBench's protocol only.
+
+    Files of a row that lacks a fold are of an older declaration, and removed.
+    """
+    for jobs in _rows(plan):
+        name = _file_name(jobs[0], n_seeds=len(plan.study.seeds or ()))
         located = plan.data[str(jobs[0].data)]
-        if is_official(located):
+        is_complete = all(folder.is_done(job) for job in jobs)
+        records = [folder.read_record(job.key) for job in jobs] if is_complete else []
+        predictions = _predictions(records) if is_complete else None
+        _write(folder, f"{name}_predictions.json.gz", predictions)
+        submission = None
+        if is_complete and is_official(located):
             submission = _submission(plan, records, str(located.matbench_name))
-            _write(folder, f"{name}_matbench.json.gz", submission)
+        _write(folder, f"{name}_matbench.json.gz", submission)
 
 
-def _complete_rows(plan: Plan, folder: StudyFolder) -> Iterator[list[Job]]:
+def _rows(plan: Plan) -> list[list[Job]]:
+    """Return the jobs of each row that has predictions of all folds, by fold."""
+    if plan.study.protocol != "matbench":
+        return []
     rows: dict[tuple[Any, ...], list[Job]] = {}
     for job in plan.jobs:
-        if job.kind == "evaluation" and job.member is None and folder.is_done(job):
+        if job.kind == "evaluation" and job.member is None:
             row = (job.data, job.backbone, job.strategy, job.seed)
             rows.setdefault(row, []).append(job)
-    for jobs in rows.values():
-        if len(jobs) == N_FOLDS:
-            yield sorted(jobs, key=lambda job: job.fold or 0)
+    return [sorted(jobs, key=lambda job: job.fold or 0) for jobs in rows.values()]
 
 
 def _file_name(job: Job, n_seeds: int) -> str:
@@ -56,7 +73,11 @@ def _file_name(job: Job, n_seeds: int) -> str:
     return "_".join(name for name in names if name is not None)
 
 
-def _write(folder: StudyFolder, name: str, content: Mapping[str, Any]) -> None:
+def _write(folder: StudyFolder, name: str, content: Mapping[str, Any] | None) -> None:
+    """Write a file, or remove the one of an older declaration."""
+    if content is None:
+        (folder.root / name).unlink(missing_ok=True)
+        return
     # Without a time in the header, equal predictions make equal files.
     packed = gzip.compress(json.dumps(content).encode(), mtime=0)
     write_file(folder.root / name, packed)

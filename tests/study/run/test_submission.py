@@ -7,7 +7,8 @@ import numpy as np
 import pytest
 from sklearn.model_selection import KFold
 
-from gnnpre.study import DataSet, Study, run_study
+from gnnpre import CGCNN
+from gnnpre.study import DataSet, Network, Strategy, Study, run_study
 from gnnpre.study.plan._files import MATBENCH
 from study.small_studies import crystals, write_table
 
@@ -81,11 +82,11 @@ def test_only_whole_official_sets_are_submitted(folder):
 def test_row_that_lacks_a_fold_has_no_file(home, tmp_path, monkeypatch):
     study = Study(name="folds", data=["jdft2d"], protocol="matbench", baselines=["mean"])
     done = run_study(study, tmp_path, data_home=home).done
-    (tmp_path / "jdft2d_mean_predictions.json.gz").unlink()
     (tmp_path / "records" / f"{done[2]}.json").unlink()
     monkeypatch.setattr("gnnpre.study.run._runner.evaluate", lambda *_: 1 / 0)
     assert len(run_study(study, tmp_path, data_home=home).failed) == 1
-    assert not (tmp_path / "jdft2d_mean_predictions.json.gz").exists()
+    # Those of all folds before are not those of the records any more.
+    assert not list(tmp_path.glob("*.json.gz"))
 
 
 def test_seeds_have_files_of_their_own(home, tmp_path):
@@ -115,3 +116,33 @@ def test_fewer_labels_are_noted_and_not_submitted(home, tmp_path):
     notes = " ".join(json.loads((tmp_path / "study.json").read_text())["notes"])
     assert "jdft2d (20 labels) are MatBench's with fewer crystals to train on" in notes
     assert "of other rows" not in notes
+
+
+def test_submission_of_an_older_declaration_is_removed(home, tmp_path):
+    shape = {"name": "folds", "protocol": "matbench", "baselines": ["mean"]}
+    run_study(Study(data=["jdft2d"], **shape), tmp_path, data_home=home)
+    assert (tmp_path / "jdft2d_mean_matbench.json.gz").exists()
+    fewer = [DataSet(name="jdft2d", n_labels=20)]
+    run_study(Study(data=fewer, **shape), tmp_path, data_home=home)
+    names = [path.name for path in tmp_path.glob("*.json.gz")]
+    assert names == ["jdft2d_mean_predictions.json.gz"]
+
+
+def test_rows_whose_predictions_would_have_one_file_are_refused(home, tmp_path):
+    networks = [Network(name=name, backbone=CGCNN(8, 1)) for name in ("tiny", "tiny_x2")]
+    study = Study(
+        name="folds",
+        data=["jdft2d"],
+        protocol="matbench",
+        backbones=networks,
+        strategies=[
+            Strategy(name="scratch"),
+            Strategy(name="three", members=3, backbones=["tiny_x2"]),
+            Strategy(name="x2_three", members=3, backbones=["tiny"]),
+        ],
+        baselines=[],
+    )
+    message = r"'x2_three' of tiny on jdft2d and of 'three' of tiny_x2 on jdft2d would have one"
+    with pytest.raises(ValueError, match=message):
+        run_study(study, tmp_path, data_home=home)
+    assert not list(tmp_path.iterdir())
