@@ -121,7 +121,9 @@ class CrossValidation:
                 # Without a validation part, a network has reported no epoch.
                 per_epoch = bool(epoch_values(self._stored(trial)))
             is_last = fold + 1 == len(self.splits)
-            if not per_epoch and not is_last and trial.should_prune():
+            if per_epoch or is_last:
+                continue
+            if self.handle.should_prune_after_fold(trial.number):
                 raise TrialPruned(f"after fold {fold}")
         return float(np.mean(folds["score"]))
 

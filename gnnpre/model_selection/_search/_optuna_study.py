@@ -48,10 +48,13 @@ class StudyHandle:
     read by nobody. In another process a study in memory cannot be reached: reports are dropped.
     """
 
-    def __init__(self, storage: "BaseStorage", name: str, pruner: "BasePruner") -> None:
+    def __init__(
+        self, storage: "BaseStorage", name: str, pruner: "BasePruner", fold_pruner: "BasePruner"
+    ) -> None:
         self.storage: BaseStorage | None = storage
         self.name = name
         self.pruner = pruner
+        self.fold_pruner = fold_pruner
         self._study: Study | None = None
         self._mirror: EpochMirror | None = None
         self._token: str | None = None
@@ -79,6 +82,11 @@ class StudyHandle:
         if self._mirror is None:
             self._mirror = EpochMirror(self.study)
         return self._mirror.should_prune(number)
+
+    def should_prune_after_fold(self, number: int) -> bool:
+        """Return whether a trial should be pruned by its scores: epochs count for nothing."""
+        trial = self.study.get_trials(deepcopy=False)[number]
+        return self.fold_pruner.prune(self.study, trial)
 
     def __deepcopy__(self, memo: dict[int, Any]) -> "StudyHandle":
         return self
@@ -155,9 +163,16 @@ def _retry_creation(create: Callable[[], "BaseStorage"]) -> "BaseStorage":
 
 
 def open_study(
-    storage: "BaseStorage", name: str | None, pruner: "BasePruner", metric: str = "score"
+    storage: "BaseStorage",
+    name: str | None,
+    pruner: "BasePruner",
+    metric: str = "score",
+    fold_pruner: "BasePruner | None" = None,
 ) -> StudyHandle:
-    """Create an Optuna study, or open the one of that name; dashboards show ``metric``."""
+    """Create an Optuna study, or open the one of that name; dashboards show ``metric``.
+
+    ``fold_pruner`` decides in place of ``pruner`` where steps are folds, not epochs.
+    """
     import optuna
     from optuna.exceptions import ExperimentalWarning
 
@@ -178,7 +193,7 @@ def open_study(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
             study.set_metric_names([metric])
-    return StudyHandle(storage, study.study_name, pruner)
+    return StudyHandle(storage, study.study_name, pruner, fold_pruner or pruner)
 
 
 def fail_lost_trials(handle: StudyHandle) -> None:

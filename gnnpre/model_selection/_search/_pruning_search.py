@@ -275,7 +275,8 @@ class PruningSearchCV(BaseSearchCV):
             )
         space = make_space(self.param_distributions, self.estimator)
         metric = self.scoring if isinstance(self.scoring, str) else "score"
-        handle = open_study(storage, self.study_name, self._make_pruner(), metric)
+        pruner, fold_pruner = self._make_pruners()
+        handle = open_study(storage, self.study_name, pruner, metric, fold_pruner)
         if self.study_name is not None:
             with allow_ctrl_c():  # a million crystals take a while
                 identity = search_identity(
@@ -301,17 +302,20 @@ class PruningSearchCV(BaseSearchCV):
             handle=handle,
         )
 
-    def _make_pruner(self) -> "BasePruner":
+    def _make_pruners(self) -> "tuple[BasePruner, BasePruner]":
+        """Return the pruner of epochs, and that of folds where there are no losses by epoch."""
         from optuna.pruners import MedianPruner
 
         if self.pruner is not None:
             pruner: BasePruner = copy.deepcopy(self.pruner)
-            return pruner
+            return pruner, pruner
         name = find_callbacks(self.estimator)
         epochs = 0
         if name is not None:
             epochs = self.estimator.get_params()[name.removesuffix("callbacks") + "max_epochs"]
-        return MedianPruner(STARTUP_TRIALS, n_warmup_steps=int(WARMUP * epochs))
+        # A fifth of the epochs, as a number of folds, would exempt all of them.
+        warmed_up = MedianPruner(STARTUP_TRIALS, n_warmup_steps=int(WARMUP * epochs))
+        return warmed_up, MedianPruner(STARTUP_TRIALS)
 
     def _conclude(self, objective: CrossValidation) -> None:
         """Set the fitted attributes."""

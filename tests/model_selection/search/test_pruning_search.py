@@ -172,6 +172,20 @@ def test_the_default_pruner_prunes_what_does_badly(data):
     assert search.study_.pruner._n_warmup_steps == 1
 
 
+def test_the_default_pruner_prunes_by_folds_where_a_network_has_no_validation(data):
+    rates = iter([1e-2, 1e-2, 1e-2, 1e-9])
+
+    def space(trial):
+        rate = trial.params.get("rate") or next(rates)
+        return {RATE: trial.suggest_float("rate", rate, rate)}
+
+    # A fifth of ten epochs are two steps, more than the folds have.
+    pipe = make_pipe(max_epochs=10, validation_fraction=0)
+    search = make_search(pipe, space, n_trials=4).fit(data.structures, data.y)
+    assert states(search) == ["COMPLETE"] * 3 + ["PRUNED"]
+    assert folds(search)[3] == [0]
+
+
 def test_the_users_callbacks_stay_and_the_winner_has_no_other(data):
     calls = []
     own = ReportEpoch(lambda epoch, loss: calls.append(epoch))
