@@ -44,6 +44,8 @@ def _content(value: Any) -> Any:
     # By attributes: pymatgen, ASE and pandas need not be imported.
     if hasattr(value, "lattice") and hasattr(value, "sites"):
         return _content_of_pymatgen(value)
+    if hasattr(value, "sites") and hasattr(value, "spin_multiplicity"):
+        return _content_of_molecule(value)
     if hasattr(value, "arrays") and hasattr(value, "pbc"):
         return _content_of_ase(value)
     if isinstance(value, np.ndarray) and value.dtype == object:
@@ -78,6 +80,19 @@ def _content_of_pymatgen(structure: Any) -> Any:
         [_content(site.properties) for site in sites],
         _content(getattr(structure, "properties", {})),
         _content(getattr(structure, "_charge", None)),
+    )
+
+
+def _content_of_molecule(molecule: Any) -> Any:
+    """Read a molecule of pymatgen by attributes that cache nothing."""
+    sites = molecule.sites
+    return (
+        "molecule",
+        [sorted((str(x), float(amount)) for x, amount in s.species.items()) for s in sites],
+        _clean([site.coords for site in sites]),
+        [_content(site.properties) for site in sites],
+        _content(getattr(molecule, "properties", {})),
+        _content([float(molecule.charge), int(molecule.spin_multiplicity)]),
     )
 
 

@@ -12,7 +12,7 @@ from ase import Atoms
 from ase.calculators.lj import LennardJones
 from ase.calculators.singlepoint import SinglePointCalculator
 from ase.constraints import FixAtoms
-from pymatgen.core import Lattice, Structure
+from pymatgen.core import Lattice, Molecule, Structure
 from sklearn.linear_model import Ridge
 
 from gnnpre import CGCNN, EAD, _content_key
@@ -47,6 +47,28 @@ def test_keys_of_structures():
     ]
     keys = {content_key([structure]) for structure in [salt(), *others]}
     assert len(keys) == len(others) + 1
+
+
+def water(**changes):
+    coords = [[0, 0, 0], [0.76, 0.59, 0], [-0.76, 0.59, 0]]
+    return Molecule(
+        changes.pop("species", ["O", "H", "H"]), changes.pop("coords", coords), **changes
+    )
+
+
+def test_keys_of_molecules():
+    used = water()
+    _ = used.center_of_mass, used.get_distance(0, 1), used.composition  # caches in the sites
+    assert content_key([used]) == content_key([water()]) == content_key([used.copy()])
+    others = [
+        water(species=["S", "H", "H"]),
+        water(coords=[[0, 0, 0], [0.8, 0.59, 0], [-0.76, 0.59, 0]]),
+        water(charge=2),
+        water(spin_multiplicity=3),
+        water(site_properties={"magmom": [0.0, 1.0, 0.0]}),
+        water(properties={"energy": 1.0}),
+    ]
+    assert len({content_key([molecule]) for molecule in [used, *others]}) == len(others) + 1
 
 
 def test_keys_of_atoms():
