@@ -5,7 +5,7 @@ from numbers import Real
 from typing import Any
 
 import numpy as np
-from sklearn.model_selection import GroupShuffleSplit, ShuffleSplit
+from sklearn.model_selection import GroupShuffleSplit, PredefinedSplit, ShuffleSplit
 
 from gnnpre._labels import label_codes
 from gnnpre._warnings import TrainingWarning, warn_user
@@ -58,6 +58,7 @@ def _split_by(
     splitter: Any, n: int, groups: np.ndarray | None, seed: int, name: str
 ) -> tuple[np.ndarray, np.ndarray]:
     """Take the first split of a splitter, seeded where it is not: never by global states."""
+    _check_length(splitter, n, name)
     splitter = copy.deepcopy(splitter)
     if getattr(splitter, "random_state", 0) is None:
         splitter.random_state = seed
@@ -68,9 +69,41 @@ def _split_by(
             f"{name}={splitter!r} cannot split {n} crystals "
             f"{'without' if groups is None else 'with'} groups, and without y: {error}"
         ) from error
+    train, valid = _rows_of(train, n, name), _rows_of(valid, n, name)
     if len(train) == 0:
         raise ValueError(f"{name}={splitter!r} leaves no crystal to train on.")
-    return np.sort(train), np.sort(valid)
+    both = np.intersect1d(train, valid)
+    if len(both):
+        raise ValueError(
+            f"{name}={splitter!r} has {len(both)} crystals on both sides of the split, the first "
+            f"of them row {both[0]}: errors on them say nothing of new crystals."
+        )
+    return train, valid
+
+
+def _check_length(splitter: Any, n: int, name: str) -> None:
+    """Raise ValueError if a predefined split is not one of n crystals."""
+    if isinstance(splitter, PredefinedSplit) and len(splitter.test_fold) != n:
+        # It never looks at X: crystals beyond its rows would be neither trained nor validated on.
+        raise ValueError(
+            f"{name} is a PredefinedSplit of {len(splitter.test_fold)} rows; there are {n} "
+            "crystals to split. It needs an entry for each of them: validation_fraction splits "
+            "those that calibration_fraction leaves, and in a cross-validation those of a fold."
+        )
+
+
+def _rows_of(indices: Any, n: int, name: str) -> np.ndarray:
+    """Return the rows of one side of a split, ascending, from indices or a mask."""
+    rows = np.asarray(indices)
+    if rows.dtype == bool and rows.shape == (n,):
+        return np.flatnonzero(rows)
+    outside = rows[(rows < 0) | (rows >= n)]
+    if len(outside):
+        raise ValueError(
+            f"The splitter {name} returns row {outside[0]}; expected rows from 0 to {n - 1}, of "
+            f"the {n} crystals to split."
+        )
+    return np.sort(rows)
 
 
 def _placeholder(n: int) -> np.ndarray:

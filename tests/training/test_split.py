@@ -110,3 +110,33 @@ def test_splitters_that_cannot_split():
         split_train_valid(10, GroupKFold(2), None, 0)
     with pytest.raises(ValueError, match="leaves no crystal to train on"):
         split_train_valid(10, PredefinedSplit(np.zeros(10)), None, 0)
+
+
+class Pairs:
+    """A splitter that returns one pair, whatever X is."""
+
+    def __init__(self, train, valid):
+        self.pair = train, valid
+
+    def split(self, X, y=None, groups=None):
+        yield self.pair
+
+
+@pytest.mark.parametrize("n", [6, 10])
+def test_a_predefined_split_of_other_crystals_is_refused(n):
+    # The last two of 10 crystals were left out without a word; of 6, NumPy raised an IndexError.
+    with pytest.raises(ValueError, match=f"PredefinedSplit of 8 rows; there are {n} crystals"):
+        split_train_valid(n, PredefinedSplit([-1, 0] * 4), None, 0)
+
+
+def test_masks_of_a_splitter_are_rows():
+    mask = np.array([True, False, True, True, False])
+    train, valid = split_train_valid(5, Pairs(mask, ~mask), None, 0)
+    assert (train.tolist(), valid.tolist()) == ([0, 2, 3], [1, 4])
+
+
+def test_sides_of_a_splitter_that_share_crystals_are_refused():
+    with pytest.raises(ValueError, match=r"1 crystals on both sides .* row 2"):
+        split_train_valid(5, Pairs([0, 1, 2], [2, 3]), None, 0)
+    with pytest.raises(ValueError, match="validation_fraction returns row 5; expected rows from 0"):
+        split_train_valid(5, Pairs([0, 1, 2], [5]), None, 0)
