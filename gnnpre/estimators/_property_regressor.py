@@ -311,7 +311,7 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         if isinstance(self.kernel_, BlendedHead):
             network = self.kernel_.shares
         else:
-            network = np.array([0.0 if self.kernel_ else 1.0])
+            network = np.full(self.spec_.layout.get("n_outputs", 1), 0.0 if self.kernel_ else 1.0)
         return {"network": network, "kernel": 1 - network}
 
     def predict(self, X: Any, return_std: bool = False) -> Any:
