@@ -42,6 +42,8 @@ class ProbedErrors(Errors, Protocol):
 class PropertyErrors:
     """Mean absolute errors: in the property's unit, or of several in standard deviations.
 
+    A property without a label among the training crystals does not count: nothing has learnt it.
+
     Parameters
     ----------
     values : ndarray of shape (n, k)
@@ -52,21 +54,24 @@ class PropertyErrors:
 
     def __init__(self, values: np.ndarray, train: np.ndarray) -> None:
         self.values = values
-        units = np.ones(values.shape[1])
+        self.units = np.ones(values.shape[1])
         if values.shape[1] > 1:
-            spread = np.nanstd(values[train], axis=0)
-            units = np.where(spread > 0, spread, 1.0)
-        self.units = units
+            self.units = np.array([_unit(column) for column in values[train].T])
 
     def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
         """Return the mean absolute error, over crystals and properties."""
-        return float(np.nanmean(np.abs(predicted - self.values[rows]) / self.units))
+        errors = np.abs(predicted - self.values[rows]) / self.units
+        counted = errors[np.isfinite(errors)]
+        return float(counted.mean()) if len(counted) else np.nan
 
     def probe(self, features: np.ndarray, rows: np.ndarray, new_features: np.ndarray) -> np.ndarray:
-        """Fit a Gaussian process to each property and predict it."""
+        """Fit a Gaussian process to each property and predict it; NaN without a label."""
         columns = []
         for column in self.values[rows].T:
             labelled = np.isfinite(column)
+            if not labelled.any():
+                columns.append(np.full(len(new_features), np.nan))
+                continue
             machine = KernelRegressor(
                 transforms=("identity",),
                 resolution=SINGLE_PRECISION,
@@ -77,6 +82,14 @@ class PropertyErrors:
             machine.fit(features[labelled], column[labelled])
             columns.append(machine.predict(new_features))
         return np.stack(columns, axis=1)
+
+
+def _unit(labels: np.ndarray) -> float:
+    """Return the standard deviation of labels, 1 of a constant, NaN if all are missing."""
+    labels = labels[np.isfinite(labels)]
+    if not len(labels):
+        return np.nan
+    return float(labels.std()) if np.ptp(labels) > 0 else 1.0
 
 
 class AtomErrors:

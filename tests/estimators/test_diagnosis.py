@@ -52,6 +52,20 @@ def test_errors_of_several_properties_are_in_standard_deviations(regressor, data
     assert model.diagnosis_["final"] == pytest.approx(errors[-N_VALID:].mean(), rel=1e-5)
 
 
+@pytest.mark.parametrize("strategy", ["full", "blended"])
+def test_a_property_without_a_training_label_has_no_error(regressor, data, strategy):
+    # The kernel machine that errors are compared with stopped the fit, after the training.
+    y = np.stack([data.y, np.full(len(data.y), np.nan)], axis=1)
+    y[-2:, 1] = 1e6
+    regressor.set_params(strategy=strategy, kernel_features=("composition",))
+    model = quiet_fit(regressor, data, y)
+    assert all(np.isfinite(e) for key, e in model.diagnosis_.items() if key != "unmoved")
+    assert {weights.shape for weights in model.weights_.values()} == {(2,)}
+    if strategy == "full":  # the errors of "blended" are not those of its predictions
+        errors = np.abs(model.predict(data.graphs) - y)[-N_VALID:, 0] / y[:-N_VALID, 0].std()
+        assert model.diagnosis_["final"] == pytest.approx(errors.mean(), rel=1e-5)
+
+
 def test_crystals_without_a_weight_have_no_errors(pretrained, data):
     model = PropertyRegressor(
         pretrained=FrozenEstimator(pretrained),
