@@ -6,8 +6,9 @@ from typing import Any
 import numpy as np
 
 from gnnpre._labels import label_codes
+from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, all_rows
-from gnnpre.objectives import Objective, Targets
+from gnnpre.objectives import Objective, PropertyTargets, Targets
 
 from ._elements import warn_of_unseen_elements
 from ._finetuning_settings import FineTuningSettings
@@ -120,7 +121,10 @@ def prepare_data(
     codes = None if groups is None else label_codes("groups", groups, n_rows=len(graphs))
     rows = _split(settings, targets, codes, seed)
     warn_of_extensive_targets(objective, graphs, targets, rows.used)
-    return FitData(graphs, targets, rows, codes, seed)
+    data = FitData(graphs, targets, rows, codes, seed)
+    if isinstance(objective, PropertyTargets):
+        _warn_of_unlabelled(data)
+    return data
 
 
 def _graphs_for(pretrained: PretrainedWeights | None, X: Any) -> CrystalGraphs:
@@ -130,6 +134,21 @@ def _graphs_for(pretrained: PretrainedWeights | None, X: Any) -> CrystalGraphs:
     if pretrained is not None:
         warn_of_unseen_elements(graphs, pretrained.elements)
     return graphs
+
+
+def _warn_of_unlabelled(data: FitData) -> None:
+    """Warn of properties that no crystal held out for calibration has."""
+    held_out = data.rows.calibration
+    if not len(held_out):
+        return
+    unlabelled = np.flatnonzero(np.isnan(data.properties[held_out]).all(axis=0))
+    for column in unlabelled:
+        warn_user(
+            f"y has no value in column {column} among the {len(held_out)} crystals that "
+            "calibration_fraction holds out: its standard deviations are NaN, and it has no "
+            "intervals. Raise calibration_fraction, or hold out other crystals.",
+            DataQualityWarning,
+        )
 
 
 def _split(

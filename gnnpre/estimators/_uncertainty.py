@@ -139,8 +139,13 @@ def _leverage(factor: np.ndarray, features: np.ndarray) -> np.ndarray:
 
 
 def _scale(residuals: np.ndarray, leverage: np.ndarray) -> float:
-    """Return the likeliest scale of Gaussian residuals whose variances follow the leverage."""
+    """Return the likeliest scale of Gaussian residuals whose variances follow the leverage.
+
+    It is NaN where no label was held out: nothing says how large errors are.
+    """
     labelled = np.isfinite(residuals)
+    if not labelled.any():
+        return np.nan
     return float(np.sqrt(np.mean(residuals[labelled] ** 2 / leverage[labelled])))
 
 
@@ -165,13 +170,15 @@ class Calibration:
     def quantiles(self, confidence: float) -> np.ndarray:
         """Return the score that covers a new crystal with this probability, for each property."""
         quantiles = []
-        for column in self.scores:
+        for number, column in enumerate(self.scores):
             rank = math.ceil((len(column) + 1) * confidence)
             if rank > len(column):
                 needed = math.ceil(confidence / (1.0 - confidence))
+                where = f" with a label in column {number} of y" if len(self.scores) > 1 else ""
                 raise ValueError(
-                    f"confidence={confidence} needs at least {needed} crystals to calibrate with; "
-                    f"there are {len(column)}. Raise calibration_fraction, or lower confidence."
+                    f"confidence={confidence} needs at least {needed} crystals{where} to calibrate "
+                    f"with; there are {len(column)}. Raise calibration_fraction, or lower "
+                    "confidence."
                 )
             quantiles.append(column[rank - 1])
         return np.array(quantiles)
@@ -184,9 +191,16 @@ class Calibration:
 def spread_factors(residuals: np.ndarray, std: np.ndarray) -> np.ndarray:
     """Return factors of deviations that bring 68.3 % of residuals within one of them, ``(k,)``."""
     scores = [np.array(column) for column in Calibration.fit(residuals, std).scores]
+    return np.array([_spread_factor(column) for column in scores])
+
+
+def _spread_factor(scores: np.ndarray) -> float:
+    """Return the factor for residuals over deviations; NaN without any, as nothing was held out."""
     # No factor makes a deviation of zero honest: infinite scores count in intervals alone.
-    finite = [column[np.isfinite(column)] for column in scores]
-    return np.array([np.quantile(column, 0.683) if len(column) else 1.0 for column in finite])
+    finite = scores[np.isfinite(scores)]
+    if len(finite):
+        return float(np.quantile(finite, 0.683))
+    return 1.0 if len(scores) else np.nan
 
 
 @dataclass(frozen=True)

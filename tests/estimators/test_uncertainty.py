@@ -4,11 +4,17 @@ import numpy as np
 import pytest
 from scipy.linalg import inv
 from sklearn.base import clone
-from sklearn.model_selection import ShuffleSplit
+from sklearn.model_selection import PredefinedSplit, ShuffleSplit
 
 from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import make_emt_property, read_matbench
-from gnnpre.estimators._uncertainty import Calibration, LastLayer, TrainingCloud
+from gnnpre.estimators._uncertainty import (
+    Calibration,
+    LastLayer,
+    TrainingCloud,
+    spread_factors,
+)
+from gnnpre.exceptions import DataQualityWarning
 from gnnpre.training import draw_seed, split_train_valid
 
 SMALL = {"max_epochs": 8, "batch_size": 8, "random_state": 0}
@@ -47,6 +53,24 @@ def test_several_properties(alloys):
     assert values.shape == std.shape == lower.shape == both.shape
     assert (lower < values).all()
     assert (values < upper).all()
+
+
+@pytest.mark.filterwarnings("error::RuntimeWarning")  # NumPy's, of the mean of nothing
+def test_a_property_without_a_label_to_calibrate_with_is_named(alloys):
+    graphs, y = alloys
+    both = np.stack([y, y], axis=1)[:40]
+    both[30:, 1] = np.nan
+    held_out = PredefinedSplit(np.repeat([-1, 0], [30, 10]))
+    model = PropertyRegressor(CGCNN(8, 1), calibration_fraction=held_out, **SMALL)
+    with pytest.warns(DataQualityWarning, match="column 1 among the 10 .* deviations are NaN"):
+        model.set_params(max_epochs=1).fit(graphs[:40], both)
+    _, std = model.predict(graphs[:3], return_std=True)
+    assert (std[:, 0] > 0).all()
+    assert np.isnan(std[:, 1]).all()
+    with pytest.raises(ValueError, match=r"label in column 1 of y .*there are 0"):
+        model.predict_interval(graphs[:3], 0.5)
+    residuals = np.array([[1.0, np.nan], [2.0, np.nan]])
+    assert np.isnan(spread_factors(residuals, np.ones((2, 2)))).tolist() == [False, True]
 
 
 @pytest.mark.parametrize(
