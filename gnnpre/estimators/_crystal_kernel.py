@@ -35,8 +35,8 @@ class CrystalKernel(RegressorMixin, BaseEstimator):
         self.features = features
         self.random_state = random_state
 
-    def fit(self, X: Any, y: Any, sample_weight: Any = None) -> "CrystalKernel":
-        """Fit the machine to crystals and their property ``(n,)``."""
+    def fit(self, X: Any, y: Any, sample_weight: Any = None, groups: Any = None) -> "CrystalKernel":
+        """Fit the machine to crystals and their property ``(n,)``; groups are left out whole."""
         crystals = as_crystals(X)
         self.features_ = FeatureBlocks(make_features(self.features)).fit(crystals)
         blocks = self.features_.compute(None, crystals)
@@ -44,7 +44,7 @@ class CrystalKernel(RegressorMixin, BaseEstimator):
         self.machine_ = KernelRegressor(
             blocks=sizes, resolution=SINGLE_PRECISION, random_state=self.random_state
         )
-        self.machine_.fit(np.hstack(blocks), y, sample_weight)
+        self.machine_.fit(np.hstack(blocks), y, sample_weight, groups)
         return self
 
     def predict(self, X: Any) -> np.ndarray:

@@ -12,6 +12,7 @@ from gnnpre.graphs import CrystalGraphs, as_crystals
 from gnnpre.objectives import refuse_labels_outside
 
 from ._inputs import check_sample_weight
+from ._outlier_check import warn_of_outlying_labels
 
 __all__ = ["EnsembleData", "Fold", "checked_data", "make_folds"]
 
@@ -74,6 +75,11 @@ def checked_data(X: Any, y: Any, groups: Any, sample_weight: Any, bounds: Any) -
     ------
     ValueError, TypeError
         If an argument is not as expected, or a value of y is missing or out of bounds.
+
+    Warns
+    -----
+    DataQualityWarning
+        If a value of y is far from all others.
     """
     # Graphs stay as they are, since networks are trained with their settings.
     crystals = X if isinstance(X, CrystalGraphs) else as_crystals(X)
@@ -90,6 +96,7 @@ def checked_data(X: Any, y: Any, groups: Any, sample_weight: Any, bounds: Any) -
     if sample_weight is not None:
         weights = check_sample_weight(sample_weight, len(values))
     codes = None if groups is None else label_codes("groups", groups, n_rows=len(values))
+    warn_of_outlying_labels(np.where(weights > 0, values, np.nan), y)
     data = EnsembleData(crystals, values, weights, codes)
     # A crystal of no weight is as good as not there, in folds too.
     return data if weights.all() else data[np.flatnonzero(weights)]

@@ -19,6 +19,7 @@ from gnnpre.graphs import as_crystals
 
 from ._crystal_kernel import CrystalKernel
 from ._ensemble_data import EnsembleData, Fold
+from ._outlier_check import labels_checked
 from ._property_regressor import PropertyRegressor
 
 __all__ = [
@@ -148,7 +149,9 @@ def fit_member(member: Any, data: EnsembleData) -> Any:
                 "weighed the same.",
                 TrainingWarning,
             )
-    return member.fit(crystals_for(member, data.crystals), data.y, **parameters)
+    # Row numbers of a fold are not those of the user's y, which the ensemble has checked.
+    with labels_checked():
+        return member.fit(crystals_for(member, data.crystals), data.y, **parameters)
 
 
 def crystals_for(member: Any, crystals: Any) -> Any:

@@ -1,5 +1,8 @@
 """A check of properties for values in another unit, or placeholders such as -9999."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 import numpy as np
@@ -7,7 +10,9 @@ import numpy as np
 from gnnpre._labels import rows_text
 from gnnpre._warnings import DataQualityWarning, warn_user
 
-__all__ = ["warn_of_outlying_labels"]
+__all__ = ["labels_checked", "warn_of_outlying_labels"]
+
+_CHECKED: ContextVar[bool] = ContextVar("checked", default=False)
 
 # Quartiles of fewer labels say little: even of 20 band gaps drawn from 93,854, one draw in 700 has
 # most gaps near zero and one far from them.
@@ -15,6 +20,16 @@ LEAST_LABELS = 20
 # Distance from the median in interquartile ranges; 64 is the largest in the sets of MatBench that
 # were looked at (refractive indices of dielectric).
 LARGEST_DISTANCE = 100
+
+
+@contextmanager
+def labels_checked() -> Iterator[None]:
+    """Warn of no labels inside the block, whose rows are some of those that were checked before."""
+    token = _CHECKED.set(True)
+    try:
+        yield
+    finally:
+        _CHECKED.reset(token)
 
 
 def warn_of_outlying_labels(values: np.ndarray, y: Any) -> None:
@@ -33,7 +48,7 @@ def warn_of_outlying_labels(values: np.ndarray, y: Any) -> None:
         If a value is more than 100 interquartile ranges from the median of its column.
     """
     # The objective refuses other shapes, when it is clear how many crystals X has.
-    if values.ndim not in (1, 2) or values.size == 0:
+    if _CHECKED.get() or values.ndim not in (1, 2) or values.size == 0:
         return
     for number, column in enumerate(values.reshape(len(values), -1).T):
         present = column[~np.isnan(column)]

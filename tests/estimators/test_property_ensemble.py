@@ -1,6 +1,7 @@
 """Ensembles: weights, folds, groups, intervals, seeds."""
 
 import json
+import warnings
 
 import numpy as np
 import pandas as pd
@@ -26,10 +27,12 @@ from gnnpre import (
     load_estimator,
 )
 from gnnpre.datasets import make_emt_property
+from gnnpre.estimators import KernelRegressor
 from gnnpre.estimators._blending import blend_weights
+from gnnpre.estimators._crystal_kernel import CrystalKernel
 from gnnpre.estimators._ensemble_files import pack_models
 from gnnpre.estimators._ensemble_members import fit_parameter, network_of
-from gnnpre.exceptions import TrainingWarning
+from gnnpre.exceptions import DataQualityWarning, TrainingWarning
 from gnnpre.graphs import as_crystals
 
 
@@ -144,6 +147,35 @@ def test_groups_and_weights_reach_the_members(data):
     assert set(first.groups_) | set(second.groups_) == set(range(10))
     assert not set(first.groups_) & set(second.groups_)
     assert len(first.weights_) == len(first.groups_)
+
+
+def test_groups_reach_the_kernel_machine_without_a_network(data):
+    # Copies of crystals: left out one by one, a machine seems to know all of them by heart.
+    structures, rows = data[0][:10], np.tile(np.arange(10), 4)
+    y = data[1][rows] + np.random.default_rng(1).standard_normal(40)
+    one = CrystalKernel(["composition"], random_state=0)
+    alone, grouped = one, clone(one).fit([structures[row] for row in rows], y, groups=rows)
+    alone.fit([structures[row] for row in rows], y)
+    table = np.hstack(grouped.features_.compute(None, [structures[row] for row in rows]))
+    expected = KernelRegressor(blocks=[table.shape[1]], resolution=1e-5, random_state=0)
+    expected.fit(table, y, groups=rows)
+    np.testing.assert_array_equal(grouped.predict(structures), expected.predict(table[:10]))
+    assert not np.allclose(grouped.predict(structures), alone.predict(structures), rtol=1e-3)
+    assert fit_parameter(one, "groups") == "groups"
+
+
+def test_an_outlying_label_is_named_once_by_its_row(data):
+    X, y = data
+    spoilt = pd.Series(y, index=np.arange(100, 160)).copy()
+    spoilt[157] = -99999.0
+    members = [("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1))]
+    ensemble = PropertyEnsemble(members=members, cv=2, random_state=0)
+    with pytest.warns(DataQualityWarning, match=r"y is -99999 at row 57 \(index 157\)") as caught:
+        ensemble.fit(X, spoilt)
+    assert sum("-99999" in str(warning.message) for warning in caught) == 1
+    with warnings.catch_warnings():
+        warnings.filterwarnings("error", "y is", DataQualityWarning)
+        clone(ensemble).fit(X, spoilt, sample_weight=np.where(spoilt < -1e4, 0.0, 1.0))
 
 
 def test_the_seed_decides(data):
