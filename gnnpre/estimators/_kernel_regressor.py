@@ -1,6 +1,7 @@
 """A Gaussian process on a table of features, tuned by itself."""
 
 from collections.abc import Sequence
+from dataclasses import astuple
 from typing import Any
 
 import numpy as np
@@ -283,13 +284,16 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
                     f"y is missing (NaN) in {len(missing)} of {len(y)} rows, the first of them "
                     f"{missing[0]}: leave these rows out."
                 )
-        elif np.isnan(y).all(axis=0).any():
-            column = int(np.isnan(y).all(axis=0).argmax())
-            raise ValueError(f"y has no value in column {column}: leave this column out.")
-        # Weights of mean 1: the noise that is tuned then means the same with and without weights.
         weights = np.ones(len(X))
         if sample_weight is not None:
             weights = check_sample_weight(sample_weight, len(X))
+        empty = np.isnan(y[weights > 0]).all(axis=0)
+        if y.ndim == 2 and empty.any():
+            of_weight = "" if weights.all() else " in a row of a weight"
+            raise ValueError(
+                f"y has no value in column {int(empty.argmax())}{of_weight}: leave this column out."
+            )
+        # Weights of mean 1: the noise that is tuned then means the same with and without weights.
         return y, weights / weights[weights > 0].mean()
 
     def to_state(self) -> MachineState:
@@ -305,7 +309,8 @@ class KernelRegressor(RegressorMixin, BaseEstimator):
         state: dict[str, Any] = {
             "n_features": self.n_features_in_,
             "one_dimensional": self._one_dimensional,
-            "bounds": None if self.bounds is None else list(self.bounds),
+            # Those of the fit, whatever the parameter is by now; JSON has no infinite numbers.
+            "bounds": [b if np.isfinite(b) else None for b in astuple(self._bounds)],
             "processes": [],
         }
         arrays = add_prefix("features", self.features_.to_state())

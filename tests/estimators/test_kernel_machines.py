@@ -155,6 +155,16 @@ def test_regressors_come_back_from_their_state(parameters):
         np.testing.assert_allclose(first, second, rtol=1e-12)
 
 
+def test_the_state_has_the_bounds_of_the_fit():
+    X, y = smooth(40)
+    model = KernelRegressor(bounds=(None, 1.0), random_state=0).fit(X, np.minimum(y, 1.0))
+    again = KernelRegressor()
+    again.set_state(*through_json(clone(model).set_params(bounds=None).fit(X, y).to_state()))
+    assert again.predict(X).max() > 1.0
+    again.set_state(*through_json(model.set_params(bounds=None).to_state()))
+    assert again.predict(X).max() == model.predict(X).max() == 1.0
+
+
 def test_classifiers_come_back_from_their_state():
     X, y = smooth(60)
     model = KernelClassifier(random_state=0).fit(X, np.digitize(y, [0.5, 1.5]))
@@ -206,6 +216,15 @@ def test_rows_of_weight_zero_are_as_if_they_were_not_there(machine):
     rest = machine(random_state=0).fit(X[weights > 0], labels[weights > 0])
     predict = "predict_proba" if machine is KernelClassifier else "predict"
     np.testing.assert_array_equal(getattr(model, predict)(X), getattr(rest, predict)(X))
+
+
+def test_a_target_with_labels_in_rows_of_weight_zero_alone_is_named():
+    y = np.stack([np.arange(12.0), np.where(np.arange(12) < 3, 1.0, np.nan)], axis=1)
+    weights = np.where(np.arange(12) < 3, 0.0, 1.0)
+    with pytest.raises(ValueError, match="no value in column 1 in a row of a weight"):
+        KernelRegressor().fit(np.eye(12), y, weights)
+    with pytest.raises(ValueError, match="no value in column 0: leave"):
+        KernelRegressor().fit(np.eye(12), np.stack([np.full(12, np.nan), y[:, 0]], axis=1))
 
 
 def test_one_class_with_a_weight():
