@@ -41,9 +41,13 @@ def to_spec(value: Any, name: str = "value") -> Any:
     if isinstance(value, (list, tuple)):
         items = [to_spec(item, f"{name}[{index}]") for index, item in enumerate(value)]
         return {"tuple" if isinstance(value, tuple) else "list": items}
+    if isinstance(value, dict):
+        # In pairs: keys of JSON are texts, and those of class_weight may be numbers.
+        pairs = [[to_spec(x, f"{name}[{key!r}]") for x in (key, value[key])] for key in value]
+        return {"dict": pairs}
     raise TypeError(
         f"{name} is of type {type(value).__name__} and cannot be written as JSON; expected "
-        "numbers, strings, None, lists, tuples, or configs made of these."
+        "numbers, strings, None, lists, tuples, dicts, or configs made of these."
     )
 
 
@@ -55,6 +59,8 @@ def from_spec(spec: Any, classes: Mapping[str, type]) -> Any:
     if "list" in spec or "tuple" in spec:
         items = [from_spec(item, classes) for item in spec["tuple" if "tuple" in spec else "list"]]
         return tuple(items) if "tuple" in spec else items
+    if "dict" in spec:
+        return {from_spec(k, classes): from_spec(value, classes) for k, value in spec["dict"]}
     name = str(spec.get("class"))
     if name not in classes:
         raise UnsuitableFileError(

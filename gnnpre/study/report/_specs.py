@@ -29,6 +29,8 @@ def describe_spec(spec: Any) -> str:
     if "tuple" in spec:
         items = ", ".join(map(describe_spec, spec["tuple"]))
         return f"({items},)" if len(spec["tuple"]) == 1 else f"({items})"
+    if "dict" in spec:
+        return f"{{{', '.join(': '.join(map(describe_spec, pair)) for pair in spec['dict'])}}}"
     name = str(spec.get("class"))
     params, defaults = dict(spec.get("params") or {}), _defaults(name)
     changed = {k: v for k, v in params.items() if k not in defaults or v != defaults[k]}
