@@ -8,7 +8,7 @@ from skorch import NeuralNet
 from torch import Tensor, nn
 
 from gnnpre._devices import device_or_cpu
-from gnnpre.graphs import CrystalBatch, CrystalGraphs
+from gnnpre.graphs import CrystalBatch, CrystalGraphs, share_memory
 from gnnpre.objectives import ObjectiveModel
 
 from ._average import WeightAverage, combine
@@ -181,7 +181,8 @@ class CrystalNet(NeuralNet):
             with SkipRandomFills(), default_float32():
                 model = self.module().to(device)
             model.load_state_dict(
-                {name: torch.from_numpy(value) for name, value in state["weights"].items()}
+                # Of a memory map, if joblib has loaded or sent it; the model gets copies.
+                {name: share_memory(value) for name, value in state["weights"].items()}
             )
         model.backbone.compiled = state["compiled"]
         self.hold(model)

@@ -4,9 +4,11 @@ import json
 import os
 import subprocess
 import sys
+import warnings
 import zipfile
 from importlib.metadata import version
 
+import joblib
 import numpy as np
 import pytest
 import torch
@@ -16,7 +18,14 @@ from sklearn.model_selection import KFold
 from sklearn.pipeline import make_pipeline
 from skorch.callbacks import Callback
 
-from gnnpre import CGCNN, ForceField, Pretrainer, PropertyRegressor, StructureToGraph
+from gnnpre import (
+    CGCNN,
+    ForceField,
+    Pretrainer,
+    PropertyClassifier,
+    PropertyRegressor,
+    StructureToGraph,
+)
 from gnnpre.training import CosineSchedule, PlateauSchedule
 
 
@@ -130,6 +139,21 @@ def test_a_frozen_parameter_is_left_out_with_a_warning(pretrained, data, path):
     assert again.pretrained is None
     assert again.transferred_ == model.transferred_
     np.testing.assert_array_equal(again.predict(data.graphs), model.predict(data.graphs))
+
+
+def test_weights_of_classes_are_kept(data, path, recwarn):
+    model = PropertyClassifier(CGCNN(8, 1), class_weight={1: 2.0, 0: np.float32(0.5)}, max_epochs=1)
+    model.fit(data.graphs, data.y > np.median(data.y)).save(path)
+    assert PropertyClassifier.load(path).class_weight == {1: 2.0, 0: 0.5}
+    assert not recwarn
+
+
+def test_a_memory_map_of_joblib_is_read_without_a_warning(regressor, data, tmp_path):
+    joblib.dump(regressor.fit(data.graphs, data.y), tmp_path / "model.joblib")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # torch warns of memory that it must not write to
+        mapped = joblib.load(tmp_path / "model.joblib", mmap_mode="r")
+    np.testing.assert_array_equal(mapped.predict(data.graphs), regressor.predict(data.graphs))
 
 
 def test_a_path_is_kept(pretrained, data, path, tmp_path, recwarn):
