@@ -70,6 +70,7 @@ def target_names(y: Any) -> list[str | int] | None:
 
 
 def _is_equal(value: Any, expected: Any) -> bool:
+    value = value.item() if isinstance(value, np.generic) else value  # of the grid of a search
     return bool(type(value) in (int, float, str, type(None)) and value == expected)
 
 

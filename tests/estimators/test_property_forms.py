@@ -7,7 +7,16 @@ from sklearn.base import clone
 from sklearn.model_selection import GroupKFold, cross_val_predict, cross_val_score
 from sklearn.pipeline import make_pipeline
 
-from gnnpre import CGCNN, Denoising, Pretrainer, PropertyRegressor, StructureToGraph, TorchMDNet
+from gnnpre import (
+    CGCNN,
+    AtomTargets,
+    Denoising,
+    Pretrainer,
+    PropertyRegressor,
+    StructureToGraph,
+    TorchMDNet,
+)
+from gnnpre.estimators._property_forms import form_of_target
 from gnnpre.model_selection import masked_scorer
 
 SMALL = {"max_epochs": 2, "batch_size": 8, "random_state": 0}
@@ -143,6 +152,18 @@ class TestContract:
     def test_parameters_that_mean_nothing_are_refused(self, data, target, parameters, match):
         with pytest.raises(ValueError, match=match):
             make(target, **parameters).fit(data.graphs, labels_of(target, data.structures))
+
+
+def test_numbers_and_texts_of_numpy_are_those_of_python():
+    # The grid of a search may be an array.
+    parameters = {
+        "target": "atom",
+        "pooling": np.str_("mean"),
+        "calibration_fraction": np.float64(),
+    }
+    assert isinstance(form_of_target("atom").make_objective(parameters), AtomTargets)
+    with pytest.raises(ValueError, match="calibration_fraction"):
+        form_of_target("atom").make_objective({**parameters, "calibration_fraction": np.float64(1)})
 
 
 def test_unknown_targets_are_refused(data):
