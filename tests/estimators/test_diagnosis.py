@@ -59,7 +59,7 @@ def test_a_property_without_a_training_label_has_no_error(regressor, data, strat
     y[-2:, 1] = 1e6
     regressor.set_params(strategy=strategy, kernel_features=("composition",))
     model = quiet_fit(regressor, data, y)
-    assert all(np.isfinite(e) for key, e in model.diagnosis_.items() if key != "unmoved")
+    assert all(e < 100 for key, e in model.diagnosis_.items() if key != "unmoved")
     assert {weights.shape for weights in model.weights_.values()} == {(2,)}
     if strategy == "full":  # the errors of "blended" are not those of its predictions
         errors = np.abs(model.predict(data.graphs) - y)[-N_VALID:, 0] / y[:-N_VALID, 0].std()
