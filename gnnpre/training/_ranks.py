@@ -70,8 +70,12 @@ class Ranks:
     def __init__(self, describe_exit: Callable[[], str | None] | None = None) -> None:
         self.rank, self.size = dist.get_rank(), dist.get_world_size()
         self.describe_exit = describe_exit
-        self._group: Any = dist.new_group(timeout=process_timeout())
+        self._group: Any = None
         self._store: Any = dist.distributed_c10d._get_default_store()
+        try:
+            self._group = dist.new_group(timeout=process_timeout())
+        except RuntimeError as error:  # another process ended before it had connected
+            raise self._failure(error) from None
         # One launcher serves many trainings, and each has its own errors.
         self._store = dist.PrefixStore(f"gnnpre-{self.broadcast(next(_numbers))}", self._store)
 

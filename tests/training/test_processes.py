@@ -20,7 +20,7 @@ from gnnpre.backbones import Readout
 from gnnpre.datasets import write_crystals
 from gnnpre.graphs import as_crystals
 from gnnpre.objectives import LossTerm, Objective, ObjectiveModel, Targets
-from gnnpre.training import ModelSpec, _launch, _load, load_checkpoint
+from gnnpre.training import ModelSpec, _launch, _load, _ranks, load_checkpoint
 from gnnpre.training._ranks import ProcessFailedError, process_timeout
 from gnnpre.training._shares import Share, split_by_edges
 
@@ -383,3 +383,18 @@ def test_a_process_that_never_appears_is_named(tmp_path):
     )
     assert done.returncode == 1
     assert "ProcessFailedError: The 2 processes of the launcher did not all appear" in done.stderr
+
+
+def test_a_process_that_ends_before_it_has_connected_is_named(monkeypatch):
+    def lost(*arguments, **keywords):
+        raise torch.distributed.DistNetworkError("Connection reset by peer")
+
+    pretended = SimpleNamespace(
+        get_rank=lambda: 1,
+        get_world_size=lambda: 2,
+        new_group=lost,
+        distributed_c10d=SimpleNamespace(_get_default_store=lambda: SimpleNamespace(wait=lost)),
+    )
+    monkeypatch.setattr(_ranks, "dist", pretended)
+    with pytest.raises(ProcessFailedError, match=r"Process 1 of 2 lost another one.*reset by peer"):
+        _ranks.Ranks()
