@@ -76,7 +76,8 @@ def _split_by(
     if len(both):
         raise ValueError(
             f"{name}={splitter!r} has {len(both)} crystals on both sides of the split, the first "
-            f"of them row {both[0]}: errors on them say nothing of new crystals."
+            f"of them row {both[0]}: errors on them say nothing of new crystals. Leave them out of "
+            "one side."
         )
     return train, valid
 
