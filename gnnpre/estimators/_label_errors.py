@@ -61,7 +61,7 @@ class PropertyErrors:
     def error(self, predicted: np.ndarray, rows: np.ndarray) -> float:
         """Return the mean absolute error, over crystals and properties."""
         errors = np.abs(predicted - self.values[rows]) / self.units
-        counted = errors[np.isfinite(errors)]
+        counted = errors[~np.isnan(errors)]  # a prediction of infinity is an error that counts
         return float(counted.mean()) if len(counted) else np.nan
 
     def probe(self, features: np.ndarray, rows: np.ndarray, new_features: np.ndarray) -> np.ndarray:

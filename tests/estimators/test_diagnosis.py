@@ -12,6 +12,7 @@ from sklearn.model_selection import PredefinedSplit
 from gnnpre import CGCNN, PropertyClassifier, PropertyRegressor
 from gnnpre.estimators import KernelRegressor
 from gnnpre.estimators._diagnosis import warn_of_failure
+from gnnpre.estimators._label_errors import PropertyErrors
 from gnnpre.exceptions import TrainingWarning
 
 N_VALID = 10
@@ -197,3 +198,10 @@ def test_saved_with_the_model(regressor, data, tmp_path):
     model = quiet_fit(regressor, data)
     model.save(tmp_path / "m.gnnpre")
     assert PropertyRegressor.load(tmp_path / "m.gnnpre").diagnosis_ == model.diagnosis_
+
+
+def test_an_infinite_prediction_counts_and_a_missing_label_does_not():
+    values = np.array([[1.0], [np.nan], [3.0]])
+    errors = PropertyErrors(values, np.arange(3))
+    assert errors.error(np.array([[1.5], [9.0], [3.5]]), np.arange(3)) == 0.5
+    assert errors.error(np.array([[np.inf], [9.0], [3.5]]), np.arange(3)) == np.inf

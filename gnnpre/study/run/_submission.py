@@ -55,7 +55,7 @@ def write_predictions(plan: Plan, folder: StudyFolder) -> None:
 
 
 def _rows(plan: Plan) -> list[list[Job]]:
-    """Return the jobs of each row that has predictions of all folds, by fold."""
+    """Return the jobs of each declared row by fold; none but for MatBench's protocol."""
     if plan.study.protocol != "matbench":
         return []
     rows: dict[tuple[Any, ...], list[Job]] = {}
