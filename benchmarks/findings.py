@@ -1,11 +1,12 @@
 """Findings of studies on pre-training: the papers' claims, and the gain by number of structures.
 
-    python benchmarks/findings.py claims FOLDER_OF_OBJECTIVES
+    python benchmarks/findings.py claims FOLDER_OF_OBJECTIVES FOLDER_OF_OBJECTIVES_CGCNN
     python benchmarks/findings.py growth FOLDER_OF_POOL_SIZE
 
-read the records of ``benchmarks/studies/objectives.toml`` and ``pool_size.toml`` and write
-``results/claims.md`` and ``results/growth.md``. Intervals are at 95 %, from resamples of the seeds
-of each data set and, within each, of the test crystals, which all methods share.
+read the records of ``benchmarks/studies/objectives.toml`` and ``objectives_cgcnn.toml``, and of
+``pool_size.toml``, and write ``results/claims.md`` and ``results/growth.md``. Intervals are at
+95 %, from resamples of the seeds of each data set and, within each, of the test crystals, which
+all methods, and the backbones of both studies, share.
 """
 
 import argparse
@@ -20,8 +21,10 @@ from gnnpre.study import StudyResults, read_results
 RESULTS = ROOT / "benchmarks" / "results"
 N_RESAMPLES = 2000
 HEADER = "| claim | rows | smaller error | by set | first row better |"
+#: A claim, and the pairs of rows (better, worse) that test it.
+Claim = tuple[str, list[tuple[str, str]]]
 #: Claims of the papers, and the pairs of rows (better, worse) that test them.
-CLAIMS: list[tuple[str, list[tuple[str, str]]]] = [
+CLAIMS: list[Claim] = [
     ("explicit pre-training (forces) beats none", [("forces_1_1_1", "scratch")]),
     (
         "implicit pre-training (denoising) beats none",
@@ -51,7 +54,7 @@ CLAIMS: list[tuple[str, list[tuple[str, str]]]] = [
     ("the fingerprint matters little", [("ead", "wacsf"), ("ead", "gmp")]),
 ]
 #: What the papers did not compare.
-BEYOND: list[tuple[str, list[tuple[str, str]]]] = [
+BEYOND: list[Claim] = [
     ("the cell's strain helps denoising", [("denoising_strain", "denoising_derivative")]),
     ("relaxed crystals beat frames", [("ead", "ead_frames")]),
     (
@@ -76,6 +79,37 @@ def errors_of(results: StudyResults, backbone: str) -> Errors:
         if record.method.backbone in (backbone, None):
             seeds = errors.setdefault(str(record.data), {})
             seeds.setdefault(int(record.seed or 0), {})[record.method.strategy] = record.errors
+    return errors
+
+
+def test_crystals(results: StudyResults) -> dict[tuple[str, int], list[int]]:
+    """Return the rows of the test crystals of each data set and seed."""
+    return {
+        (str(record.data), int(record.seed or 0)): record.test_indices.tolist()
+        for record in results.evaluations
+    }
+
+
+def errors_of_backbones(studies: list[StudyResults]) -> dict[str, Errors]:
+    """Return the errors of each backbone; all must have been tested on the same crystals."""
+    tested: dict[tuple[str, int], list[int]] = {}
+    errors: dict[str, Errors] = {}
+    for results in studies:
+        for run, rows in test_crystals(results).items():
+            if tested.setdefault(run, rows) != rows:
+                raise SystemExit(f"The studies have other test crystals of {run[0]}, seed {run[1]}")
+        errors |= {backbone: errors_of(results, backbone) for backbone in results.backbones}
+    return errors
+
+
+def joined(errors_by_backbone: dict[str, Errors]) -> Errors:
+    """Return the errors of all backbones as rows named "backbone row"."""
+    errors: Errors = {}
+    for backbone, sets in errors_by_backbone.items():
+        for name, seeds in sets.items():
+            for seed, rows in seeds.items():
+                row_errors = errors.setdefault(name, {}).setdefault(seed, {})
+                row_errors |= {f"{backbone} {row}": values for row, values in rows.items()}
     return errors
 
 
@@ -117,20 +151,27 @@ def estimate(
     return values[0], float(np.mean(values[0])), float(low), float(high)
 
 
-def gain_of(better: str, worse: str) -> Callable[[dict[str, float]], float]:
-    return lambda means: 1 - means[better] / means[worse]
+def gain_of(*pairs: tuple[str, str]) -> Callable[[dict[str, float]], float]:
+    """Return a function that computes the mean gain of the first row of each pair."""
+    return lambda means: float(
+        np.mean([1 - means[better] / means[worse] for better, worse in pairs])
+    )
 
 
-def claim_lines(errors: Errors, claims: list[tuple[str, list[tuple[str, str]]]]) -> Iterator[str]:
-    """Yield a line for each pair of rows, with the verdict that its interval allows."""
+def claim_lines(errors: Errors, claims: list[Claim], backbones: list[str]) -> Iterator[str]:
+    """Yield a line for each pair of rows, with the verdict that its interval allows.
+
+    The rows of `errors` are named "backbone row"; gains are averaged over `backbones`.
+    """
     for title, pairs in claims:
         for better, worse in pairs:
-            chosen = with_rows(errors, [better, worse])
+            compared = [(f"{name} {better}", f"{name} {worse}") for name in backbones]
+            names = [row for pair in compared for row in pair]
+            chosen = with_rows(errors, names)
             if not chosen:
                 yield f"| {title} | {better} against {worse} | not run | | |"
                 continue
-            statistic = gain_of(better, worse)
-            values, mean, low, high = estimate(chosen, [better, worse], statistic)
+            values, mean, low, high = estimate(chosen, names, gain_of(*compared))
             verdict = "yes" if low > 0 else "no" if high < 0 else "not told apart"
             sets = ", ".join(
                 f"{name} {value:+.0%}" for name, value in zip(chosen, values, strict=True)
@@ -141,33 +182,35 @@ def claim_lines(errors: Errors, claims: list[tuple[str, list[tuple[str, str]]]])
             )
 
 
-def write_claims(folder: Path) -> None:
-    """Write the claims and the findings of the study, for each backbone."""
-    results = read_results(folder)
+def write_claims(folders: list[Path]) -> None:
+    """Write the claims and the findings of the studies: of all backbones together, then of each."""
+    studies = [read_results(folder) for folder in folders]
+    errors_by_backbone = errors_of_backbones(studies)
+    errors = joined(errors_by_backbone)
+    backbones = list(errors_by_backbone)
+    names = " and ".join(f"“{results.name}”" for results in studies)
     lines = [
         "# Claims about pre-training",
         "",
-        f"Written by `benchmarks/findings.py` from the study “{results.name}”: how much smaller "
-        "the error of the first row is than that of the second, averaged over data sets, with its "
-        "95 % interval.",
+        f"Written by `benchmarks/findings.py` from {names}: how much smaller the error of the "
+        "first row is than that of the second, averaged over data sets, with its 95 % interval.",
     ]
-    for backbone in results.backbones:
-        errors = errors_of(results, backbone)
+    groups = [backbones] if len(backbones) > 1 else []
+    for group in [*groups, *([backbone] for backbone in backbones)]:
         # Kernel machines on frozen networks have rows of the same names with an ending.
         for ending, what in (
             ("", "fine-tuned"),
             ("_kernel", "kernel machine on frozen embeddings"),
         ):
-            lines += ["", f"## {backbone}, {what}", ""]
+            lines += ["", f"## {' and '.join(group)}, {what}", ""]
             lines += [HEADER, "|---" * 5 + "|"]
             for claims in (CLAIMS, BEYOND):
-                lines += claim_lines(errors, [with_ending(claim, ending) for claim in claims])
+                renamed = [with_ending(claim, ending) for claim in claims]
+                lines += claim_lines(errors, renamed, group)
     write("claims", lines)
 
 
-def with_ending(
-    claim: tuple[str, list[tuple[str, str]]], ending: str
-) -> tuple[str, list[tuple[str, str]]]:
+def with_ending(claim: Claim, ending: str) -> Claim:
     """Return a claim about kernel machines; without pre-training it is that on fingerprints."""
     title, pairs = claim
 
@@ -218,7 +261,7 @@ def growth_lines(errors: Errors, ending: str, reference: str) -> list[str]:
         cells = " | ".join(f"{errors_of_rows[row]:.4g}" for row in rows)
         lines.append(f"| {name} | {len(chosen[name])} | {cells} | {value:.3f} |")
     gains = [
-        f"{size:,}: {estimate(chosen, rows, gain_of(row, reference))[1]:+.1%}"
+        f"{size:,}: {estimate(chosen, rows, gain_of((row, reference)))[1]:+.1%}"
         for size, row in zip(sizes, rows[1:], strict=True)
     ]
     return [
@@ -239,9 +282,14 @@ def write(name: str, lines: list[str]) -> None:
 def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("finding", choices=["claims", "growth"])
-    parser.add_argument("folder", type=Path, help="folder of the study")
+    parser.add_argument("folders", type=Path, nargs="+", help="folders of the studies")
     arguments = parser.parse_args()
-    (write_claims if arguments.finding == "claims" else write_growth)(arguments.folder)
+    if arguments.finding == "claims":
+        write_claims(arguments.folders)
+    elif len(arguments.folders) == 1:
+        write_growth(arguments.folders[0])
+    else:
+        parser.error("growth reads one folder")
 
 
 if __name__ == "__main__":
