@@ -7,7 +7,7 @@ runs them all with the same budget and care, beside baselines without a network;
 record with its seed, split, versions and commit, and the tables come with intervals. Kill it
 whenever you like: the next call goes on.
 
-From the command line the same is a TOML file: ``python -m gnnpre.study run study.toml --folder
+From the command line the same is a TOML file: ``gnnpre study run study.toml --folder
 runs --report``; with ``--estimate`` it first says how many core-hours that takes.
 """
 

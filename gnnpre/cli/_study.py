@@ -14,7 +14,11 @@ def command() -> None:
 @click.argument("study")
 @click.option("--folder", help="Where records and tables go; required without --estimate.")
 @click.option("--data-home", help="Folder of the data; the variable GNNPRE_DATA by default.")
-@click.option("--only", default="", help="Data sets, backbones, strategies: a,b,c.")
+@click.option(
+    "--only",
+    default="",
+    help="What to run: names of data sets, backbones or strategies, seed=111, fold=0.",
+)
 @click.option("--threads", type=int, default=1, show_default=True, help="Threads of a job.")
 @click.option("--device", default="auto", show_default=True, help="auto, cpu, cuda or cuda:1.")
 @click.option("--estimate", is_flag=True, help="Print core-hours, run nothing.")
@@ -29,7 +33,10 @@ def run(
     estimate: bool,
     report: bool,
 ) -> int:
-    """Run the study of a TOML file, or go on with it."""
+    """Run a study, or go on with it.
+
+    STUDY is a TOML file, or a Python file that defines study = Study(...).
+    """
     from gnnpre.study import estimate_study, load_study, run_study, write_report
 
     # Also for an estimate: errors of the declaration come first.
@@ -43,15 +50,19 @@ def run(
         return 0
     if folder is None:
         raise click.UsageError("--folder is missing; expected the folder to run the study in.")
-    finished = run_study(
-        declared,
-        folder,
-        threads=threads,
-        progress=lambda line: click.echo(line, err=True),
-        data_home=data_home,
-        only=names,
-        device=device,
-    )
+    try:
+        finished = run_study(
+            declared,
+            folder,
+            threads=threads,
+            progress=lambda line: click.echo(line, err=True),
+            data_home=data_home,
+            only=names,
+            device=device,
+        )
+    except KeyboardInterrupt:
+        click.echo("The same command goes on with the study.", err=True)
+        raise
     if report:
         for path in write_report(folder):
             click.echo(str(path))

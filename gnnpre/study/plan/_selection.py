@@ -9,29 +9,44 @@ from ._plan import Plan
 __all__ = ["select_jobs"]
 
 
+#: Fields of a job by which "only" restricts: names as they are, numbers as "seed=111".
+FIELDS = ("data", "backbone", "strategy", "seed", "fold")
+
+
 def select_jobs(plan: Plan, only: Sequence[str]) -> list[Job]:
-    """Return the jobs of some data sets, backbones and strategies, and those that they need."""
+    """Return the jobs that `only` names, and those that they need.
+
+    A name is that of a data set, backbone or strategy, or a seed or fold as in "seed=111".
+    """
     only = as_names("only", only)
-    names: dict[str, set[str | None]] = {
-        "data": {job.data for job in plan.jobs if job.data},
-        "backbone": {job.backbone for job in plan.jobs if job.backbone},
-        "strategy": {job.strategy for job in plan.jobs if job.kind == "evaluation"},
+    evaluations = [job for job in plan.jobs if job.kind == "evaluation"]
+    declared = {
+        field: dict.fromkeys(filter(None, (_label(job, field) for job in evaluations)))
+        for field in FIELDS
     }
-    declared = [str(name) for group in names.values() for name in sorted(map(str, group))]
-    unknown = [name for name in only if name not in declared]
+    labels = [label for group in declared.values() for label in group]
+    unknown = [name for name in only if name not in labels]
     if unknown:
-        raise ValueError(f"only has {unknown[0]!r}; expected names of {', '.join(declared)}.")
+        raise ValueError(f"only has {unknown[0]!r}; expected names of {', '.join(labels)}.")
     # A field without a name in "only" is not restricted.
-    chosen = {field: group & set(only) or group for field, group in names.items()}
-    selected = [job for job in plan.jobs if job.kind == "evaluation" and _is_chosen(job, chosen)]
+    chosen = {field: set(group) & set(only) for field, group in declared.items()}
+    selected = [job for job in evaluations if _is_chosen(job, chosen)]
     keys = _with_needs(selected)
     return [job for job in plan.jobs if job.key in keys]
 
 
-def _is_chosen(job: Job, chosen: dict[str, set[str | None]]) -> bool:
+def _label(job: Job, field: str) -> str | None:
+    """Return what "only" calls a field of a job; None where the job has no such field."""
+    value = getattr(job, field)
+    return f"{field}={value}" if isinstance(value, int) else value
+
+
+def _is_chosen(job: Job, chosen: dict[str, set[str]]) -> bool:
     # Rows without a backbone belong to all.
-    backbone = job.backbone is None or job.backbone in chosen["backbone"]
-    return backbone and job.data in chosen["data"] and job.strategy in chosen["strategy"]
+    return all(
+        not names or (field == "backbone" and job.backbone is None) or _label(job, field) in names
+        for field, names in chosen.items()
+    )
 
 
 def _with_needs(jobs: Iterable[Job]) -> set[str]:

@@ -60,7 +60,8 @@ def estimate_study(
     data_home : str or Path, optional
         Folder of the known data; by default that of the environment variable ``GNNPRE_DATA``.
     only : sequence of str
-        Names of data sets, backbones and strategies; all by default.
+        Names of data sets, backbones and strategies, and seeds or folds as in ``"seed=111"``; all
+        by default.
     device : str
         Where to train.
     threads : int

@@ -77,8 +77,8 @@ def run_study(
     data_home : str or Path, optional
         Folder of the known data; by default that of the environment variable ``GNNPRE_DATA``.
     only : sequence of str
-        Names of data sets, backbones and strategies to run, with the pre-trainings that they
-        need; all by default.
+        Names of data sets, backbones and strategies to run, and seeds or folds as in
+        ``"seed=111"``, with the pre-trainings that they need; all by default.
     device : str
         Where to train: ``"auto"``, ``"cpu"``, ``"cuda"``.
     threads : int

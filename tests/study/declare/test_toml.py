@@ -3,8 +3,8 @@
 import pytest
 
 from gnnpre import CGCNN, EAD, ForceField, Mixture
+from gnnpre.cli import main
 from gnnpre.study import DataSet, load_study, run_study
-from gnnpre.study._commands import main
 from gnnpre.training import PlateauSchedule
 from study.small_studies import write_table
 
@@ -189,5 +189,5 @@ def test_values_of_another_type_are_named(tmp_path, text, error, message):
         load(tmp_path, content)
     # One line and an exit code at the command line.
     path = tmp_path / "study.toml"
-    assert main(["run", str(path), "--folder", str(tmp_path / "runs")]) == 2
+    assert main(["study", "run", str(path), "--folder", str(tmp_path / "runs")]) == 2
     assert not (tmp_path / "runs").exists()

@@ -7,6 +7,7 @@ from gnnpre.pretrained import FORCE_FIELD
 from gnnpre.study import DataSet, Network, Pretraining, Strategy
 from gnnpre.study.plan import _pretraining_jobs
 from gnnpre.study.plan._plan import plan_jobs
+from gnnpre.study.plan._selection import select_jobs
 from study.small_studies import small_study, write_table
 
 
@@ -167,3 +168,27 @@ def test_a_pretraining_takes_no_name_of_a_model(alloys):
     noise = Pretraining(name=FORCE_FIELD, objective=Denoising(), sources=[str(alloys)])
     with pytest.raises(ValueError, match="that of a model in the package: choose another name"):
         small_study(alloys, pretrainings=[noise], strategies=[Strategy(name="scratch")])
+
+
+def test_only_restricts_each_field_that_it_names(alloys):
+    strategies = [Strategy(name="scratch"), Strategy(name="noise", pretraining="noise")]
+    seeds = [1, 2, 12]
+    plan = plan_jobs(small_study(alloys, strategies=strategies, baselines=["mean"], seeds=seeds))
+
+    def selected(*only):
+        return [(job.strategy, job.seed) for job in select_jobs(plan, only)]
+
+    assert selected("seed=2") == [("noise", None), ("mean", 2), ("scratch", 2), ("noise", 2)]
+    assert selected("seed=1", "scratch", "mean", "seed=12") == [
+        *(("mean", 1), ("scratch", 1), ("mean", 12), ("scratch", 12)),
+    ]
+    assert len(selected()) == len(plan.jobs) == 10
+    with pytest.raises(ValueError, match=r"only has 'seed=3'; .* seed=1, seed=2, seed=12"):
+        selected("seed=3")
+
+
+def test_only_selects_a_fold(alloys):
+    changes = {"protocol": "matbench", "seeds": [0], "baselines": ["mean"], "strategies": []}
+    plan = plan_jobs(small_study(alloys, **changes))
+    (job,) = select_jobs(plan, ["fold=3"])
+    assert (job.strategy, job.fold) == ("mean", 3)

@@ -170,7 +170,7 @@ def test_only_runs_what_is_named_and_what_it_needs(alloys, tmp_path):
 
 def test_only_refuses_a_name_that_is_not_in_the_study(alloys, tmp_path):
     with pytest.raises(
-        ValueError, match="only has 'et'; expected names of alloys, tiny, kernel_head, mean"
+        ValueError, match=r"only has 'et'; expected names of alloys, tiny, mean, .*kernel_head"
     ):
         run_study(small_study(alloys), tmp_path, only=["et"])
 
