@@ -1,6 +1,11 @@
 """``gnnpre study``: run a study or write its report."""
 
+from typing import TYPE_CHECKING
+
 import click
+
+if TYPE_CHECKING:
+    from gnnpre.study import StudyRun
 
 __all__ = ["command"]
 
@@ -55,21 +60,30 @@ def run(
             declared,
             folder,
             threads=threads,
-            progress=lambda line: click.echo(line, err=True),
+            progress=_say,
             data_home=data_home,
             only=names,
             device=device,
         )
     except KeyboardInterrupt:
-        click.echo("The same command goes on with the study.", err=True)
+        _say("The same command goes on with the study.")
         raise
     if report:
         for path in write_report(folder):
             click.echo(str(path))
+    return _conclude(finished)
+
+
+def _say(line: str) -> None:
+    click.echo(line, err=True)
+
+
+def _conclude(finished: "StudyRun") -> int:
+    """List what failed, and return the exit code."""
     done, skipped, failed = len(finished.done), len(finished.skipped), len(finished.failed)
-    click.echo(f"{done} jobs done, {skipped} before, {failed} failed.", err=True)
+    _say(f"{done} jobs done, {skipped} before, {failed} failed.")
     for key, error in finished.failed.items():
-        click.echo(f"Failed: {finished.folder / 'failures' / key}.json: {error}", err=True)
+        _say(f"Failed: {finished.folder / 'failures' / key}.json: {error}")
     return 1 if failed else 0
 
 
