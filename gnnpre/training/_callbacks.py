@@ -31,7 +31,9 @@ _SKORCH_STATES: dict[type, tuple[str, ...]] = {
 }
 
 
-def check_callbacks(callbacks: Any, *, schedule: Any, has_validation: bool) -> list[Any]:
+def check_callbacks(
+    callbacks: Any, *, schedule: Any, has_validation: bool, must_resume: bool = False
+) -> list[Any]:
     """Return the user's callbacks as a list, once each is known to work in this training.
 
     Raises
@@ -39,8 +41,8 @@ def check_callbacks(callbacks: Any, *, schedule: Any, has_validation: bool) -> l
     TypeError
         If an item is not a skorch callback, or one that needs arrays.
     ValueError
-        If a callback sets the learning rate beside the schedule, or monitors a validation loss
-        that there is not.
+        If a callback sets the learning rate beside the schedule, monitors a validation loss
+        that there is not, or holds weights that a training which `must_resume` would lose.
     """
     items = [] if callbacks is None else callbacks
     if not isinstance(items, (list, tuple)):
@@ -62,6 +64,12 @@ def check_callbacks(callbacks: Any, *, schedule: Any, has_validation: bool) -> l
             raise ValueError(
                 f"{start}, and schedule={schedule!r} sets the learning rate too. Set schedule=None "
                 "to leave it to the callback, or leave the callback out."
+            )
+        if must_resume and isinstance(callback, EarlyStopping) and callback.load_best:
+            # It holds them in memory only: a resumed training would end with its last weights.
+            raise ValueError(
+                f"{start}, whose best weights are not in checkpoint_dir: a training that is killed "
+                "and resumed would end without them. Set load_best=False and restore_best=True."
             )
         if not has_validation and (monitor := _validation_monitor(callback)):
             raise ValueError(

@@ -98,7 +98,11 @@ def train(
         If Ctrl-C is pressed after the first epoch; a KeyboardInterrupt that carries the net.
     """
     user_callbacks = check_callbacks(
-        callbacks, schedule=settings.schedule, has_validation=len(valid_indices) > 0
+        callbacks,
+        schedule=settings.schedule,
+        has_validation=len(valid_indices) > 0,
+        # The best weights of the training itself are stored with its state.
+        must_resume=settings.checkpoint_dir is not None and not settings.restore_best,
     )
     _check_patience(settings, len(valid_indices) > 0)
     work = TrainingWork(spec, dataset, train_indices, valid_indices, settings, seed)

@@ -76,6 +76,15 @@ def test_monitors_that_are_not_recorded_are_named(data, callback):
         regressor(callbacks=[("mine", callback)], schedule=None).fit(*data)
 
 
+def test_best_weights_that_a_killed_training_would_lose_are_refused(data, tmp_path):
+    settings = {"callbacks": [EarlyStopping(load_best=True)], "max_epochs": 2}
+    with pytest.raises(ValueError, match=r"callbacks\[0\].*load_best=False and restore_best=True"):
+        regressor(**settings, checkpoint_dir=tmp_path, restore_best=False).fit(*data)
+    assert not list(tmp_path.iterdir())
+    regressor(**settings, checkpoint_dir=tmp_path).fit(*data)  # which restores them itself
+    regressor(**settings, restore_best=False).fit(*data)
+
+
 def test_patience_needs_validation(data):
     with pytest.raises(ValueError, match=r"patience=3.*Set validation_fraction"):
         regressor(patience=3, validation_fraction=0).fit(*data)
