@@ -167,8 +167,9 @@ class Recipe:
     ----------
     make : callable
         Function from a :class:`RecipeContext` to a scikit-learn regressor that takes a list of
-        structures. It is fitted on the training crystals alone. The source text of this function,
-        but not that of functions that it calls, is part of the key of the job.
+        structures. It is fitted on the training crystals alone. Part of the key of the job, so that
+        a change is run anew, are the source of this function and of functions and classes of the
+        same module that it uses, and the values of its defaults and of variables around it.
     needs : sequence of str
         Pre-trainings whose files the context lists.
     backbone : str, optional

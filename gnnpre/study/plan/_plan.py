@@ -18,7 +18,8 @@ from ._files import find_home, source_files
 from ._job import Job
 from ._pretraining_jobs import PretrainingJobs
 from ._protocols import N_FOLDS
-from ._resolved import check_network, resolved_graphs, resolved_settings, source_text
+from ._recipe_code import recipe_parameters
+from ._resolved import check_network, resolved_graphs, resolved_settings
 
 __all__ = ["MODELS", "Plan", "plan_jobs"]
 
@@ -258,7 +259,7 @@ class _Planner:
             needs = tuple(self.pretrainings.get(network, item) for item in recipe.needs)
         parameters = {
             "model": "recipe",
-            "source": source_text(name, recipe),
+            **recipe_parameters(name, recipe),
             "random_state": run["seed"],
         }
         fields: dict[str, Any] = {"strategy": name, "backbone": recipe.backbone, "needs": needs}

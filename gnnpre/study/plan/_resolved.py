@@ -1,6 +1,5 @@
 """Settings of a declaration: checked, with all defaults, as JSON."""
 
-import inspect
 from collections.abc import Mapping, Sequence
 from dataclasses import fields
 from typing import Any
@@ -11,9 +10,8 @@ from gnnpre.graphs import StructureToGraph
 from gnnpre.training import TrainingSettings, to_spec
 
 from ..declare._networks import Network
-from ..declare._strategy import Recipe
 
-__all__ = ["check_network", "resolved_graphs", "resolved_settings", "source_text"]
+__all__ = ["check_network", "resolved_graphs", "resolved_settings"]
 
 
 def check_network(network: Network, cutoff: float) -> None:
@@ -41,13 +39,3 @@ def resolved_settings(estimator: Any, names: Sequence[str]) -> dict[str, Any]:
 
 def _described(settings: Mapping[str, Any]) -> dict[str, Any]:
     return {name: to_spec(value, name) for name, value in sorted(settings.items())}
-
-
-def source_text(name: str, recipe: Recipe) -> str:
-    try:
-        return inspect.getsource(recipe.make)
-    except (OSError, TypeError) as error:
-        raise ValueError(
-            f"The source of estimator {name!r} cannot be read ({error}), which its results are "
-            "named by. Define its function in a file."
-        ) from error
