@@ -79,7 +79,7 @@ def _say(line: str) -> None:
 
 
 def _conclude(finished: "StudyRun") -> int:
-    """List what failed, and return the exit code."""
+    """List the failed jobs, and return the exit code."""
     done, skipped, failed = len(finished.done), len(finished.skipped), len(finished.failed)
     _say(f"{done} jobs done, {skipped} before, {failed} failed.")
     for key, error in finished.failed.items():
