@@ -2,9 +2,11 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import cache
 from threading import Lock
 
-from threadpoolctl import threadpool_limits  # type: ignore[import-untyped]  # no annotations
+import scipy.linalg  # noqa: F401  loads the library that the controller finds
+from threadpoolctl import ThreadpoolController  # type: ignore[import-untyped]  # no annotations
 
 __all__ = ["suitable_blas_threads"]
 
@@ -31,7 +33,14 @@ def suitable_blas_threads(n_rows: int) -> Iterator[None]:
         yield
         return
     try:
-        with threadpool_limits(1, user_api="blas"):
+        with _controller().limit(limits=1, user_api="blas"):
             yield
     finally:
         _limit.release()
+
+
+@cache
+def _controller() -> ThreadpoolController:
+    # A search for loaded libraries takes a millisecond, and a fit has dozens of limits. Those of
+    # NumPy and SciPy are loaded by now.
+    return ThreadpoolController()
