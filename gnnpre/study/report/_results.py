@@ -1,5 +1,6 @@
 """The content of a study's folder."""
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -186,9 +187,12 @@ class StudyResults:
         )
 
 
-def _row_order(method: Method, role: str | None) -> tuple[str, int, str]:
+def _row_order(method: Method, role: str | None) -> tuple[str, int, str, str]:
     rank = ROLES.index(role) if role in ROLES else _rank_by_name(method)
-    return method.backbone or "", rank, method.strategy
+    # By the value of the numbers in a name: epoch_3 before epoch_12.
+    pieces = re.split(r"(\d+)", method.strategy)
+    padded = "".join(piece.zfill(20) if piece.isdigit() else piece for piece in pieces)
+    return method.backbone or "", rank, padded, method.strategy
 
 
 def _rank_by_name(method: Method) -> int:

@@ -60,6 +60,15 @@ def test_rows_without_backbone_come_first_and_ensembles_last(tmp_path):
     assert [m.strategy for m in methods] == ["mean", "kernel_head", "scratch", "ead", "ead x5"]
 
 
+def test_rows_are_in_the_order_of_the_numbers_in_their_names(tmp_path):
+    names = ["epoch_100", "epoch_12", "epoch", "from_5_kernel", "epoch_3", "from_40_kernel"]
+    records = [evaluation("jdft2d", "cgcnn", name, seed=1) for name in names]
+    methods = read_results(write_folder(tmp_path, records)).methods
+    assert [m.strategy for m in methods] == [
+        *("epoch", "epoch_3", "epoch_12", "epoch_100", "from_5_kernel", "from_40_kernel"),
+    ]
+
+
 def test_table_has_a_row_a_record_with_its_numbers(folder):
     frame = read_results(folder).to_frame()
     records = {r["key"]: r for r in all_evaluations()}
