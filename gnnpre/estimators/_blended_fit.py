@@ -142,7 +142,7 @@ def fit_blend(
     # 3. Errors for the diagnosis.
     errors: dict[str, float] = {}
     if len(valid) >= LEAST_VALID:
-        measure = PropertyErrors(values, data.weighted(data.rows.train))
+        measure = PropertyErrors(data, objective)
         blended = shares * tuned + (1 - shares) * left_out
         errors = {
             "kernel": measure.error(left_out, valid),

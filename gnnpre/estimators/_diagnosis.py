@@ -52,14 +52,14 @@ def diagnose(
         Validation errors ``zero_epochs`` (before the first step), ``frozen_probe`` (a kernel
         machine on the embeddings before it; of properties and classes of crystals alone) and
         ``final``, the ``training`` error, and ``unmoved``, names of weights that training did not
-        move. Errors are missing where too few crystals validate.
+        move. Errors weigh crystals as the loss does; they are missing where too few validate.
     """
     model, objective = network.net.module_, network.record.spec.objective
     train, valid = data.weighted(data.rows.train), data.weighted(data.rows.valid)
     diagnosis: dict[str, Any] = {"unmoved": unmoved_weights(model, initial)}
     if len(valid) < LEAST_VALID:
         return diagnosis
-    errors = errors_of(objective, data.targets, train, network.record.spec.layout)
+    errors = errors_of(model, objective, data)
     some = train[:: max(1, len(train) // TRAINING_ROWS)]
     diagnosis |= blend_errors or {}
 
@@ -81,7 +81,7 @@ def _probe(model: ObjectiveModel, errors: ProbedErrors, data: FitData) -> float:
     features, new_features = (
         embed_graphs(model, data.graphs, rows=rows).astype(np.float64) for rows in (sample, valid)
     )
-    return errors.error(errors.probe(features, sample, new_features), valid)
+    return errors.error(errors.probe(features, sample, new_features, valid), valid)
 
 
 def predict_rows(

@@ -63,8 +63,8 @@ class PropertyClassifier(ClassifierMixin, PropertyEstimator):
         step (``"zero_epochs"``), of a kernel classifier on the embeddings before it
         (``"frozen_probe"``) and of the fitted model (``"final"``), that on the training crystals
         (``"training"``), and the names of weights that training did not move (``"unmoved"``).
-        They are missing if fewer than ten crystals validate; all is empty without a pre-trained
-        model.
+        Crystals count by their ``sample_weight`` and ``class_weight``, as in the loss. Errors are
+        missing if fewer than ten crystals validate; all is empty without a pre-trained model.
 
     See Also
     --------

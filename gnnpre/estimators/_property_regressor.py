@@ -114,8 +114,9 @@ class PropertyRegressor(RegressorMixin, UncertainPredictions, PropertyEstimator)
         With ``strategy="blended"`` these are of the network alone; in place of ``"frozen_probe"``
         there are ``"kernel"``, the error of the blend's own kernel machine, with each validation
         crystal left out, and ``"blend"``, that of the weighted mean. Errors are in the unit of
-        the property, or, of several, in standard deviations. They are missing if fewer than ten
-        crystals validate; all is empty without a pre-trained model.
+        the property, or, of several, in standard deviations, and crystals count in them by their
+        ``sample_weight``. They are missing if fewer than ten crystals validate; all is empty
+        without a pre-trained model.
     kernel_ : object or None
         The kernel machine of ``strategy="kernel"`` and ``"blended"``, as ``kernel_.machine``.
     weights_ : dict of str to ndarray of shape (k,)

@@ -8,12 +8,25 @@ from sklearn.base import clone
 from sklearn.frozen import FrozenEstimator
 from sklearn.metrics import log_loss
 from sklearn.model_selection import PredefinedSplit
+from sklearn.utils import compute_class_weight
 
-from gnnpre import CGCNN, PropertyClassifier, PropertyRegressor
-from gnnpre.estimators import KernelRegressor
+from gnnpre import (
+    CGCNN,
+    ClassTargets,
+    Denoising,
+    Pretrainer,
+    PropertyClassifier,
+    PropertyRegressor,
+    PropertyTargets,
+    TorchMDNet,
+)
+from gnnpre.estimators import KernelClassifier, KernelRegressor
 from gnnpre.estimators._diagnosis import warn_of_failure
-from gnnpre.estimators._label_errors import PropertyErrors
+from gnnpre.estimators._fit_data import FitData, Rows
+from gnnpre.estimators._inputs import add_sample_weight
+from gnnpre.estimators._label_errors import ClassErrors, PropertyErrors
 from gnnpre.exceptions import TrainingWarning
+from gnnpre.objectives import Bounds
 
 N_VALID = 10
 # The head alone, as the statistics of batch norm move without a step.
@@ -200,8 +213,114 @@ def test_saved_with_the_model(regressor, data, tmp_path):
     assert PropertyRegressor.load(tmp_path / "m.gnnpre").diagnosis_ == model.diagnosis_
 
 
-def test_an_infinite_prediction_counts_and_a_missing_label_does_not():
-    values = np.array([[1.0], [np.nan], [3.0]])
-    errors = PropertyErrors(values, np.arange(3))
+def test_an_infinite_prediction_counts_and_a_missing_label_does_not(data):
+    errors = property_errors(data, [1.0, np.nan, 3.0])
     assert errors.error(np.array([[1.5], [9.0], [3.5]]), np.arange(3)) == 0.5
     assert errors.error(np.array([[np.inf], [9.0], [3.5]]), np.arange(3)) == np.inf
+
+
+def property_errors(data, y, *, weights=None, groups=None, **parameters):
+    """Errors of a property of the first crystals, all of which train."""
+    objective, graphs = PropertyTargets(**parameters), data.graphs[: len(y)]
+    targets = add_sample_weight(objective.make_targets(graphs, y), weights)
+    rows = np.arange(len(y))
+    return PropertyErrors(
+        FitData(graphs, targets, Rows(rows, rows, rows[:0], rows[:0]), groups, 0), objective
+    )
+
+
+def fit_with_weights(regressor, data, y, **parameters):
+    """Fit with weights of 1 and 9, and return the model, its predictions and the weights."""
+    weights = np.where(np.arange(len(data.y)) % 3, 1.0, 9.0)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", UserWarning)
+        model = clone(regressor).set_params(**parameters)
+        model.fit(data.graphs, y, sample_weight=weights)
+    return model, weights[-N_VALID:]
+
+
+def test_errors_weigh_crystals_as_the_loss_does(regressor, data):
+    model, weights = fit_with_weights(regressor, data, data.y)
+    errors = np.abs(model.predict(data.graphs) - data.y)[-N_VALID:]
+    expected = np.average(errors, weights=weights)
+    assert model.diagnosis_["final"] == pytest.approx(expected, rel=1e-5)
+    assert model.diagnosis_["final"] != pytest.approx(errors.mean(), rel=1e-3)
+
+
+@pytest.mark.parametrize("target", ["atom", "vector"])
+def test_errors_of_atoms_and_vectors_weigh_crystals(regressor, data, target):
+    y = [np.arange(len(structure), dtype=float) for structure in data.structures]
+    if target == "vector":  # of a backbone that has vectors
+        y = np.random.default_rng(0).normal(size=(len(data.y), 3))
+        source = Pretrainer(TorchMDNet(8, 1), Denoising(), max_epochs=1).fit(data.graphs)
+        regressor.set_params(pretrained=FrozenEstimator(source))
+    model, weights = fit_with_weights(regressor, data, y, target=target)
+    pairs = list(zip(model.predict(data.graphs), y, strict=True))[-N_VALID:]
+    if target == "atom":
+        weights = np.concatenate(
+            [np.full(len(b), w) for (_, b), w in zip(pairs, weights, strict=True)]
+        )
+        errors = np.concatenate([np.abs(a - b) for a, b in pairs])
+    else:
+        errors = np.linalg.norm([a - b for a, b in pairs], axis=1)
+    expected = np.average(errors, weights=weights)
+    assert model.diagnosis_["final"] == pytest.approx(expected, rel=1e-5)
+
+
+@pytest.mark.parametrize("class_weight", ["balanced", {0: 1.0, 1: 20.0}])
+def test_errors_of_classes_weigh_them_as_the_loss_does(pretrained, data, class_weight):
+    labels = (np.arange(len(data.y)) % 4 == 0).astype(int)
+    fold = np.repeat([-1, 0], [len(labels) - N_VALID, N_VALID])
+    classifier = PropertyClassifier(
+        pretrained=FrozenEstimator(pretrained),
+        validation_fraction=PredefinedSplit(fold),
+        class_weight=class_weight,
+        max_epochs=1,
+        random_state=0,
+    )
+    model = quiet_fit(classifier, data, labels)
+    train, valid = labels[:-N_VALID], labels[-N_VALID:]
+    by_class = compute_class_weight(class_weight, classes=np.arange(2), y=train)
+    predicted = model.predict_proba(data.graphs[-N_VALID:])
+    expected = log_loss(valid, predicted, sample_weight=by_class[valid])
+    assert model.diagnosis_["final"] == pytest.approx(expected, rel=1e-5)
+
+
+def test_probe_knows_weights_and_groups(data):
+    # Two rows of each crystal, in a group, with wrong labels that hardly weigh.
+    rows = np.arange(len(data.y))
+    table = np.random.default_rng(0).normal(size=(len(rows), 3))
+    y, weights, groups = table[:, 0].copy(), np.where(rows % 4, 1.0, 1e-3), rows // 2
+    y[::4] += 50.0
+    errors = property_errors(data, y, weights=weights, groups=groups)
+    machine = KernelRegressor(transforms=("identity",), resolution=1e-5, random_state=0)
+    expected = machine.fit(table, y, weights, groups).predict(table)
+    probed = errors.probe(table, rows, table, rows)
+    np.testing.assert_allclose(probed[:, 0], expected)
+    assert np.abs(probed[rows % 4 > 0, 0] - y[rows % 4 > 0]).max() < 5
+
+
+def test_probe_knows_weights_and_groups_of_classes(data):
+    rows = np.arange(len(data.y))
+    table, labels = np.random.default_rng(0).normal(size=(len(rows), 3)), rows // 2 % 2
+    weights, objective = np.where(rows % 4, 1.0, 3.0), ClassTargets()
+    targets = add_sample_weight(objective.make_targets(data.graphs, labels), weights)
+    split = Rows(rows, rows, rows[:0], rows[:0])
+    errors = ClassErrors(
+        FitData(data.graphs, targets, split, rows // 2, 0), class_weight=np.array([1.0, 5.0])
+    )
+    machine = KernelClassifier(resolution=1e-5, max_tuning=300, random_state=0)
+    machine.fit(table, labels, weights * np.array([1.0, 5.0])[labels], rows // 2)
+    expected = machine.predict_proba(table)
+    np.testing.assert_allclose(errors.probe(table, rows, table, rows), expected)
+
+
+def test_probe_of_a_property_that_grows_with_the_cell(data):
+    # A constant of each atom: the mean of the embeddings does not tell how many there are.
+    counts = data.graphs.atom_counts.astype(float)
+    rows, table = np.arange(len(counts)), np.random.default_rng(0).normal(size=(len(counts), 3))
+    errors = property_errors(data, 7.0 * counts, pooling="sum")
+    np.testing.assert_allclose(errors.probe(table, rows, table, rows)[:, 0], 7.0 * counts)
+    bounded = property_errors(data, 7.0 * counts, pooling="sum", bounds=(0.0, 10.0 * counts.max()))
+    bounded.bounds = Bounds(0.0, 1.0)
+    assert bounded.probe(table, rows, table, rows).max() == 1.0
