@@ -32,6 +32,8 @@ IRRELEVANT = (
     "resume",
     "callbacks",
 )
+# Characters of a value, such as a splitter with the fold of each crystal, before its digest.
+LONGEST_TEXT = 200
 CURE = (
     "Choose another study_name for a new search, or repeat the search as it was. Within a "
     "cross-validation leave study_name=None: each fold needs a search of its own."
@@ -57,15 +59,16 @@ def search_identity(
         "splits": content_digest(splits),
         "parameters": content_digest(parameters),
         "scoring": _text(scoring),
-        "estimator": {"": _text(estimator), **_parameters(estimator)},
+        "estimator": {"": type(estimator).__name__, **_parameters(estimator)},
     }
 
 
 def _parameters(estimator: Any) -> dict[str, str]:
-    values = estimator.get_params().items() if hasattr(estimator, "get_params") else ()
+    values = estimator.get_params() if hasattr(estimator, "get_params") else {}
+    named = frozenset(id(value) for value in values.values())
     return {
-        name: _text(value) + (_file_digest(value) if name.endswith("pretrained") else "")
-        for name, value in values
+        name: _text(value, named) + (_file_digest(value) if name.endswith("pretrained") else "")
+        for name, value in values.items()
         if name.rpartition("__")[2] not in IRRELEVANT and name != "steps"
     }
 
@@ -78,22 +81,32 @@ def _file_digest(value: Any) -> str:
         return f" {hashlib.file_digest(file, 'sha256').hexdigest()[:12]}"
 
 
-def _text(value: Any) -> str:
-    """Describe a value by text that is the same in every process."""
+def _text(value: Any, named: frozenset[int] = frozenset()) -> str:
+    """Describe a value by text that is the same in every process.
+
+    Of objects with an id in ``named``, the parameters are listed by their own names.
+    """
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(map(_text, value))}]"
+        return f"[{', '.join(_text(item, named) for item in value)}]"
     if isinstance(value, Mapping):
-        return f"{{{', '.join(f'{key!r}: {_text(item)}' for key, item in value.items())}}}"
+        return f"{{{', '.join(f'{key!r}: {_text(item, named)}' for key, item in value.items())}}}"
     if isinstance(value, np.ndarray):
         return f"array{value.shape} {content_digest(value)[:12]}"
     if isinstance(value, FrozenEstimator):
         return f"FrozenEstimator {content_digest(value)[:12]}"
     if hasattr(value, "get_params") and not isinstance(value, type):
-        return type(value).__name__  # its parameters are listed by their own names
+        return type(value).__name__ if id(value) in named else _text_of_parameters(value)
     if callable(value) and hasattr(value, "__qualname__"):
         return f"{value.__module__}.{value.__qualname__}"
     # An address in memory is another one in each process.
-    return re.sub(r" at 0x[0-9a-f]+", "", repr(value))[:200]
+    text = re.sub(r" at 0x[0-9a-f]+", "", repr(value))
+    is_whole = len(text) <= LONGEST_TEXT and "..." not in text
+    return text if is_whole else f"{text[:LONGEST_TEXT]} {content_digest(value)[:12]}"
+
+
+def _text_of_parameters(value: Any) -> str:
+    parameters = (f"{name}={text}" for name, text in _parameters(value).items())
+    return f"{type(value).__name__}({', '.join(parameters)})"
 
 
 def check_same_search(

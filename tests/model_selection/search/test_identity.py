@@ -10,11 +10,13 @@ from sklearn.dummy import DummyRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.metrics import make_scorer, mean_absolute_error
-from sklearn.model_selection import KFold
+from sklearn.model_selection import KFold, PredefinedSplit
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import MinMaxScaler, StandardScaler
 
+from gnnpre import EAD, PropertyRegressor
 from gnnpre.model_selection import PruningSearchCV
+from gnnpre.model_selection._search._identity import search_identity
 
 X = np.random.default_rng(0).normal(size=(24, 3))
 Y = X @ [1.0, 2.0, 3.0] + 0.1 * X[:, 0] ** 2
@@ -176,3 +178,27 @@ def test_other_weights_or_frozen_steps_are_another_search(tmp_path):
     search(make_pipeline(scalers[0], Ridge()), "frozen")
     with pytest.raises(ValueError, match=r"was FrozenEstimator .* and is FrozenEstimator .* now"):
         search(make_pipeline(scalers[1], Ridge()), "frozen")
+
+
+def folds(n, n_valid):
+    return PredefinedSplit(np.repeat([-1, 0], [n - n_valid, n_valid]))
+
+
+@pytest.mark.parametrize(
+    ("name", "one", "other"),
+    [
+        # Transformers in a list, whose parameters have no names in the estimator.
+        ("kernel_features", ["composition", EAD(4.0)], ["composition", EAD(5.0)]),
+        ("kernel_features", [make_pipeline(EAD(L=0))], [make_pipeline(EAD(L=1))]),
+        # Texts that are cut, or abbreviated by NumPy.
+        ("validation_fraction", folds(100, 5), folds(100, 6)),
+        ("validation_fraction", folds(5000, 5), folds(5000, 500)),
+    ],
+)
+def test_a_parameter_that_differs_in_detail_is_another_search(name, one, other):
+    first, second, again = (
+        search_identity(PropertyRegressor(**{name: value}), X, Y, [], None, {})
+        for value in (one, other, one)
+    )
+    assert first == again
+    assert first != second
