@@ -1,6 +1,6 @@
 """Members of an ensemble: the default ones, and how each kind is seeded and fitted."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from inspect import Parameter, signature
 from time import monotonic
 from typing import Any
@@ -81,13 +81,15 @@ def _is_force_field(entry: Any) -> bool:
     return isinstance(entry, str) and entry == "force_field"
 
 
-def checked_members(members: Any) -> list[tuple[str, Any]]:
+def checked_members(members: Any, parameters: Collection[str]) -> list[tuple[str, Any]]:
     """Return the members that the user named, as (name, estimator) pairs.
 
     Parameters
     ----------
     members : list of (str, estimator)
         The members.
+    parameters : collection of str
+        Names of parameters of the ensemble, which no member may have.
 
     Returns
     -------
@@ -97,7 +99,7 @@ def checked_members(members: Any) -> list[tuple[str, Any]]:
     Raises
     ------
     TypeError, ValueError
-        If they are not pairs, or their names are not all different.
+        If they are not pairs, or a name repeats or is that of a parameter.
     """
     try:
         pairs = [(str(name), member) for name, member in members]
@@ -108,6 +110,12 @@ def checked_members(members: Any) -> list[tuple[str, Any]]:
     if not names or len(set(names)) < len(names) or "blend" in names:
         raise ValueError(
             f"members are named {names}; expected one or more different names, and not 'blend'."
+        )
+    taken = [name for name in names if name in parameters or "__" in name]
+    if taken:
+        raise ValueError(
+            f"members has the name {taken[0]!r}, which set_params would take for a parameter of "
+            "the ensemble: choose another name, without two underscores in a row."
         )
     return pairs
 

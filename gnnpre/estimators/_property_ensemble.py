@@ -10,7 +10,6 @@ import numpy as np
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.utils.validation import check_is_fitted
 
-from gnnpre._nested_parameters import NestedParametersMixin
 from gnnpre._progress_label import progress_label
 from gnnpre._row_order import warn_of_other_order
 from gnnpre._validation import check_number
@@ -31,12 +30,13 @@ from ._ensemble_members import (
     seeded,
 )
 from ._files import check_recorded_paths
+from ._named_members import NamedMembersMixin
 from ._settings import draw_seed
 
 __all__ = ["PropertyEnsemble"]
 
 
-class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
+class PropertyEnsemble(NamedMembersMixin, RegressorMixin, BaseEstimator):
     """Blend networks and kernel machines by their out-of-fold errors.
 
     Which model is best depends on the property and on the number of labels: fine-tuned networks on
@@ -50,9 +50,10 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
     pretrained : str, Path or FrozenEstimator, optional
         A pre-trained model, as :class:`PropertyRegressor` takes it.
     members : list of (str, estimator), optional
-        Named regressors on crystals. By default a network fine-tuned from `pretrained`
-        (``"network"``), ``strategy="kernel"`` on its embeddings (``"embedding"``), and a kernel
-        machine without a network (``"fingerprint"``).
+        Named regressors on crystals, whose parameters searches reach as ``name__parameter``. By
+        default a network fine-tuned from `pretrained` (``"network"``), ``strategy="kernel"`` on
+        its embeddings (``"embedding"``), and a kernel machine without a network
+        (``"fingerprint"``).
     kernel_features : sequence of {"composition", "fingerprint", "force_field"} or transformers
         Features of both kernel machines beside the embeddings, such as
         ``("composition", "fingerprint", FoundationFeatures("chgnet"))``; ``"force_field"``, which
@@ -367,7 +368,7 @@ class PropertyEnsemble(NestedParametersMixin, RegressorMixin, BaseEstimator):
             raise ValueError(
                 "pretrained and members are both given: pass the pre-trained model to the members."
             )
-        return checked_members(self.members)
+        return checked_members(self.members, self.get_params(deep=False))
 
     def __sklearn_tags__(self) -> Any:
         tags = super().__sklearn_tags__()

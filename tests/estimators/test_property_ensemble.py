@@ -178,6 +178,31 @@ def test_an_outlying_label_is_named_once_by_its_row(data):
         clone(ensemble).fit(X, spoilt, sample_weight=np.where(spoilt < -1e4, 0.0, 1.0))
 
 
+def test_parameters_of_members_are_reached_by_name(data):
+    structures, y = data
+    members = [("line", Atoms()), ("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1))]
+    ensemble = PropertyEnsemble(members=members, cv=2, random_state=0)
+    assert ensemble.get_params()["network__backbone__hidden_channels"] == 8
+    assert "network" not in ensemble.get_params(deep=False)
+    assert not any("__" in name for name in PropertyEnsemble().get_params())
+    changed = clone(ensemble).set_params(network__max_epochs=2, line=Atoms(useless=True))
+    changed.fit(structures, y)
+    assert len(changed.members_["network"][0].history_) == 2
+    assert changed.members_["line"][0].useless
+    assert members[1][1].max_epochs == 1
+    with pytest.raises(ValueError, match="no_such"):
+        ensemble.set_params(network__no_such=1)
+    ensemble.set_params(members=members[:1])
+    search = GridSearchCV(ensemble, {"line__useless": [False, True]}, cv=2).fit(structures, y)
+    assert len(set(search.cv_results_["mean_test_score"])) == 2
+
+
+def test_parameters_of_malformed_members_are_no_error():
+    for members in (None, 5, [Atoms()], [("a", Atoms(), 1)]):
+        ensemble = PropertyEnsemble(members=members)
+        assert ensemble.get_params() == ensemble.get_params(deep=False)
+
+
 def test_the_seed_decides(data):
     structures, y = data[0][:16], data[1][:16]
     members = [("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1))]
@@ -323,6 +348,8 @@ def test_networks_keep_the_settings_of_graphs(data):
         ({"verbose": "yes"}, "verbose='yes'"),
         ({"members": [("a", Atoms()), ("a", Atoms())]}, "different names"),
         ({"members": [("blend", Atoms())]}, "not 'blend'"),
+        ({"members": [("device", Atoms())]}, "'device', which set_params would take"),
+        ({"members": [("a__b", Atoms())]}, "without two underscores"),
         ({"members": [], "cv": 2}, "one or more"),
         ({"pretrained": "x.gnnpre", "members": [("a", Atoms())]}, "both given"),
         ({"members": [("a", Atoms())], "cv": 40}, "needs 80 at least"),

@@ -15,6 +15,7 @@ from sklearn.utils.validation import _check_method_params
 
 from gnnpre._processes import this_process
 from gnnpre._progress_label import progress_label
+from gnnpre.estimators import PropertyEnsemble
 from gnnpre.training import ReportEpoch, allow_ctrl_c, delay_ctrl_c
 
 from ._epoch_reports import epoch_values
@@ -170,6 +171,7 @@ def find_callbacks(estimator: Any) -> str | None:
         for name in params
         if name.rpartition("__")[2] == CALLBACKS
         and _trains_by_skorch(params.get(name.rpartition("__")[0], estimator))
+        and not _is_member(name, estimator, params)
     ]
     depth = min((name.count("__") for name in names), default=0)
     # In a pipeline with a pre-training inside, the outer network is the one that is scored.
@@ -177,6 +179,15 @@ def find_callbacks(estimator: Any) -> str | None:
     if len(names) > 1 and hasattr(estimator, "steps"):
         names = [name for name in names if name.startswith(f"{estimator.steps[-1][0]}__")]
     return names[0] if len(names) == 1 else None
+
+
+def _is_member(name: str, estimator: Any, params: dict[str, Any]) -> bool:
+    """Return whether a parameter is of a member of an ensemble, which has folds of its own."""
+    outer = [name[:at] for at in range(len(name)) if name.startswith("__", at)]
+    return any(
+        isinstance(item, PropertyEnsemble)
+        for item in (estimator, *(params.get(prefix) for prefix in outer))
+    )
 
 
 def _trains_by_skorch(estimator: Any) -> bool:

@@ -185,7 +185,7 @@ def folds(n, n_valid):
 
 
 @pytest.mark.parametrize(
-    ("name", "one", "other"),
+    ("name", "before", "after"),
     [
         # Transformers in a list, whose parameters have no names in the estimator.
         ("kernel_features", ["composition", EAD(4.0)], ["composition", EAD(5.0)]),
@@ -195,10 +195,10 @@ def folds(n, n_valid):
         ("validation_fraction", folds(5000, 5), folds(5000, 500)),
     ],
 )
-def test_a_parameter_that_differs_in_detail_is_another_search(name, one, other):
+def test_a_parameter_that_differs_in_detail_is_another_search(name, before, after):
     first, second, again = (
         search_identity(PropertyRegressor(**{name: value}), X, Y, [], None, {})
-        for value in (one, other, one)
+        for value in (before, after, before)
     )
     assert first == again
     assert first != second

@@ -20,7 +20,7 @@ from sklearn.model_selection import GroupKFold, KFold, cross_val_score
 from sklearn.pipeline import make_pipeline
 from sklearn.utils import estimator_checks, get_tags
 
-from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyRegressor
+from gnnpre import CGCNN, EAD, Denoising, Pretrainer, PropertyEnsemble, PropertyRegressor
 from gnnpre.model_selection import PruningSearchCV
 from gnnpre.model_selection._search._cross_validation import find_callbacks
 from gnnpre.model_selection._search._epoch_reports import epoch_values
@@ -232,6 +232,10 @@ def test_the_parameter_that_takes_callbacks():
     assert find_callbacks(both) == "propertyregressor__callbacks"
     assert find_callbacks(make_pipeline(pretraining, Ridge())) == "pretrainer__callbacks"
     assert find_callbacks(Ridge()) is None
+    # Networks of an ensemble train once for each of its own folds.
+    ensemble = PropertyEnsemble(members=[("network", regressor)])
+    assert find_callbacks(ensemble) is None
+    assert find_callbacks(TransformedTargetRegressor(ensemble)) is None
 
     class Boosting(Ridge):
         """Has callbacks of its own kind, as xgboost's estimators."""
