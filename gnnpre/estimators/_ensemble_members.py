@@ -19,6 +19,7 @@ from gnnpre.graphs import as_crystals
 
 from ._crystal_kernel import CrystalKernel
 from ._ensemble_data import EnsembleData, Fold
+from ._named_members import NamedMembersMixin
 from ._outlier_check import labels_checked
 from ._property_regressor import PropertyRegressor
 
@@ -163,9 +164,21 @@ def fit_member(member: Any, data: EnsembleData) -> Any:
 
 
 def crystals_for(member: Any, crystals: Any) -> Any:
-    """Return graphs as they are for a network, and crystals for all else."""
-    inner = member.regressor if isinstance(member, TransformedTargetRegressor) else member
-    return crystals if isinstance(inner, PropertyRegressor) else as_crystals(crystals)
+    """Return graphs as they are for networks, and crystals for all else."""
+    return crystals if _reads_graphs(member) else as_crystals(crystals)
+
+
+def _reads_graphs(member: Any) -> bool:
+    """Return whether all networks within a member are trained on the graphs that it gets."""
+    if isinstance(member, (PropertyRegressor, NamedMembersMixin)):
+        return True
+    if isinstance(member, Pipeline):  # one that begins with StructureToGraph builds its graphs
+        return _reads_graphs(member.steps[0][1])
+    # Searches, a regressor with a transformed target, and the estimators of a vote or a stack.
+    inner = [getattr(member, name, None) for name in ("regressor", "estimator")]
+    inner += [estimator for _, estimator in getattr(member, "estimators", None) or []]
+    present = [item for item in inner if hasattr(item, "fit")]
+    return bool(present) and all(_reads_graphs(item) for item in present)
 
 
 def fit_parameter(member: Any, name: str) -> str | None:

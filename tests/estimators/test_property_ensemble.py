@@ -9,6 +9,7 @@ import pytest
 from sklearn.base import BaseEstimator, RegressorMixin, clone
 from sklearn.compose import TransformedTargetRegressor
 from sklearn.dummy import DummyRegressor
+from sklearn.ensemble import VotingRegressor
 from sklearn.frozen import FrozenEstimator
 from sklearn.linear_model import Ridge
 from sklearn.model_selection import GridSearchCV, cross_val_score
@@ -322,17 +323,27 @@ def test_equal_networks_get_equal_shares_of_the_time(data):
 def test_networks_keep_the_settings_of_graphs(data):
     structures, y = data[0][:16], data[1][:16]
     graphs = StructureToGraph(cutoff=3.5).fit_transform(structures)
+    network = PropertyRegressor(CGCNN(8, 1), max_epochs=1)
     members = [
-        ("network", PropertyRegressor(CGCNN(8, 1), max_epochs=1)),
-        (
-            "rebuilt",
-            make_pipeline(StructureToGraph(4.5), PropertyRegressor(CGCNN(8, 1), max_epochs=1)),
-        ),
+        ("network", network),
+        ("rebuilt", make_pipeline(StructureToGraph(4.5), network)),
+        ("search", GridSearchCV(network, {"batch_size": [8]}, cv=2)),
+        ("vote", VotingRegressor([("a", network), ("b", make_pipeline(network))])),
+        ("nested", PropertyEnsemble(members=[("a", network)], cv=2)),
+        ("mixed", VotingRegressor([("a", network), ("b", Atoms())])),
         ("atoms", Atoms()),
     ]
     ensemble = PropertyEnsemble(members=members, cv=2, random_state=0).fit(graphs, y)
-    assert ensemble.members_["network"][0].graph_settings_.cutoff == 3.5
-    assert ensemble.members_["rebuilt"][0][-1].graph_settings_.cutoff == 4.5
+    first = {name: models[0] for name, models in ensemble.members_.items()}
+    networks = {
+        "network": first["network"],
+        "search": first["search"].best_estimator_,
+        "vote": first["vote"].estimators_[0],
+        "nested": first["nested"].members_["a"][0],
+        "rebuilt": first["rebuilt"][-1],
+    }
+    cutoffs = {name: model.graph_settings_.cutoff for name, model in networks.items()}
+    assert cutoffs == {**dict.fromkeys(networks, 3.5), "rebuilt": 4.5}
     np.testing.assert_allclose(ensemble.predict(structures), ensemble.predict(graphs), rtol=1e-4)
     narrower = StructureToGraph(cutoff=3.0).fit_transform(structures)
     with pytest.raises(ValueError, match="cutoff"):
