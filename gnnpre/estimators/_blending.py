@@ -4,7 +4,13 @@ import numpy as np
 from scipy.optimize import linprog
 from scipy.sparse import eye_array, hstack, vstack
 
-__all__ = ["blend_weights", "conformal_quantile", "conformal_scores", "spread_of_members"]
+__all__ = [
+    "blend_weights",
+    "conformal_quantile",
+    "conformal_scores",
+    "crystals_for_confidence",
+    "spread_of_members",
+]
 
 
 def blend_weights(predictions: np.ndarray, y: np.ndarray, sample_weight: np.ndarray) -> np.ndarray:
@@ -88,9 +94,16 @@ def conformal_quantile(scores: np.ndarray, confidence: float) -> float:
     """Return the conformal quantile: the smallest score that covers n + 1 crystals in n."""
     rank = int(np.ceil(confidence * (len(scores) + 1)))
     if rank > len(scores):
-        needed = int(np.ceil(confidence / (1.0 - confidence)))
+        needed = crystals_for_confidence(confidence)
         raise ValueError(
             f"confidence={confidence} needs at least {needed} crystals to calibrate with; the "
             f"ensemble was trained on {len(scores)}. Lower confidence, or add crystals."
         )
     return float(scores[rank - 1])
+
+
+def crystals_for_confidence(confidence: float) -> int:
+    """Return the smallest number n of crystals whose n scores have a conformal quantile."""
+    needed = int(np.ceil(confidence / (1.0 - confidence)))
+    # Rounding: 0.9 / (1 - 0.9) is a little more than 9.
+    return needed - 1 if np.ceil(needed * confidence) < needed else needed

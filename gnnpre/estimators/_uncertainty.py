@@ -13,6 +13,7 @@ from gnnpre.graphs import CrystalBatch, CrystalGraphs
 from gnnpre.objectives import ObjectiveModel
 from gnnpre.training import predict_batches
 
+from ._blending import crystals_for_confidence
 from ._diagnosis import predict_rows
 from ._embedding import embed_graphs
 from ._fit_data import FitData
@@ -173,7 +174,7 @@ class Calibration:
         for number, column in enumerate(self.scores):
             rank = math.ceil((len(column) + 1) * confidence)
             if rank > len(column):
-                needed = math.ceil(confidence / (1.0 - confidence))
+                needed = crystals_for_confidence(confidence)
                 where = f" with a label in column {number} of y" if len(self.scores) > 1 else ""
                 raise ValueError(
                     f"confidence={confidence} needs at least {needed} crystals{where} to calibrate "

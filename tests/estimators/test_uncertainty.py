@@ -8,6 +8,7 @@ from sklearn.model_selection import PredefinedSplit, ShuffleSplit
 
 from gnnpre import CGCNN, PropertyRegressor, StructureToGraph
 from gnnpre.datasets import make_emt_property, read_matbench
+from gnnpre.estimators._blending import conformal_quantile, crystals_for_confidence
 from gnnpre.estimators._uncertainty import (
     Calibration,
     LastLayer,
@@ -138,6 +139,17 @@ def test_too_few_crystals_for_a_confidence(fitted, alloys):
     for wrong in (0.0, 1.0, 90, "90%"):
         with pytest.raises(ValueError, match=f"confidence={wrong!r}; expected"):
             fitted.predict_interval(alloys[0], wrong)
+
+
+@pytest.mark.parametrize("confidence", [0.01, 0.3, 0.5, 0.7, 0.8, 0.9, 0.95, 0.99, 0.999])
+def test_the_number_of_crystals_that_a_confidence_needs(confidence):
+    needed = crystals_for_confidence(confidence)
+    Calibration([list(range(needed))]).quantiles(confidence)
+    conformal_quantile(np.arange(needed), confidence)
+    with pytest.raises(ValueError, match=f"needs at least {needed} crystals"):
+        Calibration([list(range(needed - 1))]).quantiles(confidence)
+    with pytest.raises(ValueError, match=f"needs at least {needed} crystals"):
+        conformal_quantile(np.arange(needed - 1), confidence)
 
 
 def test_wider_for_more_confidence(fitted, alloys):
