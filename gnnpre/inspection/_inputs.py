@@ -108,16 +108,17 @@ def column_like(y: Any, predicted: Any, target: Any) -> np.ndarray:
     labels, n_columns = np.shape(y), values.shape[1]
     if len(labels) == 1:  # the user's own column of several that are predicted
         return np.asarray(values[:, _column_number(predicted, n_columns, target)])
-    if labels[1] != n_columns:
-        raise ValueError(f"y has {labels[1]} columns, but {n_columns} are predicted.")
-    number, names, predicted_names = (
-        _column_number(y, n_columns, target),
-        column_names(y),
-        column_names(predicted),
-    )
+    number = _column_number(y, labels[1], target)
+    names, predicted_names = column_names(y), column_names(predicted)
     # Columns belong together by their names, where both have some.
     if names is not None and predicted_names is not None and names[number] in predicted_names:
-        number = predicted_names.index(names[number])
+        return np.asarray(values[:, predicted_names.index(names[number])])
+    if labels[1] != n_columns:
+        shown = "" if predicted_names is None else f": {', '.join(predicted_names)}"
+        raise ValueError(
+            f"y has {labels[1]} column{'s' if labels[1] != 1 else ''}, but {n_columns} are "
+            f"predicted{shown}. Pass a y of {n_columns} columns, or with their names."
+        )
     return np.asarray(values[:, number])
 
 

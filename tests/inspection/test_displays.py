@@ -180,6 +180,15 @@ def test_columns_named_by_numbers_are_chosen_by_name(data):
         np.testing.assert_allclose(display.y_pred, predicted[:, column], rtol=1e-6)
 
 
+def test_one_of_several_properties_is_paired_by_its_name(data):
+    X, y, X_test, y_test = data
+    model = PropertyRegressor(CGCNN(8, 1), **SETTINGS).fit(X, pd.DataFrame({"a": y, "b": 2 * y}))
+    display = ParityDisplay.from_estimator(model, X_test, pd.DataFrame({"b": 2 * y_test}))
+    np.testing.assert_allclose(display.y_pred, model.predict(X_test)["b"], rtol=1e-6)
+    with pytest.raises(ValueError, match="1 column, but 2 are predicted: a, b"):
+        ParityDisplay.from_estimator(model, X_test, pd.DataFrame({"c": y_test}))
+
+
 def test_predictions_of_another_number_of_columns_are_refused(data):
     X, y, X_test, y_test = data
     model = PropertyRegressor(CGCNN(8, 1), **SETTINGS).fit(X, np.column_stack([y, 2 * y]))
