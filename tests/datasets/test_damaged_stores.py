@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -47,6 +48,27 @@ def test_an_altered_shard_is_named_when_it_is_read(store, frames):
         opened[10:20].load()
     write_crystals(store.folder, batches_of(*frames), shard_rows=10)
     assert_same_crystals(open_crystals(store.folder).load(), frames[0])
+
+
+def test_a_store_that_is_written_anew_under_an_open_one(tmp_path, frames):
+    crystals, numbers = frames[0], np.random.default_rng(0).normal(size=len(frames[0]))
+    folder = tmp_path / "property"
+    store = write_crystals(folder, [(crystals, {"gap": numbers})])
+    np.testing.assert_array_equal(store.info["gap"], numbers)
+    shutil.rmtree(folder)
+    write_crystals(folder, [(crystals, {"gap": -numbers})])  # of the same size
+    for read in (lambda: store.info["gap"], store.load):
+        with pytest.raises(ValueError, match="is not as it was written"):
+            read()
+
+
+def test_files_that_are_copied_back_under_an_open_store(store, frames):
+    path = sorted(store.folder.glob("*.parquet"))[0]
+    content = path.read_bytes()
+    assert_same_crystals(store.load(), frames[0])
+    path.unlink()
+    path.write_bytes(content)
+    assert_same_crystals(store.load(), frames[0])
 
 
 def altered(content, **changes):

@@ -33,7 +33,7 @@ def open_crystals(
     -------
     CrystalStore
         The crystals. Sizes of all files have been compared; a checksum is compared when a file is
-        first read.
+        first read, and again if it has changed since.
 
     Raises
     ------

@@ -28,7 +28,7 @@ Block = tuple[Crystals, FrameLabels | None]
 
 
 class StoreReader:
-    """Reads the shards of a folder, each of which is compared with its checksum once.
+    """Reads the shards of a folder, each compared with its checksum once, and if it changes again.
 
     Threads may share it. Blocks (row groups) are numbered through all shards.
     """
@@ -47,7 +47,8 @@ class StoreReader:
         self.starts = np.concatenate([[0], np.cumsum(counts)]).astype(np.int64)  # (n_blocks + 1,)
         self._shard_of, self._group_of = shards, groups
         self._n_atoms: np.ndarray | None = None
-        self._is_verified = np.zeros(len(manifest.shards), dtype=bool)
+        #: Of each shard that was compared with its checksum: size, time and inode of that file.
+        self._verified: dict[int, tuple[int, int, int]] = {}
         self._footers: OrderedDict[int, Any] = OrderedDict()
         self._blocks: OrderedDict[tuple[int, bool, bool], Block] = OrderedDict()
         self._lock = threading.Lock()
@@ -182,21 +183,16 @@ class StoreReader:
         return self.folder / self.manifest.shards[index].file
 
     def _footer(self, index: int) -> Any:
-        """Return the footer of a shard; at the first time its checksum is compared."""
+        """Return the footer of a shard, whose checksum is compared if it is a new file."""
         import pyarrow as pa
         import pyarrow.parquet as pq
 
         with self._lock:
+            path = self._path(index)
+            self._verify(index, path)
             if index in self._footers:
                 self._footers.move_to_end(index)
                 return self._footers[index]
-            path, shard = self._path(index), self.manifest.shards[index]
-            # Once for each shard and process.
-            if not self._is_verified[index]:
-                check_size(path, shard)
-                if file_sha256(path) != shard.sha256:
-                    raise _altered(path, "its checksum differs")
-                self._is_verified[index] = True
             try:
                 self._footers[index] = pq.read_metadata(path)
             except (pa.ArrowException, OSError) as error:
@@ -204,6 +200,18 @@ class StoreReader:
             if len(self._footers) > CACHED_FOOTERS:
                 self._footers.popitem(last=False)
             return self._footers[index]
+
+    def _verify(self, index: int, path: Path) -> None:
+        """Compare a shard with its checksum, once in each process for one state of the file."""
+        shard = self.manifest.shards[index]
+        check_size(path, shard)
+        status = path.stat()
+        state = status.st_size, status.st_mtime_ns, status.st_ino
+        if self._verified.get(index) != state:
+            # A store that was written anew meanwhile has other rows at other offsets.
+            if file_sha256(path) != shard.sha256:
+                raise _altered(path, "its checksum differs")
+            self._verified[index] = state
 
 
 def check_size(path: Path, shard: Shard) -> None:
