@@ -1,14 +1,32 @@
 """Cross-validation of ``gnnpre train``: out-of-fold predictions and their errors."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import click
 
-__all__ = ["Folds", "as_json", "cross_validate", "make_folds", "takes_one_column"]
+__all__ = [
+    "Folds",
+    "as_json",
+    "check_column_names",
+    "cross_validate",
+    "make_folds",
+    "takes_one_column",
+]
 
 Folds = list[tuple[Any, Any]]
+
+
+def check_column_names(target: Sequence[str]) -> None:
+    """Raise if a target has the name that another column of predictions.csv has."""
+    used = {"id", "fold", *(f"{name}_predicted" for name in target)}
+    clashing = [name for name in target if name in used]
+    if clashing:
+        raise click.UsageError(
+            f"--target {clashing[0]}: predictions.csv has a column {clashing[0]!r} beside the "
+            "labels. Rename the column of SOURCE, or leave the table out with --cv 0."
+        )
 
 
 def takes_one_column(estimator: Any) -> bool:

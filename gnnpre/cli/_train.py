@@ -9,7 +9,13 @@ import click
 
 from gnnpre._atomic import write_file
 
-from ._cross_validation import Folds, cross_validate, make_folds, takes_one_column
+from ._cross_validation import (
+    Folds,
+    check_column_names,
+    cross_validate,
+    make_folds,
+    takes_one_column,
+)
 from ._inputs import refuse_inputs
 from ._labels import Labelled, as_classes, as_numbers, read_labelled
 from ._networks import check_pretrained, make_backbone, network_options
@@ -102,6 +108,8 @@ def command(
     task, seed = options["task"], options["random_state"]
     estimator = _estimator(options, form)
     _check_targets(estimator, target)
+    if cv:
+        check_column_names(target)
     check_pretrained(estimator.pretrained)
     data = read_labelled(source, target, form, groups, reading)
     if form == "crystal" and task == "regression":

@@ -122,6 +122,11 @@ def nonsense(folder, model, force_field, tmp_path):
         "empty groups": ([*train, "K", "--groups", "batch"], "are empty, the first of id alloy1;"),
         "texts as numbers": ([*train, "hard"], "no finite number, the first 'yes' (id alloy0"),
         "target twice": ([*train, "K", "--target", "K"], "name each column once"),
+        "target named as a fold": ([*train, "fold"], "predictions.csv has a column 'fold'"),
+        "target named as a prediction": (
+            [*train, "K", "--target", "K_predicted"],
+            "predictions.csv has a column 'K_predicted'",
+        ),
         "empty output": ([*train, "K", "-o", ""], "--output ''"),
         "output is a file": ([*train, "K", "-o", model], "is a file"),
         "checkpoints in a file": ([*train, "K", "--checkpoint-dir", model], "--checkpoint-dir"),
