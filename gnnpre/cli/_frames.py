@@ -8,7 +8,7 @@ import click
 __all__ = ["read_labelled_frames"]
 
 
-def read_labelled_frames(source: str, columns: list[str] | None = None) -> tuple[Any, Any]:
+def read_labelled_frames(source: str, atom_column: str | None = None) -> tuple[Any, Any]:
     """Return crystals and the labels of a force field from a file, or from a folder of files.
 
     Parameters
@@ -16,9 +16,9 @@ def read_labelled_frames(source: str, columns: list[str] | None = None) -> tuple
     source : str
         A file of frames of ASE, MatPES, MPtrj or Alexandria, or a file or folder of extended XYZ,
         Parquet or aselmdb.
-    columns : list of str, optional
-        Further columns of Parquet to read; by default those that
-        :func:`~gnnpre.datasets.read_parquet` reads.
+    atom_column : str, optional
+        A column of atoms to read from Parquet, beside those that
+        :func:`~gnnpre.datasets.read_parquet` reads by default.
     """
     from gnnpre.datasets import (
         detect_format,
@@ -39,7 +39,11 @@ def read_labelled_frames(source: str, columns: list[str] | None = None) -> tuple
         return read_aselmdb(path)
     file_format = detect_format(path)
     if file_format == "parquet":
-        return read_parquet(path, columns=columns)
+        crystals, labels = read_parquet(path)
+        if atom_column is None or atom_column in labels.atom_info:
+            return crystals, labels
+        # Columns of atoms of files that gnnpre has not written are read if they are named.
+        return read_parquet(path, columns=list({**labels.info, atom_column: None}))
     readers: dict[str, Any] = {
         "alexandria": read_alexandria,
         "matpes": read_matpes,

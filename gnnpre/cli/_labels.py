@@ -10,7 +10,7 @@ import click
 import numpy as np
 
 from ._frames import read_labelled_frames
-from ._reading import Source, is_matbench, read_source
+from ._reading import Source, is_matbench, read_source, refuse_option, text_of_ids
 
 __all__ = ["Labelled", "as_classes", "as_numbers", "read_labelled"]
 
@@ -53,7 +53,7 @@ def read_labelled(
     if form != "crystal" and len(target) > 1:
         raise click.UsageError(f"--target-form {form} takes one --target.")
     if form == "atom" and not _is_table(source):
-        crystals, y = _read_atom_column(source, target[0])
+        crystals, y = _read_atom_column(source, target[0], reading)
     else:
         crystals = read_source(source, **reading)
         columns = [crystals.column(name, "--target") for name in target]
@@ -177,18 +177,23 @@ def _as_array(value: Any, name: str, row: int) -> np.ndarray | None:
     return array
 
 
-def _read_atom_column(source: str, target: str) -> tuple[Source, Any]:
+def _read_atom_column(source: str, target: str, reading: dict[str, Any]) -> tuple[Source, Any]:
     """Read crystals and a column of atoms from a file of frames."""
     import pandas as pd
 
-    crystals, labels = read_labelled_frames(source, [target])
+    structure_column, id_column = reading["structure_column"], reading["id_column"]
+    refuse_option("--structure-column", structure_column, source, "frames, not a column of them")
+    crystals, labels = read_labelled_frames(source, target)
     columns = getattr(labels, "atom_info", {})
     if target not in columns:
         raise click.UsageError(
             f"--target {target}: the source has no such column of atoms; it has "
             f"{', '.join(columns) or 'none'}."
         )
-    table = pd.DataFrame(dict(labels.info))
+    # A file may have no other column than that of the atoms.
+    table = pd.DataFrame(dict(labels.info), index=range(len(crystals)))
+    if id_column is not None:
+        crystals.ids = text_of_ids(Source(crystals, table, 0).column(id_column, "--id-column"))
     values = labels.per_atom(target)
     arrays = [None if np.isnan(row).all() else row for row in values]
     y = pd.Series(arrays, index=table.index, name=target, dtype=object)

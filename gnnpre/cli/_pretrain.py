@@ -16,7 +16,7 @@ from ._options import (
     take_reading,
 )
 from ._parameters import training_options
-from ._reading import read_source
+from ._reading import read_source, refuse_option
 from ._types import SectionCommand, SectionOption
 from ._writing import check_folder, check_writable
 
@@ -104,6 +104,9 @@ def _read(source: str, objective: str, reading: dict[str, Any]) -> tuple[Any, An
     if objective != "forces":
         crystals = read_source(source, **reading)
         return crystals.crystals, None, crystals.n_skipped
+    for name in ("structure_column", "id_column"):
+        option = "--" + name.replace("_", "-")
+        refuse_option(option, reading[name], source, "frames, of which no such column is read")
     return (*read_labelled_frames(source), 0)
 
 

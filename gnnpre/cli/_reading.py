@@ -8,7 +8,7 @@ from typing import Any
 import click
 import numpy as np
 
-__all__ = ["Source", "is_matbench", "read_source"]
+__all__ = ["Source", "is_matbench", "read_source", "refuse_option", "text_of_ids"]
 
 FORMULAS = ("chemical_formula_reduced",)
 #: Parameters of readers in messages, and the options that have their values.
@@ -54,13 +54,13 @@ def read_source(
         raise click.UsageError(f"{source} is a model file; expected structures.")
     # Formats of whole tables first; read_structures takes everything else.
     if path.suffix == ".parquet" or (path.is_dir() and any(path.glob("*.parquet"))):
-        _refuse_option("--structure-column", structure_column, source, "columns of LeMat")
+        refuse_option("--structure-column", structure_column, source, "columns of LeMat")
         return _read_parquet(source, id_column)
     if is_matbench(path):
         from gnnpre.datasets import read_matbench
 
-        _refuse_option("--structure-column", structure_column, source, "MatBench's columns")
-        _refuse_option("--id-column", id_column, source, "its ids in its index")
+        refuse_option("--structure-column", structure_column, source, "MatBench's columns")
+        refuse_option("--id-column", id_column, source, "its ids in its index")
         crystals, table = read_matbench(source)
         return Source(crystals, _as_frame(table), 0)
     from gnnpre.datasets import read_structures
@@ -86,7 +86,7 @@ def _with_options(message: str) -> str:
     return message.replace("-column .", "-column.")
 
 
-def _refuse_option(option: str, value: str | None, source: str, reason: str) -> None:
+def refuse_option(option: str, value: str | None, source: str, reason: str) -> None:
     """Raise if a column is named of a format in which it is fixed."""
     if value is not None:
         raise click.UsageError(f"{option} {value}: {source} has {reason}; leave the option out.")
@@ -105,11 +105,11 @@ def _read_parquet(source: str, id_column: str | None) -> Source:
     if id_column is not None:
         # Of all columns, that of the ids too, which the table has not.
         stored = Source(crystals, pd.DataFrame(dict(labels.info)), 0)
-        crystals.ids = _text_of_ids(stored.column(id_column, "--id-column"))
+        crystals.ids = text_of_ids(stored.column(id_column, "--id-column"))
     return Source(crystals, pd.DataFrame(columns), 0)
 
 
-def _text_of_ids(column: Any) -> np.ndarray:
+def text_of_ids(column: Any) -> np.ndarray:
     """Return a column of ids as text, after a check that none is missing."""
     missing = column.isna().to_numpy()
     if missing.any():

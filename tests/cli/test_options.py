@@ -5,6 +5,7 @@ from inspect import signature
 
 import numpy as np
 import pandas as pd
+import pyarrow.parquet as pq
 import pytest
 from joblib.externals.loky import get_reusable_executor
 
@@ -189,6 +190,40 @@ def test_values_of_atoms_from_frames(crystals, tmp_path):
     predictions = pd.read_csv(tmp_path / "out" / "predictions.csv")
     assert json.loads(predictions["magmom"][0])[0] is None
     assert len(model.predict(structures[:1])[0]) == len(structures[0])
+
+
+@pytest.mark.parametrize("is_ours", [True, False])
+def test_values_of_atoms_from_parquet(crystals, tmp_path, is_ours):
+    structures, _ = crystals
+    numbers = np.concatenate([np.arange(len(s), dtype=float) for s in structures])
+    codes = [f"c{number}" for number in range(len(structures))]
+    columns = {"batch": np.arange(len(structures)) // 2, "code": codes}
+    labels = FrameLabels([len(s) for s in structures], atom_info={"magmom": numbers}, info=columns)
+    path = tmp_path / "moments.parquet"
+    to_parquet(path, structures, labels)
+    if not is_ours:  # the metadata of our files name the columns of atoms
+        pq.write_table(pq.read_table(path).replace_schema_metadata(None), path)
+    command = ["train", str(path), "--target", "magmom", "--target-form", "atom", *SMALL, *FAST]
+    run([*command, "--groups", "batch", "--id-column", "code"], tmp_path / "out")
+    predictions = pd.read_csv(tmp_path / "out" / "predictions.csv", index_col="id")
+    assert predictions.index.tolist() == codes
+    # Crystals of one group are in one fold.
+    assert (predictions["fold"].groupby(columns["batch"]).nunique() == 1).all()
+    assert json.loads(predictions["magmom"].iloc[0]) == list(range(len(structures[0])))
+
+
+@pytest.mark.parametrize("option", ["--structure-column", "--id-column"])
+def test_columns_that_are_not_read_are_refused(tmp_path, capsys, option):
+    path = tmp_path / "frames.extxyz"
+    to_extxyz(path, *make_emt_frames(4, random_state=0))
+    column = [option, "formula"]
+    pretrain = ["pretrain", str(path), "--objective", "forces", "-o", str(tmp_path / "m.gnnpre")]
+    assert main([*pretrain, *column]) == 2
+    assert f"{option} formula: " in capsys.readouterr().err
+    if option == "--structure-column":
+        command = ["train", str(path), "--target", "magmom", "--target-form", "atom"]
+        assert main([*command, *column, "-o", str(tmp_path / "out")]) == 2
+        assert f"{option} formula: " in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("suffix", [".extxyz", ".parquet"])
