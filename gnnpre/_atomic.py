@@ -71,12 +71,20 @@ def replace_file(path: str | Path) -> Iterator[Path]:
 
     If the block raises, ``path`` stays as it was and the temporary file is removed. A device or a
     pipe, such as /dev/stdout, gets the content instead of being replaced.
+
+    Raises
+    ------
+    IsADirectoryError
+        If ``path`` is a folder; before the block, which may compute for hours.
+    FileNotFoundError
+        If its folder does not exist.
     """
     if _is_device(path):
         with _copied_to(path) as new:
             yield new
         return
     target = Path(os.path.realpath(path))
+    _check_file_name(path, target)
     remove_stale(target.parent)
     new = _temporary_path(target, uuid.uuid4().hex[:12], "new")
     try:
@@ -87,6 +95,17 @@ def replace_file(path: str | Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(OSError):
             new.unlink(missing_ok=True)
+
+
+def _check_file_name(path: str | Path, target: Path) -> None:
+    """Raise if no file can be at a path; errors of the system would name the temporary file."""
+    if target.is_dir():
+        raise IsADirectoryError(f"{str(path)!r} is a folder; expected the name of a file.")
+    if not target.parent.is_dir():
+        raise FileNotFoundError(
+            f"There is no folder {str(Path(path).parent)!r} to write {target.name} in: make it, or "
+            "name another one."
+        )
 
 
 def _is_device(path: str | Path) -> bool:

@@ -65,6 +65,24 @@ def test_an_error_keeps_the_old_file(tmp_path):
     assert names(tmp_path) == ["a"]
 
 
+@pytest.mark.parametrize(
+    ("name", "error", "message"),
+    [
+        ("folder.txt", IsADirectoryError, r"folder\.txt' is a folder; expected the name of a file"),
+        ("none/a.txt", FileNotFoundError, r"no folder '.*none' to write a\.txt in"),
+        ("file/a.txt", FileNotFoundError, r"no folder '.*file' to write a\.txt in"),
+    ],
+)
+def test_where_no_file_can_be_nothing_is_computed(tmp_path, name, error, message):
+    (tmp_path / "folder.txt").mkdir()
+    (tmp_path / "file").write_text("a file")
+    is_computed = False
+    with pytest.raises(error, match=message), replace_file(tmp_path / name):
+        is_computed = True
+    assert not is_computed
+    assert sorted(os.listdir(tmp_path)) == ["file", "folder.txt"]
+
+
 def test_an_error_keeps_the_old_folder(tmp_path):
     write_folder(tmp_path / "m", "old")
     with pytest.raises(OSError, match="full"):
