@@ -246,18 +246,23 @@ def average_improvements(
 def choose_by_validation(results: StudyResults, backbone: str) -> Choice:
     """Choose the method of a backbone with the least validation error, never looking at tests.
 
-    Candidates have validation errors on every data set on which ``scratch`` has, and of as many
-    runs: others would be averaged over different sets or folds.
+    Candidates have validation errors of all runs that scratch and any candidate have: others would
+    be averaged over different sets or folds. Runs of scratch alone do not count, which are there
+    where a study has not come further.
     """
     start = Method(backbone, SCRATCH)
-    scratch = _validation_maes(results, start)
+    candidates = [m for m in results.methods if m.backbone == backbone and m != start]
+    runs = {
+        name: _runs(results, name, start)
+        & set().union(*(_runs(results, name, method) for method in candidates))
+        for name in results.data_names
+    }
+    scratch = _validation_maes(results, start, runs)
     scores, unranked = {}, []
-    for method in results.methods:
-        if method.backbone != backbone or method.strategy == SCRATCH:
-            continue
-        errors = _validation_maes(results, method)
-        # A method with fewer runs than scratch may owe its mean to easy folds.
-        whole = all(len(results.of(n, method)) >= len(results.of(n, start)) for n in scratch)
+    for method in candidates:
+        errors = _validation_maes(results, method, runs)
+        # A method with fewer runs may owe its mean to easy folds.
+        whole = all(runs[name] <= _runs(results, name, method) for name in scratch)
         if scratch and whole and scratch.keys() <= errors.keys():
             scores[method] = average_improvement(scratch, {name: errors[name] for name in scratch})
         else:
@@ -266,9 +271,15 @@ def choose_by_validation(results: StudyResults, backbone: str) -> Choice:
     return Choice(best, tuple(unranked))
 
 
-def _validation_maes(results: StudyResults, method: Method) -> dict[str, float]:
-    means = {
-        data: float(np.mean([r.validation_mae for r in results.of(data, method)] or [np.nan]))
-        for data in results.data_names
-    }
+def _runs(results: StudyResults, data: str, method: Method) -> set[int | None]:
+    return {record.run for record in results.of(data, method)}
+
+
+def _validation_maes(
+    results: StudyResults, method: Method, runs: Mapping[str, set[int | None]]
+) -> dict[str, float]:
+    means = {}
+    for data in results.data_names:
+        records = [r for r in results.of(data, method) if r.run in runs[data]]
+        means[data] = float(np.mean([r.validation_mae for r in records] or [np.nan]))
     return {data: value for data, value in means.items() if np.isfinite(value) and value > 0}

@@ -246,6 +246,18 @@ def test_choice_leaves_out_methods_that_lack_a_data_set_and_says_so(tmp_path, re
     assert choice.unranked == (EAD,)
 
 
+def test_choice_does_without_runs_that_only_scratch_has(tmp_path, records):
+    last = max(SEEDS)
+    early = [r for r in records if r["seed"] != last or r["strategy"] == "scratch"]
+    choice = choose_by_validation(read(tmp_path / "early", early, jobs=records), "cgcnn")
+    for record in of(early, "phonons", "scratch"):
+        if record["seed"] == last:  # it would turn all averages, if it counted
+            record["validation"]["mae"] = 1e-6
+    assert choose_by_validation(read(tmp_path / "turned", early, jobs=records), "cgcnn") == choice
+    assert choice.best == Method("cgcnn", "ead")
+    assert choice.unranked == ()
+
+
 def test_choice_leaves_out_methods_that_lack_a_run(tmp_path, records):
     best = min(METHODS, key=lambda method: method[3])[1]
     lacking = next(r for r in records if (r["data"], r["strategy"]) == ("phonons", best))
