@@ -9,6 +9,7 @@ import numpy as np
 
 from ._file_formats import unpacked
 from ._frame_blocks import FrameBlock
+from ._lammps_files import check_lammps_elements, is_lammps
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -58,7 +59,12 @@ def iterate_ase(path: Path, file_format: str, index: slice) -> Iterator[FrameBlo
 def _read_frames(path: Path, file_format: str) -> "Iterator[tuple[Atoms, dict[str, Any]]]":
     from ase.io import iread
 
+    if is_lammps(file_format):
+        check_lammps_elements(path, file_format)
     for atoms in iread(path, index=":", format=file_format):
+        if is_lammps(file_format) and atoms.calc is not None:
+            # Dumps have no energy; ASE writes 0 beside the forces.
+            atoms.calc.results.pop("energy", None)
         yield atoms, dict(atoms.info)
 
 
