@@ -10,6 +10,7 @@ import numpy as np
 from ._file_formats import unpacked
 from ._frame_blocks import FrameBlock
 from ._lammps_files import check_lammps_elements, is_lammps
+from ._vasp_convergence import CONVERGED, electronic_convergence
 
 if TYPE_CHECKING:
     from ase import Atoms
@@ -18,6 +19,7 @@ __all__ = ["iterate_ase"]
 
 _BLOCK_FRAMES = 1024
 _DATABASES = {"db", "json"}
+_VASP = {"vasp-xml", "vasp-out"}
 
 
 def iterate_ase(path: Path, file_format: str, index: slice) -> Iterator[FrameBlock]:
@@ -61,11 +63,15 @@ def _read_frames(path: Path, file_format: str) -> "Iterator[tuple[Atoms, dict[st
 
     if is_lammps(file_format):
         check_lammps_elements(path, file_format)
-    for atoms in iread(path, index=":", format=file_format):
+    converged = electronic_convergence(path, file_format) if file_format in _VASP else []
+    for step, atoms in enumerate(iread(path, index=":", format=file_format)):
         if is_lammps(file_format) and atoms.calc is not None:
             # Dumps have no energy; ASE writes 0 beside the forces.
             atoms.calc.results.pop("energy", None)
-        yield atoms, dict(atoms.info)
+        info = dict(atoms.info)
+        if step < len(converged):
+            info[CONVERGED] = converged[step]
+        yield atoms, info
 
 
 def _read_database(path: Path, file_format: str) -> "Iterator[tuple[Atoms, dict[str, Any]]]":

@@ -18,6 +18,7 @@ from ._label_checks import check_labels
 from ._label_columns import LabelledBlock, labels_from_blocks
 from ._parameters import check_choice, check_name, check_names, check_paths
 from ._units import unit_factor
+from ._vasp_convergence import CONVERGED
 
 __all__ = ["read_frames"]
 
@@ -78,9 +79,9 @@ def read_frames(
     labels : FrameLabels
         Energies (eV per cell), forces (eV/Å) and stresses (eV/Å^3, positive in tension), NaN
         where missing; a stress is missing where not all directions are periodic. ``info`` has
-        the scalars of the comment lines (None or NaN where missing), ``formula`` (reduced) and
-        ``file``; ``atom_info`` the columns of one number per atom, such as magnetic moments (NaN
-        where missing or infinite).
+        the scalars of the comment lines (None or NaN where missing), ``formula`` (reduced),
+        ``file`` and, for VASP's output, ``electronic_converged``; ``atom_info`` the columns of
+        one number per atom, such as magnetic moments (NaN where missing or infinite).
 
     Raises
     ------
@@ -94,7 +95,8 @@ def read_frames(
     -----
     UserWarning
         If frames have a label under different names, so that some are not read; if labels are
-        too large to be in our units; or if the sign of the stress seems to be the opposite one.
+        too large to be in our units; if the sign of the stress seems to be the opposite one; or
+        if the electrons of an ionic step of VASP have not converged.
 
     See Also
     --------
@@ -128,6 +130,7 @@ def read_frames(
     for block in blocks:
         _check_geometry(block)
     _warn_of_unnamed_columns(blocks)
+    _warn_of_unconverged(blocks)
     # 3. labels and crystals, in our units
     keys = {
         "energy": check_names("energy_key", energy_key),
@@ -221,6 +224,23 @@ def _warn_of_unnamed_columns(blocks: Sequence[FrameBlock]) -> None:
             f"{sum(map(len, unnamed))} frames of {unnamed[0].file} have columns behind the "
             "positions that the file does not name, and that were not read. If they are forces, "
             "state Properties=species:S:1:pos:R:3:forces:R:3 in the comment lines.",
+            DataQualityWarning,
+        )
+
+
+def _warn_of_unconverged(blocks: Sequence[FrameBlock]) -> None:
+    names = [
+        block.where(row)
+        for block in blocks
+        for row, entries in enumerate(block.entries)
+        if entries.get(CONVERGED) is False
+    ]
+    if names:
+        warn_user(
+            f"The electrons of {len(names)} of {sum(map(len, blocks))} frames have not converged "
+            f"in the NELM steps that VASP had ({names[0]} first): their labels are wrong. Leave "
+            f"them out: rows = labels.info[{CONVERGED!r}] != False; structures[rows], "
+            "labels[rows].",
             DataQualityWarning,
         )
 

@@ -11,6 +11,7 @@ from ._frames import read_frames
 from ._json_text import parse_json
 from ._structure_arrays import pack_arrays
 from ._structure_cells import arrays_from_cifs, arrays_from_poscar
+from ._vasp_convergence import CONVERGED
 
 __all__ = ["STRUCTURE_SUFFIXES", "FileContent", "is_structure_file", "read_structure_file"]
 
@@ -83,7 +84,8 @@ def read_structure_file(path: Path) -> FileContent:
     # The output of a relaxation holds all of its steps: the last one is the structure.
     steps = slice(-1, None) if file_format in _LAST_STEP else None
     crystals, labels = read_frames(path, index=steps, format=file_format)
-    columns = {name: labels.info[name] for name in labels.info if name not in {"formula", "file"}}
+    described = {"formula", "file", CONVERGED}  # columns about the frames, no properties
+    columns = {name: labels.info[name] for name in labels.info if name not in described}
     if np.isfinite(labels.energy).any():
         columns["energy"] = labels.energy
     return FileContent(crystals, columns)
