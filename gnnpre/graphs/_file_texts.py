@@ -2,18 +2,15 @@
 
 import re
 import warnings
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
+
+from ._cif_sites import check_sites, has_sites
+from ._cif_symmetry import MERGED, WIDE_TOLERANCE, check_symmetry, is_blurred
 
 if TYPE_CHECKING:
     from pymatgen.core import Structure
 
 __all__ = ["parse_cifs", "parse_poscar"]
-
-# An element with a charge, as "Fe3+", "Fe+3" or "O2-", or with a number, as "Fe0.5".
-_TYPE_SYMBOL = re.compile(r"([A-Za-z]{1,2})[\d.]*[+-]?[\d.]*")
-# Names of sites without an atom; pymatgen would take "Va1" and "Vac" for vanadium.
-_VACANCY = re.compile(r"(?i)(vac|void|va|vc|x+)(?![a-z])|vacan")
 
 
 def parse_cifs(text: str) -> "tuple[list[Structure], list[str]]":
@@ -36,56 +33,42 @@ def parse_cifs(text: str) -> "tuple[list[Structure], list[str]]":
     ValueError
         If the text is not a CIF, holds no structure, or a site that is not an element.
     """
-    from pymatgen.io.cif import CifParser
-
+    structures: list[Structure] = []
+    remarks: list[str] = []
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
         try:
-            parser: Any = CifParser.from_str(text)
-            for block in parser.as_dict().values():
-                _check_sites(block)
-            structures = parser.parse_structures(primitive=False, on_error="raise")
+            # One after the other: of blocks of one name pymatgen keeps the last, and it compares
+            # all structures with the formula of the first.
+            for block in re.split(r"(?m)^\s*data_", text)[1:]:
+                read, remarks_of_block = _parse_block(f"data_{block}")
+                structures += read
+                remarks += remarks_of_block
         except Exception as error:  # the parser raises anything
             raise ValueError(f"the CIF text cannot be read: {error}") from error
     if not structures:
         raise ValueError("the CIF text holds no structure")
     # The parser collects some remarks in a list, issues others as warnings, and some twice.
-    return structures, list(
-        dict.fromkeys([*parser.warnings, *(str(item.message) for item in caught)])
-    )
+    return structures, list(dict.fromkeys([*remarks, *(str(item.message) for item in caught)]))
 
 
-def _check_sites(block: dict[str, Any]) -> None:
-    """Check that each site of a block is an element, which pymatgen guesses or leaves out."""
-    symbols = block.get("_atom_site_type_symbol")
-    if symbols is None:
-        _check_labels(block.get("_atom_site_label", []))
-        return
-    for row, symbol in enumerate(symbols):
-        match = _TYPE_SYMBOL.fullmatch(symbol)
-        if match is None or not _is_element(match[1]):
-            raise ValueError(
-                f"site {row} has the type symbol {symbol!r}, which is not an element. Correct it, "
-                "or remove the site if it is vacant"
-            )
+def _parse_block(text: str, **parameters: Any) -> "tuple[list[Structure], list[str]]":
+    """Return the structure of a block and remarks; nothing if it describes something else."""
+    from pymatgen.io.cif import CifParser
 
-
-def _check_labels(labels: Sequence[str]) -> None:
-    """Check labels, such as "Fe1" or "OW2", which begin with an element by custom only."""
-    for row, label in enumerate(labels):
-        letters = re.match("[A-Za-z]+", label)
-        # pymatgen leaves out sites of which it knows no element, and hydroxyl groups.
-        if letters is None or _VACANCY.match(label) or re.match("OH|NO3", label):
-            raise ValueError(
-                f"site {row} has the label {label!r}, which names no element. Add a column "
-                "_atom_site_type_symbol, or remove the site if it is vacant"
-            )
-
-
-def _is_element(symbol: str) -> bool:
-    from pymatgen.core import Element
-
-    return Element.is_valid_symbol(symbol.title())
+    parser: Any = CifParser.from_str(text, **parameters)
+    for name, block in parser.as_dict().items():
+        if not has_sites(block):
+            return [], []
+        check_sites(block)
+        if not parser.feature_flags["magcif"]:
+            check_symmetry(parser, block, name)
+    structures = parser.parse_structures(primitive=False, on_error="raise")
+    if not parameters and all(map(is_blurred, structures)):
+        merged, _ = _parse_block(text, site_tolerance=WIDE_TOLERANCE)
+        if not any(map(is_blurred, merged)):
+            return merged, [*parser.warnings, MERGED]
+    return structures, parser.warnings
 
 
 def parse_poscar(text: str) -> "Structure":
