@@ -16,9 +16,9 @@ import numpy as np
 
 from ._extxyz_cell import parse_cell
 from ._extxyz_columns import ColumnLayout, parse_layout
-from ._extxyz_comment import parse_comment
 from ._file_formats import READ_ERRORS, open_text
 from ._frame_blocks import FrameBlock
+from ._free_text import parse_comment_line
 
 __all__ = ["iterate_extxyz"]
 
@@ -63,7 +63,7 @@ def iterate_extxyz(path: Path, index: slice) -> Iterator[FrameBlock]:
     layout, n_pending = parse_layout(None, ""), 0
     for frame in _select(_split(path), index):
         try:
-            entries = _fold_reserved(parse_comment(frame.comment))
+            entries = _fold_reserved(parse_comment_line(frame.comment))
             next_layout = parse_layout(entries.pop("properties", None), frame.rows[0])
         except ValueError as error:
             raise _invalid_frame(frame, path, error) from error

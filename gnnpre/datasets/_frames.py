@@ -14,6 +14,7 @@ from ._ase_files import iterate_ase
 from ._extxyz import iterate_extxyz
 from ._file_formats import detect_format, other_reader
 from ._frame_blocks import FrameBlock
+from ._free_text import warn_of_energies_in_text
 from ._label_checks import check_labels
 from ._label_columns import LabelledBlock, labels_from_blocks
 from ._parameters import check_choice, check_name, check_names, check_paths
@@ -131,6 +132,7 @@ def read_frames(
         _check_geometry(block)
     _warn_of_unnamed_columns(blocks)
     _warn_of_unconverged(blocks)
+    warn_of_energies_in_text(blocks)
     # 3. labels and crystals, in our units
     keys = {
         "energy": check_names("energy_key", energy_key),
