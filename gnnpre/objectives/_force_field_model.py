@@ -11,7 +11,7 @@ from gnnpre.backbones import BackboneModule
 from gnnpre.graphs import CrystalBatch, CrystalGraphs
 
 from ._derivatives import energy_and_derivatives
-from ._label_checks import warn_of_cell_offset, warn_of_implausible_labels
+from ._label_checks import warn_of_implausible_labels, warn_of_size_dependence
 from ._label_summary import LabelSummary, summarize_labels
 from ._losses import LossTerm, masked_term
 from ._model import NAN, ObjectiveModel, Predict
@@ -74,7 +74,7 @@ class ForceFieldModel(ObjectiveModel):
         residual = energy
         if self.config.reference_energies is not None and len(energy):
             if self.config.energy and len(self.config.sources or "-") == 1:
-                warn_of_cell_offset(counts, energy)
+                warn_of_size_dependence(counts, energy)
             residual = self._fit_references(labels)
         # 2. the unit of the network
         if self.config.scale:

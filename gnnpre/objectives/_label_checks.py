@@ -17,14 +17,14 @@ from gnnpre._warnings import DataQualityWarning, warn_user
 from gnnpre.graphs import CrystalGraphs, Crystals
 
 from ._lazy_targets import iterate_chunks
-from ._references import cell_offset, element_counts
+from ._references import element_counts, size_dependence
 from ._scaling import root_mean_square
 from ._targets import Targets
 
 if TYPE_CHECKING:
     from ._force_field import ForceField
 
-__all__ = ["warn_of_cell_offset", "warn_of_implausible_labels"]
+__all__ = ["warn_of_implausible_labels", "warn_of_size_dependence"]
 
 # Frames looked at for an offset: enough to tell one, few enough to cost little memory.
 N_CHECKED = 50_000
@@ -214,8 +214,8 @@ def _warn_of_large_stress(stress: np.ndarray) -> None:
         )
 
 
-def warn_of_cell_offset(counts: Any, energy: np.ndarray) -> None:
-    """Warn where energies have an offset per cell, which no energies of elements explain.
+def warn_of_size_dependence(counts: Any, energy: np.ndarray) -> None:
+    """Warn where energies do not add up over atoms: those per atom, or with an offset per cell.
 
     Parameters
     ----------
@@ -230,11 +230,21 @@ def warn_of_cell_offset(counts: Any, energy: np.ndarray) -> None:
     counts = counts[:, np.unique(counts.indices)]
     if len(energy) < 2 * counts.shape[1] + 2:  # too few to tell an offset from anything else
         return
-    offset, explained = cell_offset(counts, energy)
-    if explained > EXPLAINED_BY_OFFSET and abs(offset) > LEAST_OFFSET:
+    fit = size_dependence(counts, energy)
+    has_offset = fit.by_offset > EXPLAINED_BY_OFFSET and abs(fit.offset) > LEAST_OFFSET
+    # Energies of one composition look the same per atom and as an offset.
+    if fit.by_averages < 0.9 or (fit.by_averages < 1.5 and not has_offset):
         warn_user(
-            f"y.energy has an offset of {offset:.6g} eV per cell, whatever the number of atoms: no "
-            "energies of elements explain it, and a force field cannot learn it. Subtract it: "
-            f"FrameLabels(energy=energy - ({offset:.6g}), ...).",
+            "y.energy seems to be in eV per atom: it does not grow with the number of atoms, and "
+            "energies of elements explain it as averages, not as sums. gnnpre takes eV per cell: "
+            "FrameLabels(energy=energy * n_atoms, ...).",
+            DataQualityWarning,
+        )
+    elif has_offset:
+        warn_user(
+            f"y.energy has an offset of {fit.offset:.6g} eV per cell, whatever the number of "
+            "atoms: no energies of elements explain it, and a force field cannot learn it. "
+            f"Subtract it: FrameLabels(energy=energy - ({fit.offset:.6g}), ...). If these are "
+            "energies per atom, multiply them by the numbers of atoms.",
             DataQualityWarning,
         )

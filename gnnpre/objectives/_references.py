@@ -1,14 +1,20 @@
 """Reference energies of elements, fitted to the energies of crystals."""
 
 from collections.abc import Iterator
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy import sparse
 
 from gnnpre.graphs import Crystals
 
-__all__ = ["REFERENCES", "cell_offset", "element_counts", "fit_reference_energies"]
+__all__ = [
+    "REFERENCES",
+    "SizeDependence",
+    "element_counts",
+    "fit_reference_energies",
+    "size_dependence",
+]
 
 #: Both name the least-squares solution: the limit of a ridge whose penalty vanishes is the solution
 #: of minimum norm. A finite penalty would shrink large energies by more than small ones.
@@ -18,6 +24,8 @@ REFERENCES = ("minimum_norm", "ridge")
 RELATIVE_CUTOFF = 1e-10
 # Solutions are corrected by fits to their own residuals, until only rounding is left.
 N_REFINEMENTS = 2
+# Averages explain energies if they leave less than this share of what sums leave.
+SHARE_OF_AVERAGES = 0.05
 # Rows in a block of the factorisation: 100 columns of them take 8 MB.
 BLOCK = 10_000
 
@@ -66,24 +74,44 @@ def fit_reference_energies(counts: Any, energy: np.ndarray) -> np.ndarray:
     return references
 
 
-def cell_offset(counts: Any, energy: np.ndarray) -> tuple[float, float]:
-    """Fit an energy per cell beside those of the elements.
+class SizeDependence(NamedTuple):
+    """How energies depend on the number of atoms in the cell.
 
-    Returns
-    -------
+    Attributes
+    ----------
     offset : float
-        The energy per cell in eV.
-    explained : float
-        Share that it explains of the variance per atom which the elements leave unexplained.
+        Energy per cell in eV, whatever the number of atoms, beside those of the elements.
+    by_offset : float
+        Share that the offset explains of the variance per atom which the elements leave.
+    by_averages : float
+        Squares of the energies less averages of those of the elements, over squares of the
+        energies less sums and an offset: below 1 for energies per atom. Infinite if averages
+        explain no more than sums do.
     """
+
+    offset: float
+    by_offset: float
+    by_averages: float
+
+
+def size_dependence(counts: Any, energy: np.ndarray) -> SizeDependence:
+    """Fit an offset per cell beside the energies of elements, and averages of these energies."""
+    n_atoms = np.asarray(counts.sum(axis=1), dtype=np.float64)
     solution = np.zeros(counts.shape[1] + 1)
     for _ in range(1 + N_REFINEMENTS):
         solution = solution + _minimum_norm(counts, energy, solution)
     with_offset = _remainder(counts, energy, solution)
     without = _remainder(counts, energy, fit_reference_energies(counts, energy))
     total = float(np.square(without).sum())
-    explained = 1.0 - float(np.square(with_offset).sum()) / total if total > 0 else 0.0
-    return float(solution[-1]), explained
+    by_offset = 1.0 - float(np.square(with_offset).sum()) / total if total > 0 else 0.0
+    # Averages times the number of atoms are sums: what is fitted per atom are the energies.
+    multiples = energy * n_atoms
+    averaged = _remainder(counts, multiples, fit_reference_energies(counts, multiples))
+    by_averages = np.inf
+    if np.square(averaged).sum() < SHARE_OF_AVERAGES * np.square(without * n_atoms).sum():
+        rest = np.square(with_offset * n_atoms).sum()
+        by_averages = float(np.square(averaged).sum() / rest) if rest > 0 else 1.0
+    return SizeDependence(float(solution[-1]), by_offset, by_averages)
 
 
 def _remainder(counts: Any, energy: np.ndarray, solution: np.ndarray) -> np.ndarray:

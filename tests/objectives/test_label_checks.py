@@ -8,7 +8,8 @@ from ase.build import bulk
 from ase.calculators.emt import EMT
 
 from gnnpre import ForceField, FrameLabels, StructureToGraph
-from gnnpre.objectives._label_checks import warn_of_cell_offset, warn_of_implausible_labels
+from gnnpre.exceptions import DataQualityWarning
+from gnnpre.objectives._label_checks import warn_of_implausible_labels, warn_of_size_dependence
 from gnnpre.objectives._references import element_counts
 
 
@@ -49,7 +50,7 @@ def check(frames: list, labels: FrameLabels, **parameters) -> list[str]:
         warnings.simplefilter("always")
         warn_of_implausible_labels(graphs, targets, np.arange(len(frames)), objective)
         counts = element_counts(graphs.to_crystals(), 118)
-        warn_of_cell_offset(counts, targets.crystal["energy"].numpy())
+        warn_of_size_dependence(counts, targets.crystal["energy"].numpy())
     return [str(warning.message) for warning in seen]
 
 
@@ -111,6 +112,28 @@ def test_an_offset_per_cell_is_named(moving):
     assert check(frames, labels_of(frames)) == []
     messages = check(frames, labels_of(frames, offset=1e6))
     assert any("an offset of 1e+06 eV per cell" in message for message in messages)
+
+
+@pytest.mark.parametrize("mixed", [False, True])
+def test_energies_per_atom_are_named(mixed):
+    rng = np.random.default_rng(0)
+    frames = []
+    for row in range(40):
+        atoms = bulk("Cu", cubic=True) * (1, 1, int(rng.integers(1, 4)))
+        atoms.rattle(0.05, seed=row)
+        if mixed:
+            atoms.numbers[: rng.integers(0, 3)] = 28
+        atoms.calc = EMT()
+        frames.append(atoms)
+    n_atoms = np.array([len(atoms) for atoms in frames])
+    counts = element_counts(StructureToGraph(4.0).transform(frames).to_crystals(), 118)
+    # EMT's energies are relative to the metals: those of density functionals are not.
+    energy = labels_of(frames).energy + counts[:, [27, 28]] @ np.array([-5.5, -3.7])
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        warn_of_size_dependence(counts, energy)
+    with pytest.warns(DataQualityWarning, match=r"in eV per atom.*energy \* n_atoms"):
+        warn_of_size_dependence(counts, energy / n_atoms)
 
 
 def test_forces_of_an_impossible_size_are_named(moving):
