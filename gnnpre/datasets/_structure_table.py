@@ -2,6 +2,7 @@
 
 import os
 import re
+import unicodedata
 from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
@@ -110,6 +111,8 @@ def read_table(
     structures = structure_column or _find_column(table, name, folder, id_column)
     # 1. ids: a column, names of files, or the index
     cells = table[structures].tolist()
+    if folder is not None:
+        cells = [cell.strip() if isinstance(cell, str) else cell for cell in cells]
     if id_column is not None:
         ids = _read_ids(table[id_column].tolist(), id_column, name)
         # A file holds text: whole numbers are an index of numbers, as of a DataFrame.
@@ -267,9 +270,20 @@ def _file_of(cell: Any, folder: str | None) -> Path | None:
         return None
     if isinstance(cell, str) and not cell.strip():
         raise ValueError("the cell is empty; expected a structure or the name of a file")
-    path = Path(folder or "", cell)
-    # Ids are names of files, too: mp-149 for mp-149.cif.
-    for candidate in (path, *(path.with_name(path.name + suffix) for suffix in STRUCTURE_SUFFIXES)):
-        if candidate.is_file():
-            return candidate
-    raise ValueError(f"there is no file {path}")
+    for name in _spellings(os.fspath(cell)):
+        path = Path(folder or "", name)
+        # Ids are names of files, too: mp-149 for mp-149.cif.
+        for candidate in (path, *(path.with_name(path.name + end) for end in STRUCTURE_SUFFIXES)):
+            if candidate.is_file():
+                return candidate
+    raise ValueError(f"there is no file {Path(folder or '', cell)}")
+
+
+def _spellings(name: str) -> list[str]:
+    """Return the name of a file as other systems write it.
+
+    Windows separates folders by backslashes, and macOS writes letters and their accents apart.
+    """
+    plain = name.replace("\\", "/")
+    composed = [unicodedata.normalize(form, plain) for form in ("NFC", "NFD")]
+    return list(dict.fromkeys([name, plain, *composed]))

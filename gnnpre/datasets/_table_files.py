@@ -70,19 +70,19 @@ def load_table(
 def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
     import pandas as pd
 
-    separator = _separator(path)
+    layout = _layout(path)
     if path.name in _HEADERLESS:
-        table = _with_codes(path, pd.read_csv(path, header=None, sep=separator))
+        table = _with_codes(path, pd.read_csv(path, header=None, **layout))
         written = _read_written(path, [0]).iloc[:, 0]
         table.columns = ["file", *(f"target_{i}" for i in range(1, table.shape[1]))]
         return table.assign(file=[f"{name.strip()}.cif" for name in written])
     # Names as they are written: pandas would number those that are repeated.
-    first = pd.read_csv(path, header=None, nrows=1, dtype=str, sep=separator, index_col=False)
+    first = pd.read_csv(path, header=None, nrows=1, dtype=str, index_col=False, **layout)
     names = [name if isinstance(name, str) else "" for name in first.iloc[0].tolist()]
     repeated = sorted({name for name in names if name and names.count(name) > 1})
     if repeated:
         raise ValueError(f"several columns are named {repeated[0]!r}; rename or drop one")
-    table = pd.read_csv(path, sep=separator)
+    table = pd.read_csv(path, **layout)
     # pandas takes what rows have beyond the header as an index, which shifts the other columns.
     if len(names) > 1 and not isinstance(table.index, pd.RangeIndex):
         raise ValueError(
@@ -94,7 +94,7 @@ def _read_csv(path: Path, text_columns: set[str]) -> "pd.DataFrame":
     # or in all of them, and its converters do not change that.
     texts = [name for name in names if name.lower() in text_columns]
     if texts and len(names) > 1:
-        written = pd.read_csv(path, sep=separator, usecols=texts, dtype=str, keep_default_na=False)
+        written = pd.read_csv(path, usecols=texts, dtype=str, keep_default_na=False, **layout)
         table = table.assign(**{name: written[name].to_numpy() for name in texts})
     return table
 
@@ -152,17 +152,19 @@ def _read_written(path: Path, positions: list[int]) -> "pd.DataFrame":
     header = None if path.name in _HEADERLESS else 0
     return pd.read_csv(
         path,
-        sep=_separator(path),
         usecols=positions,
         header=header,
         dtype=str,
         keep_default_na=False,
         index_col=False,
+        **_layout(path),
     )
 
 
-def _separator(path: Path) -> str:
-    return "\t" if plain_name(path).lower().endswith(".tsv") else ","
+def _layout(path: Path) -> dict[str, Any]:
+    """Return how pandas finds the fields of a file: blanks behind a separator are not theirs."""
+    separator = "\t" if plain_name(path).lower().endswith(".tsv") else ","
+    return {"sep": separator, "skipinitialspace": True}
 
 
 def check_decimal_points(values: list[Any], column: str, name: str) -> None:

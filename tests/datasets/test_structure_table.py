@@ -114,3 +114,22 @@ def test_words_that_pandas_reads_as_missing(tmp_path, name):
     with pytest.warns(DataQualityWarning, match="'magnetism' .* 'None' in 1 rows") as record:
         read_structures(tmp_path / name)
     assert len(record) == 1  # of numbers, NA is missing without a doubt
+
+
+def test_names_of_files_as_other_systems_write_them(tmp_path):
+    composed, apart = "\u00c5ngstr\u00f6m", "A\u030angstro\u0308m"
+    for name in (f"{apart}.cif", "sub/a.cif", "b.cif"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        STRUCTURES[0].to(str(tmp_path / name))
+    rows = [f"{composed}.cif,1", "sub\\a.cif,2", "b.cif ,3", f"{composed},4"]
+    (tmp_path / "table.csv").write_text("\n".join(["file,K", *rows]), encoding="utf-8")
+    crystals, y = read_structures(tmp_path / "table.csv", "K")
+    assert len(crystals) == 4
+    assert y.tolist() == [1, 2, 3, 4]
+
+
+def test_blanks_in_front_of_quotes(tmp_path):
+    STRUCTURES[0].to(str(tmp_path / "a.cif"))
+    (tmp_path / "table.csv").write_text('"file", "K", "class"\n"a.cif", "1.5", "one, two"\n')
+    _, y = read_structures(tmp_path / "table.csv")
+    assert y.to_dict("list") == {"K": [1.5], "class": ["one, two"]}
