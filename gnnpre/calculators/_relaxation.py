@@ -11,6 +11,7 @@ from gnnpre._validation import check_bool, check_number
 from gnnpre._warnings import warn_user
 from gnnpre.graphs import Crystals, as_crystals
 
+from ._fixed_atoms import warn_of_constraints
 from ._force_field_model import ForceFieldFunction
 from ._relaxing_batch import RelaxingBatch, with_geometry
 
@@ -122,6 +123,8 @@ def relax_structures(
         If crystals have not converged after ``max_steps``, unless it is 0. Or if crystals fall
         apart: atoms nearly meet, or the cell collapses, where a force field knows nothing. They
         stop as they were one step before, and the others go on.
+    DataQualityWarning
+        If structures hold atoms fixed, as by ASE's constraints: all of them move here.
 
     References
     ----------
@@ -144,6 +147,7 @@ def relax_structures(
     check_number("max_steps", max_steps, integer=True, low_included=True)
     check_number("max_atoms", max_atoms, integer=True)
     crystals = as_crystals(structures)
+    warn_of_constraints(structures)
     function = ForceFieldFunction(model, skin, dtype, device)
     function.warn_of_unseen_elements(crystals)
     # Batches by atoms: one large cell takes the memory of many small ones.

@@ -5,6 +5,7 @@ import warnings
 import numpy as np
 import pytest
 from ase.build import bulk, fcc111
+from ase.constraints import FixAtoms
 from ase.filters import UnitCellFilter
 from ase.optimize import FIRE
 from pymatgen.io.ase import AseAtomsAdaptor
@@ -14,7 +15,7 @@ from gnnpre import CGCNN, ForceField, Pretrainer
 from gnnpre.calculators import ForceFieldCalculator, relax_structures
 from gnnpre.calculators._force_field_model import ForceFieldFunction
 from gnnpre.datasets import make_emt_frames
-from gnnpre.exceptions import UnseenElementWarning
+from gnnpre.exceptions import DataQualityWarning, UnseenElementWarning
 
 
 @pytest.fixture(scope="module")
@@ -153,3 +154,16 @@ def test_unseen_elements_are_named(pretrainer):
 def test_bad_parameters(pretrainer, crystals, parameters, message):
     with pytest.raises(ValueError, match=message):
         relax_structures(crystals, pretrainer, **parameters)
+
+
+def test_constraints_are_not_passed_over_in_silence(pretrainer):
+    free, fixed = bulk("Cu", cubic=True), bulk("Cu", cubic=True)
+    fixed.set_constraint(FixAtoms([0]))
+    selective = AseAtomsAdaptor.get_structure(free)
+    selective.add_site_property("selective_dynamics", [[True] * 3] * 3 + [[True, True, False]])
+    with pytest.warns(DataQualityWarning, match="2 structures hold atoms fixed, rows 1, 2"):
+        relax_structures([free, fixed, selective], pretrainer, max_steps=0)
+    selective.remove_site_property("selective_dynamics")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error", DataQualityWarning)
+        relax_structures([free, selective], pretrainer, max_steps=0)
