@@ -4,6 +4,8 @@ import re
 import warnings
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from ._cif_sites import check_sites, has_sites
 from ._cif_symmetry import MERGED, WIDE_TOLERANCE, check_symmetry, is_blurred
 
@@ -89,7 +91,6 @@ def parse_poscar(text: str) -> "Structure":
     ValueError
         If the text is not a POSCAR file, or does not name the elements.
     """
-    from pymatgen.io.vasp import Poscar
     from pymatgen.io.vasp.inputs import BadPoscarWarning
 
     with warnings.catch_warnings():
@@ -98,7 +99,7 @@ def parse_poscar(text: str) -> "Structure":
         # Where a file of VASP 4 has no symbols, pymatgen takes H, He, Li, ...
         warnings.filterwarnings("error", "Elements in POSCAR cannot", BadPoscarWarning)
         try:
-            return Poscar.from_str(text).structure
+            return _parse_scaled(text)
         except BadPoscarWarning as error:
             raise ValueError(
                 f"the POSCAR text has no symbols of elements ({error}); add them in a line above "
@@ -106,3 +107,20 @@ def parse_poscar(text: str) -> "Structure":
             ) from error
         except Exception as error:  # the parser raises anything
             raise ValueError(f"the text is not a POSCAR file: {error}") from error
+
+
+def _parse_scaled(text: str) -> "Structure":
+    """Parse a POSCAR text, also one with a scale for each axis, which VASP 6 allows."""
+    from pymatgen.core import Structure
+    from pymatgen.io.vasp import Poscar
+
+    lines = text.split("\n")
+    scales = lines[1].split() if len(lines) > 1 else []
+    if len(scales) != 3:
+        return Poscar.from_str(text).structure
+    factors = np.array([float(scale) for scale in scales])
+    if not (factors > 0).all():
+        raise ValueError(f"its three scales {scales} should be above 0")
+    unscaled = Poscar.from_str("\n".join([lines[0], "1.0", *lines[2:]])).structure
+    # Cartesian coordinates are scaled as the vectors are, so that fractional ones do not change.
+    return Structure(unscaled.lattice.matrix * factors, unscaled.species, unscaled.frac_coords)

@@ -1,13 +1,16 @@
 """CIF and POSCAR texts as structures: their elements, labels and flags."""
 
+import io
 import re
 import warnings
 
+import numpy as np
 import pytest
 from ase import Atoms
 from ase.build import bulk
+from ase.io import read
 
-from gnnpre.graphs import StructureToGraph
+from gnnpre.graphs import StructureToGraph, parse_poscar
 
 CUTOFF = 4.0
 
@@ -106,3 +109,17 @@ def test_a_poscar_with_selective_dynamics(transformer, element, flags):
         warnings.simplefilter("error")
         graphs = transformer.transform([text])
     assert graphs.atomic_numbers.tolist() == [26, {"O": 8, "F": 9}[element]]
+
+
+@pytest.mark.parametrize("mode", ["Direct", "Cartesian"])
+def test_poscar_with_a_scale_for_each_axis(mode):
+    text = f"Si\n2 3 4\n1 0 0\n0 1 0\n.5 0 1\nSi\n1\n{mode}\n.5 .5 .5\n"
+    expected = read(io.StringIO(text), format="vasp")
+    structure = parse_poscar(text)
+    np.testing.assert_allclose(structure.lattice.matrix, expected.cell.array)
+    np.testing.assert_allclose(structure.cart_coords, expected.positions)
+
+
+def test_poscar_with_scales_that_are_none():
+    with pytest.raises(ValueError, match=r"three scales .* above 0"):
+        parse_poscar("Si\n2 -3 4\n1 0 0\n0 1 0\n0 0 1\nSi\n1\nDirect\n0 0 0\n")
