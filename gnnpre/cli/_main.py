@@ -123,6 +123,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _text(error: Exception) -> str:
     """Return the message of an error; of an operating system's without its number."""
+    if isinstance(error, UnicodeEncodeError):
+        shown = error.object[error.start : error.start + 20]
+        return (
+            f"the encoding of the output, {error.encoding}, has no {shown!a}: set the environment "
+            "variable PYTHONUTF8=1, or write to a file with --output."
+        )
     if not isinstance(error, OSError) or error.strerror is None:
         return str(error)
     where = "" if error.filename is None else f"{error.filename}: "

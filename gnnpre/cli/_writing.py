@@ -102,7 +102,7 @@ def prepare_folder(output: str) -> Path:
 def write_table(table: Any, output: str) -> None:
     """Write a table as CSV or Parquet by the suffix, or as CSV to stdout for ``"-"``."""
     if output == "-":
-        table.to_csv(sys.stdout)
+        sys.stdout.write(table.to_csv())  # all of it or, if it cannot be encoded, nothing
     elif Path(output).suffix == ".parquet":
         write_file(output, table.to_parquet())
     else:

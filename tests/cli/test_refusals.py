@@ -1,8 +1,10 @@
 """Commands that cannot run: one line says why, and nothing is written."""
 
+import io
 import sys
 from pathlib import Path
 
+import pandas as pd
 import pytest
 
 from gnnpre import (
@@ -12,6 +14,8 @@ from gnnpre import (
     Pretrainer,
 )
 from gnnpre.cli import main
+from gnnpre.cli._main import group
+from gnnpre.cli._writing import write_table
 from gnnpre.datasets import make_emt_property
 
 FAST = ["--max-epochs", "1"]
@@ -52,6 +56,19 @@ def test_where_no_file_can_be_made_nothing_is_computed(folder, model, capsys):
         lines = capsys.readouterr().err.splitlines()
         assert "--output /proc/new.csv: no file can be made there" in lines[-1]
         assert not any(line.startswith("Fold") for line in lines)
+
+
+def test_a_letter_that_the_terminal_lacks_is_named(monkeypatch, tmp_path, capsys):
+    written = io.TextIOWrapper(io.BytesIO(), encoding="cp1252")
+    table = pd.DataFrame({"prediction": [1.0, 2.0]}, index=["a", "\u6676\u4f53"])
+    monkeypatch.setattr(sys, "stdout", written)
+    monkeypatch.setattr(group, "main", lambda *_, **__: write_table(table, "-"))
+    assert main([]) == 2
+    written.flush()
+    assert written.buffer.getvalue() == b""  # nor the rows before it
+    message = capsys.readouterr().err
+    assert "encoding of the output, " in message
+    assert "PYTHONUTF8=1" in message
 
 
 @pytest.mark.skipif(not Path("/dev/full").is_char_device(), reason="a device of Linux")
