@@ -49,7 +49,7 @@ def parse_cifs(text: str) -> "tuple[list[Structure], list[str]]":
         except Exception as error:  # the parser raises anything
             raise ValueError(f"the CIF text cannot be read: {error}") from error
     if not structures:
-        raise ValueError("the CIF text holds no structure")
+        raise ValueError("the CIF text cannot be read: it holds no structure")
     # The parser collects some remarks in a list, issues others as warnings, and some twice.
     return structures, list(dict.fromkeys([*remarks, *(str(item.message) for item in caught)]))
 
