@@ -114,14 +114,27 @@ def _not_numbers(
         if 0 < len(unreadable) < len(rows):
             noun, rows = f"text, of which {len(unreadable)} are not numbers", unreadable
     if len(rows):
-        item = np.ravel(array[rows[0]])
-        example = array[rows[0]] if array.ndim == 1 else item[0]
-        first = f", the first at {rows_text(rows, values)} ({example!r:.40})"
+        items = np.ravel(array[rows[0]]).tolist() if array.ndim > 1 else [array[rows[0]]]
+        column = _column_of(items, problem)
+        names = getattr(values, "columns", ())
+        where = f" in column {names[column]!r}" if len(names) == len(items) > 1 else ""
+        first = f", the first at {rows_text(rows, values)}{where} ({items[column]!r:.40})"
     shape = "" if n_dims is None else f" of shape {expected_shape(None, n_dims)}"
     return ValueError(
         f"{name} cannot be read as numbers{shape}: {n_rows} of "
         f"{len(array) if array.ndim else 1} rows hold {noun}{first}. {hint}"
     )
+
+
+def _column_of(items: list[Any], problem: str) -> int:
+    """Return the first item of a row that has a problem; a text that is no number, if any is."""
+    flags = [_problem(type(item), allow_bool=False) == problem for item in items]
+    if problem == "text":
+        unreadable = [
+            flag and not _is_number_text(item) for item, flag in zip(items, flags, strict=True)
+        ]
+        flags = unreadable if any(unreadable) else flags
+    return flags.index(True) if any(flags) else 0
 
 
 def check_magnitude(name: str, numbers: np.ndarray) -> None:

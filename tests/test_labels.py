@@ -82,7 +82,11 @@ def test_bools_are_numbers_where_the_caller_says_so():
             r"2 of 2 rows hold text, of which 1 are not numbers, .* row 1",
         ),
         (pd.Series(["a", 1.0]), r"1 of 2 rows hold text, the first at row 0"),
-        ([[1.0, "a"], [1.0, "b"]], r"2 of 2 rows hold text, the first at rows 0, 1"),
+        ([[1.0, "a"], [1.0, "b"]], r"2 of 2 rows hold text, the first at rows 0, 1 \('a'\)"),
+        (
+            pd.DataFrame({"K": [1.0, 2.0], "id": ["1", "mp-2"]}),
+            r"1 are not numbers, the first at row 1 in column 'id' \('mp-2'\)",
+        ),
         ([1, 2j], "2 of 2 rows hold complex"),
         (np.array(["2020-01-01"] * 2, dtype="datetime64[D]"), "rows hold date"),
         ([np.timedelta64(1, "D"), 1.0], "1 of 2 rows hold date"),
