@@ -32,7 +32,7 @@ from gnnpre.datasets import make_emt_frames
 from gnnpre.fingerprints import EAD
 
 # 36 crystals to train on and batches of 5: 8 steps an epoch, the last with one crystal.
-COMMON = {"max_epochs": 4, "batch_size": 5, "dtype": "float64", "random_state": 0}
+COMMON = {"max_epochs": 2, "batch_size": 5, "dtype": "float64", "random_state": 0}
 
 
 def pretraining(backbone, objective, **settings):
